@@ -1,0 +1,34 @@
+"""The errors a user can cause; the command line prints them without a traceback and exits with code 2.
+
+Every message names the value that was found, what was expected, and what to do about it.
+"""
+
+from difflib import get_close_matches
+
+
+class SibrarError(Exception):
+    """Base class of every error that is the input's fault and not the program's."""
+
+
+class OptionError(SibrarError):
+    """An option (command line, YAML file, dictionary) is unknown, missing or out of range."""
+
+
+class DataError(SibrarError):
+    """A data file is absent, malformed, or does not hold what the configuration asks for."""
+
+
+class CheckpointError(SibrarError):
+    """A checkpoint cannot be read: not ours, truncated, or made by an incompatible version."""
+
+
+def nearest(value, valid) -> str:
+    """A sentence that suggests the valid name most like ``value``, or lists them all.
+
+    >>> nearest("item_clod", ["warm", "item_cold"])
+    "Did you mean 'item_cold'? Valid: item_cold, warm."
+    """
+    names = sorted(str(name) for name in valid)
+    close = get_close_matches(str(value), names, n=1)
+    suggestion = f"Did you mean {close[0]!r}? " if close else ""
+    return f"{suggestion}Valid: {', '.join(names)}."
