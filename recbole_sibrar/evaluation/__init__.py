@@ -1,0 +1,1 @@
+"""The protocol (who is ranked against what) and the metrics. No RecBole in here."""

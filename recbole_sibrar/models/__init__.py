@@ -1,0 +1,1 @@
+"""SiBraR and MuBraR in plain PyTorch. No RecBole in here."""

@@ -1,0 +1,142 @@
+"""The command line: ``recbole-sibrar run | convert | doctor``."""
+
+import argparse
+import sys
+from dataclasses import fields
+
+from recbole_sibrar.errors import OptionError, SibrarError
+
+RUN_DESCRIPTION = """\
+Train and test a model under the protocol of a scenario.
+
+Any model of RecBole's general recommenders, SiBraR and MuBraR:
+  run_recbole_sibrar.py --model=SiBraR --variant=SC --dataset=ml-100k --scenario=item_cold
+  run_recbole_sibrar.py --model=BPR --dataset=ml-100k --scenario=item_cold
+
+Every option of RecBole and of the model can be given as --key=value; values are Python or YAML literals:
+  --epochs=20 --learning_rate=1e-3 --topk=[10,20] --item_modalities=genres,plot
+  --train_neg_sample_args="{distribution: uniform, sample_num: 10}"
+The later wins: property files of the package, --config_files in their order, the command line.
+"""
+
+
+def main(arguments=None) -> int:
+    """Run the command line; returns the exit code: 0, or 2 for a mistake in options or data."""
+    parser = _parser()
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        known, rest = parser.parse_known_args(arguments)
+        if known.command is None:
+            parser.print_help()
+            return 2
+        if known.command == "run":
+            return _run(known, rest)
+        if rest:
+            raise OptionError(f"Unknown argument {rest[0]!r}; see 'recbole-sibrar {known.command} --help'.")
+        return known.handler(known)
+    except SibrarError as error:
+        print(f"recbole-sibrar: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("recbole-sibrar: interrupted.", file=sys.stderr)
+        return 130
+
+
+def _parser():
+    from recbole_sibrar.convert.cli import add_convert_parser
+
+    parser = argparse.ArgumentParser(
+        prog="recbole-sibrar",
+        description="Multimodal recommendation that keeps working when data is missing: SiBraR and MuBraR for RecBole.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    run = commands.add_parser(
+        "run",
+        help="train and test a model in a scenario",
+        description=RUN_DESCRIPTION,
+        epilog=_model_option_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    run.add_argument(
+        "--model", default="SiBraR", help="SiBraR, MuBraR or a general recommender of RecBole (default: %(default)s)"
+    )
+    run.add_argument("--dataset", default="ml-100k", help="a folder under data_path, or ml-100k (default: %(default)s)")
+    run.add_argument("--scenario", help="warm, user_cold or item_cold (default: warm)")
+    run.add_argument("--variant", help="base, S (modality sampling) or SC (and contrastive loss)")
+    run.add_argument("--seed", help="of the split and of the training (default: 2020)")
+    run.add_argument("--config_files", nargs="+", default=[], metavar="FILE", help="property files (YAML)")
+    run.add_argument("--output_dir", help="where <run name>/result.json goes (default: results)")
+    run.add_argument("--data_path", help="where data sets are looked for (default: atomic_data)")
+    add_convert_parser(commands)
+    doctor = commands.add_parser(
+        "doctor",
+        help="versions, RecBole compatibility, where data is looked for",
+        description="Print the installed versions, whether RecBole's code is what this plugin was made for, and where "
+        "property files and data sets are looked for. Exit code 2 if RecBole differs.",
+    )
+    doctor.set_defaults(handler=_doctor)
+    return parser
+
+
+def _model_option_help():
+    from recbole_sibrar.models.options import ModelOptions
+
+    lines = ["options of SiBraR and MuBraR:"]
+    for entry in fields(ModelOptions):
+        choices = entry.metadata["choices"]
+        values = f" ({', '.join(choices)})" if choices else ""
+        lines.append(f"  --{entry.name + '=…':<28} {entry.metadata['help']}{values}")
+    return "\n".join(lines)
+
+
+def _run(known, rest) -> int:
+    from recbole_sibrar.recbole_plugin.config import parse_value
+    from recbole_sibrar.recbole_plugin.run import run
+
+    options = parse_options(rest)
+    for name in ("scenario", "variant", "seed", "output_dir", "data_path"):
+        if getattr(known, name) is not None:
+            options[name] = parse_value(getattr(known, name))
+    config_files = [path for given in known.config_files for path in given.split()]
+    result = run(known.model, known.dataset, config_files, options)
+    print(result.table())
+    print(f"written to {result.config['checkpoint_dir']}/result.json and per_user.csv")
+    return 0
+
+
+def parse_options(arguments) -> dict:
+    """``--key=value`` or ``--key value`` to ``{key: value}``.
+
+    Raises:
+        OptionError: an argument of another form, or an option given twice with different values.
+    """
+    from recbole_sibrar.recbole_plugin.config import parse_value
+
+    options, rest = {}, list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        key, equals, value = argument[2:].partition("=")
+        if not argument.startswith("--") or not key:
+            raise OptionError(f"Cannot read {argument!r}; options have the form --key=value.")
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise OptionError(f"Option --{key} has no value; write --{key}=value.")
+            value = rest.pop(0)
+        value = parse_value(value)
+        if key in options and options[key] != value:
+            raise OptionError(f"Option --{key} is given twice: {options[key]!r} and {value!r}.")
+        options[key] = value
+    return options
+
+
+def _doctor(_) -> int:
+    from recbole_sibrar.recbole_plugin.doctor import report
+
+    text, healthy = report()
+    print(text)
+    return 0 if healthy else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

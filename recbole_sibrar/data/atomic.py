@@ -1,0 +1,121 @@
+"""Reading RecBole atomic files: tab-separated text whose header cells are ``field:type``."""
+
+import csv
+from pathlib import Path
+from typing import Optional
+
+import pandas as pd
+
+from recbole_sibrar.errors import DataError, nearest
+
+FIELD_TYPES = ("token", "token_seq", "float", "float_seq")
+
+
+def read_header(path, separator="\t") -> dict:
+    """The fields of an atomic file, ``{field: type}`` in file order.
+
+    Raises:
+        DataError: the file is absent or empty, is not UTF-8, or a header cell is not ``field:type``.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file.")
+    try:
+        with open(path, encoding="utf-8") as file:
+            header = file.readline().rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: not UTF-8 text ({error.reason} at byte {error.start}). Re-encode it as UTF-8."
+        ) from None
+    if not header:
+        raise DataError(f"{path}: the file is empty; expected a header such as 'user_id:token<TAB>item_id:token'.")
+    fields = {}
+    for cell in header.split(separator):
+        name, colon, kind = cell.partition(":")
+        if not colon or kind not in FIELD_TYPES:
+            raise DataError(
+                f"{path}, line 1: header cell {cell!r} is not 'field:type' with a type among {', '.join(FIELD_TYPES)}."
+            )
+        fields[name] = kind
+    return fields
+
+
+def read_atomic(path, fields=None, separator="\t") -> pd.DataFrame:
+    """Some columns of an atomic file as strings; an empty cell is ``""``.
+
+    Args:
+        path: the file.
+        fields: the fields to read, all of them by default.
+
+    Raises:
+        DataError: a field is absent, or a line has too many or too few cells.
+    """
+    path = Path(path)
+    header = read_header(path, separator)
+    fields = list(header) if fields is None else list(fields)
+    for field in fields:
+        if field not in header:
+            raise DataError(f"{path}: no column {field!r}. {nearest(field, header)}")
+    check_cells(path, len(header), separator)
+    try:
+        frame = pd.read_csv(
+            path, sep=separator, header=None, skiprows=1, names=list(header), usecols=fields, dtype=str,
+            na_filter=False, quoting=csv.QUOTE_NONE, encoding="utf-8", skip_blank_lines=False,
+        )  # fmt: skip
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text ({error.reason}). Re-encode it as UTF-8.") from None
+    if frame.empty:
+        raise DataError(f"{path}: no line below the header.")
+    return frame[fields]
+
+
+def check_cells(path, n_cells: int, separator="\t") -> None:
+    """Every line has as many cells as the header; pandas would silently pad short lines.
+
+    Raises:
+        DataError: naming the first line that has not.
+    """
+    mark = separator.encode()
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.count(mark) != n_cells - 1:
+                found = line.count(mark) + 1 if line.strip() else 0
+                raise DataError(f"{path}, line {number}: {found} cells, expected {n_cells} as in the header.")
+
+
+def parse_numbers(values: pd.Series, path, field) -> pd.Series:
+    """Strings to floats; the empty string is NaN (missing).
+
+    Raises:
+        DataError: a value is neither empty nor a finite number.
+    """
+    numbers = pd.to_numeric(values.where(values != "", None), errors="coerce").astype("float64")
+    wrong = (numbers.isna() & (values != "")) | numbers.abs().eq(float("inf"))
+    if wrong.any():
+        line = int(wrong.to_numpy().argmax())
+        raise DataError(
+            f"{path}, line {line + 2}: {values.iloc[line]!r} in column {field!r} is not a finite number; "
+            "leave the cell empty where the value is missing."
+        )
+    return numbers
+
+
+def align(frame: pd.DataFrame, id_field: str, tokens, path) -> pd.DataFrame:
+    """One row per token, in the order of ``tokens``; tokens that the file does not list get NaN.
+
+    Raises:
+        DataError: an id occurs twice.
+    """
+    duplicate = frame[id_field].duplicated()
+    if duplicate.any():
+        line = int(duplicate.to_numpy().argmax())
+        raise DataError(
+            f"{path}, line {line + 2}: {id_field} {frame[id_field].iloc[line]!r} occurs twice; keep one row."
+        )
+    return frame.set_index(id_field).reindex(tokens)
+
+
+def find_dataset_file(folder, dataset, suffix) -> Optional[Path]:
+    """``<folder>/<dataset>.<suffix>`` if it exists."""
+    path = Path(folder) / f"{dataset}.{suffix}"
+    return path if path.is_file() else None

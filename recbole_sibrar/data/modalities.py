@@ -1,0 +1,219 @@
+"""Modalities: the features of users or items together with the mask that says which entity has which.
+
+A missing value is a False in the mask and nothing else. What stands in the feature arrays at such a place is never
+read; a test perturbs it and asserts that no output changes.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recbole_sibrar.data.atomic import align, find_dataset_file, parse_numbers, read_atomic
+from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.data.vectors import read_vectors
+from recbole_sibrar.errors import DataError, OptionError, nearest
+
+KINDS = ("vector", "tags", "category", "number")
+INTERACTIONS = "interactions"
+SIDES = ("user", "item")
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What the data set's YAML says of a modality: its name and kind, its column, the texts that mean missing there."""
+
+    name: str
+    kind: str
+    field: str
+    missing: tuple = ()
+
+
+@dataclass(frozen=True)
+class Modality:
+    """The features of N entities for one modality; row i belongs to the entity with internal id i (0 is padding).
+
+    Attributes:
+        name: as declared.
+        kind: one of ``KINDS`` or ``interactions``.
+        available: (N,) bool, whether the entity has the modality.
+        values: by kind. vector: (N, D) float32. category: (N,) int64. number: (N,) float32.
+            tags and interactions: ``SparseRows`` N x V.
+        width: D for vectors, the number of distinct values V otherwise, 1 for numbers.
+    """
+
+    name: str
+    kind: str
+    available: Tensor
+    values: object
+    width: int
+
+
+@dataclass(frozen=True)
+class Modalities:
+    """All modalities of one side, in a fixed order.
+
+    Attributes:
+        side: ``user`` or ``item``.
+        entries: M modalities over the same N entities.
+    """
+
+    side: str
+    entries: tuple
+
+    @property
+    def names(self) -> tuple:
+        return tuple(entry.name for entry in self.entries)
+
+    @property
+    def available(self) -> Tensor:
+        """(N, M) bool: the availability mask."""
+        return torch.stack([entry.available for entry in self.entries], dim=1)
+
+    def select(self, names) -> "Modalities":
+        """Only these modalities, in this order.
+
+        Raises:
+            OptionError: a name is not declared.
+        """
+        by_name = {entry.name: entry for entry in self.entries}
+        for name in names:
+            if name not in by_name:
+                raise OptionError(f"Unknown {self.side} modality {name!r}. {nearest(name, by_name)}")
+        return replace(self, entries=tuple(by_name[name] for name in names))
+
+
+def parse_declarations(declared, side: str) -> tuple:
+    """The ``modalities: {user: {name: kind}, item: {name: kind}}`` block of a data set's YAML, for one side.
+
+    ``name: {kind: tags, field: class, missing: [unknown]}`` reads the modality from a column of another name, in which
+    the given texts stand for a missing value, as the empty cell does anywhere.
+
+    Raises:
+        OptionError: the block is malformed or a kind is unknown.
+    """
+    if not isinstance(declared or {}, dict):
+        raise OptionError(f"modalities is {declared!r}; expected {{user: {{name: kind}}, item: {{name: kind}}}}.")
+    for key in declared or {}:
+        if key not in SIDES:
+            raise OptionError(f"modalities has the key {key!r}. {nearest(key, SIDES)}")
+    declarations = []
+    for name, entry in ((declared or {}).get(side) or {}).items():
+        entry = entry if isinstance(entry, dict) else {"kind": entry}
+        unknown = set(entry) - {"kind", "field", "missing"}
+        if unknown or entry.get("kind") not in KINDS:
+            raise OptionError(
+                f"modalities.{side}.{name} is {entry!r}; expected a kind ({', '.join(KINDS)}) "
+                "or {kind: ..., field: <column>, missing: [<text>, ...]}."
+            )
+        if name == INTERACTIONS:
+            raise OptionError(f"modalities.{side}.{INTERACTIONS}: interactions are a modality undeclared.")
+        missing = entry.get("missing", ())
+        missing = tuple(map(str, missing if isinstance(missing, (list, tuple)) else [missing]))
+        declarations.append(Declaration(str(name), entry["kind"], str(entry.get("field", name)), missing))
+    return tuple(declarations)
+
+
+def load_modalities(folder, dataset: str, side: str, id_field: str, tokens, declarations) -> Modalities:
+    """Read the declared side information of the entities ``tokens`` from the data set's atomic files.
+
+    Args:
+        folder: where ``<dataset>.user``, ``<dataset>.item`` and one ``<dataset>.<name>`` per vector modality are.
+        tokens: (N,) original ids in the order of the internal ids; position 0 is padding and has no modality.
+        declarations: what to read.
+
+    Raises:
+        DataError: a file or column is absent or malformed.
+    """
+    tokens = np.asarray(tokens).astype(str)
+    columns = [d.field for d in declarations if d.kind != "vector"]
+    frame, path = None, None
+    if columns:
+        path = find_dataset_file(folder, dataset, side)
+        if path is None:
+            raise DataError(
+                f"{Path(folder) / f'{dataset}.{side}'}: no such file, but the {side} modalities {', '.join(columns)} "
+                "are declared. Add the file or remove the declaration."
+            )
+        frame = read_atomic(path, dict.fromkeys([id_field, *columns]))
+        for declaration in declarations:
+            if declaration.kind != "vector":
+                column = frame[declaration.field]
+                column = column.mask(column.isin(declaration.missing), "")
+                is_number = declaration.kind == "number"
+                frame[declaration.field] = parse_numbers(column, path, declaration.field) if is_number else column
+        frame = align(frame, id_field, tokens, path)
+    readers = {"tags": _tags, "category": _category, "number": _number}
+    entries = []
+    for declaration in declarations:
+        if declaration.kind == "vector":
+            entry = _vector(declaration, folder, dataset, tokens)
+        else:
+            entry = readers[declaration.kind](declaration, frame[declaration.field])
+        entry.available[0] = False
+        entries.append(entry)
+    return Modalities(side, tuple(entries))
+
+
+def interaction_modality(rows, columns, n_rows: int, n_columns: int) -> Modality:
+    """The interaction profile as a modality: the row of the *training* matrix; an entity without any is without it."""
+    matrix = SparseRows.from_pairs(rows, columns, n_rows, n_columns)
+    return Modality(INTERACTIONS, INTERACTIONS, matrix.lengths > 0, matrix, n_columns)
+
+
+def _vector(declaration, folder, dataset, tokens):
+    path = find_dataset_file(folder, dataset, declaration.field)
+    if path is None:
+        raise DataError(
+            f"{Path(folder) / f'{dataset}.{declaration.field}'}: no such file, but the vector modality "
+            f"{declaration.name!r} is declared. Convert the data set with its vectors, or remove the declaration."
+        )
+    ids, values = read_vectors(path)
+    row = {token: index for index, token in enumerate(ids)}
+    source = np.array([row.get(token, -1) for token in tokens])
+    available = source >= 0
+    aligned = np.zeros((len(tokens), values.shape[1]), dtype=np.float32)
+    aligned[available] = values[source[available]]
+    return Modality(
+        declaration.name, "vector", torch.from_numpy(available), torch.from_numpy(aligned), int(values.shape[1])
+    )
+
+
+def _category(declaration, column):
+    column = column.fillna("").to_numpy().astype(str)
+    available = column != ""
+    names = np.unique(column[available])
+    values = np.searchsorted(names, column).clip(max=max(len(names) - 1, 0))
+    return Modality(
+        declaration.name, "category", torch.from_numpy(available), torch.from_numpy(values), max(len(names), 1)
+    )
+
+
+def _number(declaration, column):
+    available = torch.from_numpy(column.notna().to_numpy())
+    values = torch.from_numpy(column.fillna(0).to_numpy(dtype=np.float32))
+    return Modality(declaration.name, "number", available, values, 1)
+
+
+def _tags(declaration, column):
+    lists = [cell.split(" ") if cell else [] for cell in column.fillna("")]
+    names = sorted({tag for tags in lists for tag in tags})
+    number = {tag: index for index, tag in enumerate(names)}
+    rows = np.repeat(np.arange(len(lists)), [len(tags) for tags in lists])
+    columns = np.array([number[tag] for tags in lists for tag in tags], dtype=np.int64)
+    matrix = SparseRows.from_pairs(rows, columns, len(lists), max(len(names), 1))
+    return Modality(declaration.name, "tags", matrix.lengths > 0, matrix, matrix.n_columns)
+
+
+def parse_names(value, option: str) -> Optional[list]:
+    """An option that lists modalities: None (all), a list, or a comma-separated string."""
+    if value is None:
+        return None
+    names = value.split(",") if isinstance(value, str) else list(value)
+    names = [str(name).strip() for name in names if str(name).strip()]
+    if not names:
+        raise OptionError(f"{option} is empty; name at least one modality, or leave the option out to use all.")
+    return list(dict.fromkeys(names))

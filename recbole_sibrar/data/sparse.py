@@ -1,0 +1,107 @@
+"""A boolean sparse matrix in CSR form and the one product the models need of it."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SparseRows:
+    """The non-zero columns of each row.
+
+    Attributes:
+        indptr: (R + 1,) int64, where each row's columns begin and end in ``columns``.
+        columns: (nnz,) int64.
+        n_columns: the width of the matrix.
+    """
+
+    indptr: Tensor
+    columns: Tensor
+    n_columns: int
+
+    @classmethod
+    def from_pairs(cls, rows, columns, n_rows: int, n_columns: int) -> "SparseRows":
+        """From coordinates; a pair that occurs several times counts once.
+
+        >>> SparseRows.from_pairs([2, 0, 2, 2], [1, 0, 0, 1], n_rows=3, n_columns=2).columns.tolist()
+        [0, 0, 1]
+        """
+        rows, columns = torch.as_tensor(rows, dtype=torch.long), torch.as_tensor(columns, dtype=torch.long)
+        keys = torch.unique(rows * n_columns + columns)
+        rows, columns = keys // n_columns, keys % n_columns
+        indptr = torch.zeros(n_rows + 1, dtype=torch.long)
+        indptr[1:] = torch.bincount(rows, minlength=n_rows).cumsum(0)
+        return cls(indptr, columns, n_columns)
+
+    @property
+    def lengths(self) -> Tensor:
+        """(R,) the number of non-zero columns of each row."""
+        return self.indptr.diff()
+
+    def to(self, device) -> "SparseRows":
+        return SparseRows(self.indptr.to(device), self.columns.to(device), self.n_columns)
+
+    def select(self, rows: Tensor) -> "SparseRows":
+        """The matrix of these rows, in this order."""
+        starts, lengths = self.indptr[rows], self.lengths[rows]
+        indptr = F.pad(lengths.cumsum(0), (1, 0))
+        entries = torch.arange(int(indptr[-1]), device=rows.device)
+        entries = entries + torch.repeat_interleave(starts - indptr[:-1], lengths)
+        return SparseRows(indptr, self.columns[entries], self.n_columns)
+
+    def row_of_entry(self) -> Tensor:
+        """(nnz,) the row that each entry of ``columns`` belongs to."""
+        return torch.repeat_interleave(torch.arange(len(self.lengths), device=self.indptr.device), self.lengths)
+
+    def mark(self, target: Tensor, value=True) -> Tensor:
+        """Set ``target`` (R, n_columns) to ``value`` at the non-zero places, in place."""
+        target[self.row_of_entry(), self.columns] = value
+        return target
+
+
+class _WeightedRowSum(torch.autograd.Function):
+    """``embedding_bag``'s sum with a backward pass that is a sum over the transposed matrix.
+
+    PyTorch's own backward pass scatters entry by entry (79 ms against 2 ms forward for 800,000 entries of width 64 on
+    2 cores); sorting the entries by column turns it into one more forward-like pass, deterministic as well.
+    """
+
+    @staticmethod
+    def forward(ctx, table, matrix, weights):
+        ctx.matrix, ctx.weights, ctx.n_rows = matrix, weights, len(table)
+        return F.embedding_bag(matrix.columns, table, matrix.indptr[:-1], mode="sum", per_sample_weights=weights)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        matrix = ctx.matrix
+        order = matrix.columns.argsort(stable=True)
+        offsets = torch.searchsorted(matrix.columns[order], torch.arange(ctx.n_rows, device=order.device))
+        rows = matrix.row_of_entry()[order]
+        weights = None if ctx.weights is None else ctx.weights[order]
+        return (
+            F.embedding_bag(rows, gradient.contiguous(), offsets, mode="sum", per_sample_weights=weights),
+            None,
+            None,
+        )
+
+
+def weighted_row_sum(matrix: SparseRows, table: Tensor, weights: Tensor = None) -> Tensor:
+    """``(matrix * weights) @ table``: for each row the weighted sum of the table's rows at its columns.
+
+    Args:
+        matrix: R x C.
+        table: (C, D).
+        weights: (nnz,) the values of the matrix; ones by default. They get no gradient.
+
+    Returns:
+        (R, D); an empty row is zero.
+    """
+    return _WeightedRowSum.apply(table, matrix, weights)
+
+
+def gather_rows(table: Tensor, index: Tensor) -> Tensor:
+    """``table[index]`` with the fast backward pass: (C, D), (N,) -> (N, D)."""
+    indptr = torch.arange(len(index) + 1, device=index.device)
+    return weighted_row_sum(SparseRows(indptr, index, len(table)), table)

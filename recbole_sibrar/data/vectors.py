@@ -1,0 +1,90 @@
+"""Vector modalities: parsed from text once, then read from a binary copy beside the atomic file."""
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from recbole_sibrar.data.atomic import check_cells, read_header
+from recbole_sibrar.errors import DataError
+from recbole_sibrar.files import atomic_directory
+
+CHUNK_ROWS = 2048
+
+
+def read_vectors(path, separator="\t") -> tuple:
+    """The ids (R,) and the values (R, D) float32, memory-mapped, of an atomic file ``<id>:token  <name>:float_seq``.
+
+    The first read parses the text and leaves ``<path>.cache/`` with the values in binary form; it is used as long as
+    the size and the modification time of the text stay the same. Rows without numbers are left out: no vector is
+    missing, not zero.
+
+    Raises:
+        DataError: the file is malformed, two vectors differ in length, or a value is not finite.
+    """
+    path = Path(path)
+    cache = path.with_name(f".{path.name}.cache")
+    stat = path.stat()
+    stamp = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    try:
+        if json.loads((cache / "source.json").read_text()) == stamp:
+            return np.load(cache / "ids.npy"), np.load(cache / "values.npy", mmap_mode="r")
+    except (OSError, ValueError):
+        pass
+    ids, values = _parse(path, separator)
+    try:
+        with atomic_directory(cache) as folder:
+            np.save(folder / "ids.npy", ids)
+            np.save(folder / "values.npy", values)
+            (folder / "source.json").write_text(json.dumps(stamp))
+    except OSError as error:
+        warnings.warn(f"{cache} cannot be written ({error}); {path.name} is parsed anew by every run.", stacklevel=2)
+        return ids, values
+    return ids, np.load(cache / "values.npy", mmap_mode="r")
+
+
+def _parse(path, separator):
+    header = read_header(path, separator)
+    if len(header) != 2 or list(header.values()) != ["token", "float_seq"]:
+        raise DataError(f"{path}: a vector file has two columns, '<id>:token' and '<name>:float_seq'; got {header}.")
+    check_cells(path, 2, separator)
+    ids, blocks, width, first_line = [], [], None, 2
+    reader = pd.read_csv(
+        path, sep=separator, header=None, skiprows=1, names=["id", "vector"], dtype=str,
+        keep_default_na=False, na_filter=False, quoting=3, chunksize=CHUNK_ROWS,
+    )  # fmt: skip
+    for chunk in reader:
+        rows = []
+        for offset, (token, text) in enumerate(zip(chunk["id"], chunk["vector"])):
+            if not text:
+                continue
+            try:
+                row = np.array(text.split(" "), dtype=np.float32)
+            except ValueError as error:
+                raise DataError(
+                    f"{path}, line {first_line + offset}: {error}; expected numbers between spaces."
+                ) from None
+            width = width or len(row)
+            if len(row) != width:
+                raise DataError(
+                    f"{path}, line {first_line + offset}: {len(row)} numbers for id {token!r}, expected {width} as above."
+                )
+            if not np.isfinite(row).all():
+                raise DataError(
+                    f"{path}, line {first_line + offset}: NaN or infinity for id {token!r}; "
+                    "leave the cell empty where the vector is missing."
+                )
+            ids.append(token)
+            rows.append(row)
+        if rows:
+            blocks.append(np.stack(rows))
+        first_line += len(chunk)
+    if not blocks:
+        raise DataError(f"{path}: no vector in the file.")
+    ids = np.array(ids, dtype=str)
+    if len(np.unique(ids)) < len(ids):
+        duplicate = pd.Series(ids)[pd.Series(ids).duplicated()].iloc[0]
+        raise DataError(f"{path}: id {duplicate!r} occurs twice; keep one row.")
+    return ids, np.concatenate(blocks)

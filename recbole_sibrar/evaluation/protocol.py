@@ -1,0 +1,115 @@
+"""The evaluation protocol: for each scenario and phase, the users, the candidates, and the popularity of items."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.data.splits import ITEM_COLD, USER_COLD, WARM
+from recbole_sibrar.errors import DataError, OptionError, nearest
+
+CANDIDATE_CHOICES = ("scenario", "all")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One evaluation, of the validation or the test split. U users and I items, internal ids, 0 is padding.
+
+    Attributes:
+        name: ``valid`` or ``test``.
+        candidates: (I,) bool, the items that are ranked.
+        positives: U x I, the held-out interactions with candidates.
+        seen: U x I, the users' earlier interactions, taken out of their rankings.
+        popularity: (I,) float, how often an item was interacted with, by ``popularity_source``.
+        popularity_source: where the popularity comes from, in words.
+        profile_popularity: (U,) float, mean popularity of the items in a user's profile; NaN without a profile.
+        cold_users: (U,) bool, without training interactions. cold_items: (I,) bool, likewise.
+        n_unreachable: held-out interactions with items that are no candidates (they count in no metric).
+    """
+
+    name: str
+    candidates: Tensor
+    positives: SparseRows
+    seen: SparseRows
+    popularity: Tensor
+    popularity_source: str
+    profile_popularity: Tensor
+    cold_users: Tensor
+    cold_items: Tensor
+    n_unreachable: int
+
+    @property
+    def users(self) -> Tensor:
+        """The users who have something to find, ascending."""
+        return (self.positives.lengths > 0).nonzero().squeeze(1)
+
+
+def build_phases(scenario: str, parts: dict, n_users: int, n_items: int, eval_candidates: str = "scenario") -> dict:
+    """The protocol of SPEC section 5.
+
+    ========== ================================ ==========================================
+    scenario   candidates ("scenario")          candidates ("all")
+    ========== ================================ ==========================================
+    warm       all items                        the same
+    user_cold  items with training interactions the same and items without
+    item_cold  the items of the phase's split   all items; validation never the test items
+    ========== ================================ ==========================================
+
+    The popularity of an item is its number of training interactions; in item cold start, where that is 0 for every
+    candidate, a cold item's number of interactions in the evaluated split stands in for it. The profile of a user is
+    the user's training interactions, or the held-out ones in user cold start.
+
+    Args:
+        parts: {"train" | "valid" | "test": (users, items)}, two (N,) int64 tensors each.
+
+    Raises:
+        DataError: a split has no interaction that could be found.
+    """
+    if eval_candidates not in CANDIDATE_CHOICES:
+        raise OptionError(f"eval_candidates is {eval_candidates!r}. {nearest(eval_candidates, CANDIDATE_CHOICES)}")
+    size = {"minlength": n_items}
+    train_users, train_items = parts["train"]
+    train_count = torch.bincount(train_items, **size)
+    cold_users = torch.bincount(train_users, minlength=n_users) == 0
+    cold_items = train_count == 0
+    everything = torch.ones(n_items, dtype=torch.bool)
+    everything[0] = False
+    phases = {}
+    for name, earlier in (("valid", ("train",)), ("test", ("train", "valid"))):
+        users, items = parts[name]
+        own_count = torch.bincount(items, **size)
+        candidates = everything
+        if scenario == USER_COLD and eval_candidates == "scenario":
+            candidates = ~cold_items
+        elif scenario == ITEM_COLD and eval_candidates == "scenario":
+            candidates = own_count > 0
+        elif scenario != WARM and name == "valid":
+            candidates = everything & (~cold_items | (own_count > 0))
+        popularity, source = train_count.double(), "training interactions"
+        if scenario == ITEM_COLD:
+            popularity = torch.where(cold_items, own_count, train_count).double()
+            source = f"training interactions; for items without any, interactions of the {name} split"
+        profile = parts[name] if scenario == USER_COLD else parts["train"]
+        reachable = candidates[items]
+        if not reachable.any():
+            raise DataError(f"The {name} split of scenario {scenario} has no interaction with a candidate item.")
+        seen = [torch.cat(column) for column in zip(*(parts[phase] for phase in earlier))]
+        phases[name] = Phase(
+            name=name,
+            candidates=candidates,
+            positives=SparseRows.from_pairs(users[reachable], items[reachable], n_users, n_items),
+            seen=SparseRows.from_pairs(*seen, n_users, n_items),
+            popularity=popularity,
+            popularity_source=source,
+            profile_popularity=_profile_popularity(*profile, popularity, n_users),
+            cold_users=cold_users,
+            cold_items=cold_items,
+            n_unreachable=int((~reachable).sum()),
+        )
+    return phases
+
+
+def _profile_popularity(users, items, popularity, n_users):
+    total = torch.zeros(n_users, dtype=torch.double).index_add_(0, users, popularity[items])
+    return total / torch.bincount(users, minlength=n_users)

@@ -1,0 +1,38 @@
+"""Encoders: the shared one that makes SiBraR, the one for each modality that makes MuBraR.
+
+Both take a list with one block (rows of one modality, width d_c) per modality and return the blocks at width d.
+"""
+
+import torch
+from torch import nn
+
+from recbole_sibrar.models.layers import mlp
+
+
+class SharedEncoder(nn.Module):
+    """One network g for all modalities; batch normalisation sees the rows of all of them together."""
+
+    def __init__(self, n_modalities: int, sizes, activation: str, batch_norm: bool):
+        super().__init__()
+        self.network = mlp(sizes, activation, batch_norm)
+
+    def forward(self, blocks: list) -> list:
+        return list(self.network(torch.cat(blocks)).split([len(block) for block in blocks]))
+
+
+class EncoderPerModality(nn.Module):
+    """A network f_k of the same shape for each modality k."""
+
+    def __init__(self, n_modalities: int, sizes, activation: str, batch_norm: bool):
+        super().__init__()
+        self.networks = nn.ModuleList(mlp(sizes, activation, batch_norm) for _ in range(n_modalities))
+
+    def forward(self, blocks: list) -> list:
+        return [network(block) for network, block in zip(self.networks, blocks)]
+
+
+class NoEncoder(nn.Module):
+    """The projection is the embedding already: the side that is not single-branch."""
+
+    def forward(self, blocks: list) -> list:
+        return blocks

@@ -1,0 +1,77 @@
+"""Losses as pure functions of tensors."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
+
+
+def symmetric_info_nce(first: Tensor, second: Tensor, temperature: float, valid: Tensor = None) -> Tensor:
+    r"""Symmetric InfoNCE between two views of the same entities (TORS 2025, L_SInfoNCE).
+
+    .. math:: L = CE(A B^T / \tau, diag) + CE(B A^T / \tau, diag)
+
+    with A and B the L2-normalised views. The authors' code leaves them unnormalised, so that the loss can be lowered
+    by growing the embeddings, at the recommendation loss's expense; we follow the usual definition (cosine).
+
+    Args:
+        first, second: (..., S, D), two views of S entities; leading dimensions are separate sets.
+        temperature: tau.
+        valid: (..., S) bool; an entity without two views is no anchor and no negative.
+
+    Returns:
+        the mean over all valid anchors; zero if there is none.
+
+    >>> round(symmetric_info_nce(torch.eye(2), torch.eye(2), temperature=1.0).item(), 4)  # 2 log(1 + 1/e)
+    0.6265
+    """
+    logits = F.normalize(first, dim=-1) @ F.normalize(second, dim=-1).transpose(-1, -2) / temperature
+    if valid is None:
+        valid = torch.ones(logits.shape[:-1], dtype=torch.bool, device=logits.device)
+    absent = ~(valid.unsqueeze(-1) & valid.unsqueeze(-2))
+    logits = logits.masked_fill(absent & ~torch.eye(logits.shape[-1], dtype=torch.bool, device=logits.device), -1e9)
+    diagonal = logits.diagonal(dim1=-2, dim2=-1)
+    losses = logits.logsumexp(-1) + logits.logsumexp(-2) - 2 * diagonal
+    return (losses * valid).sum() / valid.sum().clamp(min=1)
+
+
+def bpr(positive: Tensor, negative: Tensor) -> Tensor:
+    r"""Bayesian personalised ranking (Rendle et al., UAI 2009): mean of :math:`-\log \sigma(s^+ - s^-)`.
+
+    Args:
+        positive: (B,) scores of the positives.
+        negative: (B, N) scores of each positive's negatives.
+    """
+    return F.softplus(negative - positive.unsqueeze(-1)).mean()
+
+
+def softmax_over_catalogue(users: Tensor, items: Tensor, targets: SparseRows) -> Tensor:
+    r"""Softmax cross-entropy over all training items with all of a user's items as targets.
+
+    .. math:: L = \frac{1}{B} \sum_u \Big( \log \sum_i e^{s_{ui}} - \frac{1}{|N_u|} \sum_{i \in N_u} s_{ui} \Big)
+
+    The multinomial likelihood of Liang et al. (WWW 2018), averaged over a user's items so that no user dominates.
+
+    Args:
+        users: (B, D). items: (I, D), the catalogue.
+        targets: B x I, the users' items; a user without any has no loss.
+    """
+    lengths = targets.lengths
+    weights = torch.repeat_interleave(1 / lengths.clamp(min=1).to(users.dtype), lengths)
+    own = (users * weighted_row_sum(targets, items, weights)).sum(-1)
+    losses = (users @ items.T).logsumexp(-1) - own
+    has_targets = lengths > 0
+    return (losses * has_targets).sum() / has_targets.sum().clamp(min=1)
+
+
+def sampled_softmax(users: Tensor, positives: Tensor, negatives: Tensor, known: Tensor) -> Tensor:
+    """Softmax cross-entropy of each positive against negatives that the whole batch shares.
+
+    Args:
+        users: (B, D). positives: (B, D), one item for each user. negatives: (N, D).
+        known: (B, N) bool, whether a shared negative is one of the user's own training items: it does not count.
+    """
+    positive = (users * positives).sum(-1, keepdim=True)
+    negative = (users @ negatives.T).masked_fill(known, -1e9)
+    return (torch.cat([positive, negative], dim=1).logsumexp(-1) - positive.squeeze(-1)).mean()

@@ -1,0 +1,172 @@
+"""Projections: from the raw features of one modality to the common width d_c, one class for each kind."""
+
+import torch
+from torch import Tensor, nn
+
+from recbole_sibrar.data.modalities import Modality
+from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
+from recbole_sibrar.models.layers import ACTIVATION_LAYERS, mlp
+
+N_BINS = 8
+
+
+class Projection(nn.Module):
+    """Holds one modality's features (not part of the state dict) and projects the rows asked for.
+
+    Args:
+        modality: the features.
+        trained: (N,) bool, the entities that occur in training; statistics are taken from them alone.
+        sizes: hidden widths and d_c.
+        activation: between the layers.
+        interaction_dropout: see ``InteractionProjection``.
+    """
+
+    def __init__(self, modality: Modality, trained: Tensor, sizes, activation: str, interaction_dropout: float):
+        super().__init__()
+        self.activation = activation
+        self.build(modality, modality.available & trained, list(sizes))
+
+    def build(self, modality, trained, sizes):
+        raise NotImplementedError
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(R,) entity ids that have the modality -> (R, d_c)."""
+        raise NotImplementedError
+
+
+class VectorProjection(Projection):
+    """A linear layer on the vector, centred and scaled by the training entities' mean and overall deviation.
+
+    The authors feed raw vectors; features such as pooled convolutional maps are all positive and would share one
+    large component.
+    """
+
+    def build(self, modality, trained, sizes):
+        values = modality.values
+        known = values[trained] if trained.any() else values.new_zeros(1, modality.width)
+        self.register_buffer("values", values, persistent=False)
+        self.register_buffer("mean", known.mean(0))
+        self.register_buffer("scale", (known - known.mean(0)).pow(2).mean().sqrt().clamp(min=1e-6))
+        self.network = mlp([modality.width, *sizes], self.activation)
+
+    def forward(self, rows):
+        return self.network((self.values[rows] - self.mean) / self.scale)
+
+
+class NumberProjection(Projection):
+    """A linear layer on a piecewise linear encoding of the number (Gorishniy et al., NeurIPS 2022).
+
+    Bin t of 8 quantile bins of the training entities holds how far the number has come through it, clipped to [0, 1].
+    A single linear layer can then bend at the bins' edges; on the raw number it could only make a line.
+    """
+
+    def build(self, modality, trained, sizes):
+        known = modality.values[trained] if trained.any() else torch.zeros(1)
+        edges = known.quantile(torch.linspace(0, 1, N_BINS + 1)).unique()
+        if len(edges) == 1:
+            edges = torch.cat([edges, edges + 1])
+        self.register_buffer("values", modality.values, persistent=False)
+        self.register_buffer("edges", _pad(edges, N_BINS + 1))
+        self.network = mlp([N_BINS, *sizes], self.activation)
+
+    def forward(self, rows):
+        low, high = self.edges[:-1], self.edges[1:]
+        return self.network(((self.values[rows].unsqueeze(1) - low) / (high - low)).clamp(0, 1))
+
+
+def _pad(edges, length):
+    """Bins beyond the last distinct quantile: never reached by a training value, of width one."""
+    extra = edges[-1] + torch.arange(1, length - len(edges) + 1)
+    return torch.cat([edges, extra])
+
+
+class CategoryProjection(Projection):
+    """An embedding of the category."""
+
+    def build(self, modality, trained, sizes):
+        self.register_buffer("values", modality.values, persistent=False)
+        self.table = _table(modality.width, sizes[0])
+        self.network = _rest(sizes, self.activation)
+
+    def forward(self, rows):
+        return self.network(self.table(self.values[rows]))
+
+
+class TagsProjection(Projection):
+    """The mean of the tags' embeddings."""
+
+    def build(self, modality, trained, sizes):
+        _register_rows(self, modality.values)
+        self.table = _table(modality.width, sizes[0])
+        self.network = _rest(sizes, self.activation)
+
+    def forward(self, rows):
+        selected = _registered_rows(self).select(rows)
+        weights = torch.repeat_interleave(1 / selected.lengths.clamp(min=1).float(), selected.lengths)
+        return self.network(weighted_row_sum(selected, self.table.weight, weights))
+
+
+class InteractionProjection(Projection):
+    """A linear layer on the L2-normalised row of the training matrix, some of it hidden while training.
+
+    The row holds the very interactions that are the targets of training. Hiding a random share of it, as denoising
+    autoencoders do (Liang et al., WWW 2018), keeps the layer from copying; the authors' code feeds the target itself.
+    """
+
+    def __init__(self, modality, trained, sizes, activation, interaction_dropout):
+        super().__init__(modality, trained, sizes, activation, interaction_dropout)
+        self.dropout = nn.Dropout(interaction_dropout)
+
+    def build(self, modality, trained, sizes):
+        _register_rows(self, modality.values)
+        self.table = _table(modality.width, sizes[0])
+        self.bias = nn.Parameter(torch.zeros(sizes[0]))
+        self.network = _rest(sizes, self.activation)
+
+    def forward(self, rows):
+        selected = _registered_rows(self).select(rows)
+        weights = torch.repeat_interleave(selected.lengths.clamp(min=1).float().rsqrt(), selected.lengths)
+        return self.network(weighted_row_sum(selected, self.table.weight, self.dropout(weights)) + self.bias)
+
+
+class IdProjection(Projection):
+    """The ordinary id embedding, as a modality that only the entities of the training data have."""
+
+    def build(self, modality, trained, sizes):
+        self.table = _table(len(modality.available), sizes[0])
+
+    def forward(self, rows):
+        return self.table(rows)
+
+
+PROJECTIONS = {
+    "vector": VectorProjection,
+    "number": NumberProjection,
+    "category": CategoryProjection,
+    "tags": TagsProjection,
+    "interactions": InteractionProjection,
+    "id": IdProjection,
+}
+
+
+def _table(n_values, width):
+    table = nn.Embedding(n_values, width)
+    nn.init.xavier_normal_(table.weight)
+    return table
+
+
+def _rest(sizes, activation):
+    """What follows an embedding, the first linear layer of its kind: nothing, or activation and the other layers."""
+    if len(sizes) == 1:
+        return nn.Identity()
+    return nn.Sequential(ACTIVATION_LAYERS[activation](), mlp(sizes, activation))
+
+
+def _register_rows(module, matrix: SparseRows):
+    module.register_buffer("indptr", matrix.indptr, persistent=False)
+    module.register_buffer("columns", matrix.columns, persistent=False)
+    module.n_columns = matrix.n_columns
+
+
+def _registered_rows(module) -> SparseRows:
+    return SparseRows(module.indptr, module.columns, module.n_columns)

@@ -1,0 +1,233 @@
+"""The recommender behind SiBraR and MuBraR: two entity encoders, fusion, scores, and the training loss.
+
+How a batch becomes a loss: ids -> (distinct entities encoded once, ``EntityEncoder``) -> modality embeddings ->
+sampled modalities (``sampling``) -> fused embeddings (``fusion``) -> recommendation and contrastive loss (``losses``).
+"""
+
+from dataclasses import dataclass
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+
+from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities
+from recbole_sibrar.data.sparse import SparseRows, gather_rows
+from recbole_sibrar.errors import OptionError
+from recbole_sibrar.models import losses
+from recbole_sibrar.models.batches import PairBatch, UserBatch
+from recbole_sibrar.models.encoders import NoEncoder
+from recbole_sibrar.models.entity import EntityEncoder, id_modality
+from recbole_sibrar.models.fusion import MeanFusion
+from recbole_sibrar.models.options import ModelOptions
+from recbole_sibrar.models.sampling import chosen_mask, sample_modalities
+
+
+@dataclass(frozen=True)
+class Views:
+    """Embeddings of a step's entities.
+
+    Attributes:
+        fused: (N, D).
+        first, second: (N, D) embeddings of the first two sampled modalities; None without sampling of two.
+        paired: (N,) bool, whether the entity has two.
+    """
+
+    fused: Tensor
+    first: Optional[Tensor] = None
+    second: Optional[Tensor] = None
+    paired: Optional[Tensor] = None
+
+
+class BranchRecommender(nn.Module):
+    """Scores are inner products of fused user and item embeddings.
+
+    An entity without any modality in use has the mean embedding of the training entities when scores are made: such
+    a user gets the average user's list, such an item the average item's score, never NaN.
+
+    Args:
+        options: see ``ModelOptions``.
+        modalities: {side: the modalities in use}, ``interactions`` (training interactions only) among them.
+        interactions: users x items, the training interactions.
+        seed: of the modality sampling.
+    """
+
+    encoder_class = None
+
+    def __init__(self, options: ModelOptions, modalities: dict, interactions: SparseRows, seed: int):
+        super().__init__()
+        self.options, self.seed = options, seed
+        n_items = interactions.n_columns
+        trained = {
+            "user": interactions.lengths > 0,
+            "item": torch.zeros(n_items, dtype=torch.bool).index_fill_(0, interactions.columns, True),
+        }
+        self.sides = nn.ModuleDict({side: self._side(side, modalities[side], trained[side]) for side in SIDES})
+        self.fusion = MeanFusion()
+        self.register_buffer("step", torch.zeros((), dtype=torch.long))
+        self.register_buffer("catalogue", trained["item"].nonzero().squeeze(1), persistent=False)
+        self.register_buffer("indptr", interactions.indptr, persistent=False)
+        position = torch.full((n_items,), -1)
+        position[self.catalogue] = torch.arange(len(self.catalogue))
+        self.register_buffer("targets", position[interactions.columns], persistent=False)
+
+    def _side(self, side, modalities: Modalities, trained):
+        options = self.options
+        if options.is_single_branch(side):
+            names = options.eval_modalities(side)
+            if names is not None:
+                modalities.select(names)
+            return EntityEncoder(modalities, trained, self.encoder_class, options, names)
+        if options.plain_side == "embedding":
+            return EntityEncoder(id_modality(side, trained), trained, NoEncoder, options)
+        return EntityEncoder(modalities.select([INTERACTIONS]), trained, NoEncoder, options)
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
+    # training
+
+    def loss(self, batch) -> tuple:
+        """(recommendation loss, weighted contrastive loss or none) of a ``PairBatch`` or ``UserBatch``."""
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + int(self.step)) % 2**63)
+        self.step += 1
+        if isinstance(batch, PairBatch):
+            return self._pair_loss(batch, generator)
+        return self._user_loss(batch, generator)
+
+    def _pair_loss(self, batch: PairBatch, generator):
+        users = self._occurrences("user", batch.users, generator)
+        ids = torch.cat([batch.positives.unsqueeze(1), batch.negatives], dim=1)
+        items = self._occurrences("item", ids.flatten(), generator)
+        scores = (users.fused.unsqueeze(1) * items.fused.view(*ids.shape, -1)).sum(-1)
+        terms = [losses.bpr(scores[:, 0], scores[:, 1:])]
+        if self.options.contrasts:
+            contrast = self._contrast(users, generator) + self._contrast(items, generator, ids.shape)
+            terms.append(self.options.contrastive_weight * contrast)
+        return tuple(terms)
+
+    def _user_loss(self, batch: UserBatch, generator):
+        users = self._entities("user", batch.users, generator)
+        items, targets, known = self._softmax_items(batch, generator)
+        views = self._entities("item", items, generator)
+        if known is None:
+            terms = [losses.softmax_over_catalogue(users.fused, views.fused, targets)]
+        else:
+            n = len(batch.users)
+            terms = [losses.sampled_softmax(users.fused, views.fused[:n], views.fused[n:], known)]
+        if self.options.contrasts:
+            contrast = self._contrast(users, generator) + self._contrast(views, generator)
+            terms.append(self.options.contrastive_weight * contrast)
+        return tuple(terms)
+
+    def _softmax_items(self, batch, generator):
+        """The items of a step, and either the users' targets among them or which of them are the users' own."""
+        own = SparseRows(self.indptr, self.targets, len(self.catalogue)).select(batch.users)
+        n_negatives = self.options.softmax_negatives
+        if not n_negatives or n_negatives >= len(self.catalogue):
+            return self.catalogue, own, None
+        lengths = own.lengths
+        drawn = (torch.rand(len(lengths), generator=generator).to(lengths.device) * lengths).long()
+        positives = own.columns[own.indptr[:-1] + drawn]
+        negatives = torch.randint(len(self.catalogue), (n_negatives,), generator=generator).to(lengths.device)
+        known = own.mark(torch.zeros(len(lengths), len(self.catalogue), dtype=torch.bool, device=lengths.device))
+        return self.catalogue[torch.cat([positives, negatives])], None, known[:, negatives]
+
+    def _entities(self, side: str, ids: Tensor, generator) -> Views:
+        """Each entity once, with modalities of its own draw."""
+        encoder = self.sides[side]
+        available = encoder.available[ids]
+        if not self.options.samples:
+            return Views(self.fusion(encoder(ids, available), available))
+        choice = sample_modalities(available, self.options.n_sampled, generator)
+        used = chosen_mask(choice, len(encoder.names))
+        embeddings = encoder(ids, used)
+        fused = self.fusion(embeddings, used)
+        if choice.shape[1] < 2:
+            return Views(fused)
+        flat = embeddings.flatten(0, 1)
+        offset = torch.arange(len(ids), device=ids.device) * len(encoder.names)
+        first, second = (gather_rows(flat, offset + choice[:, n].clamp(min=0)) for n in (0, 1))
+        return Views(fused, first, second, choice[:, 1] >= 0)
+
+    def _occurrences(self, side: str, ids: Tensor, generator) -> Views:
+        """Distinct entities encoded once, then a draw of modalities for each *occurrence* (SPEC section 2)."""
+        encoder = self.sides[side]
+        distinct, inverse = ids.unique(return_inverse=True)
+        available = encoder.available[distinct]
+        embeddings = encoder(distinct, available)
+        if not self.options.samples or len(encoder.names) == 1:
+            return Views(gather_rows(self.fusion(embeddings, available), inverse))
+        choice = sample_modalities(available[inverse], self.options.n_sampled, generator)
+        flat = torch.cat([embeddings.flatten(0, 1), embeddings.new_zeros(1, embeddings.shape[-1])])
+        place = torch.where(choice < 0, len(flat) - 1, inverse.unsqueeze(1) * len(encoder.names) + choice)
+        views = [gather_rows(flat, place[:, n]) for n in range(place.shape[1])]
+        fused = sum(views) / (choice >= 0).sum(1, keepdim=True).clamp(min=1)
+        if len(views) < 2:
+            return Views(fused)
+        return Views(fused, views[0], views[1], choice[:, 1] >= 0)
+
+    def _contrast(self, views: Views, generator, sets=None) -> Tensor:
+        """InfoNCE over each user's positive and negatives (``sets`` (B, 1 + N)) or over the entities of the batch."""
+        if views.second is None:
+            return views.fused.new_zeros(())
+        temperature = self.options.temperature
+        if sets is not None and self.options.contrastive_set == "negatives":
+            shape = (*sets, -1)
+            return losses.symmetric_info_nce(
+                views.first.view(shape), views.second.view(shape), temperature, views.paired.view(sets)
+            )
+        limit = self.options.contrastive_batch_size
+        kept = torch.randperm(len(views.fused), generator=generator)[:limit].to(views.fused.device)
+        return losses.symmetric_info_nce(views.first[kept], views.second[kept], temperature, views.paired[kept])
+
+    # scoring
+
+    def used_in_evaluation(self, side: str) -> Tensor:
+        """(N, M) bool: what every entity has, restricted to the modalities left in evaluation."""
+        encoder = self.sides[side]
+        return encoder.available & encoder.in_evaluation
+
+    @torch.no_grad()
+    def modality_embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
+        """(N,) ids -> (N, M, D), zero where a modality is missing or left out."""
+        used = self.used_in_evaluation(side)
+        return torch.cat([self.sides[side](part, used[part]) for part in ids.split(chunk)])
+
+    @torch.no_grad()
+    def embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
+        """(N,) ids -> (N, D) fused embeddings, with the training entities' mean where no modality is left."""
+        used = self.used_in_evaluation(side)
+        fused = torch.cat([self.fusion(self.sides[side](part, used[part]), used[part]) for part in ids.split(chunk)])
+        empty = ~used[ids].any(1)
+        if empty.any():
+            fused[empty] = self._mean_embedding(side, used, chunk)
+        return fused
+
+    def _mean_embedding(self, side, used, chunk):
+        known = (self.sides[side].trained & used.any(1)).nonzero().squeeze(1)
+        if not len(known):
+            return torch.zeros(self.options.embedding_size, device=used.device)
+        return self.embeddings(side, known, chunk).mean(0)
+
+    def requirements(self, scenario: str) -> None:
+        """Check before training that the cold side has content to be scored by.
+
+        Raises:
+            OptionError: the scenario's cold side is not single-branch, or has no modality but its interactions.
+        """
+        side = {"user_cold": "user", "item_cold": "item"}.get(scenario)
+        if side is None:
+            return
+        encoder = self.sides[side]
+        content = [name for name, kept in zip(encoder.names, encoder.in_evaluation) if kept and name != INTERACTIONS]
+        if not self.options.is_single_branch(side):
+            raise OptionError(
+                f"scenario {scenario} needs the {side} side to be single-branch, but single_branch is "
+                f"{self.options.single_branch!r}; use --single_branch={side} or both."
+            )
+        if not content:
+            raise OptionError(
+                f"scenario {scenario} needs a {side} modality beside the interactions, which a cold {side} has not; "
+                f"declare one under 'modalities: {side}:' in the data set's YAML, or name it in --{side}_modalities."
+            )

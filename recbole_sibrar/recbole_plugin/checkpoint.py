@@ -1,0 +1,117 @@
+"""Checkpoints of tensors and plain data, which ``torch.load`` opens with ``weights_only=True``."""
+
+import pickle
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import sparse
+
+import recbole_sibrar
+from recbole_sibrar.errors import CheckpointError
+from recbole_sibrar.files import atomic_file
+
+FORMAT = "recbole-sibrar checkpoint 1"
+
+# What RecBole's Config computes itself from the other options.
+DERIVED = {
+    "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "device", "valid_neg_sample_args", "test_neg_sample_args",
+    "valid_metric_bigger", "single_spec", "local_rank",
+}  # fmt: skip
+
+
+def plain_config(config) -> dict:
+    """The effective configuration as plain data that ``Config(config_dict=...)`` takes back."""
+    values = {key: plain(value) for key, value in config.final_config_dict.items() if key not in DERIVED}
+    values["data_path"] = str(Path(values["data_path"]).parent)
+    if (values.get("train_neg_sample_args") or {}).get("distribution") == "none":
+        values["train_neg_sample_args"] = None
+    return values
+
+
+def plain(value):
+    """Plain data (None, bool, int, float, str, list, dict, tensor) that stands for ``value``.
+
+    Arrays and scipy matrices, which some of RecBole's models keep beside their parameters, become tagged tensors.
+
+    Raises:
+        CheckpointError: the value is of another type.
+    """
+    if value is None or isinstance(value, (bool, int, float, str, torch.Tensor)) and not isinstance(value, Enum):
+        return value.detach() if isinstance(value, torch.Tensor) else value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, dict):
+        return {key: plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [plain(entry) for entry in value]
+    if isinstance(value, (torch.device, Path)):
+        return str(value)
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return {"__array__": torch.from_numpy(np.ascontiguousarray(value)), "matrix": isinstance(value, np.matrix)}
+    if sparse.issparse(value):
+        rows = value.tocsr()
+        parts = {name: torch.from_numpy(getattr(rows, name)) for name in ("data", "indices", "indptr")}
+        return {"__sparse__": parts, "shape": list(rows.shape), "format": value.format}
+    raise CheckpointError(f"A value of type {type(value).__name__} cannot be stored in a checkpoint of plain data.")
+
+
+def restored(value):
+    """The inverse of ``plain`` for arrays and scipy matrices."""
+    if isinstance(value, dict):
+        if "__array__" in value:
+            array = value["__array__"].numpy()
+            return np.asmatrix(array) if value["matrix"] else array
+        if "__sparse__" in value:
+            parts = tuple(value["__sparse__"][name].numpy() for name in ("data", "indices", "indptr"))
+            return sparse.csr_matrix(parts, shape=tuple(value["shape"])).asformat(value["format"])
+        return {key: restored(entry) for key, entry in value.items()}
+    return [restored(entry) for entry in value] if isinstance(value, list) else value
+
+
+def save(path, config, model, **training_state) -> None:
+    """Write a checkpoint, whole or not at all."""
+    state = {
+        "format": FORMAT,
+        "versions": {"recbole_sibrar": recbole_sibrar.__version__, "torch": str(torch.__version__)},
+        "config": plain_config(config),
+        "state_dict": model.state_dict(),
+        "other_parameter": plain(model.other_parameter()),
+        **training_state,
+    }
+    with atomic_file(path, "wb") as file:
+        torch.save(state, file)
+
+
+def load(path, device="cpu") -> dict:
+    """Read a checkpoint without executing anything in it.
+
+    Raises:
+        CheckpointError: no such file, not ours, truncated, or of another version.
+    """
+    if not Path(path).is_file():
+        raise CheckpointError(f"{path}: no such checkpoint.")
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{path} is not a checkpoint of plain data ({reason}). It may be truncated, or written by RecBole without "
+            "this plugin."
+        ) from None
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        found = state.get("format") if isinstance(state, dict) else type(state).__name__
+        raise CheckpointError(f"{path}: format {found!r}, expected {FORMAT!r}.")
+    return state
+
+
+def restore(model, state: dict) -> None:
+    """Put a checkpoint's parameters into a model of the same configuration."""
+    try:
+        model.load_state_dict(state["state_dict"])
+    except RuntimeError as error:
+        raise CheckpointError(f"The checkpoint does not fit the model and data set: {error}") from None
+    model.load_other_parameter(restored(state["other_parameter"]))

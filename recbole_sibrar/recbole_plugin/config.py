@@ -1,0 +1,168 @@
+"""Configuration: which property files apply, which option names exist, and values read without ``eval``."""
+
+import ast
+import sys
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+
+import yaml
+
+from recbole_sibrar.data.splits import SCENARIOS, check_scenario
+from recbole_sibrar.errors import DataError, OptionError, nearest
+from recbole_sibrar.models.options import ModelOptions
+
+PACKAGE = Path(__file__).resolve().parents[1]
+OUR_MODELS = ("SiBraR", "MuBraR")
+DEFAULT_SCENARIO = "warm"
+
+# Options of RecBole that stand in none of its default files.
+UNLISTED = {
+    "model", "dataset", "config_files", "encoding", "reg_weight", "benchmark_filename", "numerical_features",
+    "discretization", "additional_feat_suffix", "MODEL_TYPE", "eval_type", "local_rank", "world_size", "nproc", "ip",
+    "port", "offset", "neg_sampling", "training_neg_sample_num", "wandb_project", "embedding_size", "device",
+    "single_spec", "save_step", "pretrain_epochs", "valid_neg_sample_args", "test_neg_sample_args",
+}  # fmt: skip
+
+
+def props_folder() -> Path:
+    """The property files: inside the installed package, or at the top of the repository in a checkout."""
+    installed = PACKAGE / "props"
+    return installed if installed.is_dir() else PACKAGE.parent / "props"
+
+
+def parse_value(text):
+    """A value typed on the command line: a Python literal, else YAML, else the text itself. Nothing is evaluated.
+
+    >>> [parse_value(text) for text in ("1e-3", "[64, 32]", "genres,plot", "true", "None", "{RS: [8, 1, 1]}")]
+    [0.001, [64, 32], 'genres,plot', True, None, {'RS': [8, 1, 1]}]
+    """
+    if not isinstance(text, str):
+        return text
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        pass
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return value if isinstance(value, (bool, int, float, list, dict)) else text
+
+
+def read_property_file(path) -> dict:
+    """A YAML property file.
+
+    Raises:
+        OptionError: it is absent, malformed, or no mapping.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise OptionError(f"{path}: no such property file.")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise OptionError(f"{path} is not YAML: {error}") from None
+    if not isinstance(values or {}, dict):
+        raise OptionError(f"{path}: expected 'option: value' lines, got {type(values).__name__}.")
+    return {key: parse_value(value) for key, value in (values or {}).items()}
+
+
+def property_layers(model: str, dataset: str, scenario: str, data_path) -> list:
+    """The property files between RecBole's defaults and the user's own settings, the later ones winning.
+
+    ``protocol.yaml``, ``model/<model>.yaml``, the data set's file (in ``props/dataset/`` or beside its atomic files),
+    ``scenario/<scenario>.yaml``.
+    """
+    folder = props_folder()
+    beside = Path(str(data_path)) / dataset / f"{dataset}.yaml"
+    shipped = folder / "dataset" / f"{dataset}.yaml"
+    candidates = [
+        folder / "protocol.yaml",
+        folder / "model" / f"{model}.yaml",
+        beside if beside.is_file() else shipped,
+        folder / "scenario" / f"{check_scenario(scenario)}.yaml",
+    ]
+    return [path for path in candidates if path.is_file()]
+
+
+def apply_layers(config, model: str, dataset: str) -> None:
+    """Add our layers to ``config.internal_config_dict`` where the protocol applies, and check the option names.
+
+    The protocol applies to our own models and to every model for which a ``scenario`` is given; any other run of
+    RecBole stays as it is.
+    """
+    external = config.external_config_dict
+    if model not in OUR_MODELS and external.get("scenario") is None:
+        return
+    scenario = external.get("scenario") or DEFAULT_SCENARIO
+    internal = config.internal_config_dict
+    data_path = external.get("data_path", read_property_file(props_folder() / "protocol.yaml")["data_path"])
+    for path in property_layers(model, dataset, scenario, data_path):
+        internal.update(read_property_file(path))
+    internal["scenario"] = scenario
+    check_names(external, internal, config.parameters)
+    for name in ("save_dataset", "save_dataloaders", "dataset_save_path", "dataloaders_save_path"):
+        if external.get(name):
+            raise OptionError(
+                f"{name} is {external[name]!r}, but RecBole's caches are keyed by its own options only and would mix up "
+                "scenarios; leave it out."
+            )
+
+
+def check_names(given: dict, known: dict, recbole_parameters: dict) -> None:
+    """An option that nothing reads is an error, not a silent default.
+
+    Raises:
+        OptionError: naming it and the nearest valid name.
+    """
+    valid = set(known) | UNLISTED | {name for names in recbole_parameters.values() for name in names}
+    for name in given:
+        if name not in valid:
+            raise OptionError(f"Unknown option {name!r}. {_nearest_option(name, valid)}")
+
+
+def _nearest_option(name, valid):
+    suggestion = nearest(name, valid).partition("Valid:")[0].strip()
+    return suggestion or "See --help for the options."
+
+
+def model_options(config) -> ModelOptions:
+    """The typed options of one of our models."""
+    return ModelOptions.from_mapping(config.final_config_dict)
+
+
+def model_option_names() -> list:
+    return [entry.name for entry in fields(ModelOptions)]
+
+
+@contextmanager
+def command_line_hidden():
+    """RecBole's Config reads ``sys.argv``; our command has parsed it already."""
+    argv, sys.argv = sys.argv, sys.argv[:1]
+    try:
+        yield
+    finally:
+        sys.argv = argv
+
+
+def check_dataset(data_path, dataset: str) -> None:
+    """The data set's folder and interaction file exist.
+
+    Raises:
+        DataError: saying where they were looked for and how to make them.
+    """
+    folder = Path(data_path)
+    if folder.is_dir():
+        return
+    siblings = [path.name for path in folder.parent.glob("*") if path.is_dir()] if folder.parent.is_dir() else []
+    raise DataError(
+        f"Data set {dataset!r} not found: {folder} does not exist. {nearest(dataset, [*siblings, 'ml-100k'])} "
+        f"Make it with 'recbole-sibrar convert', or say where it is with --data_path."
+    )
+
+
+__all__ = [
+    "DEFAULT_SCENARIO", "OUR_MODELS", "SCENARIOS", "apply_layers", "check_dataset", "check_names",
+    "command_line_hidden", "model_option_names", "model_options", "parse_value", "props_folder", "read_property_file",
+]  # fmt: skip

@@ -1,0 +1,165 @@
+"""The data set under the protocol: interactions through RecBole, splits and modalities through ``data``."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from recbole.data.dataset import Dataset
+from recbole.utils import FeatureSource, FeatureType
+
+from recbole_sibrar.data.atomic import parse_numbers, read_atomic, read_header
+from recbole_sibrar.data.modalities import (
+    INTERACTIONS,
+    Modalities,
+    interaction_modality,
+    load_modalities,
+    parse_declarations,
+    parse_names,
+)
+from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.data.splits import PHASES, USER_COLD, WARM, check_disjoint, cold_start_split
+from recbole_sibrar.errors import DataError, OptionError, nearest
+from recbole_sibrar.evaluation.protocol import build_phases
+from recbole_sibrar.recbole_plugin.config import check_dataset
+
+
+class ScenarioDataset(Dataset):
+    """RecBole's ``Dataset`` that splits by ``config["scenario"]`` and knows the modalities.
+
+    Without a scenario it behaves as RecBole's own. Side information is not joined into RecBole's batches: a model asks
+    for it once, with ``modalities``.
+
+    Attributes:
+        phases: {"valid" | "test": Phase}, after ``build``; shared by the three split data sets.
+        phase: the one that belongs to this split; None for training.
+    """
+
+    phases = None
+    phase = None
+
+    @property
+    def scenario(self):
+        return self.config["scenario"]
+
+    def _load_data(self, token, dataset_path):
+        if self.scenario is not None:
+            check_dataset(dataset_path, token)
+            for part in [f"{name}.inter" for name in self.benchmark_filename_list or ()] or ["inter"]:
+                read_header(Path(dataset_path) / f"{token}.{part}", self.config["field_separator"])
+        super()._load_data(token, dataset_path)
+
+    def _load_feat(self, filepath, source):
+        """RecBole's reader pads short lines and parses in Python; interactions are read strictly and by columns."""
+        if self.scenario is None or source is not FeatureSource.INTERACTION:
+            return super()._load_feat(filepath, source)
+        load, unload = self._get_load_and_unload_col(source)
+        separator = self.config["field_separator"]
+        header = read_header(filepath, separator)
+        kept = [name for name in header if (not load or name in load) and name not in (unload or ())]
+        for field in (self.uid_field, self.iid_field):
+            if field not in kept:
+                raise DataError(
+                    f"{filepath}: column {field!r} is needed but absent or not loaded; found {list(header)}."
+                )
+        for name in kept:
+            if header[name] not in ("token", "float"):
+                raise DataError(
+                    f"{filepath}: column {name!r} is {header[name]}; interactions take token and float only."
+                )
+        frame = read_atomic(filepath, kept, separator)
+        for name in kept:
+            kind = FeatureType(header[name])
+            self.field2source[name], self.field2type[name], self.field2seqlen[name] = source, kind, 1
+            if kind == FeatureType.FLOAT:
+                self.field2bucketnum[name] = 2
+                frame[name] = parse_numbers(frame[name], filepath, name)
+            elif name in (self.uid_field, self.iid_field) and (frame[name] == "").any():
+                line = int((frame[name] == "").to_numpy().argmax()) + 2
+                raise DataError(f"{filepath}, line {line}: {name} is empty.")
+        return frame
+
+    def _data_filtering(self):
+        try:
+            super()._data_filtering()
+        except ValueError as error:
+            if self.scenario is None:
+                raise
+            raise DataError(
+                f"No interaction of {self.dataset_name} is left after filtering ({error}); loosen val_interval "
+                f"({self.config['val_interval']}), user_inter_num_interval ({self.config['user_inter_num_interval']}) or "
+                f"item_inter_num_interval ({self.config['item_inter_num_interval']})."
+            ) from None
+
+    def build(self):
+        if self.scenario is None:
+            return super().build()
+        if self.benchmark_filename_list is not None:
+            if len(self.benchmark_filename_list) != 3:
+                raise OptionError(
+                    f"benchmark_filename is {self.benchmark_filename_list!r}; expected three names, for the training, "
+                    "validation and test interactions."
+                )
+            datasets = super().build()
+        elif self.scenario == WARM:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self.config["seed"])
+                datasets = super().build()
+        else:
+            self._change_feat_format()
+            self._drop_unused_col()
+            entities = self.inter_feat[self._cold_field].numpy()
+            parts = cold_start_split(entities, self._ratios(), self.config["seed"])
+            datasets = [self.copy(self.inter_feat[torch.from_numpy(part)]) for part in parts]
+        self._attach_phases(datasets)
+        return datasets
+
+    @property
+    def _cold_field(self):
+        return self.uid_field if self.scenario == USER_COLD else self.iid_field
+
+    def _ratios(self):
+        split = self.config["eval_args"]["split"]
+        if not isinstance(split, dict) or list(split) != ["RS"]:
+            raise OptionError(f"eval_args.split is {split!r}; scenario {self.scenario} takes {{RS: [0.8, 0.1, 0.1]}}.")
+        return split["RS"]
+
+    def _attach_phases(self, datasets):
+        parts = {}
+        for name, dataset in zip(PHASES, datasets):
+            parts[name] = tuple(dataset.inter_feat[field].long() for field in (self.uid_field, self.iid_field))
+            if not len(parts[name][0]):
+                raise DataError(f"The {name} split is empty; the data set is too small or the split ratios are.")
+        cold = {name: pair[0 if self.scenario == USER_COLD else 1].numpy() for name, pair in parts.items()}
+        check_disjoint(self.scenario, cold, self.field2id_token[self._cold_field])
+        phases = build_phases(
+            self.scenario, parts, self.user_num, self.item_num, self.config["eval_candidates"] or "scenario"
+        )
+        for name, dataset in zip(PHASES, datasets):
+            dataset.phases, dataset.phase = phases, phases.get(name)
+
+    def interaction_rows(self) -> SparseRows:
+        """users x items of this split."""
+        return SparseRows.from_pairs(
+            self.inter_feat[self.uid_field], self.inter_feat[self.iid_field], self.user_num, self.item_num
+        )
+
+    def modalities(self, side: str, names=None) -> Modalities:
+        """The modalities of one side: ``interactions`` (of this split) and the declared ones, or those ``names``.
+
+        Raises:
+            OptionError, DataError: an unknown name; a file that is absent or malformed.
+        """
+        fields = (self.uid_field, self.iid_field) if side == "user" else (self.iid_field, self.uid_field)
+        declarations = parse_declarations(self.config["modalities"], side)
+        names = parse_names(names, f"{side}_modalities")
+        declared = [INTERACTIONS, *(entry.name for entry in declarations)]
+        for name in names or ():
+            if name not in declared:
+                raise OptionError(f"Unknown {side} modality {name!r}. {nearest(name, declared)}")
+        wanted = [entry for entry in declarations if names is None or entry.name in names]
+        own, other = (self.inter_feat[field] for field in fields)
+        interactions = interaction_modality(own, other, self.num(fields[0]), self.num(fields[1]))
+        tokens = np.asarray(self.field2id_token[fields[0]])
+        loaded = load_modalities(self.dataset_path, self.dataset_name, side, fields[0], tokens, wanted)
+        known = Modalities(side, (interactions, *loaded.entries))
+        return known if names is None else known.select(names)

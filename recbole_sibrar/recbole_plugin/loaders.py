@@ -1,0 +1,96 @@
+"""Batches: RecBole's data loaders, fed with our negatives and our candidates."""
+
+import numpy as np
+import torch
+from recbole.data.dataloader import FullSortEvalDataLoader, TrainDataLoader
+from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+from recbole.data.interaction import Interaction
+
+from recbole_sibrar.data.negatives import NegativeSampler
+from recbole_sibrar.errors import OptionError
+
+
+class TrainingItemSampler:
+    """RecBole's sampler interface around ``NegativeSampler``: negatives are training items."""
+
+    def __init__(self, dataset, distribution: str, alpha: float, seed: int):
+        self.sampler = NegativeSampler(
+            dataset.inter_feat[dataset.uid_field].numpy(),
+            dataset.inter_feat[dataset.iid_field].numpy(),
+            dataset.user_num,
+            seed,
+            popularity_power=alpha if distribution == "popularity" else None,
+            user_tokens=dataset.field2id_token[dataset.uid_field],
+        )
+
+    def sample_by_user_ids(self, user_ids, item_ids, num):
+        """(B,) users -> (num * B,) items, RecBole's order: the first negative of every row, then the second, ..."""
+        return torch.from_numpy(self.sampler.sample(np.asarray(user_ids), num).T.ravel())
+
+
+def training_sampler(config, dataset):
+    """The sampler that ``train_neg_sample_args`` asks for, or None."""
+    arguments = config["train_neg_sample_args"]
+    if arguments["distribution"] == "none":
+        return None
+    return TrainingItemSampler(dataset, arguments["distribution"], arguments["alpha"], config["seed"])
+
+
+class PairLoader(TrainDataLoader):
+    """Training batches for the bpr loss: ``train_batch_size`` positives with their negatives (B, n)."""
+
+    def _init_batch_size_and_step(self):
+        self.step = self.config["train_batch_size"]
+        self.set_batch_size(self.step)
+
+    def collate_fn(self, index):
+        feat = self._dataset.inter_feat
+        index = torch.as_tensor(index)
+        users, items = feat[self.uid_field][index], feat[self.iid_field][index]
+        negatives = self._sampler.sampler.sample(users.numpy(), self.neg_sample_num)
+        return Interaction(
+            {self.uid_field: users, self.iid_field: items, self.neg_item_id: torch.from_numpy(negatives)}
+        )
+
+
+class UserLoader(AbstractDataLoader):
+    """Training batches for the softmax loss: ``train_batch_size`` distinct users."""
+
+    def __init__(self, config, dataset, sampler, shuffle=False):
+        self.uid_field = dataset.uid_field
+        self.users = dataset.inter_feat[self.uid_field].unique()
+        self.sample_size = len(self.users)
+        super().__init__(config, dataset, sampler, shuffle=shuffle)
+
+    def _init_batch_size_and_step(self):
+        self.step = self.config["train_batch_size"]
+        self.set_batch_size(self.step)
+
+    def collate_fn(self, index):
+        return Interaction({self.uid_field: self.users[torch.as_tensor(index)]})
+
+
+class ScenarioEvalLoader(FullSortEvalDataLoader):
+    """Evaluation batches under the protocol.
+
+    RecBole's trainer sets ``scores[history] = -inf``; here ``history`` is a boolean mask (B, n_items) of everything
+    that is not ranked for the user: no candidate, or seen earlier.
+    """
+
+    def __init__(self, config, dataset, sampler, shuffle=False):
+        if config["eval_args"]["mode"][dataset.phase.name] != "full":
+            raise OptionError(
+                f"eval_args.mode is {config['eval_args']['mode']!r}; the protocol ranks all candidates: use 'full'."
+            )
+        self.phase = dataset.phase
+        self.uid_field, self.iid_field = dataset.uid_field, dataset.iid_field
+        self.is_sequential = False
+        self.users = self.phase.users
+        self.sample_size = len(self.users)
+        AbstractDataLoader.__init__(self, config, dataset, sampler, shuffle=False)
+
+    def collate_fn(self, index):
+        users = self.users[torch.as_tensor(index)]
+        masked = self.phase.seen.select(users).mark((~self.phase.candidates).repeat(len(users), 1))
+        positives = self.phase.positives.select(users)
+        return Interaction({self.uid_field: users}), masked, positives.row_of_entry(), positives.columns

@@ -1,0 +1,115 @@
+"""RecBole's collector and metric classes, filled from ``evaluation.metrics``."""
+
+import torch
+from recbole.evaluator.base_metric import AbstractMetric
+from recbole.evaluator.collector import Collector, DataStruct
+from recbole.utils import EvaluatorType
+from torch.nn.functional import pad
+
+from recbole_sibrar.evaluation.metrics import METRICS, Recommendations
+
+RECOMMENDATIONS = "sibrar.recommendations"
+
+
+class ProtocolCollector(Collector):
+    """RecBole's collector that also gathers what our metrics need, and breaks ties at random.
+
+    RecBole numbers items in the order in which the interaction file first names them, so ties broken by id favour
+    popular items. Here tied items are ranked in a random order, the same in every evaluation (it depends on the seed).
+
+    Attributes:
+        phase: the protocol of the evaluation in progress. Without one, popularity is that of the data given to
+            ``fit`` (NaN before it), and the candidates are the items that got a finite score.
+        recommendations: of the last evaluation. users: (U,) whom they are for.
+    """
+
+    phase = None
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.recommendations, self.users = None, None
+        self._training = None
+        self._reset()
+
+    def _reset(self):
+        self._lists, self._users, self._ranked = [], [], None
+
+    def data_collect(self, train_data):
+        super().data_collect(train_data)
+        dataset = train_data._dataset
+        if self.register.need(RECOMMENDATIONS) and dataset.iid_field in dataset.inter_feat:
+            users, items = dataset.inter_feat[dataset.uid_field], dataset.inter_feat[dataset.iid_field]
+            popularity = torch.bincount(items, minlength=dataset.item_num).double()
+            total = torch.zeros(dataset.user_num, dtype=torch.double).index_add_(0, users, popularity[items])
+            self._training = popularity, total / torch.bincount(users, minlength=dataset.user_num)
+
+    def eval_batch_collect(self, scores_tensor, interaction, positive_u, positive_i):
+        super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
+        if not self.register.need(RECOMMENDATIONS):
+            return
+        scores = scores_tensor
+        n_items = scores.shape[1]
+        order = torch.randperm(n_items, generator=torch.Generator().manual_seed(self.config["seed"])).to(scores.device)
+        k = max(self.topk)
+        values, places = scores[:, order].topk(min(k, n_items), dim=1)
+        items = order[places]
+        relevant = torch.zeros(scores.shape, dtype=torch.bool, device=scores.device)
+        relevant[positive_u, positive_i] = True
+        filled = values > -torch.inf
+        hits = relevant.gather(1, items) & filled
+        ranked = (scores > -torch.inf).any(0)
+        self._ranked = ranked if self._ranked is None else self._ranked | ranked
+        padding = (0, k - items.shape[1])
+        self._lists.append((pad(items * filled, padding), pad(hits, padding), relevant.sum(1)))
+        self._users.append(interaction[self.config["USER_ID_FIELD"]])
+
+    def get_data_struct(self):
+        """RecBole's own calls ``.cpu()`` on whatever was collected, counts and counters among it."""
+        struct = DataStruct()
+        for key, value in self.data_struct._data_dict.items():
+            struct.set(key, value.cpu() if isinstance(value, torch.Tensor) else value)
+        for key in ("rec.topk", "rec.meanrank", "rec.score", "rec.items", "data.label"):
+            if key in self.data_struct:
+                del self.data_struct[key]
+        if self._lists:
+            items, hits, n_relevant = (torch.cat(parts).cpu() for parts in zip(*self._lists))
+            self.users = torch.cat(self._users).cpu()
+            popularity, profile, candidates = self._context()
+            self.recommendations = Recommendations(items, hits, n_relevant, candidates, popularity, profile[self.users])
+            struct.set(RECOMMENDATIONS, self.recommendations)
+            self._reset()
+        return struct
+
+    def _context(self):
+        if self.phase is not None:
+            return self.phase.popularity, self.phase.profile_popularity, self.phase.candidates
+        ranked = self._ranked.cpu()
+        if self._training is None:
+            unknown = torch.full((int(self.users.max()) + 1,), torch.nan, dtype=torch.double)
+            return torch.full(ranked.shape, torch.nan, dtype=torch.double), unknown, ranked
+        return (*self._training, ranked)
+
+
+class _ProtocolMetric(AbstractMetric):
+    """A metric of ``evaluation.metrics`` under RecBole's interface."""
+
+    metric_type = EvaluatorType.RANKING
+    metric_need = [RECOMMENDATIONS]
+    metric = None
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.topk = config["topk"]
+
+    def calculate_metric(self, dataobject):
+        recommendations = dataobject.get(RECOMMENDATIONS)
+        return {
+            f"{self.metric.name}@{k}": round(float(self.metric.value(recommendations, k)), self.decimal_place)
+            for k in self.topk
+        }
+
+
+METRIC_CLASSES = {
+    name: type(name.upper(), (_ProtocolMetric,), {"metric": metric, "smaller": not metric.higher_is_better})
+    for name, metric in METRICS.items()
+}

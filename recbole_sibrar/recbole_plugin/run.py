@@ -1,0 +1,204 @@
+"""One run: configuration -> data -> model -> training -> test -> result files. What ``run_recbole`` does, and records."""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from logging import getLogger
+from pathlib import Path
+from time import perf_counter
+
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+from recbole.utils import get_model, get_trainer, init_logger, init_seed
+
+from recbole_sibrar.data.modalities import SIDES
+from recbole_sibrar.errors import OptionError, SibrarError, nearest
+from recbole_sibrar.evaluation.metrics import METRICS, per_user_table
+from recbole_sibrar.recbole_plugin import checkpoint
+from recbole_sibrar.recbole_plugin.config import DEFAULT_SCENARIO, command_line_hidden, read_property_file
+from recbole_sibrar.recbole_plugin.touchpoints import general_recommenders
+from recbole_sibrar.recbole_plugin.trainer import cold_fallback
+from recbole_sibrar.report.result import RunResult
+
+PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "scikit-learn")
+
+
+def make_config(model: str, dataset: str, config_files=None, options=None) -> Config:
+    """The effective configuration of a run under the protocol; ``sys.argv`` is not read.
+
+    Raises:
+        OptionError: an unknown model or option, or a value that RecBole refuses.
+    """
+    models = general_recommenders()
+    if model not in models:
+        raise OptionError(
+            f"Unknown model {model!r}; the protocol covers general recommenders. {nearest(model, models)}"
+        )
+    settings = {}
+    for path in config_files or ():
+        settings.update(read_property_file(path))
+    settings.update(options or {})
+    settings.setdefault("scenario", DEFAULT_SCENARIO)
+    try:
+        with command_line_hidden():
+            return Config(model=model, dataset=dataset, config_dict=settings)
+    except SibrarError:
+        raise
+    except (ValueError, KeyError, TypeError, NotImplementedError, RuntimeError, AttributeError) as error:
+        raise OptionError(f"RecBole refuses the configuration: {error}") from error
+
+
+@dataclass
+class Prepared:
+    """Everything before training. The random state is what ``run_recbole`` has at this point."""
+
+    config: Config
+    dataset: object
+    loaders: tuple
+    model: object
+    trainer: object
+
+
+def prepare(config: Config) -> Prepared:
+    init_seed(config["seed"], config["reproducibility"])
+    _check_metric(config)
+    model_class = get_model(config["model"])
+    if hasattr(model_class, "check_options"):
+        model_class.check_options(config)
+    dataset = create_dataset(config)
+    getLogger().info(dataset)
+    loaders = data_preparation(config, dataset)
+    init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
+    model = model_class(config, loaders[0]._dataset).to(config["device"])
+    getLogger().info(model)
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    return Prepared(config, dataset, loaders, model, trainer)
+
+
+def _check_metric(config):
+    produced = [f"{metric.lower()}@{k}" for metric in config["metrics"] for k in config["topk"]]
+    if config["valid_metric"].lower() not in produced:
+        raise OptionError(
+            f"valid_metric is {config['valid_metric']!r}, but metrics and topk produce others. "
+            f"{nearest(config['valid_metric'].lower(), produced)}"
+        )
+
+
+def run(model: str, dataset: str, config_files=None, options=None) -> RunResult:
+    """Train on the training split, choose the epoch on the validation split, evaluate once on the test split.
+
+    Writes ``<output_dir>/<run name>/`` with ``result.json``, ``per_user.csv`` and ``model.pth``.
+
+    Raises:
+        SibrarError: whatever is wrong with the options or the data.
+    """
+    config = make_config(model, dataset, config_files, options)
+    name = config["run_name"] or run_name(config)
+    folder = Path(config["output_dir"]) / name
+    config["checkpoint_dir"] = str(folder)
+    init_logger(config)
+    getLogger().info(config)
+    prepared = prepare(config)
+    trainer, (train_data, valid_data, test_data) = prepared.trainer, prepared.loaders
+    trainer.saved_model_file = str(folder / "model.pth")
+
+    start = perf_counter()
+    best_score, valid_result = trainer.fit(train_data, valid_data, saved=True, show_progress=config["show_progress"])
+    trained = perf_counter()
+    test_result = trainer.evaluate(test_data, load_best_model=True, show_progress=config["show_progress"])
+    tested = perf_counter()
+
+    phase = test_data.phase
+    result = RunResult(
+        name=name,
+        model=config["model"],
+        variant=config["variant"],
+        dataset=config["dataset"],
+        scenario=config["scenario"],
+        seed=config["seed"],
+        n_parameters=sum(p.numel() for p in prepared.model.parameters() if p.requires_grad),
+        best_valid_score=float(best_score),
+        valid_result=dict(valid_result or {}),
+        test_result=dict(test_result),
+        seconds={
+            "training": trained - start,
+            "epoch": _mean(trainer.seconds["train"]),
+            "validation": _mean(trainer.seconds["valid"]),
+            "test": tested - trained,
+        },
+        n_epochs=trainer.n_finished_epochs,
+        n_candidates=int(phase.candidates.sum()),
+        n_users=len(phase.users),
+        n_unreachable_interactions=phase.n_unreachable,
+        popularity_source=phase.popularity_source,
+        cold_fallback=cold_fallback(prepared.model, phase),
+        modalities=_modalities(prepared.model),
+        config=checkpoint.plain_config(config),
+        versions={package: version(package) for package in PACKAGES},
+    )
+    result.write(folder, _per_user(prepared, test_data))
+    return result
+
+
+def run_name(config) -> str:
+    """``SiBraR_SC-ml-100k-item_cold-seed2020``."""
+    variant = config["variant"]
+    model = config["model"] if variant in (None, "base") else f"{config['model']}_{variant}"
+    return f"{model}-{config['dataset']}-{config['scenario']}-seed{config['seed']}"
+
+
+def _mean(seconds):
+    return sum(seconds) / len(seconds) if seconds else 0.0
+
+
+def _modalities(model):
+    core = getattr(model, "core", None)
+    return {side: list(core.sides[side].names) for side in SIDES} if core is not None else {}
+
+
+def _per_user(prepared, data):
+    """{"user": original ids, metric@k: values} of the last evaluation."""
+    collector, config = prepared.trainer.eval_collector, prepared.config
+    if collector.recommendations is None:
+        return None
+    metrics = [metric.lower() for metric in config["metrics"] if metric.lower() in METRICS]
+    table = per_user_table(collector.recommendations, metrics, config["topk"])
+    field = prepared.dataset.uid_field
+    return {field: prepared.dataset.id2token(field, collector.users), **{key: v.numpy() for key, v in table.items()}}
+
+
+def objective_function(config_dict=None, config_file_list=None, saved=True):
+    """RecBole's objective for ``HyperTuning`` and Ray Tune, with validation results reported to the tuner.
+
+    RecBole's own reports the *test* results, so that hyper-parameters would be chosen on test data.
+    """
+    from ray import tune
+
+    config = Config(config_dict=config_dict, config_file_list=config_file_list)
+    init_logger(config)
+    prepared = prepare(config)
+    train_data, valid_data, test_data = prepared.loaders
+    best_score, valid_result = prepared.trainer.fit(train_data, valid_data, verbose=False, saved=saved)
+    test_result = prepared.trainer.evaluate(test_data, load_best_model=saved)
+    tune.report(**valid_result)
+    return {
+        "model": config["model"],
+        "best_valid_score": best_score,
+        "valid_score_bigger": config["valid_metric_bigger"],
+        "best_valid_result": valid_result,
+        "test_result": test_result,
+    }
+
+
+def load_data_and_model(model_file):
+    """RecBole's function of this name, for our checkpoints.
+
+    Returns:
+        (config, model, dataset, train_data, valid_data, test_data).
+    """
+    state = checkpoint.load(model_file)
+    with command_line_hidden():
+        config = Config(config_dict=state["config"])
+    init_logger(config)
+    prepared = prepare(config)
+    checkpoint.restore(prepared.model, state)
+    return config, prepared.model, prepared.dataset, *prepared.loaders

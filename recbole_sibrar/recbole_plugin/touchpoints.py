@@ -1,0 +1,250 @@
+"""Everything that we register in RecBole or replace in it, and the RecBole code that each entry relies on.
+
+``TOUCH_POINTS`` lists the code; ``tests/test_touchpoints.py`` compares its fingerprints with the installed RecBole and
+fails when RecBole changes. ``register`` does the work once, when ``recbole_sibrar`` is imported.
+"""
+
+import functools
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+import warnings
+from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
+
+from recbole_sibrar.errors import SibrarError
+
+RECBOLE_VERSION = "1.2.1"
+
+# "module:object" -> (first 12 digits of the SHA-256 of its source, why we rely on it)
+TOUCH_POINTS = {
+    "recbole.utils.utils:get_model": ("b86d292b794a", "finds a model as recbole.model.general_recommender.<name>"),
+    "recbole.utils.utils:get_trainer": ("3659feba6c4b", "finds a trainer as recbole.trainer.<Name>Trainer"),
+    "recbole.data.utils:create_dataset": ("1a2f76b26b3d", "finds a data set class as recbole.data.dataset.<Name>Dataset"),
+    "recbole.data.utils:data_preparation": ("18a29e80ec32", "calls create_samplers and get_dataloader of its own module"),
+    "recbole.data.utils:create_samplers": ("72215a13bfd8", "replaced: negatives from training items"),
+    "recbole.data.utils:get_dataloader": ("ae795a50ccb6", "replaced: loaders that follow the protocol"),
+    "recbole.config.configurator:Config._load_internal_config_dict": ("0c02574bc56f", "extended by our property files"),
+    "recbole.config.configurator:Config._convert_config_dict": ("48152baf9a7a", "replaced: it evaluates strings"),
+    "recbole.trainer.trainer:Trainer.__init__": ("3e1bd209b5a4", "makes a Collector; ours takes its place"),
+    "recbole.trainer.trainer:Trainer.evaluate": ("a24a9dde4db8", "extended by checkpoint loading and the phase"),
+    "recbole.trainer.trainer:Trainer._full_sort_batch_eval": ("82664fc5e5aa", "sets scores[mask] = -inf; cold ids replaced after"),
+    "recbole.trainer.trainer:Trainer._save_checkpoint": ("59378042d807", "replaced: plain data"),
+    "recbole.trainer.trainer:Trainer.resume_checkpoint": ("fe7521a84a5c", "replaced: plain data"),
+    "recbole.trainer.trainer:Trainer._train_epoch": ("2ee67cb58ea7", "timed"),
+    "recbole.trainer.trainer:Trainer._valid_epoch": ("711ddf0c4623", "timed"),
+    "recbole.evaluator.collector:Collector": ("070cb5b45efb", "extended: lists for our metrics; .cpu() on counts mended"),
+    "recbole.evaluator.register:Register": ("083510471a24", "looks metrics up in the dictionaries that we extend"),
+    "recbole.evaluator.evaluator:Evaluator": ("2bb7a669961e", "makes the metrics out of metrics_dict"),
+    "recbole.data.dataset.dataset:Dataset.build": ("23efe0363311", "the warm split; cold splits beside it"),
+    "recbole.data.dataset.dataset:Dataset._load_feat": ("9948d02fed03", "replaced for interactions: strict and by columns"),
+    "recbole.data.dataset.dataset:Dataset._load_data": ("9da47b33da9c", "would download an absent data set"),
+    "recbole.data.dataset.dataset:Dataset._data_filtering": ("0e9dadb6063f", "raises ValueError when nothing is left"),
+    "recbole.data.dataloader.general_dataloader:TrainDataLoader": ("1f41ac85f5e7", "base of PairLoader"),
+    "recbole.data.dataloader.general_dataloader:FullSortEvalDataLoader": ("1c224cf8d1b1", "base of ScenarioEvalLoader"),
+    "recbole.data.dataloader.abstract_dataloader:AbstractDataLoader": ("dd5c7e52c581", "base of UserLoader"),
+    "recbole.model.general_recommender.pop:Pop.calculate_loss": ("7d24b7f573d4", "replaced: it counts once for each batch, and negatives too"),
+    "recbole.quick_start.quick_start:load_data_and_model": ("a7709915fca7", "replaced: reads our checkpoints"),
+    "recbole.quick_start.quick_start:objective_function": ("517c95a67f6b", "replaced: it reports test results to the tuner"),
+}  # fmt: skip
+
+
+def fingerprint(touch_point: str) -> str:
+    """The fingerprint of the installed code of ``module:object``."""
+    module, _, path = touch_point.partition(":")
+    target = importlib.import_module(module)
+    for name in path.split("."):
+        target = inspect.getattr_static(target, name)
+    target = ORIGINALS.get(touch_point, target)
+    return hashlib.sha256(inspect.getsource(target).encode()).hexdigest()[:12]
+
+
+# Replaced objects, so that their fingerprints stay available.
+ORIGINALS = {}
+
+
+def _replace(owner, name, replacement, touch_point):
+    ORIGINALS[touch_point] = inspect.getattr_static(owner, name)
+    setattr(owner, name, replacement)
+
+
+@functools.lru_cache(maxsize=None)
+def register() -> None:
+    """Make RecBole know our models, data set class, trainers, metrics, property files and checkpoints.
+
+    Raises:
+        SibrarError: RecBole is absent or of another version.
+    """
+    _check_version()
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")  # its fillna(inplace=True)
+    _replace_configuration()
+    _replace_loaders()
+    _register_metrics()
+    _register_models()
+    _replace_popularity_count()
+    _when_quick_start_is_imported()
+
+
+def _check_version():
+    try:
+        installed = version("recbole")
+    except PackageNotFoundError:
+        raise SibrarError(f"RecBole is not installed; install recbole=={RECBOLE_VERSION}.") from None
+    if installed != RECBOLE_VERSION:
+        raise SibrarError(
+            f"RecBole {installed} is installed, but recbole_sibrar is made for {RECBOLE_VERSION}: "
+            f"pip install recbole=={RECBOLE_VERSION}"
+        )
+
+
+def _replace_configuration():
+    from recbole.config import Config
+
+    from recbole_sibrar.recbole_plugin.config import apply_layers, parse_value
+
+    original = Config._load_internal_config_dict
+
+    @functools.wraps(original)
+    def load_internal_config_dict(self, model, model_class, dataset):
+        original(self, model, model_class, dataset)
+        apply_layers(self, model, dataset)
+
+    def convert_config_dict(self, config_dict):
+        return {key: parse_value(value) for key, value in config_dict.items()}
+
+    where = "recbole.config.configurator:Config."
+    _replace(Config, "_load_internal_config_dict", load_internal_config_dict, where + "_load_internal_config_dict")
+    _replace(Config, "_convert_config_dict", convert_config_dict, where + "_convert_config_dict")
+
+
+def _replace_loaders():
+    from recbole.data import utils
+    from recbole.utils import get_model
+
+    from recbole_sibrar.recbole_plugin.loaders import ScenarioEvalLoader, training_sampler
+
+    create_samplers, get_dataloader = utils.create_samplers, utils.get_dataloader
+
+    @functools.wraps(create_samplers)
+    def create_scenario_samplers(config, dataset, built_datasets):
+        if config["scenario"] is None:
+            return create_samplers(config, dataset, built_datasets)
+        return training_sampler(config, built_datasets[0]), None, None
+
+    @functools.wraps(get_dataloader)
+    def get_scenario_dataloader(config, phase):
+        if config["scenario"] is None:
+            return get_dataloader(config, phase)
+        if phase != "train":
+            return ScenarioEvalLoader
+        own_loader = getattr(get_model(config["model"]), "train_loader", None)
+        return own_loader(config) if own_loader else get_dataloader(config, phase)
+
+    _replace(utils, "create_samplers", create_scenario_samplers, "recbole.data.utils:create_samplers")
+    _replace(utils, "get_dataloader", get_scenario_dataloader, "recbole.data.utils:get_dataloader")
+
+
+def _register_metrics():
+    import recbole.trainer.trainer as trainer_module
+    from recbole.evaluator import register as registry
+
+    from recbole_sibrar.recbole_plugin.metrics import METRIC_CLASSES, ProtocolCollector
+
+    for name, metric in METRIC_CLASSES.items():
+        registry.metrics_dict[name] = metric
+        registry.metric_types[name] = metric.metric_type
+        registry.metric_information[name] = metric.metric_need
+        if metric.smaller and name not in registry.smaller_metrics:
+            registry.smaller_metrics.append(name)
+    trainer_module.Collector = ProtocolCollector
+
+
+def _register_models():
+    import recbole.data.dataset
+    import recbole.model.general_recommender as general
+    import recbole.trainer
+    from recbole.utils import get_trainer
+
+    from recbole_sibrar.recbole_plugin import models
+    from recbole_sibrar.recbole_plugin.config import OUR_MODELS
+    from recbole_sibrar.recbole_plugin.dataset import ScenarioDataset
+    from recbole_sibrar.recbole_plugin.trainer import protocol_trainer
+
+    for name in OUR_MODELS:
+        path = f"recbole.model.general_recommender.{name.lower()}"
+        module = ModuleType(path, f"recbole_sibrar's {name}, registered by {__name__}")
+        module.__spec__ = importlib.util.spec_from_loader(path, loader=None)
+        setattr(module, name, getattr(models, name))
+        sys.modules[path] = module
+        setattr(general, name, getattr(models, name))
+    for name in general_recommenders():
+        trainer = get_trainer(getattr(general, name).type, name)
+        setattr(recbole.trainer, f"{name}Trainer", protocol_trainer(trainer))
+        setattr(recbole.data.dataset, f"{name}Dataset", ScenarioDataset)
+
+
+def _replace_popularity_count():
+    import torch
+    from recbole.model.general_recommender.pop import Pop
+
+    def calculate_loss(self, interaction):
+        items = interaction[self.ITEM_ID]
+        if "label" in interaction:  # RecBole's default settings give Pop sampled negatives too
+            items = items[interaction["label"] > 0]
+        self.item_cnt += torch.bincount(items, minlength=self.n_items).unsqueeze(1)
+        self.max_cnt = self.item_cnt.amax(dim=0)
+        return torch.nn.Parameter(torch.zeros(1)).to(self.device)
+
+    _replace(Pop, "calculate_loss", calculate_loss, "recbole.model.general_recommender.pop:Pop.calculate_loss")
+
+
+def general_recommenders() -> list:
+    """The names of RecBole's general recommenders and ours."""
+    import recbole.model.general_recommender as general
+    from recbole.model.abstract_recommender import AbstractRecommender
+
+    return sorted(
+        name
+        for name, value in vars(general).items()
+        if inspect.isclass(value) and issubclass(value, AbstractRecommender)
+    )
+
+
+def _when_quick_start_is_imported():
+    """``recbole.quick_start`` imports ray; replace its functions when somebody imports it, not before."""
+    name = "recbole.quick_start.quick_start"
+    if name in sys.modules:
+        _replace_quick_start(sys.modules[name])
+    else:
+        sys.meta_path.insert(0, _QuickStartFinder(name))
+
+
+class _QuickStartFinder:
+    def __init__(self, name):
+        self.name = name
+
+    def find_spec(self, name, path=None, target=None):
+        if name != self.name:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        execute = spec.loader.exec_module
+
+        def exec_module(module):
+            execute(module)
+            _replace_quick_start(module)
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+def _replace_quick_start(module):
+    from recbole_sibrar.recbole_plugin import run
+
+    package = sys.modules.get("recbole.quick_start")
+    for name in ("load_data_and_model", "objective_function"):
+        _replace(module, name, getattr(run, name), f"{module.__name__}:{name}")
+        if hasattr(package, name):
+            setattr(package, name, getattr(run, name))

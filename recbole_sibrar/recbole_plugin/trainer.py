@@ -1,0 +1,125 @@
+"""RecBole's trainers under the protocol: candidates, cold entities of models without content, plain checkpoints."""
+
+from time import perf_counter
+
+import torch
+
+from recbole_sibrar.errors import SibrarError
+from recbole_sibrar.recbole_plugin import checkpoint
+
+# RecBole's models that score without an embedding or a profile of the entity.
+NEEDS_NO_TRAINING_OF = {"Pop": {"user"}, "Random": {"user", "item"}}
+
+
+class ProtocolTrainer:
+    """Mixed into a RecBole trainer class, in front of it.
+
+    Attributes:
+        seconds: {"train": [...], "valid": [...]}, one entry for each epoch.
+    """
+
+    PAIRS_PER_PREDICTION = 4096
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        self.seconds = {"train": [], "valid": []}
+        if config["scenario"] is not None:
+            self.test_batch_size = self.PAIRS_PER_PREDICTION
+        self._phase = None
+
+    def _train_epoch(self, *args, **kwargs):
+        return self._timed("train", super()._train_epoch, *args, **kwargs)
+
+    def _valid_epoch(self, *args, **kwargs):
+        return self._timed("valid", super()._valid_epoch, *args, **kwargs)
+
+    def _timed(self, what, function, *args, **kwargs):
+        start = perf_counter()
+        result = function(*args, **kwargs)
+        self.seconds[what].append(perf_counter() - start)
+        return result
+
+    @property
+    def n_finished_epochs(self):
+        return len(self.seconds["train"])
+
+    def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
+        if not eval_data:
+            return None
+        if load_best_model:
+            state = checkpoint.load(model_file or self.saved_model_file, self.device)
+            checkpoint.restore(self.model, state)
+        self._phase = self.eval_collector.phase = getattr(eval_data, "phase", None)
+        self._generator = torch.Generator().manual_seed(self.config["seed"])
+        return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
+
+    def _full_sort_batch_eval(self, batched_data):
+        interaction, scores, positive_u, positive_i = super()._full_sort_batch_eval(batched_data)
+        if torch.isnan(scores).any():
+            raise SibrarError(f"{type(self.model).__name__} scored NaN; lower learning_rate or check its options.")
+        if self._phase is not None:
+            scores = self._without_untrained(scores, interaction[self.config["USER_ID_FIELD"]])
+        return interaction, scores, positive_u, positive_i
+
+    def _without_untrained(self, scores, users):
+        """Replace the scores that rest on untrained ids.
+
+        A cold user of a model that needs a user's history gets the training popularity; cold items of a model without
+        content rank behind every other candidate, in an order drawn anew for each user.
+        """
+        cold = cold_fallback(self.model, self._phase)
+        ranked = scores > -torch.inf
+        if "user" in cold:
+            rows = self._phase.cold_users.to(scores.device)[users.to(scores.device)]
+            count = self._phase.popularity * ~self._phase.cold_items
+            scores = torch.where(rows.unsqueeze(1), count.to(scores), scores)
+        if "item" in cold:
+            columns = self._phase.cold_items.to(scores.device)
+            lowest = scores.masked_fill(~ranked | columns, torch.inf).amin(1, keepdim=True)
+            lowest = lowest.masked_fill(lowest == torch.inf, 0)
+            noise = torch.rand(scores.shape, generator=self._generator).to(scores)
+            scores = torch.where(columns, lowest - 1 - noise, scores)
+        return scores.masked_fill(~ranked, -torch.inf)
+
+    def _save_checkpoint(self, epoch, verbose=True, **kwargs):
+        if not self.config["single_spec"] and self.config["local_rank"] != 0:
+            return
+        path = kwargs.pop("saved_model_file", self.saved_model_file)
+        checkpoint.save(
+            path,
+            self.config,
+            self.model,
+            epoch=epoch,
+            cur_step=self.cur_step,
+            best_valid_score=float(self.best_valid_score),
+            optimizer=self.optimizer.state_dict(),
+        )
+        if verbose:
+            self.logger.info(f"Saved {path}")
+
+    def resume_checkpoint(self, resume_file):
+        state = checkpoint.load(resume_file, self.device)
+        self.saved_model_file = str(resume_file)
+        self.start_epoch = state["epoch"] + 1
+        self.cur_step = state["cur_step"]
+        self.best_valid_score = state["best_valid_score"]
+        checkpoint.restore(self.model, state)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.logger.info(f"Resuming from epoch {self.start_epoch}")
+
+
+def cold_fallback(model, phase) -> dict:
+    """The cold sides that a model cannot score and what stands in: {"user": ..., "item": ...}; empty if nothing does."""
+    name = type(model).__name__
+    served = getattr(model, "serves_cold", NEEDS_NO_TRAINING_OF.get(name, set()))
+    fallback = {}
+    if "user" not in served and phase.cold_users[phase.users].any():
+        fallback["user"] = "training popularity"
+    if "item" not in served and (phase.cold_items & phase.candidates).any():
+        fallback["item"] = "behind all other candidates, in random order"
+    return fallback
+
+
+def protocol_trainer(base):
+    """A trainer class of RecBole with the protocol mixed in."""
+    return type(base.__name__, (ProtocolTrainer, base), {})

@@ -1,0 +1,69 @@
+"""The result of one run, as files and as a table."""
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from tabulate import tabulate
+
+from recbole_sibrar.files import atomic_file
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What ``result.json`` holds. Seconds are wall-clock; ``epoch`` and ``validation`` are means over the epochs."""
+
+    name: str
+    model: str
+    variant: str
+    dataset: str
+    scenario: str
+    seed: int
+    n_parameters: int
+    best_valid_score: float
+    valid_result: dict
+    test_result: dict
+    seconds: dict
+    n_epochs: int
+    n_candidates: int
+    n_users: int
+    n_unreachable_interactions: int
+    popularity_source: str
+    cold_fallback: dict = field(default_factory=dict)
+    modalities: dict = field(default_factory=dict)
+    config: dict = field(default_factory=dict)
+    versions: dict = field(default_factory=dict)
+
+    def write(self, folder, per_user=None) -> None:
+        """``<folder>/result.json`` and, given the values, ``per_user.csv``; each whole or not at all."""
+        folder = Path(folder)
+        if per_user is not None:
+            with atomic_file(folder / "per_user.csv", newline="") as file:
+                pd.DataFrame(per_user).to_csv(file, index=False)
+        with atomic_file(folder / "result.json") as file:
+            json.dump(_without_nan(asdict(self)), file, indent=2, default=str)
+            file.write("\n")
+
+    def table(self) -> str:
+        """Validation and test results side by side, and what they rest on."""
+        rows = [(metric, self.valid_result.get(metric), self.test_result[metric]) for metric in self.test_result]
+        lines = [
+            f"{self.name}: {self.n_parameters:,} parameters, {self.n_epochs} epochs, "
+            f"{self.seconds['training']:.1f} s training",
+            tabulate(rows, headers=("metric", "validation", "test"), floatfmt=".4f"),
+            f"{self.n_users:,} test users, {self.n_candidates:,} candidates; popularity: {self.popularity_source}",
+        ]
+        for side, replacement in self.cold_fallback.items():
+            lines.append(f"cold {side}s are not scored by {self.model}: {replacement}")
+        return "\n".join(lines)
+
+
+def _without_nan(value):
+    """JSON has no NaN: an undefined metric is null."""
+    if isinstance(value, dict):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,85 @@
+"""A tiny data set on disk, and a quiet, isolated place to run RecBole in."""
+
+import logging
+import sys
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def isolated(tmp_path, monkeypatch):
+    """RecBole writes logs into the working directory and reads ``sys.argv``, pytest's included."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", sys.argv[:1])
+    yield
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if isinstance(handler, logging.FileHandler):
+            root.removeHandler(handler)
+            handler.close()
+
+
+class TinyData:
+    """40 users and 30 items in two groups that like their own kind; items know their group by tag and by vector.
+
+    Item 30 has no tag, user 40 no gender, item 29 no vector, and every third year is missing.
+    """
+
+    name = "tiny"
+    n_users, n_items = 40, 30
+
+    def __init__(self, folder):
+        self.folder = folder
+        rng = np.random.default_rng(0)
+        pairs = []
+        for user in range(1, self.n_users + 1):
+            own = [item for item in range(1, self.n_items + 1) if item % 2 == user % 2]
+            other = [item for item in range(1, self.n_items + 1) if item % 2 != user % 2]
+            pairs += [(user, item) for item in rng.choice(own, 9, replace=False)]
+            pairs += [(user, item) for item in rng.choice(other, 2, replace=False)]
+        self.pairs = pairs
+        self.vectors = {item: [float(item % 2), 1.5, -float(item)] for item in range(1, self.n_items + 1) if item != 29}
+        self.write()
+
+    def write(self):
+        path = self.folder / self.name
+        path.mkdir(parents=True, exist_ok=True)
+        self.interactions("inter", self.pairs)
+        users = [f"u{user}\t{'' if user == 40 else 'FM'[user % 2]}\t{20 + user}" for user in range(1, self.n_users + 1)]
+        items = [
+            f"i{item}\t{'' if item == 30 else f'group{item % 2} any'}\t{'' if item % 3 == 0 else 1990 + item}"
+            for item in range(1, self.n_items + 1)
+        ]
+        self.file("user", "user_id:token\tgender:token\tage:float", users)
+        self.file("item", "item_id:token\tgenres:token_seq\tyear:float", items)
+        rows = [f"i{item}\t{' '.join(map(repr, vector))}" for item, vector in self.vectors.items()]
+        self.file("picture", "item_id:token\tpicture:float_seq", rows)
+        (path / f"{self.name}.yaml").write_text(
+            "modalities:\n  user: {gender: category, age: number}\n"
+            "  item: {genres: tags, year: number, picture: vector}\n"
+        )
+
+    def interactions(self, suffix, pairs):
+        self.file(suffix, "user_id:token\titem_id:token", [f"u{user}\ti{item}" for user, item in pairs])
+
+    def file(self, suffix, header, lines):
+        (self.folder / self.name / f"{self.name}.{suffix}").write_text("\n".join([header, *lines]) + "\n")
+
+    def options(self, **options):
+        """Settings that keep a run small; later ones win."""
+        return {
+            "data_path": str(self.folder),
+            "epochs": 2,
+            "show_progress": False,
+            "embedding_size": 8,
+            "topk": [3],
+            "valid_metric": "NDCG@3",
+            "state": "ERROR",
+            **options,
+        }
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    return TinyData(tmp_path / "data")

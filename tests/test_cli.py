@@ -1,0 +1,170 @@
+import json
+import os
+import pickle
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from recbole_sibrar.cli import main, parse_options
+from recbole_sibrar.errors import CheckpointError, OptionError
+from recbole_sibrar.recbole_plugin import checkpoint
+from recbole_sibrar.recbole_plugin.config import parse_value
+
+
+def arguments(tiny, **options):
+    return ["run", "--dataset=tiny", *(f"--{key}={value}" for key, value in tiny.options(**options).items())]
+
+
+def test_run_writes_results_where_told(tiny, capsys):
+    assert main(arguments(tiny, output_dir="there", run_name="mine")) == 0
+    assert json.loads(Path("there/mine/result.json").read_text())["name"] == "mine"
+    assert "ndcg@3" in capsys.readouterr().out
+
+
+def test_property_files_and_the_command_line(tiny):
+    Path("mine.yaml").write_text("embedding_size: 4\nepochs: 1\n")
+    assert main([*arguments(tiny, run_name="r"), "--config_files", "mine.yaml", "--embedding_size=8"]) == 0
+    config = json.loads(Path("results/r/result.json").read_text())["config"]
+    assert config["embedding_size"] == 8 and config["epochs"] == 2
+
+
+@pytest.mark.parametrize(
+    "extra, message",
+    [
+        (["--model=SiBrar"], "Unknown model 'SiBrar'; the protocol covers general recommenders. Did you mean 'SiBraR'"),
+        (["--scenario=cold"], "Unknown scenario 'cold'. "),
+        (["--variant=CSC"], "variant is 'CSC'. Did you mean 'SC'"),
+        (["--temprature=0.1"], "Unknown option 'temprature'. Did you mean 'temperature'"),
+        (["--embedding_size=large"], "embedding_size is 'large'; expected an integer"),
+        (["--item_modalities=genre,year"], "Unknown item modality 'genre'. Did you mean 'genres'"),
+        (["--valid_metric=NDGC@3"], "valid_metric is 'NDGC@3'"),
+        (["--metrics=[NDGC]"], "There is no metric named 'NDGC'"),
+        (["--eval_candidates=some"], "eval_candidates is 'some'"),
+        (["--config_files", "absent.yaml"], "absent.yaml: no such property file"),
+        (["--topk=0"], "topk must be a positive integer"),
+        (["--eval_args={mode: uni100}"], "the protocol ranks all candidates"),
+        (["--save_dataset=True"], "would mix up scenarios"),
+        (["epochs=3"], "Cannot read 'epochs=3'"),
+        (["--user_inter_num_interval=[500,inf)"], "No interaction of tiny is left after filtering"),
+        (["--benchmark_filename=[x,y,z]"], "x.inter"),
+    ],
+)
+def test_mistakes_get_one_clear_message_and_exit_code_2(tiny, capsys, extra, message):
+    given = {argument.split("=")[0] for argument in extra}
+    kept = [argument for argument in arguments(tiny) if argument.split("=")[0] not in given]
+    assert main([*kept, *extra]) == 2
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+    assert not list(Path("results").glob("*/*")) if Path("results").exists() else True
+
+
+def test_an_absent_data_set(tiny, capsys):
+    assert main([*[a for a in arguments(tiny) if "dataset" not in a], "--dataset=tinny"]) == 2
+    error = capsys.readouterr().err
+    assert "Data set 'tinny' not found" in error and "Did you mean 'tiny'" in error
+
+
+@pytest.mark.parametrize(
+    "suffix, change, message",
+    [
+        ("inter", lambda text: text.replace("u1\t", "u1 ", 1), "line 2: 1 cells, expected 2"),
+        ("inter", lambda text: text.replace("user_id:token", "user:token"), "column 'user_id' is needed but absent"),
+        ("inter", lambda text: "", "the file is empty"),
+        ("item", lambda text: text.replace("1991", "never"), "'never' in column 'year' is not a finite number"),
+        ("picture", lambda text: text.replace("1.5", "nan", 1), "NaN or infinity"),
+    ],
+)
+def test_malformed_atomic_files(tiny, capsys, suffix, change, message):
+    path = tiny.folder / "tiny" / f"tiny.{suffix}"
+    path.write_text(change(path.read_text()))
+    assert main(arguments(tiny)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_nothing_typed_is_evaluated(tiny, capsys):
+    marker = Path("evaluated")
+    attack = f"--note=__import__('pathlib').Path('{marker}').touch()"
+    main([*arguments(tiny), attack, f"--epochs=__import__('pathlib').Path('{marker}').touch()"])
+    assert not marker.exists()
+
+
+def test_stock_recbole_does_not_evaluate_the_command_line_either(tiny, monkeypatch):
+    from recbole.config import Config
+
+    monkeypatch.setattr(sys, "argv", ["x", "--learner=__import__('os').mkdir('evaluated')"])
+    Config(model="BPR", dataset="tiny", config_dict={"data_path": str(tiny.folder)})
+    assert not os.path.exists("evaluated")
+
+
+def test_option_forms():
+    assert parse_options(["--a=1", "--b", "x,y", "--c=[1, 2]"]) == {"a": 1, "b": "x,y", "c": [1, 2]}
+    with pytest.raises(OptionError, match="given twice"):
+        parse_options(["--a=1", "--a=2"])
+    with pytest.raises(OptionError, match="--a has no value"):
+        parse_options(["--a", "--b=1"])
+
+
+@pytest.mark.parametrize("text", ["1e-4", "None", "True", "[1, 2]", "{'a': 0.5}", "word", "a,b", "(1, 2)"])
+def test_values_survive_recboles_second_reading(text):
+    assert parse_value(parse_value(text)) == parse_value(text)
+
+
+def test_doctor(capsys):
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "recbole" in out and "28 of 28 touch points as expected" in out and "atomic_data" in out
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["convert"], ["doctor"]])
+def test_help_helps(capsys, command):
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "--help"])
+    assert stop.value.code == 0 and len(capsys.readouterr().out) > 150
+
+
+def test_run_help_lists_the_model_options(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    out = capsys.readouterr().out
+    assert "--temperature=" in out and "item_cold" in out and "--contrastive_weight=" in out
+
+
+class Payload:
+    def __reduce__(self):
+        return os.mkdir, ("executed",)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not a checkpoint", pickle.dumps(Payload()), pickle.dumps({"format": "x"})],
+    ids=["empty", "text", "code", "pickle"],
+)
+def test_foreign_checkpoints_are_refused_without_executing_them(content):
+    Path("model.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match="model.pth"):
+        checkpoint.load("model.pth")
+    assert not os.path.exists("executed")
+
+
+def test_pickled_code_inside_a_torch_file_is_refused():
+    torch.save({"format": checkpoint.FORMAT, "config": Payload()}, "model.pth")
+    with pytest.raises(CheckpointError):
+        checkpoint.load("model.pth")
+    assert not os.path.exists("executed")
+
+
+def test_an_interrupted_save_leaves_the_previous_checkpoint(tiny, monkeypatch):
+    assert main(arguments(tiny, run_name="r")) == 0
+    before = Path("results/r/model.pth").read_bytes()
+
+    def fail(state, file):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(checkpoint.torch, "save", fail)
+    with pytest.raises(OSError):
+        main(arguments(tiny, run_name="r"))
+    assert Path("results/r/model.pth").read_bytes() == before
+    assert [path.name for path in Path("results/r").glob(".*")] == []

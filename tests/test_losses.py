@@ -1,0 +1,100 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from recbole_sibrar.data.sparse import SparseRows, gather_rows, weighted_row_sum
+from recbole_sibrar.models.losses import bpr, sampled_softmax, softmax_over_catalogue, symmetric_info_nce
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.mark.parametrize("n, temperature", [(2, 1.0), (5, 0.5), (8, 0.1)])
+def test_info_nce_of_orthogonal_entities(n, temperature):
+    """All pairs but the diagonal have cosine 0: each direction is log(1 + (n - 1) exp(-1 / tau))."""
+    expected = 2 * math.log(1 + (n - 1) * math.exp(-1 / temperature))
+    assert symmetric_info_nce(torch.eye(n), 3 * torch.eye(n), temperature).item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("n", [2, 7])
+def test_info_nce_of_indistinguishable_entities_is_chance(n):
+    assert symmetric_info_nce(torch.ones(n, 4), torch.ones(n, 4), 0.1).item() == pytest.approx(
+        2 * math.log(n), abs=1e-5
+    )
+
+
+def test_info_nce_limits_of_the_temperature(generator):
+    a = torch.randn(6, 4, generator=generator)
+    assert symmetric_info_nce(a, a, 1e4).item() == pytest.approx(2 * math.log(6), abs=1e-3)
+    assert symmetric_info_nce(a, a, 1e-3).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_info_nce_against_a_loop(generator):
+    a, b = torch.randn(2, 5, 3, generator=generator), torch.randn(2, 5, 3, generator=generator)
+    valid = torch.tensor([[True] * 5, [True, False, True, True, False]])
+    total, n = 0.0, 0
+    for s in range(2):
+        members = [j for j in range(5) if valid[s, j]]
+        cosine = F.cosine_similarity(a[s, :, None], b[s, None], dim=-1) / 0.2
+        for j in members:
+            rows = torch.tensor([cosine[j, i] for i in members])
+            columns = torch.tensor([cosine[i, j] for i in members])
+            total += rows.logsumexp(0) - cosine[j, j] + columns.logsumexp(0) - cosine[j, j]
+            n += 1
+    assert symmetric_info_nce(a, b, 0.2, valid).item() == pytest.approx(float(total / n), rel=1e-5)
+
+
+def test_info_nce_is_symmetric_and_ignores_what_is_not_valid(generator):
+    a, b = torch.randn(5, 3, generator=generator), torch.randn(5, 3, generator=generator)
+    valid = torch.tensor([True, True, False, True, True])
+    loss = symmetric_info_nce(a, b, 0.3, valid)
+    assert torch.allclose(loss, symmetric_info_nce(b, a, 0.3, valid))
+    a[2], b[2] = 100.0, -7.0
+    assert torch.allclose(loss, symmetric_info_nce(a, b, 0.3, valid))
+    assert symmetric_info_nce(a, b, 0.3, torch.zeros(5, dtype=torch.bool)).item() == 0
+
+
+def test_bpr_against_its_formula(generator):
+    positive, negative = torch.randn(4, generator=generator), torch.randn(4, 3, generator=generator)
+    expected = -torch.log(torch.sigmoid(positive[:, None] - negative)).mean()
+    assert torch.allclose(bpr(positive, negative), expected)
+    assert bpr(torch.zeros(2), torch.zeros(2, 5)).item() == pytest.approx(math.log(2))
+
+
+def test_softmax_over_the_catalogue_against_a_loop(generator):
+    users, items = torch.randn(3, 4, generator=generator), torch.randn(6, 4, generator=generator)
+    own = [[0, 5], [1], []]
+    targets = SparseRows.from_pairs([0, 0, 1], [0, 5, 1], 3, 6)
+    log_softmax = (users @ items.T).log_softmax(-1)
+    expected = -sum(sum(log_softmax[u, i] for i in own[u]) / len(own[u]) for u in (0, 1)) / 2
+    assert torch.allclose(softmax_over_catalogue(users, items, targets), expected)
+
+
+def test_sampled_softmax_leaves_out_a_users_own_items(generator):
+    users, positives = torch.randn(2, 4, generator=generator), torch.randn(2, 4, generator=generator)
+    negatives = torch.randn(3, 4, generator=generator)
+    known = torch.tensor([[False, True, False], [True, True, True]])
+    scores = torch.stack([users[0] @ positives[0], users[0] @ negatives[0], users[0] @ negatives[2]])
+    expected = -scores.log_softmax(0)[0] / 2
+    assert torch.allclose(sampled_softmax(users, positives, negatives, known), expected)
+
+
+def test_weighted_row_sum_equals_the_dense_product(generator):
+    matrix = SparseRows.from_pairs([0, 0, 2, 3], [1, 4, 1, 0], n_rows=5, n_columns=6)
+    weights = torch.rand(4, generator=generator, dtype=torch.double)
+    dense = torch.zeros(5, 6, dtype=torch.double)
+    dense[matrix.row_of_entry(), matrix.columns] = weights
+    table = torch.randn(6, 3, generator=generator, dtype=torch.double, requires_grad=True)
+    assert torch.allclose(weighted_row_sum(matrix, table, weights), dense @ table)
+    assert torch.autograd.gradcheck(lambda t: weighted_row_sum(matrix, t, weights), table)
+    assert torch.autograd.gradcheck(lambda t: gather_rows(t, torch.tensor([2, 2, 0])), table)
+
+
+def test_selected_rows():
+    matrix = SparseRows.from_pairs([0, 0, 2], [1, 4, 3], n_rows=3, n_columns=5)
+    selected = matrix.select(torch.tensor([2, 1, 0, 2]))
+    assert selected.lengths.tolist() == [1, 0, 2, 1] and selected.columns.tolist() == [3, 1, 4, 3]

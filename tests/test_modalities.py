@@ -1,0 +1,125 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from recbole_sibrar.data import vectors
+from recbole_sibrar.data.atomic import read_atomic
+from recbole_sibrar.data.modalities import interaction_modality, load_modalities, parse_declarations
+from recbole_sibrar.errors import DataError, OptionError
+
+TOKENS = ["[PAD]", "b", "a", "c"]
+DECLARED = {
+    "item": {"genres": {"kind": "tags", "field": "class"}, "year": "number", "colour": "category", "plot": "vector"}
+}
+ITEMS = "item_id:token\tclass:token_seq\tyear:float\tcolour:token\na\tx y\t1990\tred\nb\t\t\t\nd\tz\t1\tblue\n"
+PLOTS = "item_id:token\tplot:float_seq\na\t1 0.25 -3e-2\nd\t9 9 9\nb\t0 0 0\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "d.item").write_text(ITEMS)
+    (tmp_path / "d.plot").write_text(PLOTS)
+    return tmp_path
+
+
+def load(folder, declared=DECLARED, tokens=TOKENS):
+    return load_modalities(folder, "d", "item", "item_id", tokens, parse_declarations(declared, "item"))
+
+
+def test_features_are_aligned_and_missing_values_are_missing(folder):
+    modalities = load(folder)
+    assert modalities.names == ("genres", "year", "colour", "plot")
+    expected = [[False] * 4, [False, False, False, True], [True] * 4, [False] * 4]
+    assert modalities.available.tolist() == expected
+    genres, year, colour, plot = modalities.entries
+    assert genres.values.lengths.tolist() == [0, 0, 2, 0] and genres.width == 2
+    assert year.values[2] == 1990 and colour.width == 1
+    assert torch.equal(plot.values[2], torch.tensor([1, 0.25, -3e-2]))
+
+
+def test_a_zero_vector_is_not_missing(folder):
+    plot = load(folder).entries[3]
+    assert plot.available[1] and not plot.values[1].any()
+
+
+def test_interactions_are_a_modality_of_those_who_have_some():
+    entry = interaction_modality([1, 3, 3], [2, 1, 2], n_rows=4, n_columns=3)
+    assert entry.available.tolist() == [False, True, False, True] and entry.width == 3
+
+
+def test_vectors_are_cached_until_the_file_changes(folder, monkeypatch):
+    first = vectors.read_vectors(folder / "d.plot")
+    monkeypatch.setattr(vectors, "_parse", lambda *_: pytest.fail("parsed although cached"))
+    again = vectors.read_vectors(folder / "d.plot")
+    assert isinstance(again[1], np.memmap) and (again[1] == first[1]).all() and (again[0] == first[0]).all()
+    monkeypatch.undo()
+    (folder / "d.plot").write_text(PLOTS.replace("0.25", "0.75"))
+    stamp = json.loads((folder / ".d.plot.cache" / "source.json").read_text())
+    assert vectors.read_vectors(folder / "d.plot")[1][0, 1] == 0.75 and stamp["size"] == len(PLOTS)
+
+
+def test_vectors_load_without_a_writable_folder(folder, monkeypatch):
+    def refuse(path):
+        raise OSError("read-only")
+
+    monkeypatch.setattr(vectors, "atomic_directory", refuse)
+    with pytest.warns(UserWarning, match="read-only"):
+        assert vectors.read_vectors(folder / "d.plot")[1].shape == (3, 3)
+
+
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        ("d.item", ITEMS.replace("1990", "19x0"), "line 2: '19x0' in column 'year' is not a finite number"),
+        ("d.item", ITEMS.replace("b\t\t\t", "b\t\t"), "line 3: 3 cells, expected 4"),
+        ("d.item", ITEMS.replace("red", "red\tgreen"), "line 2: 5 cells, expected 4"),
+        ("d.item", ITEMS.replace("d\tz", "a\tz"), "line 4: item_id 'a' occurs twice"),
+        ("d.item", ITEMS.replace("year:float", "yaer:float"), "no column 'year'. Did you mean 'yaer'"),
+        ("d.item", ITEMS.replace("year:float", "year"), "header cell 'year' is not 'field:type'"),
+        ("d.item", "", "the file is empty"),
+        ("d.item", ITEMS.splitlines()[0] + "\n", "no line below the header"),
+        ("d.plot", PLOTS.replace("9 9 9", "9 9"), "line 3: 2 numbers for id 'd', expected 3"),
+        ("d.plot", PLOTS.replace("9 9 9", "9 nan 9"), "line 3: NaN or infinity for id 'd'"),
+        ("d.plot", PLOTS.replace("9 9 9", "9 x 9"), "line 3: could not convert"),
+        ("d.plot", PLOTS.replace("d\t", "a\t"), "id 'a' occurs twice"),
+        ("d.plot", "item_id:token\tplot:float_seq\n", "no vector in the file"),
+    ],
+)
+def test_malformed_files_are_named_with_line_and_expectation(folder, name, text, message):
+    (folder / name).write_text(text)
+    with pytest.raises(DataError, match=message):
+        load(folder)
+
+
+def test_not_utf8(folder):
+    (folder / "d.item").write_bytes(ITEMS.encode().replace(b"red", b"r\xe9d"))
+    with pytest.raises(DataError, match="not UTF-8"):
+        read_atomic(folder / "d.item")
+
+
+@pytest.mark.parametrize("missing, message", [("d.item", "d.item: no such file"), ("d.plot", "d.plot: no such file")])
+def test_absent_files(folder, missing, message):
+    (folder / missing).unlink()
+    with pytest.raises(DataError, match=message):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    "declared, message",
+    [
+        ({"item": {"genres": "tag"}}, "modalities.item.genres"),
+        ({"itms": {}}, "Did you mean 'item'"),
+        (["genres"], "expected {user"),
+        ({"item": {"interactions": "vector"}}, "undeclared"),
+    ],
+)
+def test_malformed_declarations(declared, message):
+    with pytest.raises(OptionError, match=message):
+        parse_declarations(declared, "item")
+
+
+def test_unknown_modality_is_named(folder):
+    with pytest.raises(OptionError, match="Unknown item modality 'genre'. Did you mean 'genres'"):
+        load(folder).select(["genre"])

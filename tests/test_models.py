@@ -1,0 +1,253 @@
+import pytest
+import torch
+import yaml
+
+from recbole_sibrar.data.modalities import Modalities, Modality, interaction_modality
+from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.errors import OptionError
+from recbole_sibrar.models.batches import PairBatch, UserBatch
+from recbole_sibrar.models.mubrar import MuBraR
+from recbole_sibrar.models.options import ModelOptions
+from recbole_sibrar.models.sampling import chosen_mask, sample_modalities
+from recbole_sibrar.models.sibrar import SiBraR
+from recbole_sibrar.recbole_plugin.config import props_folder
+
+N_USERS, N_ITEMS, N_TRAINED = 30, 25, 20
+MODELS = [SiBraR, MuBraR]
+SETTINGS = {
+    "base": {"variant": "base"},
+    "S": {"variant": "S"},
+    "SC": {},
+    "bpr": {"rec_loss": "bpr"},
+    "bpr base": {"rec_loss": "bpr", "variant": "base"},
+    "bpr negatives": {"rec_loss": "bpr", "contrastive_set": "negatives"},
+    "sampled softmax": {"softmax_negatives": 7},
+    "both sides": {"single_branch": "both"},
+    "id embedding": {"plain_side": "embedding"},
+    "deep": {
+        "encoder_hidden_sizes": [6, 6],
+        "projection_hidden_sizes": [5],
+        "batch_norm": True,
+        "normalize_input": True,
+        "input_dropout": 0.2,
+        "projection_size": 12,
+    },
+}
+every_setting = pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
+every_model = pytest.mark.parametrize("model_class", MODELS)
+
+
+def interactions():
+    generator = torch.Generator().manual_seed(1)
+    users = torch.randint(1, N_USERS, (200,), generator=generator)
+    return users, torch.randint(1, N_TRAINED, (200,), generator=generator)
+
+
+def side_modalities(order=None, **replaced):
+    """Item modalities with missing values in all of them; item 24 has none at all."""
+    generator = torch.Generator().manual_seed(2)
+    users, items = interactions()
+
+    def missing():
+        mask = torch.rand(N_ITEMS, generator=generator) > 0.3
+        mask[0] = mask[24] = False
+        return mask
+
+    tags = SparseRows.from_pairs(
+        torch.randint(1, 24, (40,), generator=generator), torch.randint(0, 5, (40,), generator=generator), N_ITEMS, 5
+    )
+    entries = {
+        "interactions": interaction_modality(items, users, N_ITEMS, N_USERS),
+        "plot": Modality("plot", "vector", missing(), torch.randn(N_ITEMS, 7, generator=generator), 7),
+        "year": Modality("year", "number", missing(), torch.rand(N_ITEMS, generator=generator), 1),
+        "label": Modality("label", "category", missing(), torch.randint(0, 4, (N_ITEMS,), generator=generator), 4),
+        "genres": Modality("genres", "tags", tags.lengths > 0, tags, 5),
+        **replaced,
+    }
+    order = order or list(entries)
+    user_entry = interaction_modality(users, items, N_USERS, N_ITEMS)
+    group = Modality("group", "category", torch.arange(N_USERS) > 0, torch.arange(N_USERS) % 3, 3)
+    return {
+        "item": Modalities("item", tuple(entries[name] for name in order)),
+        "user": Modalities("user", (user_entry, group)),
+    }
+
+
+def build(model_class, modalities=None, seed=3, **options):
+    torch.manual_seed(0)
+    matrix = SparseRows.from_pairs(*interactions(), N_USERS, N_ITEMS)
+    return model_class(ModelOptions(embedding_size=8, **options), modalities or side_modalities(), matrix, seed)
+
+
+def batch(options):
+    users = torch.arange(1, 13)
+    if options.rec_loss == "bpr":
+        generator = torch.Generator().manual_seed(4)
+        items = torch.randint(1, N_TRAINED, (12, 5), generator=generator)
+        return PairBatch(users, items[:, 0], items[:, 1:])
+    return UserBatch(users)
+
+
+def all_scores(model):
+    model.eval()
+    return model.embeddings("user", torch.arange(N_USERS)) @ model.embeddings("item", torch.arange(N_ITEMS)).T
+
+
+@every_setting
+@every_model
+def test_trains_and_scores(model_class, setting):
+    model = build(model_class, **setting)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
+    losses = []
+    for _ in range(30):
+        terms = model.loss(batch(model.options))
+        assert len(terms) == (2 if model.options.contrasts else 1)
+        optimizer.zero_grad()
+        sum(terms).backward()
+        optimizer.step()
+        losses.append(float(sum(terms)))
+    assert sum(losses[-5:]) < sum(losses[:5])
+    assert torch.isfinite(all_scores(model)).all()
+
+
+@every_setting
+@every_model
+def test_same_seed_same_step_and_another_draw_in_the_next(model_class, setting):
+    first, second = build(model_class, **setting), build(model_class, **setting)
+    torch.manual_seed(5)
+    one = sum(first.loss(batch(first.options)))
+    torch.manual_seed(5)
+    assert sum(second.loss(batch(second.options))).item() == one.item()
+
+
+@every_setting
+@every_model
+def test_masked_values_change_nothing(model_class, setting):
+    """What stands where a modality is missing is never read, in training or in scoring."""
+    clean = side_modalities()
+    perturbed = {}
+    for entry in clean["item"].entries:
+        if entry.kind in ("vector", "number"):
+            values = entry.values.clone()
+            values[~entry.available] = float("nan")
+        elif entry.kind == "category":
+            values = torch.where(entry.available, entry.values, (entry.values + 1) % 4)
+        else:
+            continue
+        perturbed[entry.name] = Modality(entry.name, entry.kind, entry.available, values, entry.width)
+    outputs = []
+    for modalities in (clean, side_modalities(**perturbed)):
+        model = build(model_class, modalities, **setting)
+        torch.manual_seed(6)
+        loss = sum(model.loss(batch(model.options)))
+        loss.backward()
+        norm = sum(p.grad.abs().sum() for p in model.parameters() if p.grad is not None)
+        outputs.append((loss.item(), norm.item(), all_scores(model)))
+    assert outputs[0][:2] == outputs[1][:2]
+    assert torch.equal(outputs[0][2], outputs[1][2])
+
+
+@every_model
+def test_the_order_of_the_modalities_changes_nothing(model_class):
+    names = [entry.name for entry in side_modalities()["item"].entries]
+    first = build(model_class, variant="base")
+    second = build(model_class, side_modalities(names[::-1]), variant="base")
+    item = first.sides["item"], second.sides["item"]
+    second.sides["user"].load_state_dict(first.sides["user"].state_dict())
+    for position in range(len(names)):
+        item[1].projections[-1 - position].load_state_dict(item[0].projections[position].state_dict())
+        if model_class is MuBraR:
+            item[1].encoder.networks[-1 - position].load_state_dict(item[0].encoder.networks[position].state_dict())
+    if model_class is SiBraR:
+        item[1].encoder.load_state_dict(item[0].encoder.state_dict())
+    assert torch.allclose(all_scores(first), all_scores(second), atol=1e-6)
+
+
+@every_model
+def test_restricted_evaluation_equals_the_modality_alone(model_class):
+    model = build(model_class, variant="base", eval_item_modalities=["plot"])
+    model.eval()
+    ids = side_modalities()["item"].entries[1].available.nonzero().squeeze(1)
+    encoder = model.sides["item"]
+    only_plot = torch.zeros(len(ids), 5, dtype=torch.bool)
+    only_plot[:, 1] = True
+    assert torch.allclose(model.embeddings("item", ids), encoder(ids, only_plot)[:, 1], atol=1e-6)
+
+
+@every_model
+def test_an_entity_without_any_modality_scores_as_the_average_training_entity(model_class):
+    model = build(model_class).eval()
+    trained = model.sides["item"].trained.nonzero().squeeze(1)
+    expected = model.embeddings("item", trained).mean(0)
+    assert torch.allclose(model.embeddings("item", torch.tensor([24]))[0], expected, atol=1e-6)
+
+
+def test_untrained_ids_never_enter_a_score():
+    model = build(SiBraR, plain_side="embedding").eval()
+    users = model.sides["user"]
+    users.trained[7] = users.available[7] = False
+    before = all_scores(model)
+    with torch.no_grad():
+        users.projections[0].table.weight[7] += 100
+    assert torch.equal(all_scores(model), before)
+
+
+def test_parameter_counts():
+    """Widths: projection 8, encoder 8 -> 6 -> 8. Item features: 30 users, 7, 8 bins, 4, 5; user profile: 25 items."""
+    projections = (30 * 8 + 8) + (7 * 8 + 8) + (8 * 8 + 8) + 4 * 8 + 5 * 8
+    network = (8 * 6 + 6) + (6 * 8 + 8)
+    user = 25 * 8 + 8
+    assert build(SiBraR, encoder_hidden_sizes=[6]).n_parameters == projections + network + user
+    assert build(MuBraR, encoder_hidden_sizes=[6]).n_parameters == projections + 5 * network + user
+
+
+def test_modality_sampling_is_uniform_and_within_what_is_available():
+    available = torch.tensor([[True, True, True, False], [False, False, True, False], [False] * 4]).repeat(2000, 1)
+    choice = sample_modalities(available, 2, torch.Generator().manual_seed(0))
+    assert (choice[1::3] == torch.tensor([2, -1])).all() and (choice[2::3] == -1).all()
+    counts = torch.bincount(choice[0::3].flatten(), minlength=4)
+    assert counts[3] == 0 and (counts[:3] / 4000 - 1 / 3).abs().max() < 0.03
+    mask = chosen_mask(choice, 4)
+    assert not (mask & ~available).any() and (mask.sum(1) == torch.tensor([2, 1, 0]).repeat(2000)).all()
+
+
+@pytest.mark.parametrize("model_class", MODELS)
+def test_the_defaults_in_the_property_files_are_the_options_defaults(model_class):
+    values = yaml.safe_load((props_folder() / "model" / f"{model_class.__name__}.yaml").read_text())
+    assert ModelOptions.from_mapping(values) == ModelOptions()
+    missing = {entry for entry in vars(ModelOptions())} - set(values)
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"variant": "bse"}, "variant is 'bse'. Did you mean 'base'"),
+        ({"temperature": 0}, "temperature is 0; expected a number of at least"),
+        ({"temperature": "0.1"}, "temperature is '0.1'; expected a number"),
+        ({"embedding_size": 2.5}, "embedding_size is 2.5; expected an integer of at least 1"),
+        ({"input_dropout": 1.5}, "input_dropout is 1.5; expected a number between 0 and 0.99"),
+        ({"encoder_hidden_sizes": ["64"]}, "encoder_hidden_sizes is"),
+        ({"batch_norm": "yes"}, "batch_norm is 'yes'; expected True or False"),
+        ({"item_modalities": []}, "item_modalities is empty"),
+        ({"n_sampled_modalities": 1}, "variant SC contrasts two"),
+        ({"contrastive_set": "negatives"}, "needs rec_loss=bpr"),
+        ({"single_branch": "items"}, "Did you mean 'item'"),
+    ],
+)
+def test_wrong_options_are_named(options, message):
+    with pytest.raises(OptionError, match=message):
+        ModelOptions(**options)
+
+
+@pytest.mark.parametrize(
+    "options, scenario, message",
+    [
+        ({"single_branch": "user"}, "item_cold", "needs the item side to be single-branch"),
+        ({"eval_item_modalities": ["interactions"]}, "item_cold", "needs a item modality beside"),
+        ({"single_branch": "item"}, "user_cold", "needs the user side"),
+    ],
+)
+def test_scenarios_that_a_model_cannot_serve_are_refused(options, scenario, message):
+    with pytest.raises(OptionError, match=message):
+        build(SiBraR, **options).requirements(scenario)

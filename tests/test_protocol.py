@@ -1,0 +1,80 @@
+import pytest
+import torch
+
+from recbole_sibrar.errors import DataError, OptionError
+from recbole_sibrar.evaluation.protocol import build_phases
+
+N_USERS, N_ITEMS = 6, 8
+
+
+def pairs(*values):
+    return tuple(torch.tensor(column) for column in zip(*values))
+
+
+WARM = {
+    "train": pairs((1, 1), (1, 2), (2, 1), (3, 3)),
+    "valid": pairs((1, 3), (2, 4)),
+    "test": pairs((1, 5), (3, 1), (3, 6)),
+}
+ITEM_COLD = {
+    "train": pairs((1, 1), (1, 2), (2, 1)),
+    "valid": pairs((1, 3), (2, 3), (3, 4)),
+    "test": pairs((1, 5), (2, 6), (2, 5)),
+}
+USER_COLD = {
+    "train": pairs((1, 1), (1, 2), (2, 1)),
+    "valid": pairs((3, 1), (3, 7)),
+    "test": pairs((4, 2), (5, 7)),
+}
+
+
+def items(mask):
+    return mask.nonzero().squeeze(1).tolist()
+
+
+def test_warm_ranks_all_items_but_the_users_earlier_ones():
+    phases = build_phases("warm", WARM, N_USERS, N_ITEMS)
+    assert items(phases["test"].candidates) == [1, 2, 3, 4, 5, 6, 7]
+    seen = {name: phases[name].seen.select(torch.tensor([1])).columns.tolist() for name in phases}
+    assert seen == {"valid": [1, 2], "test": [1, 2, 3]}
+    assert phases["test"].users.tolist() == [1, 3]
+    assert phases["test"].popularity.tolist() == [0, 2, 1, 1, 0, 0, 0, 0]
+    assert phases["test"].profile_popularity[1] == 1.5 and phases["test"].profile_popularity[4].isnan()
+
+
+def test_item_cold_ranks_only_the_phases_items():
+    phases = build_phases("item_cold", ITEM_COLD, N_USERS, N_ITEMS)
+    assert items(phases["valid"].candidates) == [3, 4] and items(phases["test"].candidates) == [5, 6]
+
+
+def test_item_cold_popularity_of_a_phase_does_not_see_the_other_phase():
+    phases = build_phases("item_cold", ITEM_COLD, N_USERS, N_ITEMS)
+    assert phases["valid"].popularity.tolist() == [0, 2, 1, 2, 1, 0, 0, 0]
+    assert phases["test"].popularity.tolist() == [0, 2, 1, 0, 0, 2, 1, 0]
+    assert "interactions of the test split" in phases["test"].popularity_source
+
+
+def test_generalised_item_cold_hides_the_test_items_from_validation():
+    phases = build_phases("item_cold", ITEM_COLD, N_USERS, N_ITEMS, eval_candidates="all")
+    assert items(phases["valid"].candidates) == [1, 2, 3, 4]
+    assert items(phases["test"].candidates) == [1, 2, 3, 4, 5, 6, 7]
+    assert phases["test"].seen.select(torch.tensor([1])).columns.tolist() == [1, 2, 3]
+
+
+def test_user_cold_ranks_the_training_items_and_counts_what_cannot_be_found():
+    phases = build_phases("user_cold", USER_COLD, N_USERS, N_ITEMS)
+    assert items(phases["test"].candidates) == [1, 2]
+    assert phases["test"].users.tolist() == [4] and phases["test"].n_unreachable == 1
+    assert phases["test"].profile_popularity[4] == 1
+    assert items(phases["test"].cold_users) == [0, 3, 4, 5]
+
+
+def test_nothing_to_find():
+    parts = {**USER_COLD, "test": pairs((5, 7))}
+    with pytest.raises(DataError, match="test split of scenario user_cold has no interaction with a candidate"):
+        build_phases("user_cold", parts, N_USERS, N_ITEMS)
+
+
+def test_unknown_candidates():
+    with pytest.raises(OptionError, match="eval_candidates is 'al'. Did you mean 'all'"):
+        build_phases("warm", WARM, N_USERS, N_ITEMS, eval_candidates="al")

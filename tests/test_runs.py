@@ -1,0 +1,319 @@
+"""Whole runs on the tiny data set: the traps of SPEC section 5, RecBole's own entry points, results, reproducibility."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import torch
+
+from recbole_sibrar.recbole_plugin.run import load_data_and_model, make_config, prepare, run
+
+SCENARIOS = ["warm", "user_cold", "item_cold"]
+every_scenario = pytest.mark.parametrize("scenario", SCENARIOS)
+
+
+def prepared(tiny, model="SiBraR", **options):
+    return prepare(make_config(model, "tiny", None, tiny.options(**options)))
+
+
+def trained(tiny, model="SiBraR", **options):
+    """(prepared, validation result, test result)."""
+    ready = prepared(tiny, model, **options)
+    train_data, valid_data, test_data = ready.loaders
+    _, valid_result = ready.trainer.fit(train_data, valid_data, verbose=False)
+    return ready, valid_result, ready.trainer.evaluate(test_data)
+
+
+def entities(loader, field):
+    return set(loader._dataset.inter_feat[field].tolist())
+
+
+@every_scenario
+@pytest.mark.parametrize("model", ["SiBraR", "MuBraR", "BPR", "Pop", "Random", "EASE", "MultiVAE"])
+def test_every_scenario_gives_complete_results(tiny, scenario, model):
+    result = run(model, "tiny", None, tiny.options(scenario=scenario))
+    folder = f"results/{result.name}"
+    stored = json.loads(open(f"{folder}/result.json").read())
+    metrics = {f"{m}@3" for m in "ndcg recall precision map mrr fscore coverage arp aplt pl".split()}
+    assert set(stored["test_result"]) == set(stored["valid_result"]) == metrics
+    assert all(value is not None and math.isfinite(value) for value in stored["test_result"].values())
+    assert stored["popularity_source"] and stored["n_candidates"] > 0 and stored["versions"]["recbole"] == "1.2.1"
+    assert (scenario == "item_cold") == ("interactions of the test split" in stored["popularity_source"])
+    table = pd.read_csv(f"{folder}/per_user.csv")
+    assert len(table) == stored["n_users"] and table["user_id"].str.startswith("u").all()
+    assert table["ndcg@3"].mean() == pytest.approx(stored["test_result"]["ndcg@3"], abs=1e-6)
+    assert os.path.isfile(f"{folder}/model.pth")
+
+
+# trap 1: negatives
+
+
+@pytest.mark.parametrize("model, options", [("SiBraR", {"rec_loss": "bpr"}), ("BPR", {}), ("DMF", {})])
+@pytest.mark.parametrize("distribution", ["uniform", "popularity"])
+def test_cold_items_are_never_negatives(tiny, model, options, distribution):
+    sampling = {"distribution": distribution, "sample_num": 5}
+    ready = prepared(tiny, model, scenario="item_cold", train_neg_sample_args=sampling, **options)
+    train_data = ready.loaders[0]
+    training_items = entities(train_data, "item_id")
+    seen = set()
+    for _ in range(5):
+        for batch in train_data:
+            seen |= set(batch["item_id"].tolist())
+            if "neg_item_id" in batch:
+                seen |= set(batch["neg_item_id"].flatten().tolist())
+    assert seen == training_items and len(training_items) < tiny.n_items
+
+
+def test_softmax_covers_the_training_catalogue_only(tiny):
+    ready = prepared(tiny, scenario="item_cold")
+    assert set(ready.model.core.catalogue.tolist()) == entities(ready.loaders[0], "item_id")
+
+
+# trap 2: nothing cold in training, nothing of the test split in validation
+
+
+@every_scenario
+def test_splits_are_apart(tiny, scenario):
+    train_data, valid_data, test_data = prepared(tiny, scenario=scenario).loaders
+    field = {"user_cold": "user_id", "item_cold": "item_id"}.get(scenario)
+    if field:
+        parts = [entities(loader, field) for loader in (train_data, valid_data, test_data)]
+        assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
+        assert len(set.union(*parts)) == (tiny.n_users if field == "user_id" else tiny.n_items)
+    pairs = [
+        set(zip(loader._dataset.inter_feat["user_id"].tolist(), loader._dataset.inter_feat["item_id"].tolist()))
+        for loader in (train_data, valid_data, test_data)
+    ]
+    assert not (pairs[0] & pairs[1] or pairs[0] & pairs[2] or pairs[1] & pairs[2])
+
+
+@every_scenario
+def test_cold_entities_have_no_interactions_in_any_model_input(tiny, scenario):
+    ready = prepared(tiny, scenario=scenario, single_branch="both")
+    train = ready.loaders[0]._dataset
+    for side, field in (("user", "user_id"), ("item", "item_id")):
+        encoder = ready.model.core.sides[side]
+        has_interactions = encoder.available[:, encoder.names.index("interactions")]
+        assert set(has_interactions.nonzero().squeeze(1).tolist()) == set(train.inter_feat[field].tolist())
+    rows = ready.model.core.sides["item"].projections[0]
+    assert len(rows.columns) == len(train.inter_feat)
+
+
+@pytest.mark.parametrize("scenario", ["warm", "item_cold"])
+@pytest.mark.parametrize("model", ["SiBraR", "BPR"])
+def test_training_and_validation_do_not_see_the_test_split(tiny, scenario, model):
+    """Two data sets that differ in the test file alone train the same model and choose the same epoch."""
+    part = {"warm": lambda pair: sum(pair) % 10, "item_cold": lambda pair: pair[1] % 10}[scenario]
+    parts = [[p for p in tiny.pairs if part(p) not in (0, 1)], [p for p in tiny.pairs if part(p) == 0]]
+    tests = [p for p in tiny.pairs if part(p) == 1]
+    outcomes = []
+    for test in (tests, tests[::-1][: len(tests) // 2]):
+        tiny.write()
+        for name, pairs in zip(("a", "b", "c"), (*parts, test)):
+            tiny.interactions(f"{name}.inter", pairs)
+        options = {"scenario": scenario, "benchmark_filename": ["a", "b", "c"], "epochs": 3}
+        ready, valid_result, test_result = trained(tiny, model, **options)
+        embeddings = [p.detach().sum().item() for name, p in ready.model.named_parameters() if "embedding" not in name]
+        outcomes.append((embeddings, {k: v for k, v in valid_result.items() if k != "coverage@3"}, test_result))
+    assert outcomes[0][0] == outcomes[1][0]
+    assert outcomes[0][1] == outcomes[1][1]
+    assert outcomes[0][2] != outcomes[1][2]
+
+
+def test_given_splits_that_break_the_scenario_are_refused(tiny):
+    for name, pairs in (("a", tiny.pairs[::2]), ("b", tiny.pairs[1::4]), ("c", tiny.pairs[3::4])):
+        tiny.interactions(f"{name}.inter", pairs)
+    from recbole_sibrar.errors import DataError
+
+    with pytest.raises(DataError, match="The split files break item_cold: .* items"):
+        prepared(tiny, scenario="item_cold", benchmark_filename=["a", "b", "c"])
+
+
+# trap 4: untrained ids
+
+
+@pytest.mark.parametrize("scenario, table", [("item_cold", "item_embedding"), ("user_cold", "user_embedding")])
+@pytest.mark.parametrize("candidates", ["scenario", "all"])
+def test_untrained_embeddings_of_recbole_models_never_score(tiny, scenario, table, candidates):
+    ready, _, before = trained(tiny, "BPR", scenario=scenario, eval_candidates=candidates)
+    phase = ready.loaders[2].phase
+    cold = phase.cold_users if scenario == "user_cold" else phase.cold_items
+    with torch.no_grad():
+        getattr(ready.model, table).weight[cold] = torch.randn(int(cold.sum()), 8) * 100
+    assert ready.trainer.evaluate(ready.loaders[2], load_best_model=False) == before
+
+
+def test_a_cold_user_of_a_model_without_content_gets_the_popular_items(tiny):
+    fallback = run("BPR", "tiny", None, tiny.options(scenario="user_cold"))
+    popular = run("Pop", "tiny", None, tiny.options(scenario="user_cold"))
+    assert fallback.test_result == popular.test_result
+    assert fallback.cold_fallback == {"user": "training popularity"} and popular.cold_fallback == {}
+
+
+# trap 5: no modality at all, ties
+
+
+def test_an_item_without_any_modality_is_scored(tiny):
+    options = {"scenario": "item_cold", "item_modalities": ["interactions", "picture"]}
+    ready, _, result = trained(tiny, **options)
+    scores = ready.model.full_sort_predict({"user_id": torch.arange(1, 41)})
+    assert torch.isfinite(scores).all() and math.isfinite(result["ndcg@3"])
+
+
+def test_ties_are_not_broken_by_the_order_of_the_file(tiny):
+    """RecBole numbers items as the file names them; constant scores must not recommend the first ones."""
+    ready = prepared(tiny, "Pop", scenario="item_cold", eval_candidates="scenario")
+    ready.trainer.fit(*ready.loaders[:2], verbose=False)
+    ready.trainer.evaluate(ready.loaders[2])
+    lists = ready.trainer.eval_collector.recommendations.items
+    candidates = ready.loaders[2].phase.candidates.nonzero().squeeze(1)
+    assert len(lists.unique()) == len(candidates)
+
+
+# the candidates and the seen items
+
+
+@every_scenario
+def test_only_candidates_are_recommended_and_nothing_seen(tiny, scenario):
+    ready, _, _ = trained(tiny, scenario=scenario)
+    phase, collector = ready.loaders[2].phase, ready.trainer.eval_collector
+    lists = collector.recommendations.items
+    assert phase.candidates[lists[lists > 0]].all()
+    for user, row in zip(collector.users, lists):
+        seen = phase.seen.select(user.unsqueeze(0)).columns
+        assert not set(row.tolist()) & set(seen.tolist())
+
+
+def test_fewer_candidates_than_places(tiny):
+    result = run("SiBraR", "tiny", None, tiny.options(scenario="item_cold", topk=[3, 25]))
+    assert result.n_candidates < 25 and math.isfinite(result.test_result["ndcg@25"])
+
+
+# modalities
+
+
+def test_evaluation_can_be_restricted_to_some_modalities(tiny):
+    whole = run("SiBraR", "tiny", None, tiny.options(scenario="item_cold", epochs=8))
+    tags = run("SiBraR", "tiny", None, tiny.options(scenario="item_cold", epochs=8, eval_item_modalities="genres"))
+    assert whole.test_result != tags.test_result and whole.modalities == tags.modalities
+
+
+def test_content_is_used_in_item_cold_start(tiny):
+    """Users like the items of their own group, which tags and vectors tell; half of the candidates are of each group."""
+    split = {"split": {"RS": [4, 3, 3]}}
+    options = {"topk": [2], "valid_metric": "NDCG@2", "learning_rate": 0.02, "epochs": 30, "eval_args": split}
+    ready, _, _ = trained(tiny, scenario="item_cold", item_modalities=["interactions", "genres", "picture"], **options)
+    collector, dataset = ready.trainer.eval_collector, ready.dataset
+    users = [int(token[1:]) % 2 for token in dataset.id2token("user_id", collector.users)]
+    items = [
+        [int(token[1:]) % 2 for token in dataset.id2token("item_id", row)] for row in collector.recommendations.items
+    ]
+    own_group = [user == item for user, row in zip(users, items) for item in row]
+    assert sum(own_group) / len(own_group) > 0.9
+
+
+# RecBole's own entry points
+
+
+@every_scenario
+def test_stock_run_recbole_gives_the_same_numbers(tiny, scenario):
+    from recbole.quick_start import run_recbole
+
+    options = tiny.options(scenario=scenario)
+    ours = run("SiBraR", "tiny", None, options)
+    stock = run_recbole(model="SiBraR", dataset="tiny", config_dict=options)
+    assert dict(stock["test_result"]) == ours.test_result and dict(stock["best_valid_result"]) == ours.valid_result
+
+
+def test_stock_baseline_under_the_protocol(tiny):
+    from recbole.quick_start import run_recbole
+
+    options = tiny.options(scenario="user_cold")
+    stock = run_recbole(model="BPR", dataset="tiny", config_dict=options)
+    assert dict(stock["test_result"]) == run("BPR", "tiny", None, options).test_result
+
+
+def test_stock_recbole_without_a_scenario_takes_our_metrics(tiny):
+    from recbole.quick_start import run_recbole
+
+    settings = {
+        "data_path": str(tiny.folder), "epochs": 1, "state": "ERROR", "topk": [3], "load_col": None,
+        "metrics": ["NDCG", "FScore", "ARP", "APLT", "PL", "Coverage", "ItemCoverage", "AveragePopularity"],
+        "valid_metric": "NDCG@3", "show_progress": False,
+    }  # fmt: skip
+    result = run_recbole(model="BPR", dataset="tiny", config_dict=settings)["test_result"]
+    assert all(math.isfinite(value) for value in result.values())
+    assert result["arp@3"] == pytest.approx(result["averagepopularity@3"], abs=1e-3)
+
+
+def test_checkpoint_and_load_data_and_model(tiny):
+    from recbole.quick_start import load_data_and_model as stock
+
+    result = run("SiBraR", "tiny", None, tiny.options(scenario="item_cold"))
+    path = f"results/{result.name}/model.pth"
+    torch.load(path, weights_only=True)
+    for load in (stock, load_data_and_model):
+        config, model, dataset, train_data, valid_data, test_data = load(path)
+        ready = prepare(config)
+        ready.trainer.model = model
+        again = ready.trainer.evaluate(test_data, load_best_model=False)
+        assert dict(again) == result.test_result
+
+
+@pytest.mark.parametrize("model", ["EASE", "Pop", "ItemKNN"])
+def test_checkpoints_of_models_that_keep_matrices(tiny, model):
+    result = run(model, "tiny", None, tiny.options())
+    _, loaded, *_ = load_data_and_model(f"results/{result.name}/model.pth")
+    assert torch.isfinite(loaded.full_sort_predict({"user_id": torch.arange(1, 5)})).all()
+
+
+def test_hyper_tuning_sees_validation_results_only(tiny, monkeypatch):
+    from ray import tune
+    from recbole.quick_start import objective_function
+    from recbole.trainer import HyperTuning
+
+    reported = []
+    monkeypatch.setattr(tune, "report", lambda **values: reported.append(values))
+    (settings := tiny.folder / "settings.yaml").write_text(
+        "\n".join(f"{key}: {value}" for key, value in tiny.options(model="SiBraR", dataset="tiny").items())
+    )
+    tuning = HyperTuning(
+        objective_function,
+        space=None,
+        params_dict={"choice": {"learning_rate": [0.001, 0.01], "encoder_hidden_sizes": ["[4]"]}},
+        fixed_config_file_list=[str(settings)],
+        algo="random",
+        max_evals=2,
+    )
+    tuning.run()
+    results = list(tuning.params2result.values())
+    assert [dict(result["best_valid_result"]) for result in results] == reported[-len(results) :]
+    ours = run("SiBraR", "tiny", [settings], {**tuning.best_params, "encoder_hidden_sizes": [4]})
+    assert ours.best_valid_score == tuning.best_score
+
+
+# the same seed
+
+
+def test_the_same_seed_gives_the_same_numbers_in_separate_processes(tiny):
+    arguments = [f"--{key}={value}" for key, value in tiny.options(epochs=3, scenario="item_cold").items()]
+    results = []
+    for name in ("first", "second"):
+        command = [
+            sys.executable,
+            "-m",
+            "recbole_sibrar.cli",
+            "run",
+            "--dataset=tiny",
+            f"--run_name={name}",
+            *arguments,
+        ]
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": "random"})
+        results.append(json.loads(open(f"results/{name}/result.json").read()))
+    assert results[0]["test_result"] == results[1]["test_result"]
+    assert results[0]["valid_result"] == results[1]["valid_result"]
+    assert open("results/first/per_user.csv").read() == open("results/second/per_user.csv").read()

@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recbole_sibrar.data.splits import check_disjoint, cold_start_split
+from recbole_sibrar.errors import DataError, OptionError
+
+
+@given(st.lists(st.integers(1, 30), min_size=20, max_size=200), st.integers(0, 5))
+def test_cold_start_split_keeps_entities_together(entities, seed):
+    entities = np.array([*entities, 1, 2, 3])
+    parts = cold_start_split(entities, [0.8, 0.1, 0.1], seed)
+    assert sorted(np.concatenate(parts)) == list(range(len(entities)))
+    sets = [set(entities[part]) for part in parts]
+    assert all(sets) and not (sets[0] & sets[1] or sets[0] & sets[2] or sets[1] & sets[2])
+
+
+def test_cold_start_split_shares_are_of_entities_and_do_not_depend_on_order():
+    entities = np.repeat(np.arange(100), np.arange(1, 101))
+    parts = cold_start_split(entities, [8, 1, 1], seed=3)
+    assert [len(np.unique(entities[part])) for part in parts] == [80, 10, 10]
+    shuffled = np.random.default_rng(0).permutation(entities)
+    again = cold_start_split(shuffled, [8, 1, 1], seed=3)
+    assert [set(entities[part]) for part in parts] == [set(shuffled[part]) for part in again]
+    other = cold_start_split(entities, [8, 1, 1], seed=4)
+    assert set(entities[parts[2]]) != set(entities[other[2]])
+
+
+def test_cold_start_split_refuses_what_it_cannot_split():
+    with pytest.raises(DataError, match="2 entities are too few"):
+        cold_start_split(np.array([1, 2]), [8, 1, 1], seed=0)
+    with pytest.raises(OptionError, match="three positive numbers"):
+        cold_start_split(np.arange(9), [0.9, 0.1], seed=0)
+
+
+def test_given_splits_must_keep_the_cold_side_apart():
+    parts = {"train": np.array([1, 2]), "valid": np.array([3]), "test": np.array([2])}
+    with pytest.raises(DataError, match="1 items .such as b. occur in both train and test"):
+        check_disjoint("item_cold", parts, np.array(["pad", "a", "b", "c"]))
+    check_disjoint("warm", parts, np.array(["pad", "a", "b", "c"]))

@@ -1,0 +1,50 @@
+"""The contract with RecBole 1.2.1: a changed source of anything that we rely on or replace fails here."""
+
+import subprocess
+import sys
+
+import pytest
+
+from recbole_sibrar.errors import SibrarError
+from recbole_sibrar.recbole_plugin import touchpoints
+
+
+@pytest.mark.parametrize("touch_point", touchpoints.TOUCH_POINTS)
+def test_recbole_is_as_we_know_it(touch_point):
+    expected, reason = touchpoints.TOUCH_POINTS[touch_point]
+    assert touchpoints.fingerprint(touch_point) == expected, f"{touch_point} changed; we rely on it: {reason}"
+
+
+def test_another_version_is_refused(monkeypatch):
+    monkeypatch.setattr(touchpoints, "version", lambda name: "1.3.0")
+    with pytest.raises(SibrarError, match="RecBole 1.3.0 is installed, but recbole_sibrar is made for 1.2.1"):
+        touchpoints._check_version()
+
+
+def run_python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_our_own_path_imports_no_ray():
+    code = "import sys, recbole_sibrar.recbole_plugin.run; print('ray' in sys.modules)"
+    assert run_python(code)[-1] == "False"
+
+
+def test_everything_is_registered():
+    code = """
+import recbole_sibrar
+from recbole.utils import get_model, get_trainer, ModelType
+import recbole.data.dataset
+from recbole.evaluator.register import metrics_dict
+print(get_model('SiBraR').__name__, get_trainer(ModelType.GENERAL, 'MuBraR').__mro__[1].__name__,
+      recbole.data.dataset.SiBraRDataset.__name__, all(n in metrics_dict for n in ('fscore', 'arp', 'aplt', 'pl')))
+"""
+    assert run_python(code) == ["SiBraR", "ProtocolTrainer", "ScenarioDataset", "True"]
+
+
+@pytest.mark.parametrize(
+    "order", ["import recbole.quick_start, recbole_sibrar", "import recbole_sibrar, recbole.quick_start"]
+)
+def test_quick_start_is_mended_whenever_it_is_imported(order):
+    code = f"{order}; import recbole.quick_start as q; print(q.load_data_and_model.__module__, q.objective_function.__module__)"
+    assert run_python(code)[-2:] == ["recbole_sibrar.recbole_plugin.run"] * 2
