@@ -1,4 +1,4 @@
-"""Whole runs on the tiny data set: the traps of SPEC section 5, RecBole's own entry points, results, reproducibility."""
+"""Whole runs on the tiny data set: the traps of SPEC section 5, RecBole's own entry points, reproducibility."""
 
 import json
 import math
@@ -203,7 +203,7 @@ def test_evaluation_can_be_restricted_to_some_modalities(tiny):
 
 
 def test_content_is_used_in_item_cold_start(tiny):
-    """Users like the items of their own group, which tags and vectors tell; half of the candidates are of each group."""
+    """Users like the items of their own group, which tags and vectors tell; half of the candidates are of each."""
     split = {"split": {"RS": [4, 3, 3]}}
     options = {"topk": [2], "valid_metric": "NDCG@2", "learning_rate": 0.02, "epochs": 30, "eval_args": split}
     ready, _, _ = trained(tiny, scenario="item_cold", item_modalities=["interactions", "genres", "picture"], **options)

@@ -46,5 +46,6 @@ print(get_model('SiBraR').__name__, get_trainer(ModelType.GENERAL, 'MuBraR').__m
     "order", ["import recbole.quick_start, recbole_sibrar", "import recbole_sibrar, recbole.quick_start"]
 )
 def test_quick_start_is_mended_whenever_it_is_imported(order):
-    code = f"{order}; import recbole.quick_start as q; print(q.load_data_and_model.__module__, q.objective_function.__module__)"
+    names = "(q.load_data_and_model, q.objective_function)"
+    code = f"{order}; import recbole.quick_start as q; print(*(f.__module__ for f in {names}))"
     assert run_python(code)[-2:] == ["recbole_sibrar.recbole_plugin.run"] * 2

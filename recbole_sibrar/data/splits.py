@@ -26,8 +26,8 @@ def cold_start_split(entities: np.ndarray, ratios, seed: int) -> list:
     Returns:
         three index arrays into the interactions.
 
-    >>> [part.tolist() for part in cold_start_split(np.array([5, 5, 7, 9]), [0.34, 0.33, 0.33], seed=0)]
-    [[3], [2], [0, 1]]
+    >>> [part.tolist() for part in cold_start_split(np.array([5, 5, 7, 9]), [0.8, 0.1, 0.1], seed=0)]
+    [[2], [3], [0, 1]]
     """
     unique, inverse = np.unique(entities, return_inverse=True)
     shares = np.asarray(ratios, dtype=float)
@@ -62,6 +62,6 @@ def check_disjoint(scenario: str, parts: dict, tokens) -> None:
         if len(shared):
             examples = ", ".join(str(tokens[entity]) for entity in shared[:3])
             raise DataError(
-                f"The split files break {scenario}: {len(shared)} {side}s (such as {examples}) occur in both {first} and "
-                f"{second}. Each {side} may occur in one file only; or use --scenario=warm."
+                f"The split files break {scenario}: {len(shared)} {side}s (such as {examples}) occur in both {first} "
+                f"and {second}. Each {side} may occur in one file only; or use --scenario=warm."
             )

@@ -69,7 +69,7 @@ def _parse(path, separator):
             width = width or len(row)
             if len(row) != width:
                 raise DataError(
-                    f"{path}, line {first_line + offset}: {len(row)} numbers for id {token!r}, expected {width} as above."
+                    f"{path}, line {first_line + offset}: {len(row)} numbers for id {token!r}, expected {width}."
                 )
             if not np.isfinite(row).all():
                 raise DataError(

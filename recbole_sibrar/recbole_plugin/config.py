@@ -105,8 +105,8 @@ def apply_layers(config, model: str, dataset: str) -> None:
     for name in ("save_dataset", "save_dataloaders", "dataset_save_path", "dataloaders_save_path"):
         if external.get(name):
             raise OptionError(
-                f"{name} is {external[name]!r}, but RecBole's caches are keyed by its own options only and would mix up "
-                "scenarios; leave it out."
+                f"{name} is {external[name]!r}, but RecBole's caches are keyed by its own options only and would "
+                "mix up scenarios; leave it out."
             )
 
 

@@ -86,8 +86,8 @@ class ScenarioDataset(Dataset):
                 raise
             raise DataError(
                 f"No interaction of {self.dataset_name} is left after filtering ({error}); loosen val_interval "
-                f"({self.config['val_interval']}), user_inter_num_interval ({self.config['user_inter_num_interval']}) or "
-                f"item_inter_num_interval ({self.config['item_inter_num_interval']})."
+                f"({self.config['val_interval']}), user_inter_num_interval ({self.config['user_inter_num_interval']}) "
+                f"or item_inter_num_interval ({self.config['item_inter_num_interval']})."
             ) from None
 
     def build(self):

@@ -35,10 +35,11 @@ def report() -> tuple:
     packages = [("python", platform.python_version()), *((name, _version(name)) for name in PACKAGES)]
     data_path = Path(read_property_file(props_folder() / "protocol.yaml")["data_path"]).resolve()
     sets = sorted(path.name for path in data_path.glob("*") if (path / f"{path.name}.inter").is_file())
+    n_expected = len(TOUCH_POINTS) - len(changed) - len(unreadable)
     lines = [
         tabulate(packages, headers=("package", "version")),
         "",
-        f"RecBole: {len(TOUCH_POINTS) - len(changed) - len(unreadable)} of {len(TOUCH_POINTS)} touch points as expected",
+        f"RecBole: {n_expected} of {len(TOUCH_POINTS)} touch points as expected",
         *(f"  changed: {name}" for name in changed),
         *(f"  cannot be imported: {line}" for line in unreadable),
         f"property files: {props_folder()}",

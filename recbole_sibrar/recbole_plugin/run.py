@@ -1,4 +1,4 @@
-"""One run: configuration -> data -> model -> training -> test -> result files. What ``run_recbole`` does, and records."""
+"""One run: configuration -> data -> model -> training -> test -> result files, as ``run_recbole`` and more."""
 
 from dataclasses import dataclass
 from importlib.metadata import version

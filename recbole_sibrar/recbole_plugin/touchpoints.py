@@ -70,7 +70,7 @@ def _replace(owner, name, replacement, touch_point):
     setattr(owner, name, replacement)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def register() -> None:
     """Make RecBole know our models, data set class, trainers, metrics, property files and checkpoints.
 
@@ -78,7 +78,7 @@ def register() -> None:
         SibrarError: RecBole is absent or of another version.
     """
     _check_version()
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")  # its fillna(inplace=True)
+    warnings.filterwarnings("ignore", "A value is trying to be set on a copy", FutureWarning)  # RecBole's fillna
     _replace_configuration()
     _replace_loaders()
     _register_metrics()

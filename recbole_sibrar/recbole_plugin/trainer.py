@@ -109,7 +109,7 @@ class ProtocolTrainer:
 
 
 def cold_fallback(model, phase) -> dict:
-    """The cold sides that a model cannot score and what stands in: {"user": ..., "item": ...}; empty if nothing does."""
+    """The cold sides that a model cannot score and what stands in, {"user": ..., "item": ...}; empty if it can."""
     name = type(model).__name__
     served = getattr(model, "serves_cold", NEEDS_NO_TRAINING_OF.get(name, set()))
     fallback = {}
