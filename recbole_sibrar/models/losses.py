@@ -49,20 +49,19 @@ def bpr(positive: Tensor, negative: Tensor) -> Tensor:
 def softmax_over_catalogue(users: Tensor, items: Tensor, targets: SparseRows) -> Tensor:
     r"""Softmax cross-entropy over all training items with all of a user's items as targets.
 
-    .. math:: L = \frac{1}{B} \sum_u \Big( \log \sum_i e^{s_{ui}} - \frac{1}{|N_u|} \sum_{i \in N_u} s_{ui} \Big)
+    .. math:: L = \frac{1}{\sum_u |N_u|} \sum_u \sum_{i \in N_u} \Big( \log \sum_j e^{s_{uj}} - s_{ui} \Big)
 
-    The multinomial likelihood of Liang et al. (WWW 2018), averaged over a user's items so that no user dominates.
+    The multinomial likelihood of Liang et al. (WWW 2018): the mean over interactions, not over users. Measured on
+    ml-100k (two seeds, validation NDCG@10) against the mean over users: warm 0.2398 to 0.2349, item cold 0.3829 to
+    0.3753.
 
     Args:
         users: (B, D). items: (I, D), the catalogue.
-        targets: B x I, the users' items; a user without any has no loss.
+        targets: B x I, the users' items.
     """
-    lengths = targets.lengths
-    weights = torch.repeat_interleave(1 / lengths.clamp(min=1).to(users.dtype), lengths)
-    own = (users * weighted_row_sum(targets, items, weights)).sum(-1)
-    losses = (users @ items.T).logsumexp(-1) - own
-    has_targets = lengths > 0
-    return (losses * has_targets).sum() / has_targets.sum().clamp(min=1)
+    own = (users * weighted_row_sum(targets, items)).sum()
+    total = ((users @ items.T).logsumexp(-1) * targets.lengths).sum()
+    return (total - own) / targets.lengths.sum().clamp(min=1)
 
 
 def sampled_softmax(users: Tensor, positives: Tensor, negatives: Tensor, known: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """One run: configuration -> data -> model -> training -> test -> result files, as ``run_recbole`` and more."""
 
+import importlib.util
 from dataclasses import dataclass
 from importlib.metadata import version
 from logging import getLogger
@@ -19,6 +20,11 @@ from recbole_sibrar.recbole_plugin.touchpoints import general_recommenders
 from recbole_sibrar.recbole_plugin.trainer import cold_fallback
 from recbole_sibrar.report.result import RunResult
 
+# RecBole's models that a run cannot serve, and why.
+UNSERVED = {"RaCT": "RecBole trains it in three separate stages, and a run is one"}
+if importlib.util.find_spec("faiss") is None:
+    UNSERVED["NCL"] = "it needs faiss, which is not installed"
+
 PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "scikit-learn")
 
 
@@ -33,6 +39,8 @@ def make_config(model: str, dataset: str, config_files=None, options=None) -> Co
         raise OptionError(
             f"Unknown model {model!r}; the protocol covers general recommenders. {nearest(model, models)}"
         )
+    if model in UNSERVED:
+        raise OptionError(f"{model} cannot be run: {UNSERVED[model]}.")
     settings = {}
     for path in config_files or ():
         settings.update(read_property_file(path))

@@ -78,7 +78,8 @@ def register() -> None:
         SibrarError: RecBole is absent or of another version.
     """
     _check_version()
-    warnings.filterwarnings("ignore", "A value is trying to be set on a copy", FutureWarning)  # RecBole's fillna
+    for message in ("A value is trying to be set on a copy", "`torch.cuda.amp.GradScaler"):  # of RecBole's own code
+        warnings.filterwarnings("ignore", message, FutureWarning)
     _replace_configuration()
     _replace_loaders()
     _register_metrics()
