@@ -1,0 +1,1 @@
+"""From raw corpora to RecBole atomic files: one file per corpus, one writer."""

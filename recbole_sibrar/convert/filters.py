@@ -1,0 +1,49 @@
+"""Filters of interactions, and the log of what each step kept and dropped."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass
+class StepLog:
+    """Prints and remembers users, items and interactions after each step of a conversion."""
+
+    steps: list = field(default_factory=list)
+
+    def record(self, step: str, interactions: pd.DataFrame) -> pd.DataFrame:
+        """Note the state after ``step`` and hand the interactions through."""
+        counts = {
+            "users": int(interactions["user_id"].nunique()),
+            "items": int(interactions["item_id"].nunique()),
+            "interactions": len(interactions),
+        }
+        line = ", ".join(f"{value:,} {name}" for name, value in counts.items())
+        if self.steps:
+            before = self.steps[-1]
+            line += f" (dropped {', '.join(f'{before[name] - value:,}' for name, value in counts.items())})"
+        print(f"{step:<28} {line}")
+        self.steps.append({"step": step, **counts})
+        return interactions
+
+
+def k_core(interactions: pd.DataFrame, k: int) -> pd.DataFrame:
+    """The largest subset in which every user and every item has at least ``k`` interactions; unchanged for k < 2.
+
+    >>> k_core(pd.DataFrame({"user_id": [1, 1, 2, 2, 3], "item_id": [7, 8, 7, 8, 9]}), 2)["user_id"].tolist()
+    [1, 1, 2, 2]
+    """
+    users, items = (pd.factorize(interactions[name])[0] for name in ("user_id", "item_id"))
+    kept = np.arange(len(interactions))
+    while True:
+        enough = (np.bincount(users[kept])[users[kept]] >= k) & (np.bincount(items[kept])[items[kept]] >= k)
+        if enough.all():
+            return interactions.iloc[kept]
+        kept = kept[enough]
+
+
+def first_of_each_pair(interactions: pd.DataFrame) -> pd.DataFrame:
+    """One interaction per (user, item), the earliest by ``timestamp``."""
+    ordered = interactions.sort_values("timestamp", kind="stable") if "timestamp" in interactions else interactions
+    return ordered.drop_duplicates(["user_id", "item_id"])

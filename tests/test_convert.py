@@ -1,0 +1,186 @@
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recbole_sibrar.cli import main
+from recbole_sibrar.convert import atomic
+from recbole_sibrar.convert.filters import k_core
+from recbole_sibrar.convert.vectors import read_embeddings
+from recbole_sibrar.data.modalities import load_modalities, parse_declarations
+from recbole_sibrar.errors import DataError
+from recbole_sibrar.recbole_plugin.config import read_property_file
+
+RATINGS = "1::10::5::100\n1::20::3::200\n2::10::4::300\n2::20::5::100\n3::30::2::400\n3::10::3::500\n2::99::5::1\n"
+USERS = "1::F::1::10::48067\n2::M::56::16::70072\n3::M::25::15::55117\n"
+MOVIES = "10::Léon: The Pro :: cut (1994)::Film-Noir|Children's\n20::No Year::(no genres listed)\n30::Heat (1995)::Crime\n"
+
+
+@pytest.fixture
+def raw(tmp_path):
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for name, text in (("ratings", RATINGS), ("users", USERS), ("movies", MOVIES)):
+        (folder / f"{name}.dat").write_bytes(text.encode("latin-1"))
+    np.savez(folder / "plot.npz", ids=["30", "10", "7"], values=np.array([[1, 0.1], [1e-3, -2], [0, 0]], "float16"))
+    return folder
+
+
+def convert(raw, *arguments):
+    return main(["convert", "ml-1m", "--raw", str(raw), "--output", "out", "--k-core", "0", *arguments])
+
+
+def rows(suffix):
+    return Path(f"out/ml-1m/ml-1m.{suffix}").read_text(encoding="utf-8").splitlines()
+
+
+def test_a_hand_computed_conversion(raw, capsys):
+    assert convert(raw, "--item-vectors", "plot=plot.npz") == 0
+    assert rows("inter")[0] == "user_id:token\titem_id:token\trating:float\ttimestamp:float"
+    kept = sorted(line.split("\t")[:2] for line in rows("inter")[1:])
+    assert kept == [["1", "10"], ["1", "20"], ["2", "10"], ["2", "20"], ["3", "10"]]
+    assert rows("user") == [
+        "user_id:token\tgender:token\tage:token\toccupation:token", "1\tF\t1\t10", "2\tM\t56\t16", "3\tM\t25\t15"
+    ]  # fmt: skip
+    assert rows("item") == [
+        "item_id:token\ttitle:token_seq\tyear:float\tgenres:token_seq",
+        "10\tLéon: The Pro :: cut\t1994.0\tFilm-Noir Children's",
+        "20\tNo Year\t\t",
+    ]
+    assert [line.split("\t")[0] for line in rows("plot")] == ["item_id:token", "10"]
+    assert read_property_file("out/ml-1m/ml-1m.yaml")["modalities"]["item"] == {
+        "genres": "tags", "year": "number", "plot": "vector"
+    }  # fmt: skip
+    record = json.loads(Path("out/ml-1m/conversion.json").read_text())
+    assert record["steps"][-1]["interactions"] == 5 and set(record["inputs"]) >= {"ratings.dat", "plot.npz"}
+    out = capsys.readouterr().out
+    assert "rating >= 3" in out and "(dropped 0, 1, 1)" in out and "2 vectors belong to no item" in out
+
+
+def test_required_features_and_k_core(raw):
+    assert convert(raw, "--item-vectors", "plot=plot.npz", "--require", "plot", "year") == 0
+    assert sorted(line.split("\t")[:2] for line in rows("inter")[1:]) == [["1", "10"], ["2", "10"], ["3", "10"]]
+    assert convert(raw, "--k-core", "2") == 0
+    assert sorted(line.split("\t")[:2] for line in rows("inter")[1:]) == [["1", "10"], ["1", "20"], ["2", "10"], ["2", "20"]]
+
+
+def test_vectors_come_back_to_float_precision(raw):
+    assert convert(raw, "--item-vectors", "plot=plot.npz", "--min-rating", "0") == 0
+    declared = parse_declarations({"item": {"plot": "vector"}}, "item")
+    plot = load_modalities("out/ml-1m", "ml-1m", "item", "item_id", ["[PAD]", "10", "30", "20"], declared).entries[0]
+    assert plot.available.tolist() == [False, True, True, False]
+    assert (plot.values[1:3].numpy() == np.array([[1e-3, -2], [1, 0.1]], "float16").astype("float32")).all()
+
+
+@pytest.mark.parametrize(
+    "name, change, message",
+    [
+        ("ratings", lambda t: t.replace("2::10::4::300", "2::10::4"), "ratings.dat, line 3: 3 cells between '::', expected 4"),
+        ("ratings", lambda t: t.replace("::4::", "::x::"), "ratings.dat, line 3: 'x' in rating is not a number"),
+        ("ratings", lambda t: "", "ratings.dat: the file is empty"),
+        ("users", lambda t: t.replace("2::M", "1::M"), "users.dat, line 2: id '1' occurs twice"),
+        ("users", lambda t: None, "users.dat: no such file; it is part of the official ml-1m.zip"),
+        ("movies", lambda t: t.replace("20::No Year", "10::No Year"), "movies.dat, line 2: id '10' occurs twice"),
+        ("movies", lambda t: "10,Toy Story\n", "movies.dat, line 1: 1 cells"),
+    ],
+)
+def test_malformed_raw_files(raw, capsys, name, change, message):
+    path = raw / f"{name}.dat"
+    text = change(path.read_text(encoding="latin-1"))
+    path.unlink() if text is None else path.write_text(text, encoding="latin-1")
+    assert convert(raw) == 2
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error and not os.path.exists("out/ml-1m")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--require", "genre"], "Did you mean 'genres'"),
+        (["--item-vectors", "plot.npz"], "expected name=file"),
+        (["--item-vectors", "genres=plot.npz"], "'genres' is taken"),
+        (["--item-vectors", "plot=absent.npz"], "absent.npz: no such file"),
+        (["--min-rating", "6"], "No interaction is left"),
+        (["--raw", "nowhere"], "nowhere: no such folder"),
+    ],
+)
+def test_wrong_arguments(raw, capsys, arguments, message):
+    assert convert(raw, *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "save, message",
+    [
+        (lambda path: np.savez(path, ids=["a", "a"], values=np.ones((2, 3))), "id 'a' occurs twice"),
+        (lambda path: np.savez(path, ids=["a"], values=np.array([[1, np.nan]])), "NaN or infinity for id 'a'"),
+        (lambda path: np.savez(path, ids=["a"], values=np.ones((2, 3))), r"1 ids and values of shape \(2, 3\)"),
+        (lambda path: np.savez(path, values=np.ones((2, 3))), "no array 'ids'"),
+        (lambda path: Path(path).write_bytes(b"PK broken"), "cannot be read"),
+    ],
+)
+def test_malformed_embeddings(save, message):
+    save("vectors.npz")
+    with pytest.raises(DataError, match=message):
+        read_embeddings("vectors.npz")
+
+
+@pytest.mark.parametrize("suffix", ["npz", "npy", "tsv", "csv.gz", "parquet"])
+def test_formats_of_embeddings(suffix):
+    ids, values = np.array(["7", "x"]), np.array([[0.5, -1], [3, 2]], "float32")
+    path = f"v.{suffix}"
+    frame = pd.concat([pd.DataFrame({"id": ids}), pd.DataFrame(values)], axis=1).rename(columns=str)
+    if suffix == "npz":
+        np.savez(path, ids=ids, values=values)
+    elif suffix == "npy":
+        np.save(path, values)
+        Path("v.ids.txt").write_text("7\nx\n")
+    elif suffix == "parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_csv(path, sep="\t" if suffix == "tsv" else ",", index=False)
+    read_ids, read_values = read_embeddings(path)
+    assert read_ids.tolist() == ["7", "x"] and (read_values == values).all()
+
+
+def test_an_interruption_leaves_the_old_output(raw, monkeypatch):
+    assert convert(raw, "--item-vectors", "plot=plot.npz") == 0
+    before = rows("inter")
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(atomic, "write_vectors", fail)
+    assert convert(raw, "--item-vectors", "plot=plot.npz", "--min-rating", "5") == 130
+    assert rows("inter") == before and sorted(os.listdir("out")) == ["ml-1m"]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=40, unique=True), st.integers(0, 4))
+def test_k_core_against_a_loop(pairs, k):
+    kept = set(pairs)
+    while True:
+        smaller = {
+            (u, i) for u, i in kept if sum(u == v for v, _ in kept) >= k and sum(i == j for _, j in kept) >= k
+        }
+        if smaller == kept:
+            break
+        kept = smaller
+    frame = pd.DataFrame(pairs, columns=["user_id", "item_id"], dtype=int)
+    assert set(k_core(frame, k).itertuples(index=False, name=None)) == kept
+
+
+SHARED = Path(os.environ.get("SIBRAR_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+
+@pytest.mark.skipif(not (SHARED / "ml-1m").is_dir(), reason=f"the real MovieLens 1M is not at {SHARED / 'ml-1m'}")
+@pytest.mark.parametrize("require, expected", [((), (6040, 3407, 999557)), (("--require", "plot"), (6040, 3401, 999001))])
+def test_the_real_corpus(require, expected):
+    assert main(["convert", "ml-1m", "--raw", str(SHARED / "ml-1m"), "--output", "out", *require]) == 0
+    last = json.loads(Path("out/ml-1m/conversion.json").read_text())["steps"][-1]
+    assert (last["users"], last["items"], last["interactions"]) == expected
