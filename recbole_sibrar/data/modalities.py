@@ -6,7 +6,6 @@ read; a test perturbs it and asserts that no output changes.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Optional
 
 import numpy as np
 import torch
@@ -208,7 +207,7 @@ def _tags(declaration, column):
     return Modality(declaration.name, "tags", matrix.lengths > 0, matrix, matrix.n_columns)
 
 
-def parse_names(value, option: str) -> Optional[list]:
+def parse_names(value, option: str) -> list | None:
     """An option that lists modalities: None (all), a list, or a comma-separated string."""
     if value is None:
         return None

@@ -16,7 +16,6 @@ A new metric is a function, a class of three lines and an entry in ``METRICS``.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Optional
 
 import torch
 from torch import Tensor
@@ -356,7 +355,7 @@ class Metric:
     range = (0.0, 1.0)
     empty: str
 
-    def per_user(self, recommendations: Recommendations, k: int) -> Optional[Tensor]:
+    def per_user(self, recommendations: Recommendations, k: int) -> Tensor | None:
         """(U,) float64, NaN where undefined; None if the metric has no per-user values."""
         return None
 

@@ -1,7 +1,6 @@
 """The options of SiBraR and MuBraR: one frozen object, built and checked once, before anything is loaded or trained."""
 
 from dataclasses import dataclass, field, fields
-from typing import Optional, Union
 
 from recbole_sibrar.data.modalities import parse_names
 from recbole_sibrar.errors import OptionError, nearest
@@ -31,12 +30,12 @@ class ModelOptions:
         PLAIN_SIDES,
         default="interactions",
     )
-    item_modalities: Optional[Union[list, str]] = _option("item modalities used; all by default", default=None)
-    user_modalities: Optional[Union[list, str]] = _option("user modalities used; all by default", default=None)
-    eval_item_modalities: Optional[Union[list, str]] = _option("item modalities left in evaluation", default=None)
-    eval_user_modalities: Optional[Union[list, str]] = _option("user modalities left in evaluation", default=None)
+    item_modalities: list | str | None = _option("item modalities used; all by default", default=None)
+    user_modalities: list | str | None = _option("user modalities used; all by default", default=None)
+    eval_item_modalities: list | str | None = _option("item modalities left in evaluation", default=None)
+    eval_user_modalities: list | str | None = _option("user modalities left in evaluation", default=None)
     embedding_size: int = _option("width d of the shared space", low=1, default=64)
-    projection_size: Optional[int] = _option("common width d_c of the projections; d by default", low=1, default=None)
+    projection_size: int | None = _option("common width d_c of the projections; d by default", low=1, default=None)
     projection_hidden_sizes: list = _option("hidden layers before the common width", default_factory=list)
     encoder_hidden_sizes: list = _option("hidden layers of the encoder", default_factory=list)
     activation: str = _option("between the layers", ACTIVATIONS, default="relu")
@@ -48,7 +47,7 @@ class ModelOptions:
     )
     rec_loss: str = _option("softmax over the training catalogue, or the papers' bpr", REC_LOSSES, default="softmax")
     softmax_negatives: int = _option("negatives shared by the batch; 0: the whole training catalogue", low=0, default=0)
-    n_sampled_modalities: Optional[int] = _option("N_mod; 1 for S and 2 for SC by default", low=1, default=None)
+    n_sampled_modalities: int | None = _option("N_mod; 1 for S and 2 for SC by default", low=1, default=None)
     contrastive_weight: float = _option("alpha, the weight of the contrastive loss", low=0, default=0.1)
     temperature: float = _option("tau of the contrastive loss", low=1e-6, default=0.1)
     contrastive_set: str = _option(

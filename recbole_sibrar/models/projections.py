@@ -35,10 +35,10 @@ class Projection(nn.Module):
 
 
 class VectorProjection(Projection):
-    """A linear layer on the vector, centred and scaled by the training entities' mean and overall deviation.
+    """A linear layer on the vector, centred by the training entities' mean and scaled by their mean length after it.
 
-    The authors feed raw vectors; features such as pooled convolutional maps are all positive and would share one
-    large component.
+    The authors feed raw vectors. Features such as pooled convolutional maps are all positive and share one large
+    component; and a vector much longer than 1 is fitted much faster than the other modalities.
     """
 
     def build(self, modality, trained, sizes):
@@ -46,7 +46,7 @@ class VectorProjection(Projection):
         known = values[trained] if trained.any() else values.new_zeros(1, modality.width)
         self.register_buffer("values", values, persistent=False)
         self.register_buffer("mean", known.mean(0))
-        self.register_buffer("scale", (known - known.mean(0)).pow(2).mean().sqrt().clamp(min=1e-6))
+        self.register_buffer("scale", (known - known.mean(0)).norm(dim=1).mean().clamp(min=1e-6))
         self.network = mlp([modality.width, *sizes], self.activation)
 
     def forward(self, rows):

@@ -5,7 +5,6 @@ sampled modalities (``sampling``) -> fused embeddings (``fusion``) -> recommenda
 """
 
 from dataclasses import dataclass
-from typing import Optional
 
 import torch
 from torch import Tensor, nn
@@ -33,9 +32,9 @@ class Views:
     """
 
     fused: Tensor
-    first: Optional[Tensor] = None
-    second: Optional[Tensor] = None
-    paired: Optional[Tensor] = None
+    first: Tensor | None = None
+    second: Tensor | None = None
+    paired: Tensor | None = None
 
 
 class BranchRecommender(nn.Module):

@@ -46,6 +46,9 @@ def make_config(model: str, dataset: str, config_files=None, options=None) -> Co
         settings.update(read_property_file(path))
     settings.update(options or {})
     settings.setdefault("scenario", DEFAULT_SCENARIO)
+    for name in ("nproc", "world_size"):
+        if settings.get(name, 1) not in (1, -1):
+            raise OptionError(f"{name} is {settings[name]!r}, but a run is one process; leave it out.")
     try:
         with command_line_hidden():
             return Config(model=model, dataset=dataset, config_dict=settings)
