@@ -42,6 +42,7 @@ class Modality:
         values: by kind. vector: (N, D) float32. category: (N,) int64. number: (N,) float32.
             tags and interactions: ``SparseRows`` N x V.
         width: D for vectors, the number of distinct values V otherwise, 1 for numbers.
+        vocabulary: the texts behind the numbers of a category or of tags, sorted.
     """
 
     name: str
@@ -49,6 +50,26 @@ class Modality:
     available: Tensor
     values: object
     width: int
+    vocabulary: tuple = ()
+
+    def features(self, rows: Tensor):
+        """The values of some entities."""
+        return self.values.select(rows) if isinstance(self.values, SparseRows) else self.values[rows]
+
+    def to_plain(self) -> dict:
+        """Tensors and plain data, for a checkpoint."""
+        values = self.values
+        if isinstance(values, SparseRows):
+            values = {"indptr": values.indptr, "columns": values.columns}
+        return {**vars(self), "values": values, "vocabulary": list(self.vocabulary)}
+
+    @classmethod
+    def from_plain(cls, state: dict) -> "Modality":
+        """The inverse of ``to_plain``."""
+        values = state["values"]
+        if isinstance(values, dict):
+            values = SparseRows(values["indptr"], values["columns"], state["width"])
+        return cls(**{**state, "values": values, "vocabulary": tuple(state["vocabulary"])})
 
 
 @dataclass(frozen=True)
@@ -182,29 +203,41 @@ def _vector(declaration, folder, dataset, tokens):
 
 
 def _category(declaration, column):
-    column = column.fillna("").to_numpy().astype(str)
-    available = column != ""
-    names = np.unique(column[available])
-    values = np.searchsorted(names, column).clip(max=max(len(names) - 1, 0))
-    return Modality(
-        declaration.name, "category", torch.from_numpy(available), torch.from_numpy(values), max(len(names), 1)
-    )
+    texts = column.fillna("").to_numpy().astype(str)
+    return category_modality(declaration.name, texts, np.unique(texts[texts != ""]))
 
 
 def _number(declaration, column):
-    available = torch.from_numpy(column.notna().to_numpy())
-    values = torch.from_numpy(column.fillna(0).to_numpy(dtype=np.float32))
-    return Modality(declaration.name, "number", available, values, 1)
+    return number_modality(declaration.name, column.to_numpy(dtype=np.float64))
 
 
 def _tags(declaration, column):
     lists = [cell.split(" ") if cell else [] for cell in column.fillna("")]
-    names = sorted({tag for tags in lists for tag in tags})
-    number = {tag: index for index, tag in enumerate(names)}
+    return tags_modality(declaration.name, lists, sorted({tag for tags in lists for tag in tags}))
+
+
+def category_modality(name: str, texts, vocabulary) -> Modality:
+    """From one text per entity; a text outside of the vocabulary, such as "", is missing."""
+    number = {text: index for index, text in enumerate(vocabulary)}
+    values = torch.tensor([number.get(text, -1) for text in texts], dtype=torch.long)
+    width = max(len(number), 1)
+    return Modality(name, "category", values >= 0, values.clamp(min=0), width, tuple(map(str, vocabulary)))
+
+
+def number_modality(name: str, numbers: np.ndarray) -> Modality:
+    """From one number per entity; NaN is missing."""
+    available = torch.from_numpy(~np.isnan(numbers))
+    return Modality(name, "number", available, torch.from_numpy(np.nan_to_num(numbers).astype(np.float32)), 1)
+
+
+def tags_modality(name: str, lists, vocabulary) -> Modality:
+    """From a list of tags per entity; tags outside of the vocabulary do not count, no tag is missing."""
+    number = {tag: index for index, tag in enumerate(vocabulary)}
+    lists = [[number[tag] for tag in tags if tag in number] for tags in lists]
     rows = np.repeat(np.arange(len(lists)), [len(tags) for tags in lists])
-    columns = np.array([number[tag] for tags in lists for tag in tags], dtype=np.int64)
-    matrix = SparseRows.from_pairs(rows, columns, len(lists), max(len(names), 1))
-    return Modality(declaration.name, "tags", matrix.lengths > 0, matrix, matrix.n_columns)
+    columns = np.array([tag for tags in lists for tag in tags], dtype=np.int64)
+    matrix = SparseRows.from_pairs(rows, columns, len(lists), max(len(number), 1))
+    return Modality(name, "tags", matrix.lengths > 0, matrix, matrix.n_columns, tuple(vocabulary))
 
 
 def parse_names(value, option: str) -> list | None:

@@ -61,15 +61,36 @@ class EntityEncoder(nn.Module):
         Returns:
             (N, M, D), zero where not used.
         """
-        places = [used[:, m].nonzero().squeeze(1) for m in range(len(self.names))]
-        blocks = [self._project(projection, ids[place]) for projection, place in zip(self.projections, places)]
+        places = self._places(used)
+        features = [projection.stored(ids[place]) for projection, place in zip(self.projections, places)]
+        return self._encode(features, places, used)
+
+    def embed(self, modalities: Modalities, used: Tensor) -> Tensor:
+        """Embed entities that are not among those of the training data, from their features.
+
+        Args:
+            modalities: the same modalities as the encoder's, of N new entities.
+            used: (N, M) bool, a subset of what is available.
+
+        Returns:
+            (N, M, D), zero where not used.
+        """
+        places = self._places(used)
+        features = [entry.features(place) for entry, place in zip(modalities.entries, places)]
+        return self._encode(features, places, used)
+
+    def _places(self, used):
+        return [used[:, m].nonzero().squeeze(1) for m in range(len(self.names))]
+
+    def _encode(self, features, places, used):
+        blocks = [self._project(projection, values) for projection, values in zip(self.projections, features)]
         embeddings = torch.cat(self.encoder(blocks))
         index = torch.cat([place * len(self.names) + m for m, place in enumerate(places)])
         table = embeddings.new_zeros(used.numel(), self.width)
         return table.index_copy(0, index, embeddings).view(*used.shape, self.width)
 
-    def _project(self, projection, rows):
-        block = projection(rows)
+    def _project(self, projection, features):
+        block = projection(features)
         if self.normalize_input:
             block = F.normalize(block, dim=-1)
         return self.dropout(block)

@@ -29,8 +29,12 @@ class Projection(nn.Module):
     def build(self, modality, trained, sizes):
         raise NotImplementedError
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """(R,) entity ids that have the modality -> (R, d_c)."""
+    def stored(self, rows: Tensor):
+        """The features of the entities ``rows`` (R,), which must have the modality."""
+        return self.values[rows]
+
+    def forward(self, features) -> Tensor:
+        """Features of R entities, as ``stored`` gives them -> (R, d_c)."""
         raise NotImplementedError
 
 
@@ -49,8 +53,8 @@ class VectorProjection(Projection):
         self.register_buffer("scale", (known - known.mean(0)).norm(dim=1).mean().clamp(min=1e-6))
         self.network = mlp([modality.width, *sizes], self.activation)
 
-    def forward(self, rows):
-        return self.network((self.values[rows] - self.mean) / self.scale)
+    def forward(self, features):
+        return self.network((features - self.mean) / self.scale)
 
 
 class NumberProjection(Projection):
@@ -69,9 +73,9 @@ class NumberProjection(Projection):
         self.register_buffer("edges", _pad(edges, N_BINS + 1))
         self.network = mlp([N_BINS, *sizes], self.activation)
 
-    def forward(self, rows):
+    def forward(self, features):
         low, high = self.edges[:-1], self.edges[1:]
-        return self.network(((self.values[rows].unsqueeze(1) - low) / (high - low)).clamp(0, 1))
+        return self.network(((features.unsqueeze(1) - low) / (high - low)).clamp(0, 1))
 
 
 def _pad(edges, length):
@@ -88,25 +92,32 @@ class CategoryProjection(Projection):
         self.table = _table(modality.width, sizes[0])
         self.network = _rest(sizes, self.activation)
 
-    def forward(self, rows):
-        return self.network(self.table(self.values[rows]))
+    def forward(self, features):
+        return self.network(self.table(features))
 
 
-class TagsProjection(Projection):
-    """The mean of the tags' embeddings."""
+class _RowsProjection(Projection):
+    """Keeps a sparse matrix."""
 
     def build(self, modality, trained, sizes):
-        _register_rows(self, modality.values)
+        self.register_buffer("indptr", modality.values.indptr, persistent=False)
+        self.register_buffer("columns", modality.values.columns, persistent=False)
         self.table = _table(modality.width, sizes[0])
         self.network = _rest(sizes, self.activation)
 
-    def forward(self, rows):
-        selected = _registered_rows(self).select(rows)
-        weights = torch.repeat_interleave(1 / selected.lengths.clamp(min=1).float(), selected.lengths)
-        return self.network(weighted_row_sum(selected, self.table.weight, weights))
+    def stored(self, rows):
+        return SparseRows(self.indptr, self.columns, self.table.num_embeddings).select(rows)
 
 
-class InteractionProjection(Projection):
+class TagsProjection(_RowsProjection):
+    """The mean of the tags' embeddings."""
+
+    def forward(self, features):
+        weights = torch.repeat_interleave(1 / features.lengths.clamp(min=1).float(), features.lengths)
+        return self.network(weighted_row_sum(features, self.table.weight, weights))
+
+
+class InteractionProjection(_RowsProjection):
     """A linear layer on the L2-normalised row of the training matrix, some of it hidden while training.
 
     The row holds the very interactions that are the targets of training. Hiding a random share of it, as denoising
@@ -118,15 +129,12 @@ class InteractionProjection(Projection):
         self.dropout = nn.Dropout(interaction_dropout)
 
     def build(self, modality, trained, sizes):
-        _register_rows(self, modality.values)
-        self.table = _table(modality.width, sizes[0])
+        super().build(modality, trained, sizes)
         self.bias = nn.Parameter(torch.zeros(sizes[0]))
-        self.network = _rest(sizes, self.activation)
 
-    def forward(self, rows):
-        selected = _registered_rows(self).select(rows)
-        weights = torch.repeat_interleave(selected.lengths.clamp(min=1).float().rsqrt(), selected.lengths)
-        return self.network(weighted_row_sum(selected, self.table.weight, self.dropout(weights)) + self.bias)
+    def forward(self, features):
+        weights = torch.repeat_interleave(features.lengths.clamp(min=1).float().rsqrt(), features.lengths)
+        return self.network(weighted_row_sum(features, self.table.weight, self.dropout(weights)) + self.bias)
 
 
 class IdProjection(Projection):
@@ -135,8 +143,11 @@ class IdProjection(Projection):
     def build(self, modality, trained, sizes):
         self.table = _table(len(modality.available), sizes[0])
 
-    def forward(self, rows):
-        return self.table(rows)
+    def stored(self, rows):
+        return rows
+
+    def forward(self, features):
+        return self.table(features)
 
 
 PROJECTIONS = {
@@ -160,13 +171,3 @@ def _rest(sizes, activation):
     if len(sizes) == 1:
         return nn.Identity()
     return nn.Sequential(ACTIVATION_LAYERS[activation](), mlp(sizes, activation))
-
-
-def _register_rows(module, matrix: SparseRows):
-    module.register_buffer("indptr", matrix.indptr, persistent=False)
-    module.register_buffer("columns", matrix.columns, persistent=False)
-    module.n_columns = matrix.n_columns
-
-
-def _registered_rows(module) -> SparseRows:
-    return SparseRows(module.indptr, module.columns, module.n_columns)
