@@ -1,4 +1,4 @@
-"""The command line: ``recbole-sibrar run | convert | doctor``."""
+"""The command line: ``recbole-sibrar run | recommend | export | convert | doctor``."""
 
 import argparse
 import sys
@@ -38,12 +38,16 @@ def main(arguments=None) -> int:
         print(f"recbole-sibrar: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("recbole-sibrar: interrupted.", file=sys.stderr)
+        hint = (
+            " The same command with --resume=True goes on from the last whole epoch." if known.command == "run" else ""
+        )
+        print(f"recbole-sibrar: interrupted.{hint}", file=sys.stderr)
         return 130
 
 
 def _parser():
     from recbole_sibrar.convert.cli import add_convert_parser
+    from recbole_sibrar.serving.cli import add_serving_parsers
 
     parser = argparse.ArgumentParser(
         prog="recbole-sibrar",
@@ -68,6 +72,7 @@ def _parser():
     run.add_argument("--config_files", nargs="+", default=[], metavar="FILE", help="property files (YAML)")
     run.add_argument("--output_dir", help="where <run name>/result.json goes (default: results)")
     run.add_argument("--data_path", help="where data sets are looked for (default: atomic_data)")
+    add_serving_parsers(commands)
     add_convert_parser(commands)
     doctor = commands.add_parser(
         "doctor",

@@ -118,7 +118,9 @@ def test_doctor(capsys):
     assert "recbole" in out and "28 of 28 touch points as expected" in out and "atomic_data" in out
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["convert"], ["doctor"]])
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["convert"], ["convert", "ml-1m"], ["recommend"], ["export"], ["doctor"]]
+)
 def test_help_helps(capsys, command):
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])

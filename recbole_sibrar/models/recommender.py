@@ -43,6 +43,9 @@ class BranchRecommender(nn.Module):
     An entity without any modality in use has the mean embedding of the training entities when scores are made: such
     a user gets the average user's list, such an item the average item's score, never NaN.
 
+    Attributes:
+        modalities: {side: what its encoder reads}.
+
     Args:
         options: see ``ModelOptions``.
         modalities: {side: the modalities in use}, ``interactions`` (training interactions only) among them.
@@ -55,6 +58,7 @@ class BranchRecommender(nn.Module):
     def __init__(self, options: ModelOptions, modalities: dict, interactions: SparseRows, seed: int):
         super().__init__()
         self.options, self.seed = options, seed
+        self.modalities = {}
         n_items = interactions.n_columns
         trained = {
             "user": interactions.lengths > 0,
@@ -72,13 +76,14 @@ class BranchRecommender(nn.Module):
     def _side(self, side, modalities: Modalities, trained):
         options = self.options
         if options.is_single_branch(side):
+            self.modalities[side] = modalities
             names = options.eval_modalities(side)
             if names is not None:
                 modalities.select(names)
             return EntityEncoder(modalities, trained, self.encoder_class, options, names)
-        if options.plain_side == "embedding":
-            return EntityEncoder(id_modality(side, trained), trained, NoEncoder, options)
-        return EntityEncoder(modalities.select([INTERACTIONS]), trained, NoEncoder, options)
+        is_id = options.plain_side == "embedding"
+        self.modalities[side] = id_modality(side, trained) if is_id else modalities.select([INTERACTIONS])
+        return EntityEncoder(self.modalities[side], trained, NoEncoder, options)
 
     @property
     def n_parameters(self) -> int:
@@ -198,16 +203,21 @@ class BranchRecommender(nn.Module):
         """(N,) ids -> (N, D) fused embeddings, with the training entities' mean where no modality is left."""
         used = self.used_in_evaluation(side)
         fused = torch.cat([self.fusion(self.sides[side](part, used[part]), used[part]) for part in ids.split(chunk)])
-        empty = ~used[ids].any(1)
-        if empty.any():
-            fused[empty] = self._mean_embedding(side, used, chunk)
-        return fused
+        return self._fill_empty(side, fused, used[ids])
 
-    def _mean_embedding(self, side, used, chunk):
-        known = (self.sides[side].trained & used.any(1)).nonzero().squeeze(1)
-        if not len(known):
-            return torch.zeros(self.options.embedding_size, device=used.device)
-        return self.embeddings(side, known, chunk).mean(0)
+    @torch.no_grad()
+    def embed(self, features: Modalities) -> Tensor:
+        """Fused embeddings (N, D) of entities that are not among those of the training data, from their features."""
+        encoder = self.sides[features.side]
+        used = features.available & encoder.in_evaluation
+        return self._fill_empty(features.side, self.fusion(encoder.embed(features, used), used), used)
+
+    def _fill_empty(self, side, fused, used):
+        empty = ~used.any(1)
+        if empty.any():
+            known = (self.sides[side].trained & self.used_in_evaluation(side).any(1)).nonzero().squeeze(1)
+            fused[empty] = self.embeddings(side, known).mean(0) if len(known) else 0.0
+        return fused
 
     def requirements(self, scenario: str) -> None:
         """Check before training that the cold side has content to be scored by.

@@ -9,7 +9,8 @@ import torch
 from scipy import sparse
 
 import recbole_sibrar
-from recbole_sibrar.errors import CheckpointError
+from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.errors import CheckpointError, OptionError
 from recbole_sibrar.files import atomic_file
 
 FORMAT = "recbole-sibrar checkpoint 1"
@@ -28,6 +29,33 @@ def plain_config(config) -> dict:
     if (values.get("train_neg_sample_args") or {}).get("distribution") == "none":
         values["train_neg_sample_args"] = None
     return values
+
+
+# What may differ between a run and its continuation.
+FREE_TO_CHANGE = {
+    "epochs",
+    "resume",
+    "state",
+    "show_progress",
+    "checkpoint_dir",
+    "output_dir",
+    "stopping_step",
+    "gpu_id",
+}
+
+
+def check_same_options(path, before: dict, now: dict) -> None:
+    """A run goes on with the options that it began with.
+
+    Raises:
+        OptionError: naming the first option that differs.
+    """
+    for name in sorted((set(before) | set(now)) - FREE_TO_CHANGE):
+        if before.get(name) != now.get(name):
+            raise OptionError(
+                f"{path} was made with {name}={before.get(name)!r}, not {now.get(name)!r}; resume with the same "
+                "options, or start anew without --resume."
+            )
 
 
 def plain(value):
@@ -72,18 +100,38 @@ def restored(value):
     return [restored(entry) for entry in value] if isinstance(value, list) else value
 
 
-def save(path, config, model, **training_state) -> None:
-    """Write a checkpoint, whole or not at all."""
+def save(path, config, model, dataset=None, **training_state) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Args:
+        dataset: the training split; with it the checkpoint holds what serving needs: original ids, training
+            interactions, and the features of the model's modalities.
+    """
     state = {
         "format": FORMAT,
         "versions": {"recbole_sibrar": recbole_sibrar.__version__, "torch": str(torch.__version__)},
         "config": plain_config(config),
         "state_dict": model.state_dict(),
         "other_parameter": plain(model.other_parameter()),
+        "serving": _serving_state(model, dataset) if dataset is not None else None,
         **training_state,
     }
     with atomic_file(path, "wb") as file:
         torch.save(state, file)
+
+
+def _serving_state(model, dataset):
+    interactions = SparseRows.from_pairs(
+        dataset.inter_feat[dataset.uid_field], dataset.inter_feat[dataset.iid_field], dataset.user_num, dataset.item_num
+    )
+    fields = {"user": dataset.uid_field, "item": dataset.iid_field}
+    core = getattr(model, "core", None)
+    modalities = core.modalities if core is not None else {}
+    return {
+        "tokens": {side: [str(token) for token in dataset.field2id_token[field]] for side, field in fields.items()},
+        "interactions": {"indptr": interactions.indptr, "columns": interactions.columns},
+        "modalities": {side: [entry.to_plain() for entry in known.entries] for side, known in modalities.items()},
+    }
 
 
 def load(path, device="cpu") -> dict:

@@ -10,10 +10,11 @@ import yaml
 
 from recbole_sibrar.data.splits import SCENARIOS, check_scenario
 from recbole_sibrar.errors import DataError, OptionError, nearest
+from recbole_sibrar.models import MODELS
 from recbole_sibrar.models.options import ModelOptions
 
 PACKAGE = Path(__file__).resolve().parents[1]
-OUR_MODELS = ("SiBraR", "MuBraR")
+OUR_MODELS = tuple(MODELS)
 DEFAULT_SCENARIO = "warm"
 
 # Options of RecBole that stand in none of its default files.

@@ -8,7 +8,7 @@ from recbole.utils import InputType
 
 from recbole_sibrar.data.modalities import INTERACTIONS, SIDES
 from recbole_sibrar.errors import OptionError
-from recbole_sibrar.models import mubrar, sibrar
+from recbole_sibrar.models import MODELS
 from recbole_sibrar.models.batches import PairBatch, UserBatch
 from recbole_sibrar.recbole_plugin.config import DEFAULT_SCENARIO, model_options
 from recbole_sibrar.recbole_plugin.dataset import ScenarioDataset
@@ -98,8 +98,8 @@ class BranchAdapter(GeneralRecommender):
 
 
 class SiBraR(BranchAdapter):
-    core_class = sibrar.SiBraR
+    core_class = MODELS["SiBraR"]
 
 
 class MuBraR(BranchAdapter):
-    core_class = mubrar.MuBraR
+    core_class = MODELS["MuBraR"]

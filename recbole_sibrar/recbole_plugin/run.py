@@ -97,7 +97,8 @@ def _check_metric(config):
 def run(model: str, dataset: str, config_files=None, options=None) -> RunResult:
     """Train on the training split, choose the epoch on the validation split, evaluate once on the test split.
 
-    Writes ``<output_dir>/<run name>/`` with ``result.json``, ``per_user.csv`` and ``model.pth``.
+    Writes ``<output_dir>/<run name>/`` with ``result.json``, ``per_user.csv`` and ``model.pth``, the best epoch's
+    checkpoint. ``progress.pth`` is there while training goes on; with ``resume`` an interrupted run continues from it.
 
     Raises:
         SibrarError: whatever is wrong with the options or the data.
@@ -111,6 +112,9 @@ def run(model: str, dataset: str, config_files=None, options=None) -> RunResult:
     prepared = prepare(config)
     trainer, (train_data, valid_data, test_data) = prepared.trainer, prepared.loaders
     trainer.saved_model_file = str(folder / "model.pth")
+    trainer.progress_file = folder / "progress.pth"
+    if config["resume"] and trainer.progress_file.is_file():
+        trainer.resume_progress(trainer.progress_file, train_data)
 
     start = perf_counter()
     best_score, valid_result = trainer.fit(train_data, valid_data, saved=True, show_progress=config["show_progress"])
@@ -147,6 +151,7 @@ def run(model: str, dataset: str, config_files=None, options=None) -> RunResult:
         versions={package: version(package) for package in PACKAGES},
     )
     result.write(folder, _per_user(prepared, test_data))
+    trainer.progress_file.unlink(missing_ok=True)
     return result
 
 

@@ -5,7 +5,7 @@ from time import perf_counter
 import torch
 
 from recbole_sibrar.errors import SibrarError
-from recbole_sibrar.recbole_plugin import checkpoint
+from recbole_sibrar.recbole_plugin import checkpoint, random_state
 
 # RecBole's models that score without an embedding or a profile of the entity.
 NEEDS_NO_TRAINING_OF = {"Pop": {"user"}, "Random": {"user", "item"}}
@@ -26,9 +26,19 @@ class ProtocolTrainer:
         if config["scenario"] is not None:
             self.test_batch_size = self.PAIRS_PER_PREDICTION
         self._phase = None
+        self.progress_file = None
+        self.n_finished_epochs = 0
 
-    def _train_epoch(self, *args, **kwargs):
-        return self._timed("train", super()._train_epoch, *args, **kwargs)
+    def fit(self, train_data, *args, **kwargs):
+        self._training_split = train_data._dataset
+        return super().fit(train_data, *args, **kwargs)
+
+    def _train_epoch(self, train_data, epoch_idx, *args, **kwargs):
+        if self.progress_file is not None and epoch_idx > self.start_epoch:
+            self._save_progress(train_data, epoch_idx)
+        result = self._timed("train", super()._train_epoch, train_data, epoch_idx, *args, **kwargs)
+        self.n_finished_epochs = epoch_idx + 1
+        return result
 
     def _valid_epoch(self, *args, **kwargs):
         return self._timed("valid", super()._valid_epoch, *args, **kwargs)
@@ -38,10 +48,6 @@ class ProtocolTrainer:
         result = function(*args, **kwargs)
         self.seconds[what].append(perf_counter() - start)
         return result
-
-    @property
-    def n_finished_epochs(self):
-        return len(self.seconds["train"])
 
     def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
         if not eval_data:
@@ -89,6 +95,7 @@ class ProtocolTrainer:
             path,
             self.config,
             self.model,
+            self._training_split,
             epoch=epoch,
             cur_step=self.cur_step,
             best_valid_score=float(self.best_valid_score),
@@ -96,6 +103,32 @@ class ProtocolTrainer:
         )
         if verbose:
             self.logger.info(f"Saved {path}")
+
+    def _save_progress(self, train_data, next_epoch):
+        """All that the next epoch depends on, so that a resumed run ends as an uninterrupted one would."""
+        checkpoint.save(
+            self.progress_file,
+            self.config,
+            self.model,
+            next_epoch=next_epoch,
+            cur_step=self.cur_step,
+            best_valid_score=float(self.best_valid_score),
+            best_valid_result=checkpoint.plain(dict(self.best_valid_result or {})),
+            optimizer=self.optimizer.state_dict(),
+            random=random_state.capture(train_data),
+        )
+
+    def resume_progress(self, path, train_data):
+        """Go on from a file that ``_save_progress`` wrote."""
+        state = checkpoint.load(path, self.device)
+        checkpoint.check_same_options(path, state["config"], checkpoint.plain_config(self.config))
+        checkpoint.restore(self.model, state)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.start_epoch = state["next_epoch"]
+        self.cur_step, self.best_valid_score = state["cur_step"], state["best_valid_score"]
+        self.best_valid_result = state["best_valid_result"]
+        random_state.restore(train_data, state["random"])
+        self.logger.info(f"Resuming from epoch {self.start_epoch}")
 
     def resume_checkpoint(self, resume_file):
         state = checkpoint.load(resume_file, self.device)

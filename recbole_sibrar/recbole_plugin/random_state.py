@@ -1,0 +1,37 @@
+"""The state of every random generator that training draws from, as plain data."""
+
+import random
+
+import numpy as np
+import torch
+
+
+def capture(train_data) -> dict:
+    """The states of Python's, numpy's and torch's generators, of the loader's shuffling and of the negatives."""
+    name, keys, position, has_gauss, gauss = np.random.get_state()
+    version, internal, gauss_next = random.getstate()
+    negatives = _negatives(train_data)
+    return {
+        "python": [version, list(internal), gauss_next],
+        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss],
+        "torch": torch.get_rng_state(),
+        "loader": train_data.generator.get_state(),
+        "negatives": negatives.bit_generator.state if negatives is not None else None,
+    }
+
+
+def restore(train_data, state: dict) -> None:
+    """Put the generators back into the state that ``capture`` found."""
+    version, internal, gauss_next = state["python"]
+    random.setstate((version, tuple(internal), gauss_next))
+    name, keys, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+    torch.set_rng_state(state["torch"])
+    train_data.generator.set_state(state["loader"])
+    if state["negatives"] is not None:
+        _negatives(train_data).bit_generator.state = state["negatives"]
+
+
+def _negatives(train_data):
+    sampler = getattr(train_data._sampler, "sampler", None)
+    return getattr(sampler, "rng", None)

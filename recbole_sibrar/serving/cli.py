@@ -1,0 +1,147 @@
+"""The ``recommend`` and ``export`` commands."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from recbole_sibrar.data.modalities import SIDES
+from recbole_sibrar.errors import DataError, OptionError
+from recbole_sibrar.files import atomic_directory, atomic_file
+from recbole_sibrar.serving.recommender import Recommender
+
+TABLES = (".csv", ".tsv", ".parquet")
+
+RECOMMEND_DESCRIPTION = """\
+Recommend items from a checkpoint (model.pth of a run).
+
+  recbole-sibrar recommend --checkpoint results/RUN/model.pth --users 1 2 3
+  recbole-sibrar recommend --checkpoint results/RUN/model.pth --history 10 20 --new-items items.csv
+  recbole-sibrar recommend --checkpoint results/RUN/model.pth --all-users --output recs.parquet
+
+Tables are csv, tsv or parquet. A table of users has the columns user_id, history (item ids between spaces) and
+modalities, each of them optional; a row with nothing but a user_id is a known user. A table of new items has item_id
+and modalities. Tags and vectors are written with spaces between tags or numbers; an empty cell is missing.
+"""
+
+
+def add_serving_parsers(commands) -> None:
+    """Add ``recommend`` and ``export`` to the command line."""
+    recommend = commands.add_parser(
+        "recommend",
+        help="recommend for known and new users, with new items, from a checkpoint",
+        description=RECOMMEND_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    recommend.add_argument("--checkpoint", required=True, metavar="FILE", help="model.pth of a run")
+    users = recommend.add_mutually_exclusive_group(required=True)
+    users.add_argument("--users", nargs="+", metavar="ID", help="known users")
+    users.add_argument("--users-file", metavar="TABLE", help="known and new users")
+    users.add_argument("--history", nargs="+", metavar="ITEM", help="one new user who likes these items")
+    users.add_argument("--all-users", action="store_true", help="every known user")
+    recommend.add_argument("--new-items", metavar="TABLE", help="items that were not in the training data")
+    recommend.add_argument("--candidates", nargs="+", metavar="ITEM", help="rank these items only")
+    recommend.add_argument("--k", type=int, default=10, help="length of the lists (default: %(default)s)")
+    recommend.add_argument("--include-seen", action="store_true", help="rank items of a user's history too")
+    recommend.add_argument("--output", metavar="TABLE", help="write there instead of printing")
+    recommend.set_defaults(handler=_recommend)
+
+    export = commands.add_parser(
+        "export",
+        help="write user and item embeddings, fused and per modality",
+        description="Write embeddings for an index of your choice: for users and items a text file of ids, an array of "
+        "fused embeddings (N, D) and one per modality, NaN where the modality is missing.",
+    )
+    export.add_argument("--checkpoint", required=True, metavar="FILE", help="model.pth of a run")
+    export.add_argument("--output", required=True, metavar="DIR", help="a new folder, or one that export made before")
+    export.add_argument("--format", choices=("npy", "parquet"), default="npy", help="default: %(default)s")
+    export.add_argument("--new-items", metavar="TABLE", help="items that were not in the training data")
+    export.set_defaults(handler=_export)
+
+
+def read_table(path) -> pd.DataFrame:
+    """A csv, tsv or parquet table; ids and features stay as they are written."""
+    path = Path(path)
+    if path.suffix not in TABLES:
+        raise OptionError(f"{path}: a table is one of {', '.join(TABLES)}.")
+    if not path.is_file():
+        raise DataError(f"{path}: no such file.")
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        separator = "," if path.suffix == ".csv" else "\t"
+        return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8")
+    except (ValueError, OSError, pd.errors.ParserError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+
+
+def write_table(table: pd.DataFrame, path) -> None:
+    """Write a csv, tsv or parquet table, whole or not at all."""
+    path = Path(path)
+    if path.suffix == ".parquet":
+        with atomic_file(path, "wb") as file:
+            table.to_parquet(file, index=False)
+        return
+    with atomic_file(path, newline="") as file:
+        table.to_csv(file, sep="," if path.suffix == ".csv" else "\t", index=False)
+
+
+def users_of(table: pd.DataFrame) -> list:
+    """The rows of a table of users, as ``Recommender.recommend`` takes them."""
+    users = []
+    for position, row in enumerate(table.to_dict("records")):
+        values = {name: cell for name, cell in row.items() if not (np.isscalar(cell) and (cell == "" or pd.isna(cell)))}
+        name = str(values.pop("user_id", f"#{position}"))
+        history = values.pop("history", None)
+        if history is None and not values and "user_id" in table:
+            users.append(name)
+            continue
+        history = history.split() if isinstance(history, str) else [] if history is None else list(history)
+        users.append({"id": name, "history": history, **values})
+    return users
+
+
+def _load(arguments):
+    recommender = Recommender.load(arguments.checkpoint)
+    if arguments.new_items:
+        recommender.add_items(read_table(arguments.new_items))
+    return recommender
+
+
+def _recommend(arguments) -> int:
+    if arguments.output and Path(arguments.output).suffix not in TABLES:
+        raise OptionError(f"--output {arguments.output}: a table is one of {', '.join(TABLES)}.")
+    recommender = _load(arguments)
+    users = arguments.users
+    if arguments.users_file:
+        users = users_of(read_table(arguments.users_file))
+    elif arguments.history:
+        users = [arguments.history]
+    table = recommender.recommend(users, arguments.k, arguments.candidates, not arguments.include_seen)
+    if arguments.output:
+        write_table(table, arguments.output)
+        print(f"{len(table):,} recommendations written to {arguments.output}")
+    else:
+        print(table.to_string(index=False))
+    return 0
+
+
+def _export(arguments) -> int:
+    target = Path(arguments.output)
+    if target.exists() and not (target / "item_ids.txt").is_file():
+        raise OptionError(f"--output {target} exists and was not made by export; name a new folder.")
+    recommender = _load(arguments)
+    with atomic_directory(target) as folder:
+        for side in SIDES:
+            ids, fused, modalities = recommender.embeddings(side)
+            (folder / f"{side}_ids.txt").write_text("\n".join(ids) + "\n", encoding="utf-8")
+            for name, values in {"fused": fused, **modalities}.items():
+                if arguments.format == "npy":
+                    np.save(folder / f"{side}_{name}.npy", values.numpy())
+                else:
+                    pd.DataFrame({f"{side}_id": ids, name: list(values.numpy())}).to_parquet(
+                        folder / f"{side}_{name}.parquet", index=False
+                    )
+    print(f"embeddings written to {target}")
+    return 0

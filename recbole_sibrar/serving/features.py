@@ -1,0 +1,120 @@
+"""Side information of new entities, given as a table, to modalities that a trained model can embed."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import torch
+
+from recbole_sibrar.data.modalities import (
+    INTERACTIONS,
+    Modalities,
+    Modality,
+    category_modality,
+    number_modality,
+    tags_modality,
+)
+from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.errors import DataError, OptionError, nearest
+
+
+def features_of(rows: pd.DataFrame, known: Modalities, histories=None, tokens=None) -> Modalities:
+    """The modalities of new entities, in the order and with the vocabulary of the known ones.
+
+    Args:
+        rows: one line per entity, one column per modality, in any order; an absent column or an empty cell is missing.
+            Tags are a list or texts between spaces, vectors a sequence or numbers between spaces.
+        known: the modalities that the model was trained with.
+        histories: for each entity a list of column numbers of the interaction matrix; none by default.
+        tokens: names of the entities for messages.
+
+    A category or tag that the model has never seen is taken as missing, with a warning.
+
+    Raises:
+        OptionError: a column is no modality. DataError: a value is not of the modality's kind.
+    """
+    names = [entry.name for entry in known.entries if entry.kind not in (INTERACTIONS, "id")]
+    if "id" in known.names and any(histories or ()):
+        raise OptionError(f"This model has an id embedding for each {known.side}; it cannot use histories.")
+    for column in rows.columns:
+        if not names:
+            raise OptionError(f"This model uses no side information of {known.side}s; got {column!r}.")
+        if column not in names:
+            raise OptionError(f"Unknown {known.side} modality {column!r}. {nearest(column, names)}")
+    tokens = list(tokens) if tokens is not None else list(range(len(rows)))
+    histories = histories or [[] for _ in range(len(rows))]
+    readers = {"category": _category, "tags": _tags, "number": _number, "vector": _vector}
+    entries = []
+    for entry in known.entries:
+        if entry.name == INTERACTIONS:
+            entries.append(_history(entry, histories))
+        elif entry.kind == "id":
+            entries.append(
+                Modality(
+                    "id", "id", torch.zeros(len(rows), dtype=torch.bool), torch.zeros(len(rows), dtype=torch.long), 1
+                )
+            )
+        else:
+            column = rows[entry.name] if entry.name in rows else pd.Series([None] * len(rows))
+            cells = [None if _is_empty(cell) else cell for cell in column]
+            entries.append(readers[entry.kind](entry, cells, tokens))
+    return Modalities(known.side, tuple(entries))
+
+
+def _is_empty(cell):
+    return cell is None or (np.isscalar(cell) and (cell == "" or pd.isna(cell)))
+
+
+def _history(entry, histories):
+    owners = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
+    columns = np.array([column for history in histories for column in history], dtype=np.int64)
+    matrix = SparseRows.from_pairs(owners, columns, len(histories), entry.width)
+    return Modality(INTERACTIONS, INTERACTIONS, matrix.lengths > 0, matrix, entry.width)
+
+
+def _category(entry, cells, tokens):
+    texts = ["" if cell is None else str(cell) for cell in cells]
+    _warn_of_unknown(entry, {text for text in texts if text}, tokens)
+    return category_modality(entry.name, texts, entry.vocabulary)
+
+
+def _tags(entry, cells, tokens):
+    lists = [cell.split() if isinstance(cell, str) else list(map(str, () if cell is None else cell)) for cell in cells]
+    _warn_of_unknown(entry, {tag for tags in lists for tag in tags}, tokens)
+    return tags_modality(entry.name, lists, entry.vocabulary)
+
+
+def _warn_of_unknown(entry, found, tokens):
+    unknown = sorted(found - set(entry.vocabulary))
+    if unknown:
+        warnings.warn(
+            f"{entry.name}: {', '.join(unknown[:5])} did not occur in training and cannot be used.", stacklevel=5
+        )
+
+
+def _number(entry, cells, tokens):
+    numbers = np.full(len(cells), np.nan)
+    for row, cell in enumerate(cells):
+        if cell is not None:
+            try:
+                numbers[row] = float(cell)
+            except (TypeError, ValueError):
+                raise DataError(f"{tokens[row]!r}: {entry.name} is {cell!r}; expected a number, or nothing.") from None
+    return number_modality(entry.name, numbers)
+
+
+def _vector(entry, cells, tokens):
+    values = np.zeros((len(cells), entry.width), dtype=np.float32)
+    available = np.array([cell is not None for cell in cells], dtype=bool)
+    for row in np.flatnonzero(available):
+        cell = cells[row].split() if isinstance(cells[row], str) else cells[row]
+        try:
+            vector = np.asarray(cell, dtype=np.float32).ravel()
+        except (TypeError, ValueError):
+            vector = np.zeros(0)
+        if len(vector) != entry.width or not np.isfinite(vector).all():
+            raise DataError(
+                f"{tokens[row]!r}: {entry.name} holds {len(vector)} numbers; expected {entry.width} finite ones."
+            )
+        values[row] = vector
+    return Modality(entry.name, "vector", torch.from_numpy(available), torch.from_numpy(values), entry.width)

@@ -1,0 +1,216 @@
+"""One recommender for known, warm and brand-new users and items, from a trained model."""
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from recbole_sibrar.data.modalities import Modalities
+from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.errors import DataError, OptionError
+from recbole_sibrar.models.recommender import BranchRecommender
+from recbole_sibrar.serving.directory import Directory, check_k
+from recbole_sibrar.serving.features import features_of
+from recbole_sibrar.serving.topk import top_k
+
+
+class Recommender:
+    """Recommends, compares and explains; make it with ``load``.
+
+    Users can be known ids, histories (lists of item ids), side information, or any mixture; items that did not exist at
+    training time are added from their side information. All embeddings are those of evaluation: every available
+    modality, the mean of the training entities where there is none.
+
+    Args:
+        model: a trained SiBraR or MuBraR.
+        tokens: {side: (N,) original ids}, position 0 is padding.
+        interactions: users x items, the training interactions.
+    """
+
+    def __init__(self, model: BranchRecommender, tokens: dict, interactions: SparseRows):
+        self.model = model.eval()
+        self.directory = Directory(tokens, interactions)
+        self.n_trained = {side: len(tokens[side]) for side in tokens}
+        self._items = model.embeddings("item", torch.arange(self.n_trained["item"]))
+        self._new_items = []
+
+    @staticmethod
+    def load(path):
+        """A recommender for the checkpoint of any model trained by our command, or in RecBole with this plugin.
+
+        SiBraR's and MuBraR's checkpoints hold all that is needed; for RecBole's own models, which serve known users and
+        items only, the data set is read again (``KnownOnlyRecommender``).
+
+        Raises:
+            CheckpointError: the file is not such a checkpoint. Nothing in it is executed.
+        """
+        from recbole_sibrar.recbole_plugin.serving import load_recommender
+
+        return load_recommender(path)
+
+    # items
+
+    def add_items(self, items: pd.DataFrame) -> None:
+        """Make new items rankable beside the old ones, whose scores do not change.
+
+        Args:
+            items: a column ``item_id`` and one column per modality (see ``features_of``).
+
+        Raises:
+            DataError: an id is not new. OptionError: a column is no modality.
+        """
+        if "item_id" not in items:
+            raise DataError(f"The new items have the columns {list(items.columns)}; one must be 'item_id'.")
+        ids = items["item_id"].astype(str).tolist()
+        for position, token in enumerate(ids):
+            if self.directory.is_known("item", token) or token in ids[:position]:
+                raise DataError(f"Item {token!r} exists already; new items need new ids.")
+        if not self.model.options.is_single_branch("item"):
+            raise OptionError("This model has no item encoder (single_branch=user), so that items cannot be added.")
+        features = features_of(items.drop(columns="item_id"), self.model.modalities["item"], tokens=ids)
+        self._items = torch.cat([self._items, self.model.embed(features)])
+        self._new_items.append(features)
+        for token in ids:
+            self.directory.add_item(token)
+
+    # answers
+
+    def recommend(self, users=None, k: int = 10, candidates=None, exclude_seen: bool = True) -> pd.DataFrame:
+        """The k best items for each user.
+
+        Args:
+            users: a list of known ids, lists of item ids (histories), and dictionaries with any of ``id`` (a name for
+                the answer), ``history`` and modalities; all known users by default. Users given without a name are
+                called ``#0``, ``#1``, ... by their position.
+            k: length of the lists; shorter if fewer candidates are left.
+            candidates: item ids; all by default.
+            exclude_seen: leave out training interactions of known users, and the histories given.
+
+        Returns:
+            a table user, rank (from 1), item, score.
+
+        Raises:
+            DataError: an unknown id. OptionError: an unknown modality, or k < 1.
+        """
+        check_k(k)
+        requests = self.directory.requests(users)
+        allowed = self.directory.candidates(candidates)
+        excluded = self.directory.seen(requests) if exclude_seen else None
+        scores, items = top_k(self._user_embeddings(requests), self._items, k, excluded, allowed)
+        names = [request.name for request in requests]
+        return self.directory.table(("user", "rank", "item", "score"), names, scores, items)
+
+    def score(self, user, items) -> pd.Series:
+        """The scores of one user (as in ``recommend``) for some items, by item id."""
+        embedding = self._user_embeddings(self.directory.requests([user]))[0]
+        numbers = [self.directory.find("item", token) for token in items]
+        return pd.Series((self._items[numbers] @ embedding).numpy(), index=list(map(str, items)), name="score")
+
+    def similar_items(self, item, k: int = 10) -> pd.DataFrame:
+        """The k items with the largest cosine to an item, itself left out: item, rank, similar, cosine."""
+        return self._similar(self.directory.find("item", item), str(item), self._items, "item", k)
+
+    def similar_users(self, user, k: int = 10) -> pd.DataFrame:
+        """The k known users with the largest cosine to a known user: user, rank, similar, cosine."""
+        embeddings = self.model.embeddings("user", torch.arange(self.n_trained["user"]))
+        return self._similar(self.directory.find("user", user), str(user), embeddings, "user", k)
+
+    def explain(self, user, item) -> pd.DataFrame:
+        """How much each pair of modalities contributes to a score: user_modality, item_modality, contribution.
+
+        Exact for mean fusion: both embeddings are means over modalities, so that the score is the sum over the pairs
+        of inner products, divided by both numbers of modalities; the contributions add up to the score. Empty if one
+        of the two has no modality at all.
+        """
+        request = self.directory.requests([user])[0]
+        parts = {"user": self._parts("user", *self._user_source(request)), "item": self._item_parts(item)}
+        rows = [
+            (user_name, item_name, float(user_part @ item_part))
+            for user_name, user_part in parts["user"].items()
+            for item_name, item_part in parts["item"].items()
+        ]
+        return pd.DataFrame(rows, columns=["user_modality", "item_modality", "contribution"])
+
+    def embeddings(self, side: str) -> tuple:
+        """ids, fused (N, D) and {modality: (N, D), NaN where it is missing} of the known entities and added items."""
+        known = torch.arange(1, self.n_trained[side])
+        used = self.model.used_in_evaluation(side)[known]
+        parts = [(self.model.modality_embeddings(side, known), used)]
+        fused = [self.model.embeddings(side, known)]
+        if side == "item":
+            fused.append(self._items[self.n_trained["item"] :])
+            parts += [self._new_parts(side, features) for features in self._new_items]
+        table = torch.cat([values.masked_fill(~mask.unsqueeze(-1), torch.nan) for values, mask in parts])
+        names = self.model.sides[side].names
+        return self.directory.tokens[side][1:], torch.cat(fused), {name: table[:, m] for m, name in enumerate(names)}
+
+    # inside
+
+    def _user_source(self, request):
+        """What a user's embedding is made of: (known number, None) or (None, features)."""
+        if request.known is not None:
+            return request.known, None
+        return None, self._features_of_users([request])
+
+    def _features_of_users(self, requests) -> Modalities:
+        rows = pd.DataFrame([request.features for request in requests], index=range(len(requests)))
+        # items added after training have no column in the interaction matrix
+        histories = [[item for item in request.history if item < self.n_trained["item"]] for request in requests]
+        return features_of(rows, self.model.modalities["user"], histories, [request.name for request in requests])
+
+    def _user_embeddings(self, requests) -> Tensor:
+        result = torch.empty(len(requests), self.model.options.embedding_size)
+        known = [position for position, request in enumerate(requests) if request.known is not None]
+        new = [position for position, request in enumerate(requests) if request.known is None]
+        if known:
+            result[known] = self.model.embeddings("user", torch.tensor([requests[p].known for p in known]))
+        if new:
+            result[new] = self.model.embed(self._features_of_users([requests[p] for p in new]))
+        return result
+
+    def _new_parts(self, side, features):
+        encoder = self.model.sides[side]
+        used = features.available & encoder.in_evaluation
+        with torch.no_grad():
+            return encoder.embed(features, used), used
+
+    def _parts(self, side, known, features) -> dict:
+        """{modality: (D,)}, which add up to the entity's embedding."""
+        if known is None:
+            values, used = self._new_parts(side, features)
+        else:
+            number = torch.tensor([known])
+            values, used = self.model.modality_embeddings(side, number), self.model.used_in_evaluation(side)[number]
+        names = self.model.sides[side].names
+        return {name: values[0, m] / used[0].sum() for m, name in enumerate(names) if used[0, m]}
+
+    def _item_parts(self, item) -> dict:
+        number = self.directory.find("item", item)
+        if number < self.n_trained["item"]:
+            return self._parts("item", number, None)
+        position = number - self.n_trained["item"]
+        for features in self._new_items:
+            n = len(features.available)
+            if position < n:
+                return self._parts("item", None, _one(features, position))
+            position -= n
+        raise AssertionError("every added item has features")
+
+    def _similar(self, number, name, embeddings, side, k):
+        check_k(k)
+        unit = torch.nn.functional.normalize(embeddings, dim=-1)
+        allowed = torch.ones(len(unit), dtype=torch.bool)
+        allowed[[0, number]] = False
+        scores, found = top_k(unit[[number]], unit, k, allowed=allowed)
+        return self.directory.table((side, "rank", "similar", "cosine"), [name], scores, found, side)
+
+
+def _one(features: Modalities, position: int) -> Modalities:
+    """The modalities of one of several entities."""
+    rows = torch.tensor([position])
+    entries = []
+    for entry in features.entries:
+        values = entry.features(rows)
+        entries.append(
+            type(entry)(entry.name, entry.kind, entry.available[rows], values, entry.width, entry.vocabulary)
+        )
+    return Modalities(features.side, tuple(entries))

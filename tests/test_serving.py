@@ -1,0 +1,241 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recbole_sibrar.cli import main
+from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.errors import DataError, OptionError
+from recbole_sibrar.recbole_plugin.run import load_data_and_model, run
+from recbole_sibrar.serving.recommender import Recommender
+from recbole_sibrar.serving.topk import top_k
+
+
+def trained(tiny, model="SiBraR", **options):
+    result = run(model, "tiny", None, tiny.options(**{"scenario": "item_cold", "single_branch": "both", **options}))
+    return f"results/{result.name}/model.pth"
+
+
+@pytest.fixture
+def recommender(tiny):
+    return Recommender.load(trained(tiny))
+
+
+def new_item(tiny, number, name):
+    """The features of item ``number`` of the tiny data set under another id."""
+    return pd.DataFrame(
+        {
+            "item_id": [name],
+            "genres": [f"group{number % 2} any"],
+            "year": [None if number % 3 == 0 else 1990 + number],
+            "picture": [tiny.vectors.get(number)],
+        }
+    )
+
+
+def test_known_users_get_what_the_evaluation_ranked(tiny):
+    path = trained(tiny)
+    recommender = Recommender.load(path)
+    _, model, dataset, _, _, test_data = load_data_and_model(path)
+    users = test_data.phase.users[:5]
+    scores = model.full_sort_predict({"user_id": users}).view(5, -1)
+    candidates = test_data.phase.candidates
+    scores[:, ~candidates] = -torch.inf
+    expected = dataset.id2token("item_id", scores.topk(3, dim=1).indices)
+    items = dataset.id2token("item_id", candidates.nonzero().squeeze(1))
+    table = recommender.recommend(dataset.id2token("user_id", users), k=3, candidates=items)
+    assert table["item"].to_numpy().reshape(5, 3).tolist() == expected.tolist()
+    assert table["rank"].tolist() == [1, 2, 3] * 5
+
+
+def test_a_new_item_scores_as_the_same_item_did_when_cold(tiny):
+    path = trained(tiny)
+    recommender = Recommender.load(path)
+    cold = [int(token[1:]) for token in recommender.directory.tokens["item"][1:]]
+    trained_items = recommender.model.sides["item"].trained
+    cold = [n for n in cold if not trained_items[recommender.directory.find("item", f"i{n}")]]
+    for number in cold:
+        recommender.add_items(new_item(tiny, number, f"new{number}"))
+    for user in ("u1", "u2", "u40"):
+        scores = recommender.score(user, [f"i{n}" for n in cold] + [f"new{n}" for n in cold])
+        assert np.allclose(scores[: len(cold)], scores[len(cold) :], atol=1e-6)
+    assert len(cold) >= 6
+
+
+def test_adding_items_changes_no_old_score_and_makes_them_rankable(recommender, tiny):
+    old = [f"i{n}" for n in range(1, 31)]
+    before = recommender.score("u3", old)
+    recommender.add_items(new_item(tiny, 5, "fresh"))
+    assert (recommender.score("u3", old) == before).all()
+    assert "fresh" in set(recommender.recommend(["u3"], k=40)["item"])
+    with pytest.raises(DataError, match="'fresh' exists already"):
+        recommender.add_items(new_item(tiny, 5, "fresh"))
+
+
+def test_a_user_given_as_history_and_side_information_gets_the_list_of_the_id(recommender):
+    directory = recommender.directory
+    start, stop = directory.interactions.indptr[directory.find("user", "u7") :][:2].tolist()
+    history = [directory.tokens["item"][n] for n in directory.interactions.columns[start:stop]]
+    by_id = recommender.recommend(["u7"], k=5)
+    by_history = recommender.recommend([{"id": "u7", "history": history, "gender": "M", "age": 27}], k=5)
+    pd.testing.assert_frame_equal(by_id, by_history)
+
+
+def test_seen_items_are_left_out_unless_asked_for(recommender):
+    history = ["i1", "i3", "i5"]
+    assert not set(recommender.recommend([history], k=30)["item"]) & set(history)
+    assert set(recommender.recommend([history], k=30, exclude_seen=False)["item"]) >= set(history)
+    table = recommender.recommend([history, "u2"], k=4)
+    assert table["user"].tolist() == ["#0"] * 4 + ["u2"] * 4
+
+
+def test_users_by_side_information_only_and_without_anything(recommender):
+    table = recommender.recommend([{"gender": "F"}, {"id": "nobody"}], k=3)
+    assert np.isfinite(table["score"]).all() and table["user"].tolist() == ["#0"] * 3 + ["nobody"] * 3
+
+
+@pytest.mark.parametrize("model", ["SiBraR", "MuBraR"])
+def test_contributions_add_up_to_the_score(tiny, model):
+    recommender = Recommender.load(trained(tiny, model))
+    recommender.add_items(new_item(tiny, 4, "new"))
+    for user in ("u1", ["i2", "i4"], {"age": 30}):
+        for item in ("i1", "i30", "new"):
+            parts = recommender.explain(user, item)
+            assert parts["contribution"].sum() == pytest.approx(recommender.score(user, [item]).iloc[0], abs=1e-5)
+    assert set(recommender.explain("u1", "new")["item_modality"]) == {"genres", "year", "picture"}
+
+
+def test_similar_entities(recommender):
+    items = recommender.similar_items("i1", k=4)
+    assert list(items.columns) == ["item", "rank", "similar", "cosine"] and "i1" not in set(items["similar"])
+    assert items["cosine"].is_monotonic_decreasing and items["cosine"].max() <= 1 + 1e-6
+    assert len(recommender.similar_users("u1", k=3)) == 3
+
+
+def test_embeddings_for_an_index(recommender, tiny):
+    recommender.add_items(new_item(tiny, 29, "new"))
+    ids, fused, modalities = recommender.embeddings("item")
+    assert (
+        ids[-1] == "new" and fused.shape == (31, 8) and set(modalities) == {"interactions", "genres", "year", "picture"}
+    )
+    assert modalities["picture"][-1].isnan().all() and not modalities["genres"][-1].isnan().any()
+    assert torch.allclose(fused[-1], torch.stack([modalities["genres"][-1], modalities["year"][-1]]).mean(0), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "ask, error, message",
+    [
+        (lambda r: r.recommend(["u99"]), DataError, "Unknown user id 'u99'. Did you mean"),
+        (lambda r: r.recommend([["i99"]]), DataError, "Unknown item id 'i99'"),
+        (lambda r: r.recommend([{"gendr": "F"}]), OptionError, "Unknown user modality 'gendr'. Did you mean 'gender'"),
+        (lambda r: r.recommend(["u1"], k=0), OptionError, "k is 0"),
+        (lambda r: r.recommend("u1"), OptionError, "users is a list"),
+        (lambda r: r.recommend([{"age": "old"}]), DataError, "'#0': age is 'old'; expected a number"),
+        (lambda r: r.add_items(pd.DataFrame({"id": ["x"]})), DataError, "must be 'item_id'"),
+        (
+            lambda r: r.add_items(pd.DataFrame({"item_id": ["x"], "picture": ["1 2"]})),
+            DataError,
+            "2 numbers; expected 3",
+        ),
+    ],
+)
+def test_wrong_questions_get_clear_answers(recommender, ask, error, message):
+    with pytest.raises(error, match=message):
+        ask(recommender)
+
+
+def test_an_unknown_category_is_missing_with_a_warning(recommender):
+    with pytest.warns(UserWarning, match="gender: X did not occur in training"):
+        table = recommender.recommend([{"gender": "X"}], k=2)
+    assert table["item"].tolist() == recommender.recommend([{}], k=2)["item"].tolist()
+
+
+@pytest.mark.parametrize("model", ["BPR", "EASE", "Pop"])
+def test_checkpoints_of_recbole_models(tiny, model):
+    recommender = Recommender.load(trained(tiny, model, scenario="warm"))
+    table = recommender.recommend(["u1", "u2"], k=3)
+    start, stop = recommender.directory.interactions.indptr[recommender.directory.find("user", "u1") :][:2].tolist()
+    seen = {recommender.directory.tokens["item"][n] for n in recommender.directory.interactions.columns[start:stop]}
+    assert len(table) == 6 and not seen & set(table["item"][:3])
+    with pytest.raises(OptionError, match=f"{model} recommends for known users only"):
+        recommender.recommend([["i1"]])
+    with pytest.raises(OptionError, match="use SiBraR or MuBraR"):
+        recommender.add_items(pd.DataFrame({"item_id": ["x"]}))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 7), st.integers(1, 30), st.integers(1, 12), st.integers(0, 10**6))
+def test_top_k_against_a_full_sort(n_users, n_items, k, seed):
+    from recbole_sibrar.serving import topk
+
+    generator = torch.Generator().manual_seed(seed)
+    users, items = torch.randn(n_users, 4, generator=generator), torch.randn(n_items, 4, generator=generator)
+    excluded = SparseRows.from_pairs(
+        torch.randint(n_users, (6,), generator=generator),
+        torch.randint(n_items, (6,), generator=generator),
+        n_users,
+        n_items,
+    )
+    allowed = torch.rand(n_items, generator=generator) > 0.3
+    scores = users @ items.T
+    scores[:, ~allowed] = -torch.inf
+    excluded.mark(scores, -torch.inf)
+    topk.USERS_AT_A_TIME, topk.ITEMS_AT_A_TIME = 3, 5
+    try:
+        values, found = top_k(users, items, k, excluded, allowed)
+    finally:
+        topk.USERS_AT_A_TIME, topk.ITEMS_AT_A_TIME = 1024, 8192
+    expected = scores.sort(dim=1, descending=True, stable=True)
+    filled = values > -torch.inf
+    assert torch.allclose(values[filled], expected.values[:, : values.shape[1]][filled], atol=1e-6)
+    assert torch.equal(filled, expected.values[:, : values.shape[1]] > -torch.inf)
+    assert torch.equal(found[filled], expected.indices[:, : values.shape[1]][filled])
+
+
+def test_recommend_from_the_command_line(tiny, capsys):
+    path = trained(tiny)
+    new_item(tiny, 6, "new").assign(picture="0.0 1.5 -6.0").to_csv("items.csv", index=False)
+    base = ["recommend", "--checkpoint", path, "--k", "3"]
+    capsys.readouterr()
+    assert main([*base, "--users", "u1", "u2"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 7
+    assert main([*base, "--history", "i2", "i4", "--new-items", "items.csv", "--candidates", "new", "i6"]) == 0
+    assert "new" in capsys.readouterr().out
+    assert main([*base, "--all-users", "--output", "recs.parquet"]) == 0
+    recs = pd.read_parquet("recs.parquet")
+    assert len(recs) == 3 * 40 and list(recs.columns) == ["user", "rank", "item", "score"]
+    pd.DataFrame({"user_id": ["u1", "x"], "history": ["", "i1 i3"], "gender": ["", "F"]}).to_csv(
+        "users.csv", index=False
+    )
+    assert main([*base, "--users-file", "users.csv", "--output", "recs.csv"]) == 0
+    assert pd.read_csv("recs.csv")["user"].tolist() == ["u1"] * 3 + ["x"] * 3
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--users", "u99"], "Unknown user id 'u99'"),
+        (["--users-file", "absent.csv"], "absent.csv: no such file"),
+        (["--users", "u1", "--output", "x.txt"], "a table is one of .csv"),
+    ],
+)
+def test_mistakes_when_recommending(tiny, capsys, arguments, message):
+    assert main(["recommend", "--checkpoint", trained(tiny), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert main(["recommend", "--checkpoint", "nothing.pth", *arguments]) == 2
+
+
+@pytest.mark.parametrize("kind", ["npy", "parquet"])
+def test_export(tiny, kind):
+    path = trained(tiny)
+    for _ in range(2):
+        assert main(["export", "--checkpoint", path, "--output", "index", "--format", kind]) == 0
+    ids = open("index/item_ids.txt").read().split()
+    read = np.load if kind == "npy" else lambda p: np.stack(pd.read_parquet(p).iloc[:, 1])
+    fused = {side: read(f"index/{side}_fused.{kind}") for side in ("user", "item")}
+    recommender = Recommender.load(path)
+    user = recommender.directory.find("user", "u5") - 1
+    assert np.allclose(fused["item"] @ fused["user"][user], recommender.score("u5", ids), atol=1e-5)
+    assert main(["export", "--checkpoint", path, "--output", "results"]) == 2
