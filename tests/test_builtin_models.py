@@ -13,6 +13,7 @@ SMALL = {
     "ConvNCF": {"cnn_channels": [1, 4, 4], "cnn_kernels": [2, 2], "cnn_strides": [2, 2]},
     "DGCF": {"train_batch_size": 64},
     "LDiffRec": {"n_cate": 1},
+    "NCL": {"num_clusters": 3},
 }
 
 
