@@ -192,6 +192,19 @@ def test_untrained_ids_never_enter_a_score():
     assert torch.equal(all_scores(model), before)
 
 
+def test_tags_and_categories_without_a_training_entity_are_missing():
+    """Their embeddings are never trained: an item that has nothing else must score as one without the modality."""
+    modalities = side_modalities()["item"]
+    trained = torch.arange(N_ITEMS) < N_TRAINED
+    tags = SparseRows.from_pairs([3, 22, 22, 23], [0, 0, 4, 4], N_ITEMS, 5)
+    genres = Modality("genres", "tags", tags.lengths > 0, tags, 5, tuple("abcde")).known_to(trained)
+    assert genres.vocabulary == ("a",) and genres.available.nonzero().squeeze(1).tolist() == [3, 22]
+    labels = torch.zeros(N_ITEMS, dtype=torch.long).index_fill_(0, torch.tensor([21, 22]), 3)
+    label = Modality("label", "category", torch.arange(N_ITEMS) > 0, labels, 4, tuple("wxyz")).known_to(trained)
+    assert label.vocabulary == ("w",) and not label.available[21] and label.available[23]
+    assert modalities.known_to(trained).names == modalities.names
+
+
 def test_parameter_counts():
     """Widths: projection 8, encoder 8 -> 6 -> 8. Item features: 30 users, 7, 8 bins, 4, 5; user profile: 25 items."""
     projections = (30 * 8 + 8) + (7 * 8 + 8) + (8 * 8 + 8) + 4 * 8 + 5 * 8

@@ -56,6 +56,30 @@ class Modality:
         """The values of some entities."""
         return self.values.select(rows) if isinstance(self.values, SparseRows) else self.values[rows]
 
+    def known_to(self, trained: Tensor) -> "Modality":
+        """Without the categories and tags that no training entity has: their embeddings would stay untrained.
+
+        Args:
+            trained: (N,) bool.
+        """
+        if self.kind == "category":
+            known = self.values[self.available & trained].unique()
+            position = torch.full((self.width,), -1).index_copy_(0, known, torch.arange(len(known)))
+            values = position[self.values]
+            available = self.available & (values >= 0)
+            values = values.clamp(min=0)
+        elif self.kind == "tags":
+            known = self.values.select((self.available & trained).nonzero().squeeze(1)).columns.unique()
+            position = torch.full((self.width,), -1).index_copy_(0, known, torch.arange(len(known)))
+            columns, rows = position[self.values.columns], self.values.row_of_entry()
+            kept = columns >= 0
+            values = SparseRows.from_pairs(rows[kept], columns[kept], len(self.available), max(len(known), 1))
+            available = values.lengths > 0
+        else:
+            return self
+        vocabulary = tuple(self.vocabulary[index] for index in known.tolist()) if self.vocabulary else ()
+        return replace(self, available=available, values=values, width=max(len(known), 1), vocabulary=vocabulary)
+
     def to_plain(self) -> dict:
         """Tensors and plain data, for a checkpoint."""
         values = self.values
@@ -92,6 +116,10 @@ class Modalities:
     def available(self) -> Tensor:
         """(N, M) bool: the availability mask."""
         return torch.stack([entry.available for entry in self.entries], dim=1)
+
+    def known_to(self, trained: Tensor) -> "Modalities":
+        """See ``Modality.known_to``."""
+        return replace(self, entries=tuple(entry.known_to(trained) for entry in self.entries))
 
     def select(self, names) -> "Modalities":
         """Only these modalities, in this order.

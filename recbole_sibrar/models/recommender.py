@@ -76,7 +76,7 @@ class BranchRecommender(nn.Module):
     def _side(self, side, modalities: Modalities, trained):
         options = self.options
         if options.is_single_branch(side):
-            self.modalities[side] = modalities
+            self.modalities[side] = modalities = modalities.known_to(trained)
             names = options.eval_modalities(side)
             if names is not None:
                 modalities.select(names)
