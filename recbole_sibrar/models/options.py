@@ -43,13 +43,13 @@ class ModelOptions:
     normalize_input: bool = _option("L2-normalise the projected modalities", default=False)
     input_dropout: float = _option("dropout on the projected modalities", low=0, high=0.99, default=0.0)
     interaction_dropout: float = _option(
-        "share of an interaction profile hidden in training", low=0, high=0.99, default=0.5
+        "share of an interaction profile hidden in training", low=0, high=0.99, default=0.7
     )
     rec_loss: str = _option("softmax over the training catalogue, or the papers' bpr", REC_LOSSES, default="softmax")
     softmax_negatives: int = _option("negatives shared by the batch; 0: the whole training catalogue", low=0, default=0)
     n_sampled_modalities: int | None = _option("N_mod; 1 for S and 2 for SC by default", low=1, default=None)
-    contrastive_weight: float = _option("alpha, the weight of the contrastive loss", low=0, default=0.1)
-    temperature: float = _option("tau of the contrastive loss", low=1e-6, default=0.1)
+    contrastive_weight: float = _option("alpha, the weight of the contrastive loss", low=0, default=0.2)
+    temperature: float = _option("tau of the contrastive loss", low=1e-6, default=0.2)
     contrastive_set: str = _option(
         "entities contrasted with each other: a user's positive and negatives (bpr), or those of the batch",
         CONTRASTIVE_SETS,
