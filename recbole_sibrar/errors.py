@@ -29,6 +29,14 @@ def nearest(value, valid) -> str:
     "Did you mean 'item_cold'? Valid: item_cold, warm."
     """
     names = sorted(str(name) for name in valid)
-    close = get_close_matches(str(value), names, n=1)
-    suggestion = f"Did you mean {close[0]!r}? " if close else ""
-    return f"{suggestion}Valid: {', '.join(names)}."
+    return f"{suggestion(value, names)} Valid: {', '.join(names)}.".lstrip()
+
+
+def suggestion(value, valid) -> str:
+    """The question alone, where the valid names are too many to list; empty if none is similar.
+
+    >>> suggestion("item_clod", ["warm", "item_cold"])
+    "Did you mean 'item_cold'?"
+    """
+    close = get_close_matches(str(value), sorted(str(name) for name in valid), n=1)
+    return f"Did you mean {close[0]!r}?" if close else ""

@@ -102,7 +102,7 @@ def build_phases(scenario: str, parts: dict, n_users: int, n_items: int, eval_ca
             seen=SparseRows.from_pairs(*seen, n_users, n_items),
             popularity=popularity,
             popularity_source=source,
-            profile_popularity=_profile_popularity(*profile, popularity, n_users),
+            profile_popularity=profile_popularity(*profile, popularity, n_users),
             cold_users=cold_users,
             cold_items=cold_items,
             n_unreachable=int((~reachable).sum()),
@@ -110,6 +110,7 @@ def build_phases(scenario: str, parts: dict, n_users: int, n_items: int, eval_ca
     return phases
 
 
-def _profile_popularity(users, items, popularity, n_users):
+def profile_popularity(users: Tensor, items: Tensor, popularity: Tensor, n_users: int) -> Tensor:
+    """(n_users,) the mean popularity of each user's items; NaN for a user without any."""
     total = torch.zeros(n_users, dtype=torch.double).index_add_(0, users, popularity[items])
     return total / torch.bincount(users, minlength=n_users)

@@ -9,7 +9,6 @@ import torch
 from scipy import sparse
 
 import recbole_sibrar
-from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import CheckpointError, OptionError
 from recbole_sibrar.files import atomic_file
 
@@ -66,12 +65,14 @@ def plain(value):
     Raises:
         CheckpointError: the value is of another type.
     """
-    if value is None or isinstance(value, (bool, int, float, str, torch.Tensor)) and not isinstance(value, Enum):
-        return value.detach() if isinstance(value, torch.Tensor) else value
-    if isinstance(value, np.generic):
-        return value.item()
     if isinstance(value, Enum):
         return value.name
+    if isinstance(value, torch.Tensor):
+        return value.detach()
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
     if isinstance(value, dict):
         return {key: plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple, set)):
@@ -121,9 +122,7 @@ def save(path, config, model, dataset=None, **training_state) -> None:
 
 
 def _serving_state(model, dataset):
-    interactions = SparseRows.from_pairs(
-        dataset.inter_feat[dataset.uid_field], dataset.inter_feat[dataset.iid_field], dataset.user_num, dataset.item_num
-    )
+    interactions = dataset.interaction_rows()
     fields = {"user": dataset.uid_field, "item": dataset.iid_field}
     core = getattr(model, "core", None)
     modalities = core.modalities if core is not None else {}

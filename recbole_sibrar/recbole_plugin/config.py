@@ -3,13 +3,12 @@
 import ast
 import sys
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 
 import yaml
 
-from recbole_sibrar.data.splits import SCENARIOS, check_scenario
-from recbole_sibrar.errors import DataError, OptionError, nearest
+from recbole_sibrar.data.splits import check_scenario
+from recbole_sibrar.errors import DataError, OptionError, nearest, suggestion
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.models.options import ModelOptions
 
@@ -120,21 +119,12 @@ def check_names(given: dict, known: dict, recbole_parameters: dict) -> None:
     valid = set(known) | UNLISTED | {name for names in recbole_parameters.values() for name in names}
     for name in given:
         if name not in valid:
-            raise OptionError(f"Unknown option {name!r}. {_nearest_option(name, valid)}")
-
-
-def _nearest_option(name, valid):
-    suggestion = nearest(name, valid).partition("Valid:")[0].strip()
-    return suggestion or "See --help for the options."
+            raise OptionError(f"Unknown option {name!r}. {suggestion(name, valid) or 'See --help for the options.'}")
 
 
 def model_options(config) -> ModelOptions:
     """The typed options of one of our models."""
     return ModelOptions.from_mapping(config.final_config_dict)
-
-
-def model_option_names() -> list:
-    return [entry.name for entry in fields(ModelOptions)]
 
 
 @contextmanager
@@ -161,9 +151,3 @@ def check_dataset(data_path, dataset: str) -> None:
         f"Data set {dataset!r} not found: {folder} does not exist. {nearest(dataset, [*siblings, 'ml-100k'])} "
         f"Make it with 'recbole-sibrar convert', or say where it is with --data_path."
     )
-
-
-__all__ = [
-    "DEFAULT_SCENARIO", "OUR_MODELS", "SCENARIOS", "apply_layers", "check_dataset", "check_names",
-    "command_line_hidden", "model_option_names", "model_options", "parse_value", "props_folder", "read_property_file",
-]  # fmt: skip

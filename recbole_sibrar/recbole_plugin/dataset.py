@@ -30,11 +30,9 @@ class ScenarioDataset(Dataset):
     for it once, with ``modalities``.
 
     Attributes:
-        phases: {"valid" | "test": Phase}, after ``build``; shared by the three split data sets.
-        phase: the one that belongs to this split; None for training.
+        phase: the protocol of this split, after ``build``; None for training.
     """
 
-    phases = None
     phase = None
 
     @property
@@ -135,7 +133,7 @@ class ScenarioDataset(Dataset):
             self.scenario, parts, self.user_num, self.item_num, self.config["eval_candidates"] or "scenario"
         )
         for name, dataset in zip(PHASES, datasets):
-            dataset.phases, dataset.phase = phases, phases.get(name)
+            dataset.phase = phases.get(name)
 
     def interaction_rows(self) -> SparseRows:
         """users x items of this split."""

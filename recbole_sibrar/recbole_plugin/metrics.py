@@ -7,6 +7,7 @@ from recbole.utils import EvaluatorType
 from torch.nn.functional import pad
 
 from recbole_sibrar.evaluation.metrics import METRICS, Recommendations
+from recbole_sibrar.evaluation.protocol import profile_popularity
 
 RECOMMENDATIONS = "sibrar.recommendations"
 
@@ -40,8 +41,7 @@ class ProtocolCollector(Collector):
         if self.register.need(RECOMMENDATIONS) and dataset.iid_field in dataset.inter_feat:
             users, items = dataset.inter_feat[dataset.uid_field], dataset.inter_feat[dataset.iid_field]
             popularity = torch.bincount(items, minlength=dataset.item_num).double()
-            total = torch.zeros(dataset.user_num, dtype=torch.double).index_add_(0, users, popularity[items])
-            self._training = popularity, total / torch.bincount(users, minlength=dataset.user_num)
+            self._training = popularity, profile_popularity(users, items, popularity, dataset.user_num)
 
     def eval_batch_collect(self, scores_tensor, interaction, positive_u, positive_i):
         super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)

@@ -150,7 +150,7 @@ def run(model: str, dataset: str, config_files=None, options=None) -> RunResult:
         config=checkpoint.plain_config(config),
         versions={package: version(package) for package in PACKAGES},
     )
-    result.write(folder, _per_user(prepared, test_data))
+    result.write(folder, _per_user(prepared))
     trainer.progress_file.unlink(missing_ok=True)
     return result
 
@@ -171,7 +171,7 @@ def _modalities(model):
     return {side: list(core.sides[side].names) for side in SIDES} if core is not None else {}
 
 
-def _per_user(prepared, data):
+def _per_user(prepared):
     """{"user": original ids, metric@k: values} of the last evaluation."""
     collector, config = prepared.trainer.eval_collector, prepared.config
     if collector.recommendations is None:

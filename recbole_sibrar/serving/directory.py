@@ -9,7 +9,7 @@ from torch import Tensor
 
 from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.data.sparse import SparseRows
-from recbole_sibrar.errors import DataError, OptionError, nearest
+from recbole_sibrar.errors import DataError, OptionError, suggestion
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,7 @@ class Directory:
         """
         number = self._number[side].get(str(token))
         if number is None:
-            suggestion = nearest(token, self._number[side]).partition("Valid:")[0].strip()
-            raise DataError(f"Unknown {side} id {str(token)!r}. {suggestion}".strip())
+            raise DataError(f"Unknown {side} id {str(token)!r}. {suggestion(token, self._number[side])}".strip())
         return number
 
     def requests(self, users) -> list:
