@@ -154,6 +154,12 @@ def test_a_cold_user_of_a_model_without_content_gets_the_popular_items(tiny):
     assert fallback.cold_fallback == {"user": "training popularity"} and popular.cold_fallback == {}
 
 
+@pytest.mark.parametrize("scenario, one_epoch", [("item_cold", True), ("user_cold", True), ("warm", False)])
+def test_a_model_that_only_has_a_fallback_trains_for_one_epoch(tiny, scenario, one_epoch):
+    result = run("BPR", "tiny", None, tiny.options(scenario=scenario, epochs=3))
+    assert result.n_epochs == (1 if one_epoch else 3)
+
+
 # trap 5: no modality at all, ties
 
 

@@ -29,9 +29,16 @@ class ProtocolTrainer:
         self.progress_file = None
         self.n_finished_epochs = 0
 
-    def fit(self, train_data, *args, **kwargs):
+    def fit(self, train_data, valid_data=None, *args, **kwargs):
         self._training_split = train_data._dataset
-        return super().fit(train_data, *args, **kwargs)
+        phase = getattr(valid_data, "phase", None)
+        if phase is not None and only_fallback(self.model, phase):
+            self.epochs = min(self.epochs, self.start_epoch + 1)
+            self.logger.warning(
+                f"{type(self.model).__name__} has no score for what is evaluated here, only the fallback of "
+                f"{cold_fallback(self.model, phase)}; it trains for one epoch, since more could not change a metric."
+            )
+        return super().fit(train_data, valid_data, *args, **kwargs)
 
     def _train_epoch(self, train_data, epoch_idx, *args, **kwargs):
         if self.progress_file is not None and epoch_idx > self.start_epoch:
@@ -151,6 +158,13 @@ def cold_fallback(model, phase) -> dict:
     if "item" not in served and (phase.cold_items & phase.candidates).any():
         fallback["item"] = "behind all other candidates, in random order"
     return fallback
+
+
+def only_fallback(model, phase) -> bool:
+    """Whether no held-out interaction is ranked by anything that the model learned."""
+    fallback = cold_fallback(model, phase)
+    no_user = "user" in fallback and bool(phase.cold_users[phase.users].all())
+    return no_user or ("item" in fallback and bool(phase.cold_items[phase.positives.columns].all()))
 
 
 def protocol_trainer(base):
