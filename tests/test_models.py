@@ -6,6 +6,7 @@ from recbole_sibrar.data.modalities import Modalities, Modality, interaction_mod
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.models.batches import PairBatch, UserBatch
+from recbole_sibrar.models.fusion import FUSIONS
 from recbole_sibrar.models.mubrar import MuBraR
 from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.sampling import chosen_mask, sample_modalities
@@ -23,6 +24,9 @@ SETTINGS = {
     "bpr negatives": {"rec_loss": "bpr", "contrastive_set": "negatives"},
     "sampled softmax": {"softmax_negatives": 7},
     "both sides": {"single_branch": "both"},
+    "gated": {"fusion": "gated"},
+    "attention": {"fusion": "attention"},
+    "bpr attention": {"rec_loss": "bpr", "fusion": "attention", "single_branch": "both"},
     "id embedding": {"plain_side": "embedding"},
     "deep": {
         "encoder_hidden_sizes": [6, 6],
@@ -161,6 +165,34 @@ def test_the_order_of_the_modalities_changes_nothing(model_class):
     if model_class is SiBraR:
         item[1].encoder.load_state_dict(item[0].encoder.state_dict())
     assert torch.allclose(all_scores(first), all_scores(second), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+def test_fusions_are_weighted_means_that_ignore_order_and_what_is_missing(name):
+    torch.manual_seed(0)
+    fusion = FUSIONS[name](4, 3)
+    for parameter in fusion.parameters():
+        torch.nn.init.normal_(parameter)
+    embeddings, used = torch.randn(6, 4, 3), torch.rand(6, 4) > 0.4
+    used[:, 0] = True
+    used[0], used[1] = False, torch.tensor([True, False, False, False])
+    fused = fusion(embeddings, used)
+    assert torch.allclose(fusion.parts(embeddings, used).sum(1), fused)
+    assert (fused[0] == 0).all() and torch.allclose(fused[1], embeddings[1, 0])
+    low, high = (
+        getattr(embeddings.masked_fill(~used.unsqueeze(-1), fill), by)(1) for fill, by in ((9, "amin"), (-9, "amax"))
+    )
+    assert ((fused >= low - 1e-6) & (fused <= high + 1e-6))[1:].all()
+    order = torch.tensor([2, 0, 3, 1])
+    assert torch.allclose(fusion(embeddings[:, order], used[:, order], order.expand(6, 4)), fused, atol=1e-6)
+    perturbed = torch.where(used.unsqueeze(-1), embeddings, torch.full_like(embeddings, 1e3))
+    assert torch.allclose(fusion(perturbed, used), fused, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["gated", "attention"])
+def test_learned_fusion_begins_as_the_mean(name):
+    embeddings, used = torch.randn(5, 4, 3), torch.rand(5, 4) > 0.3
+    assert torch.allclose(FUSIONS[name](4, 3)(embeddings, used), FUSIONS["mean"](4, 3)(embeddings, used), atol=1e-6)
 
 
 @every_model

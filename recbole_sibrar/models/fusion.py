@@ -1,16 +1,91 @@
-"""Fusion: from the embeddings of an entity's modalities to the embedding of the entity."""
+"""Fusion: from the embeddings of an entity's modalities to the embedding of the entity.
 
+Every fusion is a weighted sum over the modalities in use, so that an entity's embedding can be taken apart again
+(``parts``), whatever the order of the modalities and whichever of them are missing. An entity without any modality gets
+the zero vector here; what stands in for it when scoring is said in ``models.recommender``.
+"""
+
+import torch
 from torch import Tensor, nn
 
 
-class MeanFusion(nn.Module):
-    r"""The mean over the modalities used, :math:`e_j = \frac{1}{N} \sum_m g(x_j^m)` (RecSys 2024, equation 2).
+class Fusion(nn.Module):
+    """Base class: a subclass says how much each modality weighs.
 
-    An entity without any modality gets the zero vector here; what stands in for it when scoring is said in
-    ``models.recommender``.
+    Args:
+        n_modalities: M, how many modalities there are.
+        width: D.
     """
 
-    def forward(self, embeddings: Tensor, used: Tensor) -> Tensor:
-        """(N, M, D), (N, M) bool -> (N, D)."""
-        weights = used / used.sum(1, keepdim=True).clamp(min=1)
-        return (embeddings * weights.unsqueeze(-1)).sum(1)
+    def __init__(self, n_modalities: int, width: int):
+        super().__init__()
+
+    def weights(self, embeddings: Tensor, used: Tensor, index: Tensor) -> Tensor:
+        """(N, K, D), (N, K) bool, (N, K) int64 -> (N, K, 1) or (N, K, D), zero where not used."""
+        raise NotImplementedError
+
+    def parts(self, embeddings: Tensor, used: Tensor, index: Tensor = None) -> Tensor:
+        """What each modality contributes to the fused embedding.
+
+        Args:
+            embeddings: (N, K, D), of K modalities of N entities.
+            used: (N, K) bool.
+            index: (N, K) which of the M modalities each is; by default K is M and they are in their own order.
+
+        Returns:
+            (N, K, D), whose sum over K is the fused embedding.
+        """
+        if index is None:
+            index = torch.arange(used.shape[1], device=used.device).expand_as(used)
+        return embeddings * self.weights(embeddings, used, index)
+
+    def forward(self, embeddings: Tensor, used: Tensor, index: Tensor = None) -> Tensor:
+        """As ``parts``; returns (N, D)."""
+        return self.parts(embeddings, used, index).sum(1)
+
+
+class MeanFusion(Fusion):
+    r"""The mean over the modalities used, :math:`e_j = \frac{1}{N} \sum_m g(x_j^m)` (RecSys 2024, equation 2)."""
+
+    def weights(self, embeddings, used, index):
+        return (used / used.sum(1, keepdim=True).clamp(min=1)).unsqueeze(-1)
+
+
+class AttentionFusion(Fusion):
+    r"""A softmax over the modalities used.
+
+    .. math:: e_j = \sum_m a_{jm} e_{jm}, \quad a_j = \mathrm{softmax}_m(q^\top e_{jm} / \sqrt{D} + b_m)
+
+    with a learned query q and a learned bias b for each modality, both zero at first: training begins with the mean.
+    """
+
+    def __init__(self, n_modalities, width):
+        super().__init__(n_modalities, width)
+        self.query = nn.Parameter(torch.zeros(width))
+        self.bias = nn.Parameter(torch.zeros(n_modalities))
+
+    def weights(self, embeddings, used, index):
+        scores = embeddings @ self.query / len(self.query) ** 0.5 + self.bias[index]
+        return (scores.masked_fill(~used, -1e9).softmax(1) * used).unsqueeze(-1)
+
+
+class GatedFusion(Fusion):
+    r"""A gate for each dimension of each modality, normalised over the modalities used.
+
+    .. math:: e_j = \sum_m \frac{g_{jm}}{\sum_{m'} g_{jm'}} \odot e_{jm}, \quad g_{jm} = \sigma(W e_{jm} + b_m)
+
+    (cf. the gated multimodal unit, Arevalo et al., 2017, whose gates see all modalities at once and thus need all of
+    them). W and b are zero at first: training begins with the mean.
+    """
+
+    def __init__(self, n_modalities, width):
+        super().__init__(n_modalities, width)
+        self.matrix = nn.Parameter(torch.zeros(width, width))
+        self.bias = nn.Parameter(torch.zeros(n_modalities, width))
+
+    def weights(self, embeddings, used, index):
+        gates = torch.sigmoid(embeddings @ self.matrix.T + self.bias[index]) * used.unsqueeze(-1)
+        return gates / gates.sum(1, keepdim=True).clamp(min=1e-9)
+
+
+FUSIONS = {"mean": MeanFusion, "gated": GatedFusion, "attention": AttentionFusion}

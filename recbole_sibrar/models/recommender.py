@@ -16,7 +16,7 @@ from recbole_sibrar.models import losses
 from recbole_sibrar.models.batches import PairBatch, UserBatch
 from recbole_sibrar.models.encoders import NoEncoder
 from recbole_sibrar.models.entity import EntityEncoder, id_modality
-from recbole_sibrar.models.fusion import MeanFusion
+from recbole_sibrar.models.fusion import FUSIONS, MeanFusion
 from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.sampling import chosen_mask, sample_modalities
 
@@ -65,7 +65,7 @@ class BranchRecommender(nn.Module):
             "item": torch.zeros(n_items, dtype=torch.bool).index_fill_(0, interactions.columns, True),
         }
         self.sides = nn.ModuleDict({side: self._side(side, modalities[side], trained[side]) for side in SIDES})
-        self.fusion = MeanFusion()
+        self.fusion = nn.ModuleDict({side: self._fusion(encoder) for side, encoder in self.sides.items()})
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
         self.register_buffer("catalogue", trained["item"].nonzero().squeeze(1), persistent=False)
         self.register_buffer("indptr", interactions.indptr, persistent=False)
@@ -84,6 +84,10 @@ class BranchRecommender(nn.Module):
         is_id = options.plain_side == "embedding"
         self.modalities[side] = id_modality(side, trained) if is_id else modalities.select([INTERACTIONS])
         return EntityEncoder(self.modalities[side], trained, NoEncoder, options)
+
+    def _fusion(self, encoder):
+        fusion_class = FUSIONS[self.options.fusion] if len(encoder.names) > 1 else MeanFusion
+        return fusion_class(len(encoder.names), self.options.embedding_size)
 
     @property
     def n_parameters(self) -> int:
@@ -142,11 +146,11 @@ class BranchRecommender(nn.Module):
         encoder = self.sides[side]
         available = encoder.available[ids]
         if not self.options.samples:
-            return Views(self.fusion(encoder(ids, available), available))
+            return Views(self.fusion[side](encoder(ids, available), available))
         choice = sample_modalities(available, self.options.n_sampled, generator)
         used = chosen_mask(choice, len(encoder.names))
         embeddings = encoder(ids, used)
-        fused = self.fusion(embeddings, used)
+        fused = self.fusion[side](embeddings, used)
         if choice.shape[1] < 2:
             return Views(fused)
         flat = embeddings.flatten(0, 1)
@@ -161,15 +165,15 @@ class BranchRecommender(nn.Module):
         available = encoder.available[distinct]
         embeddings = encoder(distinct, available)
         if not self.options.samples or len(encoder.names) == 1:
-            return Views(gather_rows(self.fusion(embeddings, available), inverse))
+            return Views(gather_rows(self.fusion[side](embeddings, available), inverse))
         choice = sample_modalities(available[inverse], self.options.n_sampled, generator)
         flat = torch.cat([embeddings.flatten(0, 1), embeddings.new_zeros(1, embeddings.shape[-1])])
         place = torch.where(choice < 0, len(flat) - 1, inverse.unsqueeze(1) * len(encoder.names) + choice)
-        views = [gather_rows(flat, place[:, n]) for n in range(place.shape[1])]
-        fused = sum(views) / (choice >= 0).sum(1, keepdim=True).clamp(min=1)
-        if len(views) < 2:
+        views = gather_rows(flat, place.flatten()).view(*place.shape, -1)
+        fused = self.fusion[side](views, choice >= 0, choice.clamp(min=0))
+        if choice.shape[1] < 2:
             return Views(fused)
-        return Views(fused, views[0], views[1], choice[:, 1] >= 0)
+        return Views(fused, views[:, 0], views[:, 1], choice[:, 1] >= 0)
 
     def _contrast(self, views: Views, generator, sets=None) -> Tensor:
         """InfoNCE over each user's positive and negatives (``sets`` (B, 1 + N)) or over the entities of the batch."""
@@ -202,7 +206,8 @@ class BranchRecommender(nn.Module):
     def embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
         """(N,) ids -> (N, D) fused embeddings, with the training entities' mean where no modality is left."""
         used = self.used_in_evaluation(side)
-        fused = torch.cat([self.fusion(self.sides[side](part, used[part]), used[part]) for part in ids.split(chunk)])
+        encoder, fusion = self.sides[side], self.fusion[side]
+        fused = torch.cat([fusion(encoder(part, used[part]), used[part]) for part in ids.split(chunk)])
         return self._fill_empty(side, fused, used[ids])
 
     @torch.no_grad()
@@ -210,7 +215,8 @@ class BranchRecommender(nn.Module):
         """Fused embeddings (N, D) of entities that are not among those of the training data, from their features."""
         encoder = self.sides[features.side]
         used = features.available & encoder.in_evaluation
-        return self._fill_empty(features.side, self.fusion(encoder.embed(features, used), used), used)
+        fused = self.fusion[features.side](encoder.embed(features, used), used)
+        return self._fill_empty(features.side, fused, used)
 
     def _fill_empty(self, side, fused, used):
         empty = ~used.any(1)

@@ -117,9 +117,8 @@ class Recommender:
     def explain(self, user, item) -> pd.DataFrame:
         """How much each pair of modalities contributes to a score: user_modality, item_modality, contribution.
 
-        Exact for mean fusion: both embeddings are means over modalities, so that the score is the sum over the pairs
-        of inner products, divided by both numbers of modalities; the contributions add up to the score. Empty if one
-        of the two has no modality at all.
+        Exact, since every fusion is a weighted sum over modalities: the score is the sum of the inner products of the
+        two entities' parts. Empty if one of the two has no modality at all.
         """
         request = self.directory.requests([user])[0]
         parts = {"user": self._parts("user", *self._user_source(request)), "item": self._item_parts(item)}
@@ -180,8 +179,9 @@ class Recommender:
         else:
             number = torch.tensor([known])
             values, used = self.model.modality_embeddings(side, number), self.model.used_in_evaluation(side)[number]
-        names = self.model.sides[side].names
-        return {name: values[0, m] / used[0].sum() for m, name in enumerate(names) if used[0, m]}
+        with torch.no_grad():
+            parts = self.model.fusion[side].parts(values, used)
+        return {name: parts[0, m] for m, name in enumerate(self.model.sides[side].names) if used[0, m]}
 
     def _item_parts(self, item) -> dict:
         number = self.directory.find("item", item)
