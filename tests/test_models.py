@@ -217,7 +217,7 @@ def test_an_entity_without_any_modality_scores_as_the_average_training_entity(mo
 def test_untrained_ids_never_enter_a_score():
     model = build(SiBraR, plain_side="embedding").eval()
     users = model.sides["user"]
-    users.trained[7] = users.available[7] = False
+    users.trained[7] = users.available[7] = users.evaluated[7] = False
     before = all_scores(model)
     with torch.no_grad():
         users.projections[0].table.weight[7] += 100

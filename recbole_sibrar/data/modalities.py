@@ -43,6 +43,7 @@ class Modality:
             tags and interactions: ``SparseRows`` N x V.
         width: D for vectors, the number of distinct values V otherwise, 1 for numbers.
         vocabulary: the texts behind the numbers of a category or of tags, sorted.
+        available_in_evaluation: (N,) bool, where that differs from ``available`` (see ``data.missing``).
     """
 
     name: str
@@ -51,6 +52,12 @@ class Modality:
     values: object
     width: int
     vocabulary: tuple = ()
+    available_in_evaluation: Tensor | None = None
+
+    @property
+    def evaluated(self) -> Tensor:
+        """(N,) bool, whether the entity has the modality in evaluation."""
+        return self.available if self.available_in_evaluation is None else self.available_in_evaluation
 
     def features(self, rows: Tensor):
         """The values of some entities."""
@@ -66,7 +73,7 @@ class Modality:
             known = self.values[self.available & trained].unique()
             position = torch.full((self.width,), -1).index_copy_(0, known, torch.arange(len(known)))
             values = position[self.values]
-            available = self.available & (values >= 0)
+            has_known = values >= 0
             values = values.clamp(min=0)
         elif self.kind == "tags":
             known = self.values.select((self.available & trained).nonzero().squeeze(1)).columns.unique()
@@ -74,11 +81,17 @@ class Modality:
             columns, rows = position[self.values.columns], self.values.row_of_entry()
             kept = columns >= 0
             values = SparseRows.from_pairs(rows[kept], columns[kept], len(self.available), max(len(known), 1))
-            available = values.lengths > 0
+            has_known = values.lengths > 0
         else:
             return self
-        vocabulary = tuple(self.vocabulary[index] for index in known.tolist()) if self.vocabulary else ()
-        return replace(self, available=available, values=values, width=max(len(known), 1), vocabulary=vocabulary)
+        return replace(
+            self,
+            available=self.available & has_known,
+            values=values,
+            width=max(len(known), 1),
+            vocabulary=tuple(self.vocabulary[index] for index in known.tolist()) if self.vocabulary else (),
+            available_in_evaluation=None if self.available_in_evaluation is None else self.evaluated & has_known,
+        )
 
     def to_plain(self) -> dict:
         """Tensors and plain data, for a checkpoint."""
@@ -116,6 +129,11 @@ class Modalities:
     def available(self) -> Tensor:
         """(N, M) bool: the availability mask."""
         return torch.stack([entry.available for entry in self.entries], dim=1)
+
+    @property
+    def evaluated(self) -> Tensor:
+        """(N, M) bool: the availability mask in evaluation."""
+        return torch.stack([entry.evaluated for entry in self.entries], dim=1)
 
     def known_to(self, trained: Tensor) -> "Modalities":
         """See ``Modality.known_to``."""

@@ -30,6 +30,7 @@ class EntityEncoder(nn.Module):
         self.width = options.embedding_size
         self.register_buffer("trained", trained, persistent=False)
         self.register_buffer("available", modalities.available, persistent=False)
+        self.register_buffer("evaluated", modalities.evaluated, persistent=False)
         kept = [in_evaluation is None or name in in_evaluation for name in self.names]
         self.register_buffer("in_evaluation", torch.tensor(kept), persistent=False)
         if encoder_class is NoEncoder:

@@ -194,7 +194,7 @@ class BranchRecommender(nn.Module):
     def used_in_evaluation(self, side: str) -> Tensor:
         """(N, M) bool: what every entity has, restricted to the modalities left in evaluation."""
         encoder = self.sides[side]
-        return encoder.available & encoder.in_evaluation
+        return encoder.evaluated & encoder.in_evaluation
 
     @torch.no_grad()
     def modality_embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:

@@ -8,8 +8,10 @@ from recbole.data.dataset import Dataset
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_sibrar.data.atomic import parse_numbers, read_atomic, read_header
+from recbole_sibrar.data.missing import MissingOptions, remove
 from recbole_sibrar.data.modalities import (
     INTERACTIONS,
+    SIDES,
     Modalities,
     interaction_modality,
     load_modalities,
@@ -91,6 +93,11 @@ class ScenarioDataset(Dataset):
     def build(self):
         if self.scenario is None:
             return super().build()
+        self._missing()
+        self._n_interactions = {
+            field: np.bincount(self.inter_feat[field], minlength=self.num(field))
+            for field in (self.uid_field, self.iid_field)
+        }
         if self.benchmark_filename_list is not None:
             if len(self.benchmark_filename_list) != 3:
                 raise OptionError(
@@ -159,5 +166,15 @@ class ScenarioDataset(Dataset):
         interactions = interaction_modality(own, other, self.num(fields[0]), self.num(fields[1]))
         tokens = np.asarray(self.field2id_token[fields[0]])
         loaded = load_modalities(self.dataset_path, self.dataset_name, side, fields[0], tokens, wanted)
-        known = Modalities(side, (interactions, *loaded.entries))
+        known = remove(Modalities(side, (interactions, *loaded.entries)), self._missing(), self._counts(fields[0]))
         return known if names is None else known.select(names)
+
+    def _missing(self):
+        options = MissingOptions.parse(self.config["missing"])
+        options.check_names(
+            [INTERACTIONS, *(d.name for s in SIDES for d in parse_declarations(self.config["modalities"], s))]
+        )
+        return options
+
+    def _counts(self, field):
+        return torch.from_numpy(self._n_interactions[field])
