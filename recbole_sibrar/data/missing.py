@@ -77,6 +77,10 @@ class MissingOptions:
             if name not in declared:
                 raise OptionError(f"missing.modality names {name!r}. {nearest(name, declared)}")
 
+    def at(self, rate: float) -> "MissingOptions":
+        """The same at another rate."""
+        return replace(self, rate=rate)
+
     def rate_of(self, name: str) -> float:
         return self.modality.get(name, 0.0 if name == INTERACTIONS else self.rate)
 

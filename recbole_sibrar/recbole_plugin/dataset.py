@@ -166,7 +166,7 @@ class ScenarioDataset(Dataset):
         interactions = interaction_modality(own, other, self.num(fields[0]), self.num(fields[1]))
         tokens = np.asarray(self.field2id_token[fields[0]])
         loaded = load_modalities(self.dataset_path, self.dataset_name, side, fields[0], tokens, wanted)
-        known = remove(Modalities(side, (interactions, *loaded.entries)), self._missing(), self._counts(fields[0]))
+        known = remove(Modalities(side, (interactions, *loaded.entries)), self._missing(), self.n_interactions(side))
         return known if names is None else known.select(names)
 
     def _missing(self):
@@ -176,5 +176,6 @@ class ScenarioDataset(Dataset):
         )
         return options
 
-    def _counts(self, field):
-        return torch.from_numpy(self._n_interactions[field])
+    def n_interactions(self, side: str) -> torch.Tensor:
+        """(N,) of each entity in the whole data set, all splits together; what models learn never depends on it."""
+        return torch.from_numpy(self._n_interactions[self.uid_field if side == "user" else self.iid_field])

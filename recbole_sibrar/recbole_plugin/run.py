@@ -141,6 +141,7 @@ def run(model: str, dataset: str, config_files=None, options=None) -> RunResult:
             "test": tested - trained,
         },
         n_epochs=trainer.n_finished_epochs,
+        history=trainer.history,
         n_candidates=int(phase.candidates.sum()),
         n_users=len(phase.users),
         n_unreachable_interactions=phase.n_unreachable,

@@ -16,6 +16,7 @@ class ProtocolTrainer:
 
     Attributes:
         seconds: {"train": [...], "valid": [...]}, one entry for each epoch.
+        history: [{"epoch", "loss", "valid"}], training loss and validation score (None where not validated).
     """
 
     PAIRS_PER_PREDICTION = 4096
@@ -23,6 +24,7 @@ class ProtocolTrainer:
     def __init__(self, config, model):
         super().__init__(config, model)
         self.seconds = {"train": [], "valid": []}
+        self.history = []
         if config["scenario"] is not None:
             self.test_batch_size = self.PAIRS_PER_PREDICTION
         self._phase = None
@@ -45,10 +47,15 @@ class ProtocolTrainer:
             self._save_progress(train_data, epoch_idx)
         result = self._timed("train", super()._train_epoch, train_data, epoch_idx, *args, **kwargs)
         self.n_finished_epochs = epoch_idx + 1
+        loss = sum(result) if isinstance(result, tuple) else result
+        self.history.append({"epoch": epoch_idx + 1, "loss": float(loss or 0), "valid": None})
         return result
 
     def _valid_epoch(self, *args, **kwargs):
-        return self._timed("valid", super()._valid_epoch, *args, **kwargs)
+        score, result = self._timed("valid", super()._valid_epoch, *args, **kwargs)
+        if self.history:
+            self.history[-1]["valid"] = float(score)
+        return score, result
 
     def _timed(self, what, function, *args, **kwargs):
         start = perf_counter()
@@ -121,6 +128,7 @@ class ProtocolTrainer:
             cur_step=self.cur_step,
             best_valid_score=float(self.best_valid_score),
             best_valid_result=checkpoint.plain(dict(self.best_valid_result or {})),
+            history=self.history,
             optimizer=self.optimizer.state_dict(),
             random=random_state.capture(train_data),
         )
@@ -133,7 +141,7 @@ class ProtocolTrainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.start_epoch = state["next_epoch"]
         self.cur_step, self.best_valid_score = state["cur_step"], state["best_valid_score"]
-        self.best_valid_result = state["best_valid_result"]
+        self.best_valid_result, self.history = state["best_valid_result"], state["history"]
         random_state.restore(train_data, state["random"])
         self.logger.info(f"Resuming from epoch {self.start_epoch}")
 

@@ -13,7 +13,10 @@ from recbole_sibrar.files import atomic_file
 
 @dataclass(frozen=True)
 class RunResult:
-    """What ``result.json`` holds. Seconds are wall-clock; ``epoch`` and ``validation`` are means over the epochs."""
+    """What ``result.json`` holds. Seconds are wall-clock; ``epoch`` and ``validation`` are means over the epochs.
+
+    ``history`` has an entry for each epoch: its number, the training loss, the validation score.
+    """
 
     name: str
     model: str
@@ -31,6 +34,7 @@ class RunResult:
     n_users: int
     n_unreachable_interactions: int
     popularity_source: str
+    history: list = field(default_factory=list)
     cold_fallback: dict = field(default_factory=dict)
     modalities: dict = field(default_factory=dict)
     config: dict = field(default_factory=dict)

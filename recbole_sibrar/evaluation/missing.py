@@ -1,0 +1,55 @@
+"""Studies of missing modalities: trained models evaluated on subsets of the modalities, and at rising rates of loss."""
+
+import pandas as pd
+from tqdm import tqdm
+
+from recbole_sibrar.evaluation.subsets import modality_subsets
+
+
+def subset_study(trained, side: str, phase: str, limit: int, seed: int, progress: bool = True) -> pd.DataFrame:
+    """A trained model on subsets of one side's modalities.
+
+    Args:
+        trained: a ``recbole_plugin.trained.TrainedModel``.
+        limit, seed: see ``modality_subsets``.
+
+    Returns:
+        a row for each subset: model, modalities (joined by +, empty for none), n_modalities, n_users, each metric, and
+        ``<metric>_std``, its standard deviation over the users (NaN for metrics of the lists as a whole).
+    """
+    rows = []
+    subsets = modality_subsets(trained.modalities(side, phase), limit, seed)
+    for subset in tqdm(subsets, desc=f"{trained.name}, subsets", disable=not progress, leave=False):
+        with trained.only(side, subset):
+            rows.append({"modalities": "+".join(subset), "n_modalities": len(subset), **_row(trained, phase)})
+    return pd.DataFrame(rows)
+
+
+def rate_study(trained, side: str, phase: str, rates, options, progress: bool = True) -> pd.DataFrame:
+    """A trained model while its entities lose more and more of their modalities in evaluation.
+
+    Args:
+        rates: shares of loss. options: a ``MissingOptions`` with the pattern and the seed.
+
+    Returns:
+        as ``subset_study``, with a column ``rate`` in place of the modalities'.
+    """
+    rows = []
+    for rate in tqdm(rates, desc=f"{trained.name}, rates", disable=not progress, leave=False):
+        with trained.without(side, options.at(rate)):
+            rows.append({"rate": rate, **_row(trained, phase)})
+    return pd.DataFrame(rows)
+
+
+def _row(trained, phase):
+    metrics, per_user = trained.evaluate(phase)
+    spread = {f"{name}_std": per_user[name].numpy() if name in per_user else None for name in metrics}
+    spread = {name: pd.Series(values, dtype=float).std() for name, values in spread.items()}
+    n_users = max((len(values) for values in per_user.values()), default=0)
+    return {"model": trained.name, "n_users": n_users, **metrics, **spread}
+
+
+def subset_values(table: pd.DataFrame, model: str, metric: str) -> dict:
+    """{subset: metric} of one model in a table of ``subset_study``."""
+    own = table[table["model"] == model]
+    return {tuple(text.split("+")) if text else (): value for text, value in zip(own["modalities"], own[metric])}

@@ -1,0 +1,136 @@
+"""A trained model with its data, to be evaluated again under other conditions."""
+
+import json
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from recbole.config import Config
+from recbole.utils import init_logger
+
+from recbole_sibrar.data.missing import MissingOptions, drawn
+from recbole_sibrar.data.splits import ITEM_COLD, USER_COLD
+from recbole_sibrar.errors import CheckpointError, OptionError, nearest
+from recbole_sibrar.evaluation.metrics import per_user_table
+from recbole_sibrar.recbole_plugin import checkpoint
+from recbole_sibrar.recbole_plugin.config import command_line_hidden
+from recbole_sibrar.recbole_plugin.run import prepare, run
+
+PHASES = ("valid", "test")
+
+
+class TrainedModel:
+    """A checkpoint of a model with modalities, its data set and its trainer.
+
+    Args:
+        path: a checkpoint, or the folder of a run with its ``model.pth``.
+        data_path: where the data set is now, if not where it was.
+
+    Raises:
+        CheckpointError: it is no checkpoint of SiBraR or MuBraR. DataError: its data set is not there.
+    """
+
+    def __init__(self, path, data_path=None):
+        path = Path(path)
+        self.path = path / "model.pth" if path.is_dir() else path
+        state = checkpoint.load(self.path)
+        settings = {**state["config"], "show_progress": False, "state": "ERROR"}
+        if data_path is not None:
+            settings["data_path"] = data_path
+        with command_line_hidden():
+            self.config = Config(config_dict=settings)
+        init_logger(self.config)
+        self._prepared = prepare(self.config)
+        checkpoint.restore(self._prepared.model, state)
+        self.core = getattr(self._prepared.model, "core", None)
+        if not hasattr(self.core, "modality_embeddings"):
+            raise CheckpointError(f"{self.path} is a {self.config['model']}, which has no modalities to look at.")
+        variant = self.config["variant"]
+        self.name = self.config["model"] + ("" if variant in (None, "base") else f"_{variant}")
+        self.scenario, self.dataset = self.config["scenario"], self.config["dataset"]
+        self.missing = MissingOptions.parse(self.config["missing"])
+
+    def phase(self, name: str):
+        """The protocol of a split, ``valid`` or ``test``."""
+        return self._prepared.loaders[1 + PHASES.index(name)].phase
+
+    def side(self, wanted=None) -> str:
+        """The side whose modalities are looked at: the one asked for, or the scenario's, or the single-branch one.
+
+        Raises:
+            OptionError: that side is not single-branch in this model.
+        """
+        options = self.core.options
+        default = {USER_COLD: "user", ITEM_COLD: "item"}.get(self.scenario)
+        side = wanted or default or ("user" if options.single_branch == "user" else "item")
+        if not options.is_single_branch(side):
+            raise OptionError(f"The {side} side of {self.name} is not single-branch ({options.single_branch} is).")
+        return side
+
+    def modalities(self, side: str, phase: str) -> list:
+        """The modalities that an entity ranked in a phase has: a cold item has no interactions."""
+        protocol = self.phase(phase)
+        entities = protocol.candidates if side == "item" else protocol.users
+        has = self.core.used_in_evaluation(side)[entities].any(0)
+        return [name for name, any_has in zip(self.core.sides[side].names, has.tolist()) if any_has]
+
+    @contextmanager
+    def only(self, side: str, names):
+        """Within the context, evaluation is left with these modalities of a side."""
+        encoder = self.core.sides[side]
+        for name in names:
+            if name not in encoder.names:
+                raise OptionError(f"Unknown {side} modality {name!r}. {nearest(name, encoder.names)}")
+        kept = torch.tensor([name in names for name in encoder.names])
+        before, encoder.in_evaluation = encoder.in_evaluation, encoder.in_evaluation & kept
+        try:
+            yield
+        finally:
+            encoder.in_evaluation = before
+
+    @contextmanager
+    def without(self, side: str, options: MissingOptions):
+        """Within the context, entities lack in evaluation what ``options`` takes from them."""
+        encoder = self.core.sides[side]
+        counts = self._prepared.dataset.n_interactions(side)
+        columns = [
+            mask & ~drawn(mask, options.rate_of(name), name, side, options, counts)
+            for name, mask in zip(encoder.names, encoder.evaluated.T)
+        ]
+        before, encoder.evaluated = encoder.evaluated, torch.stack(columns, dim=1)
+        try:
+            yield
+        finally:
+            encoder.evaluated = before
+
+    def evaluate(self, phase: str) -> tuple:
+        """(metrics {"ndcg@10": value}, {"ndcg@10": (U,) values of the users}) under the present conditions."""
+        trainer = self._prepared.trainer
+        result = trainer.evaluate(self._prepared.loaders[1 + PHASES.index(phase)], load_best_model=False)
+        metrics = [metric.lower() for metric in self.config["metrics"]]
+        return dict(result), per_user_table(trainer.eval_collector.recommendations, metrics, self.config["topk"])
+
+    def modality_embeddings(self, side: str) -> tuple:
+        """(N, M, D) embeddings of the known entities, (N, M) bool which of them there are, and the names of the M."""
+        ids = torch.arange(1, len(self.core.sides[side].trained))
+        encoder = self.core.sides[side]
+        return self.core.modality_embeddings(side, ids), self.core.used_in_evaluation(side)[ids], encoder.names
+
+    def train_again(self, options: MissingOptions, output_dir, run_name: str) -> dict:
+        """The same run from its beginning, with modalities missing in training too; the test metrics.
+
+        A run of this name that is finished, with the same options, is not repeated.
+        """
+        settings = {
+            **checkpoint.plain_config(self.config),
+            "missing": {**asdict(options), "phase": "both"},
+            "output_dir": str(output_dir),
+            "run_name": run_name,
+        }
+        path = Path(output_dir) / run_name / "result.json"
+        if path.is_file():
+            finished = json.loads(path.read_text(encoding="utf-8"))
+            if finished["config"]["missing"] == settings["missing"]:
+                return finished["test_result"]
+        return run(settings["model"], settings["dataset"], options=settings).test_result

@@ -1,0 +1,127 @@
+"""The ``missing``, ``gap`` and ``report`` commands."""
+
+import argparse
+from pathlib import Path
+
+from recbole_sibrar.data.missing import PATTERNS, MissingOptions
+from recbole_sibrar.data.modalities import SIDES
+from recbole_sibrar.errors import OptionError, nearest
+from recbole_sibrar.report.tables import markdown
+
+MISSING_DESCRIPTION = """\
+Evaluate trained models with modalities missing: every subset of them, or rising rates of loss.
+
+  recbole-sibrar missing results/SiBraR_SC-ml-1m-item_cold-seed2020 results/MuBraR_SC-ml-1m-item_cold-seed2020
+  recbole-sibrar missing results/RUN --rates 0 0.2 0.4 0.6 0.8 --pattern popularity --retrain
+
+Without --rates: subsets.csv, curve.csv, contributions.csv, missing.md, curve.png. With: rates.csv, rates.png.
+"""
+
+GAP_DESCRIPTION = """\
+Measure how far apart trained models put the embeddings of different modalities, and draw them.
+
+  recbole-sibrar gap results/SiBraR_SC-ml-1m-item_cold-seed2020 results/MuBraR_SC-ml-1m-item_cold-seed2020
+
+Writes gap.csv (cosine and distance within and between entities, accuracy of predicting the modality, chance level),
+pairs.csv (the same for each pair of modalities), gap.md, and tsne.png.
+"""
+
+
+def add_report_parsers(commands) -> None:
+    """Add ``missing``, ``gap`` and ``report`` to the command line."""
+    raw = argparse.RawDescriptionHelpFormatter
+    missing = commands.add_parser(
+        "missing", help="quality against the modalities left", description=MISSING_DESCRIPTION, formatter_class=raw
+    )
+    _add_models(missing, "results/missing")
+    missing.add_argument("--phase", choices=("valid", "test"), default="test", help="the split (default: %(default)s)")
+    missing.add_argument("--metric", default="ndcg@10", help="of the curves (default: %(default)s)")
+    missing.add_argument("--max-subsets", type=int, default=64, metavar="N", help="draw so many (default: %(default)s)")
+    missing.add_argument("--rates", type=float, nargs="+", metavar="RATE", help="shares of loss, between 0 and 1")
+    missing.add_argument("--pattern", choices=PATTERNS, default="uniform", help="who loses (default: %(default)s)")
+    missing.add_argument("--retrain", action="store_true", help="with --rates: also train at each rate")
+    missing.set_defaults(handler=_missing)
+
+    gap = commands.add_parser("gap", help="the modality gap", description=GAP_DESCRIPTION, formatter_class=raw)
+    _add_models(gap, "results/gap")
+    gap.add_argument("--max-entities", type=int, default=1000, metavar="N", help="draw so many (default: %(default)s)")
+    gap.set_defaults(handler=_gap)
+
+    report = commands.add_parser(
+        "report",
+        help="one HTML page from a folder of results",
+        description="Write one self-contained HTML page (tables, curves, pictures, configurations) from a folder of "
+        "results: all result.json below it, and the files of 'missing', 'gap' and 'compare'.",
+    )
+    report.add_argument("folder", metavar="DIR", help="such as results")
+    report.add_argument("--output", metavar="FILE", help="default: DIR/report.html")
+    report.set_defaults(handler=_report)
+
+
+def _add_models(parser, output):
+    parser.add_argument("models", nargs="+", metavar="RUN", help="folders of runs, or checkpoints")
+    parser.add_argument("--side", choices=SIDES, help="default: the scenario's cold side, or the single-branch one")
+    parser.add_argument("--seed", type=int, default=0, help="of everything drawn (default: %(default)s)")
+    parser.add_argument("--data_path", metavar="DIR", help="where the data set is, if not where it was")
+    parser.add_argument("--output", default=output, metavar="DIR", help="default: %(default)s")
+
+
+def _load(arguments) -> list:
+    from recbole_sibrar.recbole_plugin.trained import TrainedModel
+
+    models = [TrainedModel(path, arguments.data_path) for path in arguments.models]
+    names = [model.name for model in models]
+    for model in models:
+        if names.count(model.name) > 1:
+            model.name = model.path.parent.name
+    if len({model.name for model in models}) < len(models):
+        raise OptionError("Two of the runs have the same folder name; give each another name, or leave one out.")
+    return models
+
+
+def _check_metric(models, metric):
+    for model in models:
+        known = [f"{name.lower()}@{k}" for name in model.config["metrics"] for k in model.config["topk"]]
+        if metric not in known:
+            raise OptionError(f"--metric {metric!r} is not among {model.name}'s. {nearest(metric, known)}")
+
+
+def _missing(arguments) -> int:
+    from recbole_sibrar.report.missing import write_rate_study, write_subset_study
+
+    if arguments.retrain and not arguments.rates:
+        raise OptionError("--retrain needs --rates, for example --rates 0 0.25 0.5 0.75.")
+    options = MissingOptions(pattern=arguments.pattern, seed=arguments.seed)
+    rates = sorted({options.at(rate).rate for rate in arguments.rates or ()})
+    models = _load(arguments)
+    metric = arguments.metric.lower()
+    _check_metric(models, metric)
+    if rates:
+        table = write_rate_study(
+            models, arguments.side, arguments.phase, rates, options, arguments.output, metric, arguments.retrain
+        )
+        print(markdown(table[["model", "rate", metric]]))
+    else:
+        tables = write_subset_study(
+            models, arguments.side, arguments.phase, arguments.max_subsets, arguments.seed, arguments.output, metric
+        )
+        print(f"{metric} by number of modalities left\n\n{markdown(tables['curve'])}\n")
+        print(f"what each modality adds\n\n{markdown(tables['contributions'])}")
+    print(f"\nwritten to {arguments.output}")
+    return 0
+
+
+def _gap(arguments) -> int:
+    from recbole_sibrar.report.gap import write_gap_study
+
+    tables = write_gap_study(_load(arguments), arguments.side, arguments.max_entities, arguments.seed, arguments.output)
+    print(f"{markdown(tables['gap'])}\n\nwritten to {arguments.output}")
+    return 0
+
+
+def _report(arguments) -> int:
+    from recbole_sibrar.report.page import write_page
+
+    path = write_page(arguments.folder, arguments.output or Path(arguments.folder) / "report.html")
+    print(f"written to {path}")
+    return 0

@@ -1,0 +1,100 @@
+"""Figures, each a function from tables to a matplotlib figure, and the one way to save them."""
+
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from recbole_sibrar.files import atomic_file
+
+# Okabe and Ito's palette: told apart by colour-blind readers.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+MARKERS = "osD^vPX*"
+FORMATS = ("png", "svg")
+
+
+def save(figure: Figure, stem) -> list:
+    """Write ``<stem>.png`` and ``<stem>.svg``; the same figure gives the same bytes."""
+    paths = [Path(f"{stem}.{suffix}") for suffix in FORMATS]
+    with matplotlib.rc_context({"svg.hashsalt": "recbole_sibrar"}):
+        for path, suffix in zip(paths, FORMATS):
+            with atomic_file(path, "wb") as file:
+                figure.savefig(file, format=suffix, dpi=150, metadata={"Date": None} if suffix == "svg" else None)
+    return paths
+
+
+def _axes(width=6.4, height=4.2, columns=1):
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(1, columns, squeeze=False)[0]
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def style(position: int) -> dict:
+    """Colour and marker of the n-th model or modality of a figure."""
+    return {"color": COLOURS[position % len(COLOURS)], "marker": MARKERS[position % len(MARKERS)]}
+
+
+def quality_curves(curves: dict, metric: str) -> Figure:
+    """Quality against the number of modalities left, with the range over the subsets of each size.
+
+    Args:
+        curves: {model: table of ``evaluation.subsets.quality_curve``}.
+    """
+    figure, (axis,) = _axes()
+    for position, (model, curve) in enumerate(curves.items()):
+        axis.plot(curve["n_modalities"], curve["mean"], label=model, **style(position))
+        axis.fill_between(curve["n_modalities"], curve["min"], curve["max"], color=style(position)["color"], alpha=0.12)
+    sizes = sorted({size for curve in curves.values() for size in curve["n_modalities"]})
+    axis.set(xlabel="modalities left", ylabel=metric, xticks=sizes)
+    axis.legend(frameon=False)
+    return figure
+
+
+def degradation_curves(table, metric: str) -> Figure:
+    """A metric against the share of entities that lose their modalities; a line for each value of ``model``."""
+    figure, (axis,) = _axes()
+    for position, (model, own) in enumerate(table.groupby("model", sort=False)):
+        axis.plot(own["rate"], own[metric], label=model, **style(position))
+    axis.set(xlabel="share of entities without the modality", ylabel=metric.upper())
+    axis.legend(frameon=False)
+    return figure
+
+
+def tsne_panels(panels: dict, names: dict, linked: int) -> Figure:
+    """A t-SNE picture for each model, coloured by modality, lines between the modalities of a few entities.
+
+    Args:
+        panels: {model: table of ``evaluation.gap.tsne_points``}. names: {model: modality names}.
+        linked: of how many entities the modalities are joined by lines.
+    """
+    figure, axes = _axes(5.2 * len(panels), 5, len(panels))
+    for axis, (model, points) in zip(axes, panels.items()):
+        for position, name in enumerate(names[model]):
+            own = points[points["modality"] == position]
+            axis.scatter(own["x"], own["y"], s=6, alpha=0.5, linewidths=0, label=name, **style(position))
+        complete = points.groupby("entity").size().sort_values(ascending=False, kind="stable").index[:linked]
+        for entity in complete:
+            own = points[points["entity"] == entity]
+            axis.plot(own["x"], own["y"], color="black", linewidth=0.8, alpha=0.8)
+            for position, x, y in zip(own["modality"], own["x"], own["y"]):
+                axis.plot(x, y, markersize=6, markeredgecolor="black", markeredgewidth=0.8, **style(position))
+        axis.set(title=model, xticks=[], yticks=[])
+        axis.spines[["left", "bottom"]].set_visible(False)
+    axes[-1].legend(frameon=False, markerscale=2, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def training_curves(history: list, metric: str) -> Figure:
+    """Training loss and validation metric of each epoch, side by side.
+
+    Args:
+        history: [{"epoch", "loss", "valid"}].
+    """
+    figure, axes = _axes(8, 3, 2)
+    epochs = [entry["epoch"] for entry in history]
+    for axis, key, label in zip(axes, ("loss", "valid"), ("training loss", f"validation {metric}")):
+        axis.plot(epochs, [entry[key] for entry in history], color=COLOURS[0], marker="o", markersize=3)
+        axis.set(xlabel="epoch", ylabel=label)
+    return figure

@@ -1,0 +1,56 @@
+"""The files of a study of the modality gap."""
+
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from recbole_sibrar.evaluation import gap
+from recbole_sibrar.report import figures
+from recbole_sibrar.report.tables import write_csv, write_markdown
+
+LINKED = 5
+
+
+def write_gap_study(models, side, limit: int, seed: int, output) -> dict:
+    """Measure and draw the modality gap of trained models, side by side.
+
+    Writes ``gap.csv`` (a row per model: TORS 2025, tables 8 and 9), ``pairs.csv`` (a row per model and pair of
+    modalities), ``tsne.png``/``.svg`` (figures 12 and 13) and ``gap.md``.
+
+    Args:
+        models: ``TrainedModel`` objects with distinct names.
+        side: ``user``, ``item``, or None for each model's own.
+        limit: entities looked at, drawn with ``seed`` when there are more.
+
+    Returns:
+        {"gap" | "pairs": table}.
+    """
+    rows, pairs, points, names = [], {}, {}, {}
+    for model in tqdm(models, desc="models", leave=False):
+        embeddings, available, names[model.name] = model.modality_embeddings(model.side(side))
+        chosen = gap.sample_entities(available, limit, seed)
+        embeddings, available = embeddings[chosen], available[chosen]
+        present = available.any(0)
+        embeddings, available = embeddings[:, present], available[:, present]
+        names[model.name] = [name for name, there in zip(names[model.name], present.tolist()) if there]
+        pairs[model.name] = gap.pair_measures(embeddings, available, names[model.name])
+        prediction = gap.modality_prediction(embeddings, available, seed)
+        rows.append(
+            {
+                "model": model.name,
+                **gap.summary(pairs[model.name]),
+                "prediction_accuracy": prediction.accuracy,
+                "prediction_std": prediction.std,
+                "chance": prediction.chance,
+                "n_entities": len(chosen),
+            }
+        )
+        points[model.name] = gap.tsne_points(embeddings, available, seed)
+    table, all_pairs = pd.DataFrame(rows), pd.concat(pairs, names=["model"]).reset_index(level=0)
+    output = Path(output)
+    write_csv(table, output / "gap.csv")
+    write_csv(all_pairs, output / "pairs.csv")
+    figures.save(figures.tsne_panels(points, names, LINKED), output / "tsne")
+    write_markdown({"Modality gap": table, "Pairs of modalities": all_pairs}, output / "gap.md")
+    return {"gap": table, "pairs": all_pairs}

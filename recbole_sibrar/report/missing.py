@@ -1,0 +1,72 @@
+"""The files of a study of missing modalities."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from recbole_sibrar.evaluation.missing import rate_study, subset_study, subset_values
+from recbole_sibrar.evaluation.subsets import contributions, quality_curve
+from recbole_sibrar.report import figures
+from recbole_sibrar.report.tables import write_csv, write_markdown
+
+
+def write_subset_study(models, side, phase: str, limit: int, seed: int, output, metric: str, progress=True) -> dict:
+    """Evaluate models on subsets of their modalities and write what comes out.
+
+    Writes ``subsets.csv`` (a row per model and subset, every metric with its spread over the users), ``curve.csv`` and
+    ``curve.png``/``.svg`` (quality against the number of modalities left), ``contributions.csv``, and ``missing.md``.
+
+    Args:
+        models: ``TrainedModel`` objects with distinct names.
+        side: ``user``, ``item``, or None for each model's own.
+        metric: of the curve and the contributions, such as ``ndcg@10``.
+
+    Returns:
+        {"subsets" | "curve" | "contributions": table}.
+    """
+    tables = [subset_study(model, model.side(side), phase, limit, seed, progress) for model in models]
+    subsets = pd.concat(tables, ignore_index=True)
+    values = {model.name: subset_values(subsets, model.name, metric) for model in models}
+    curves = {name: quality_curve(own) for name, own in values.items()}
+    gains = {
+        model.name: contributions(values[model.name], model.modalities(model.side(side), phase)) for model in models
+    }
+    curve, gain = (pd.concat(parts, names=["model"]).reset_index(level=0) for parts in (curves, gains))
+    output = Path(output)
+    for name, table in (("subsets", subsets), ("curve", curve), ("contributions", gain)):
+        write_csv(table, output / f"{name}.csv")
+    figures.save(figures.quality_curves(curves, metric.upper()), output / "curve")
+    shown = ["model", "modalities", "n_modalities", metric, f"{metric}_std", "n_users"]
+    write_markdown(
+        {
+            f"{metric.upper()} by number of modalities left ({phase} split)": curve,
+            "What each modality adds": gain,
+            "Every subset": subsets[shown],
+        },
+        output / "missing.md",
+    )
+    return {"subsets": subsets, "curve": curve, "contributions": gain}
+
+
+def write_rate_study(models, side, phase: str, rates, options, output, metric: str, retrain=False, progress=True):
+    """Evaluate models at rising rates of loss; with ``retrain`` train them at each rate too, below ``output/runs``.
+
+    Writes ``rates.csv`` and ``rates.png``/``.svg``, with the lines ``<model>`` (loss in evaluation only) and
+    ``<model>, trained so`` (loss in both).
+    """
+    tables = [rate_study(model, model.side(side), phase, rates, options, progress) for model in models]
+    if retrain:
+        tables += [_trained_at_rates(model, rates, options, Path(output) / "runs") for model in models]
+    table = pd.concat(tables, ignore_index=True)
+    write_csv(table, Path(output) / "rates.csv")
+    figures.save(figures.degradation_curves(table, metric), Path(output) / "rates")
+    return table
+
+
+def _trained_at_rates(model, rates, options, folder):
+    rows = []
+    for rate in rates:
+        name = f"{model.name}-{model.dataset}-{model.scenario}-{options.pattern}{rate:g}-seed{options.seed}"
+        metrics = model.train_again(options.at(rate), folder, name)
+        rows.append({"model": f"{model.name}, trained so", "rate": rate, **metrics})
+    return pd.DataFrame(rows)

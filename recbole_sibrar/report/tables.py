@@ -1,0 +1,30 @@
+"""Tables as files: CSV for programs, Markdown for people."""
+
+from pathlib import Path
+
+import pandas as pd
+from tabulate import tabulate
+
+from recbole_sibrar.files import atomic_file
+
+
+def write_csv(table: pd.DataFrame, path) -> Path:
+    """Write a table whole or not at all."""
+    with atomic_file(path, newline="") as file:
+        table.to_csv(file, index=False)
+    return Path(path)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A GitHub table with four digits."""
+    return tabulate(table, headers="keys", showindex=False, floatfmt=".4f", tablefmt="github", missingval="")
+
+
+def write_markdown(sections: dict, path) -> Path:
+    """{heading: table or text} as one Markdown file."""
+    parts = []
+    for heading, content in sections.items():
+        parts += [f"## {heading}", markdown(content) if isinstance(content, pd.DataFrame) else content]
+    with atomic_file(path) as file:
+        file.write("\n\n".join(parts) + "\n")
+    return Path(path)
