@@ -35,7 +35,7 @@ def add_report_parsers(commands) -> None:
     )
     _add_models(missing, "results/missing")
     missing.add_argument("--phase", choices=("valid", "test"), default="test", help="the split (default: %(default)s)")
-    missing.add_argument("--metric", default="ndcg@10", help="of the curves (default: %(default)s)")
+    missing.add_argument("--metric", help="of the curves, such as recall@10 (default: the one validated by)")
     missing.add_argument("--max-subsets", type=int, default=64, metavar="N", help="draw so many (default: %(default)s)")
     missing.add_argument("--rates", type=float, nargs="+", metavar="RATE", help="shares of loss, between 0 and 1")
     missing.add_argument("--pattern", choices=PATTERNS, default="uniform", help="who loses (default: %(default)s)")
@@ -94,7 +94,7 @@ def _missing(arguments) -> int:
     options = MissingOptions(pattern=arguments.pattern, seed=arguments.seed)
     rates = sorted({options.at(rate).rate for rate in arguments.rates or ()})
     models = _load(arguments)
-    metric = arguments.metric.lower()
+    metric = (arguments.metric or models[0].config["valid_metric"]).lower()
     _check_metric(models, metric)
     if rates:
         table = write_rate_study(

@@ -1,0 +1,125 @@
+"""Subsets of modalities: which are evaluated, and what is concluded, on a corpus with a known answer."""
+
+import json
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recbole_sibrar.cli import main
+from recbole_sibrar.errors import OptionError
+from recbole_sibrar.evaluation.subsets import contributions, modality_subsets, quality_curve
+from recbole_sibrar.recbole_plugin.run import run
+from recbole_sibrar.recbole_plugin.trained import TrainedModel
+
+
+def test_all_subsets_or_chains():
+    names = ["a", "b", "c", "d"]
+    assert set(modality_subsets(names, 16)) == {c for n in range(5) for c in combinations(names, n)}
+    for seed in range(3):
+        some = modality_subsets(names, 12, seed)
+        assert len(some) <= 12 and some[0] == () and some[-1] == tuple(names) and len(set(some)) == len(some)
+        assert contributions(dict.fromkeys(some, 0.0), names)["n_pairs"].min() >= 1
+    with pytest.raises(OptionError, match="At most 4 subsets of 4 modalities; expected at least 5"):
+        modality_subsets(names, 4)
+
+
+def test_curve_and_contributions_by_hand():
+    values = {(): 0.0, ("a",): 0.4, ("b",): 0.2, ("a", "b"): 0.5}
+    assert quality_curve(values)["mean"].tolist() == pytest.approx([0.0, 0.3, 0.5])
+    table = contributions(values, ["a", "b"]).set_index("modality")
+    assert table.loc["a", ["alone", "mean", "last"]].tolist() == pytest.approx([0.4, 0.35, 0.3])
+    assert table.loc["b", ["alone", "mean", "last"]].tolist() == pytest.approx([0.2, 0.15, 0.1])
+
+
+@pytest.fixture
+def toy(tmp_path):
+    """80 users in two groups and 400 items: one vector tells an item's group, its twin repeats it, one is noise."""
+    generator = np.random.default_rng(0)
+    folder = tmp_path / "data" / "toy"
+    folder.mkdir(parents=True)
+    lines = ["user_id:token\titem_id:token"]
+    for user in range(80):
+        for item in generator.choice(200, 120, replace=False):
+            lines.append(f"u{user}\ti{2 * item + user % 2}")
+    (folder / "toy.inter").write_text("\n".join(lines) + "\n")
+    signal = np.tile([[1.0, 0.0], [0.0, 1.0]], (200, 1))
+    vectors = {"signal": signal, "twin": signal, "noise": generator.normal(size=(400, 2))}
+    for name, values in vectors.items():
+        rows = [f"i{item}\t{row[0]} {row[1]}" for item, row in enumerate(values)]
+        (folder / f"toy.{name}").write_text("\n".join([f"item_id:token\t{name}:float_seq", *rows]) + "\n")
+    (folder / "toy.yaml").write_text("modalities: {item: {signal: vector, twin: vector, noise: vector}}\n")
+    return {
+        "data_path": str(tmp_path / "data"), "scenario": "item_cold", "epochs": 15, "train_batch_size": 16,
+        "embedding_size": 8, "topk": [5], "valid_metric": "NDCG@5", "show_progress": False, "state": "ERROR",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("model", ["SiBraR", "MuBraR"])
+def test_the_contribution_table_tells_signal_twin_and_noise_apart(toy, model, capsys):
+    result = run(model, "toy", None, toy)
+    assert main(["missing", f"results/{result.name}", "--metric", "ndcg@5", "--output", "out"]) == 0
+    assert "what each modality adds" in capsys.readouterr().out
+    table = pd.read_csv("out/contributions.csv").set_index("modality")
+    assert table.loc["signal", "alone"] > 0.2 and table.loc["twin", "alone"] > 0.2
+    assert abs(table.loc["noise", "alone"]) < 0.1 and abs(table.loc["noise", "last"]) < 0.1
+    assert abs(table.loc["signal", "last"]) < 0.1, "its twin stands in for it"
+    assert table.loc["signal", "mean"] > table.loc["noise", "mean"] + 0.1
+
+    subsets = pd.read_csv("out/subsets.csv", keep_default_na=False).set_index("modalities")
+    assert set(subsets["n_modalities"]) == {0, 1, 2, 3} and len(subsets) == 8
+    full = json.loads(Path(f"results/{result.name}/result.json").read_text())["test_result"]
+    assert float(subsets.loc["signal+twin+noise", "ndcg@5"]) == pytest.approx(full["ndcg@5"], abs=1e-6)
+    assert float(subsets.loc["signal", "ndcg@5_std"]) > 0
+    for name in ("missing.md", "curve.csv", "curve.png", "curve.svg"):
+        assert Path("out", name).stat().st_size > 0
+
+
+def test_one_modality_left_equals_a_model_evaluated_on_it_alone(toy):
+    toy["epochs"] = 1  # so that both choose the same epoch
+    result = run("SiBraR", "toy", None, toy)
+    trained = TrainedModel(f"results/{result.name}")
+    with trained.only("item", ["signal"]):
+        restricted, _ = trained.evaluate("test")
+    alone = run("SiBraR", "toy", None, {**toy, "eval_item_modalities": ["signal"], "run_name": "alone"})
+    assert restricted == alone.test_result != result.test_result
+    after, _ = trained.evaluate("test")
+    assert after == result.test_result, "the restriction ends with its context"
+
+
+def test_rates_and_training_at_rates(toy):
+    result = run("SiBraR", "toy", None, {**toy, "epochs": 3})
+    command = ["missing", f"results/{result.name}", "--metric", "ndcg@5", "--output", "out", "--retrain"]
+    assert main([*command, "--rates", "0", "0.5", "1"]) == 0
+    table = pd.read_csv("out/rates.csv")
+    evaluated = table[table["model"] == "SiBraR_SC"].set_index("rate")["ndcg@5"]
+    retrained = table[table["model"] == "SiBraR_SC, trained so"].set_index("rate")["ndcg@5"]
+    assert evaluated[0] == pytest.approx(result.test_result["ndcg@5"]) == pytest.approx(retrained[0])
+    assert evaluated[1] < evaluated[0] and Path("out/rates.png").is_file()
+    stamp = Path("out/runs").stat().st_mtime_ns
+    assert main([*command, "--rates", "0", "0.5", "1"]) == 0
+    assert Path("out/runs").stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--metric", "ndgc@5"], "Did you mean 'ndcg@5'"),
+        (["--rates", "2"], "missing.rate is 2"),
+        (["--retrain"], "--retrain needs --rates"),
+        (["--side", "user"], "side of SiBraR_SC is not single-branch"),
+        (["--max-subsets", "2", "--metric", "ndcg@5"], "At most 2 subsets"),
+    ],
+)
+def test_mistakes_are_named(toy, capsys, arguments, message):
+    result = run("SiBraR", "toy", None, {**toy, "epochs": 1})
+    assert main(["missing", f"results/{result.name}", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_model_without_modalities_is_refused(toy, capsys):
+    result = run("Pop", "toy", None, {**toy, "scenario": "warm"})
+    assert main(["missing", f"results/{result.name}"]) == 2
+    assert "is a Pop, which has no modalities to look at" in capsys.readouterr().err
