@@ -1,6 +1,6 @@
 """Options that check themselves: the base of every model's options object."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 
 from recbole_sibrar.data.modalities import parse_names
 from recbole_sibrar.errors import OptionError, nearest
@@ -60,7 +60,7 @@ class CheckedOptions:
 
     def _check(self, entry):
         value, metadata = getattr(self, entry.name), entry.metadata
-        default = entry.default if entry.default_factory is not list else []
+        default = entry.default if entry.default_factory is MISSING else entry.default_factory()
         if value is None and default is None:
             return
         if metadata.get("names"):

@@ -113,3 +113,11 @@ class MuBraR(Adapter):
 
 class ContentRidge(Adapter):
     core_class = MODELS["ContentRidge"]
+
+
+class CLCRec(Adapter):
+    core_class = MODELS["CLCRec"]
+
+
+class DropoutNet(Adapter):
+    core_class = MODELS["DropoutNet"]
