@@ -14,6 +14,7 @@ from recbole_sibrar.data.sparse import SparseRows, gather_rows
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.models import losses
 from recbole_sibrar.models.batches import PairBatch, UserBatch
+from recbole_sibrar.models.core import Capabilities, InnerProductModel, trained_entities
 from recbole_sibrar.models.encoders import NoEncoder
 from recbole_sibrar.models.entity import EntityEncoder, id_modality
 from recbole_sibrar.models.fusion import FUSIONS, MeanFusion
@@ -37,7 +38,7 @@ class Views:
     paired: Tensor | None = None
 
 
-class BranchRecommender(nn.Module):
+class BranchRecommender(InnerProductModel):
     """Scores are inner products of fused user and item embeddings.
 
     An entity without any modality in use has the mean embedding of the training entities when scores are made: such
@@ -53,23 +54,18 @@ class BranchRecommender(nn.Module):
         seed: of the modality sampling.
     """
 
+    options_class = ModelOptions
+    capabilities = Capabilities(cold_items=True, cold_users=True, missing_modalities=True, new_entities=True)
     encoder_class = None
 
     def __init__(self, options: ModelOptions, modalities: dict, interactions: SparseRows, seed: int):
-        super().__init__()
-        self.options, self.seed = options, seed
-        self.modalities = {}
-        n_items = interactions.n_columns
-        trained = {
-            "user": interactions.lengths > 0,
-            "item": torch.zeros(n_items, dtype=torch.bool).index_fill_(0, interactions.columns, True),
-        }
+        super().__init__(options, seed)
+        trained = trained_entities(interactions)
         self.sides = nn.ModuleDict({side: self._side(side, modalities[side], trained[side]) for side in SIDES})
         self.fusion = nn.ModuleDict({side: self._fusion(encoder) for side, encoder in self.sides.items()})
-        self.register_buffer("step", torch.zeros((), dtype=torch.long))
         self.register_buffer("catalogue", trained["item"].nonzero().squeeze(1), persistent=False)
         self.register_buffer("indptr", interactions.indptr, persistent=False)
-        position = torch.full((n_items,), -1)
+        position = torch.full((interactions.n_columns,), -1)
         position[self.catalogue] = torch.arange(len(self.catalogue))
         self.register_buffer("targets", position[interactions.columns], persistent=False)
 
@@ -89,16 +85,11 @@ class BranchRecommender(nn.Module):
         fusion_class = FUSIONS[self.options.fusion] if len(encoder.names) > 1 else MeanFusion
         return fusion_class(len(encoder.names), self.options.embedding_size)
 
-    @property
-    def n_parameters(self) -> int:
-        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
-
     # training
 
     def loss(self, batch) -> tuple:
         """(recommendation loss, weighted contrastive loss or none) of a ``PairBatch`` or ``UserBatch``."""
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + int(self.step)) % 2**63)
-        self.step += 1
+        generator = self._next_step()
         if isinstance(batch, PairBatch):
             return self._pair_loss(batch, generator)
         return self._user_loss(batch, generator)

@@ -125,7 +125,7 @@ def _serving_state(model, dataset):
     interactions = dataset.interaction_rows()
     fields = {"user": dataset.uid_field, "item": dataset.iid_field}
     core = getattr(model, "core", None)
-    modalities = core.modalities if core is not None else {}
+    modalities = core.modalities if core is not None and core.capabilities.new_entities else {}
     return {
         "tokens": {side: [str(token) for token in dataset.field2id_token[field]] for side, field in fields.items()},
         "interactions": {"indptr": interactions.indptr, "columns": interactions.columns},

@@ -10,7 +10,6 @@ import yaml
 from recbole_sibrar.data.splits import check_scenario
 from recbole_sibrar.errors import DataError, OptionError, nearest, suggestion
 from recbole_sibrar.models import MODELS
-from recbole_sibrar.models.options import ModelOptions
 
 PACKAGE = Path(__file__).resolve().parents[1]
 OUR_MODELS = tuple(MODELS)
@@ -120,11 +119,6 @@ def check_names(given: dict, known: dict, recbole_parameters: dict) -> None:
     for name in given:
         if name not in valid:
             raise OptionError(f"Unknown option {name!r}. {suggestion(name, valid) or 'See --help for the options.'}")
-
-
-def model_options(config) -> ModelOptions:
-    """The typed options of one of our models."""
-    return ModelOptions.from_mapping(config.final_config_dict)
 
 
 @contextmanager

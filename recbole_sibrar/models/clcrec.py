@@ -1,0 +1,124 @@
+"""CLCRec: contrastive learning between collaborative and content embeddings."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recbole_sibrar.data.sparse import SparseRows, gather_rows
+from recbole_sibrar.models.batches import PairBatch
+from recbole_sibrar.models.checked import option
+from recbole_sibrar.models.content import ContentLayer, ContentModel, ContentOptions, further_layers
+from recbole_sibrar.models.layers import ACTIVATION_LAYERS
+
+
+@dataclass(frozen=True)
+class CLCRecOptions(ContentOptions):
+    """What a CLCRec is made of."""
+
+    embedding_size: int = option("width of the collaborative and content embeddings", low=1, default=64)
+    content_hidden_sizes: list = option("hidden layers of the content encoder", default_factory=lambda: [256])
+    activation: str = option("between the layers", tuple(ACTIVATION_LAYERS), default="leaky_relu")
+    content_weight: float = option("lambda, the weight of the content loss", low=0, high=1, default=0.5)
+    swap_probability: float = option("rho, how often content takes an embedding's place", low=0, high=1, default=0.5)
+    temperature: float = option("tau of both losses", low=1e-6, default=0.2)
+
+
+class CLCRec(ContentModel):
+    r"""Contrastive learning for cold-start item recommendation (Wei et al., ACM MM 2021), item and user version.
+
+    Every user and item has a collaborative embedding z; the content side has a content embedding f(x) too.
+
+    .. math:: L = \lambda L_{content} + (1 - \lambda) L_{rec}
+
+    Both are InfoNCE over a positive item i and its negatives N (equations for the item version):
+
+    .. math:: L_{content} = -\log \frac{e^{\cos(z_i, f_i) / \tau}}{\sum_{j \in \{i\} \cup N} e^{\cos(z_i, f_j) / \tau}},
+              \qquad L_{rec} = -\log \frac{e^{z_u^\top h_i / \tau}}{\sum_{j \in \{i\} \cup N} e^{z_u^\top h_j / \tau}}
+
+    where h_j is f_j with probability rho, drawn for every occurrence, and z_j otherwise.
+
+    The user version swaps the user's embedding instead, and contrasts z_u with the contents of all users of the batch;
+    the negatives of its recommendation loss are items too, so that it learns which items are popular. An entity without
+    content is never swapped, and neither anchor nor negative of the content loss. Training entities score by z, cold
+    ones by f.
+
+    The code that comes with SiBraR leaves the weight lambda out; here it is what the paper says.
+    """
+
+    options_class = CLCRecOptions
+
+    def __init__(self, options: CLCRecOptions, modalities: dict, interactions: SparseRows, seed: int):
+        super().__init__(options, modalities, interactions, seed)
+        width = options.embedding_size
+        self.tables = nn.ModuleDict(
+            {side: nn.Embedding(len(self.trained(side)), width) for side in (self.content_side, self.other_side)}
+        )
+        for table in self.tables.values():
+            nn.init.xavier_normal_(table.weight)
+        sizes = [*options.content_hidden_sizes, width]
+        side = self.content_side
+        self.content = ContentLayer(self.modalities[side], self.trained(side), sizes[0])
+        self.network = further_layers(sizes, options.activation)
+
+    def _encode(self, ids: Tensor, used: Tensor) -> Tensor:
+        """f: (N,) ids of the content side, (N, M) bool -> (N, D)."""
+        return self.network(self.content(ids, used))
+
+    def loss(self, batch: PairBatch) -> tuple:
+        """(content loss, recommendation loss), both weighted."""
+        generator = self._next_step()
+        ids = torch.cat([batch.positives.unsqueeze(1), batch.negatives], dim=1)
+        items, place = ids.unique(return_inverse=True)
+        users, owner = batch.users.unique(return_inverse=True)
+        vectors = {"user": self._collaborative("user", users), "item": self._collaborative("item", items)}
+        content_ids = items if self.content_side == "item" else users
+        used = self.available[content_ids]
+        content, has_content = self._encode(content_ids, used), used.any(1)
+        if self.content_side == "item":
+            scores = self._mixed_items(vectors, content, has_content, owner, place, generator)
+            agreement = self._agreement(vectors["item"][place[:, 0]], content, has_content).gather(1, place)
+            correct, anchors = torch.zeros_like(place[:, 0]), has_content[place[:, 0]]
+        else:
+            scores = self._mixed_users(vectors, content, has_content, owner, place, generator)
+            agreement = self._agreement(vectors["user"], content, has_content)
+            correct, anchors = torch.arange(len(users), device=users.device), has_content
+        weight = self.options.content_weight
+        recommendation = F.cross_entropy(scores / self.options.temperature, torch.zeros_like(place[:, 0]))
+        contrast = F.cross_entropy(agreement, correct, reduction="none")
+        contrast = (contrast * anchors).sum() / anchors.sum().clamp(min=1)
+        return weight * contrast, (1 - weight) * recommendation
+
+    def _collaborative(self, side, ids):
+        return gather_rows(self.tables[side].weight, ids)
+
+    def _agreement(self, anchors, content, has_content):
+        """(A, D), (C, D), (C,) -> (A, C) cosines over tau; what has no content is out."""
+        cosines = F.normalize(anchors, dim=-1) @ F.normalize(content, dim=-1).T
+        return (cosines / self.options.temperature).masked_fill(~has_content, -1e9)
+
+    def _mixed_items(self, vectors, content, has_content, owner, place, generator):
+        """(B, 1 + N) scores, of items that are swapped for their content occurrence by occurrence."""
+        flat = owner.unsqueeze(1) * len(content) + place
+        collaborative = (vectors["user"] @ vectors["item"].T).flatten()[flat]
+        from_content = (vectors["user"] @ content.T).flatten()[flat]
+        return torch.where(self._swapped(place.shape, generator) & has_content[place], from_content, collaborative)
+
+    def _mixed_users(self, vectors, content, has_content, owner, place, generator):
+        """The same with a swap of the user for all items of an occurrence."""
+        flat = owner.unsqueeze(1) * len(vectors["item"]) + place
+        collaborative = (vectors["user"] @ vectors["item"].T).flatten()[flat]
+        from_content = (content @ vectors["item"].T).flatten()[flat]
+        swapped = self._swapped((len(owner), 1), generator) & has_content[owner].unsqueeze(1)
+        return torch.where(swapped, from_content, collaborative)
+
+    def _swapped(self, shape, generator):
+        return (torch.rand(shape, generator=generator) < self.options.swap_probability).to(self.step.device)
+
+    def own_embeddings(self, side, ids):
+        collaborative = self.tables[side](ids)
+        if side == self.other_side:
+            return collaborative
+        trained = self.trained(side)[ids].unsqueeze(1)
+        return torch.where(trained, collaborative, self._encode(ids, self.evaluated[ids]))
