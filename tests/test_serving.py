@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.data.sparse import SparseRows
-from recbole_sibrar.errors import DataError, OptionError
+from recbole_sibrar.errors import CheckpointError, DataError, OptionError
 from recbole_sibrar.recbole_plugin.run import load_data_and_model, run
+from recbole_sibrar.recbole_plugin.trained import TrainedModel
 from recbole_sibrar.serving.recommender import Recommender
 from recbole_sibrar.serving.topk import top_k
 
@@ -242,3 +243,15 @@ def test_export(tiny, kind):
     user = recommender.directory.find("user", "u5") - 1
     assert np.allclose(fused["item"] @ fused["user"][user], recommender.score("u5", ids), atol=1e-5)
     assert main(["export", "--checkpoint", path, "--output", "results"]) == 2
+
+
+def test_a_checkpoint_of_another_version_is_named(tiny):
+    result = run("SiBraR", "tiny", None, tiny.options(scenario="item_cold"))
+    path = f"results/{result.name}/model.pth"
+    state = torch.load(path, weights_only=True)
+    state["state_dict"].pop("core.fusion.item.query")
+    state["versions"]["recbole_sibrar"] = "0.0.1"
+    torch.save(state, path)
+    for load in (Recommender.load, TrainedModel):
+        with pytest.raises(CheckpointError, match="does not fit .*fusion.item.query.*written by recbole_sibrar 0.0.1"):
+            load(path)
