@@ -1,4 +1,4 @@
-"""Scores of many pairs of few distinct users and items."""
+"""Inner products of many pairs of few distinct entities."""
 
 from torch import Tensor
 
@@ -30,3 +30,18 @@ def pair_scores(users: Tensor, items: Tensor, owner: Tensor, place: Tensor) -> T
         return (users @ items.T).flatten().take(index)
     rows = gather_rows(items, place.flatten()).view(*place.shape, -1)
     return (rows @ gather_rows(users, owner).unsqueeze(-1)).squeeze(-1)
+
+
+def set_products(first: Tensor, second: Tensor, sets: Tensor) -> Tensor:
+    """For each set of entities the inner products of the first embeddings of its members with the second ones.
+
+    Args:
+        first, second: (N, D). sets: (B, S) rows of them.
+
+    Returns:
+        (B, S, S).
+    """
+    if len(first) ** 2 <= DENSE_UP_TO * sets.numel() * sets.shape[1]:
+        return (first @ second.T).flatten().take(sets.unsqueeze(-1) * len(first) + sets.unsqueeze(-2))
+    rows, columns = (gather_rows(view, sets.flatten()).view(*sets.shape, -1) for view in (first, second))
+    return rows @ columns.transpose(-1, -2)

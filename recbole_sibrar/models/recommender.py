@@ -7,6 +7,7 @@ sampled modalities (``sampling``) -> fused embeddings (``fusion``) -> recommenda
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities
@@ -19,7 +20,7 @@ from recbole_sibrar.models.encoders import NoEncoder
 from recbole_sibrar.models.entity import EntityEncoder, id_modality
 from recbole_sibrar.models.fusion import FUSIONS, MeanFusion
 from recbole_sibrar.models.options import ModelOptions
-from recbole_sibrar.models.pairs import pair_scores
+from recbole_sibrar.models.pairs import pair_scores, set_products
 from recbole_sibrar.models.sampling import chosen_mask, sample_modalities
 
 
@@ -161,10 +162,9 @@ class BranchRecommender(InnerProductModel):
             return views.fused.new_zeros(())
         temperature = self.options.temperature
         if sets is not None and self.options.contrastive_set == "negatives":
-            first, second = (
-                gather_rows(view, sets.flatten()).view(*sets.shape, -1) for view in (views.first, views.second)
-            )
-            return losses.symmetric_info_nce(first, second, temperature, views.paired[sets])
+            first, second = (F.normalize(view, dim=-1) for view in (views.first, views.second))
+            logits = set_products(first, second, sets) / temperature
+            return losses.symmetric_info_nce_of(logits, views.paired[sets])
         limit = self.options.contrastive_batch_size
         kept = torch.randperm(len(views.fused), generator=generator)[:limit].to(views.fused.device)
         return losses.symmetric_info_nce(views.first[kept], views.second[kept], temperature, views.paired[kept])
