@@ -43,5 +43,10 @@ class DistinctPairs:
 
     def scores(self, users: Tensor, items: Tensor) -> Tensor:
         """(U, D), (I, D) embeddings of the distinct entities -> (B, 1 + N) scores of the batch's pairs."""
-        pair = self.owner.unsqueeze(1) * len(items) + self.place
-        return (users @ items.T).flatten().index_select(0, pair.flatten()).view(pair.shape)
+        return pick(users @ items.T, self.owner, self.place)
+
+
+def pick(matrix: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """``matrix[rows.unsqueeze(1), columns]`` with the fast backward pass: (R, C), (B,), (B, K) -> (B, K)."""
+    index = rows.unsqueeze(1) * matrix.shape[1] + columns
+    return matrix.flatten().index_select(0, index.flatten()).view(index.shape)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_sibrar.data.sparse import SparseRows, gather_rows
-from recbole_sibrar.models.batches import DistinctPairs, PairBatch
+from recbole_sibrar.models.batches import DistinctPairs, PairBatch, pick
 from recbole_sibrar.models.checked import option
 from recbole_sibrar.models.content import ContentLayer, ContentModel, ContentOptions, further_layers
 from recbole_sibrar.models.layers import ACTIVATION_LAYERS
@@ -76,12 +76,13 @@ class CLCRec(ContentModel):
         if self.content_side == "item":
             swapped = self._drawn(pairs.place.shape, generator) & has_content[pairs.place]
             mixed = torch.where(swapped, pairs.scores(users, content), pairs.scores(users, items))
-            agreement = self._agreement(items[pairs.place[:, 0]], content, has_content).gather(1, pairs.place)
+            agreement = pick(self._agreement(items, content), pairs.place[:, 0], pairs.place)
+            agreement = agreement.masked_fill(~has_content[pairs.place], -1e9)
             own, anchors = torch.zeros_like(pairs.owner), has_content[pairs.place[:, 0]]
         else:
             swapped = (self._drawn(pairs.owner.shape, generator) & has_content[pairs.owner]).unsqueeze(1)
             mixed = torch.where(swapped, pairs.scores(content, items), pairs.scores(users, items))
-            agreement = self._agreement(users, content, has_content)
+            agreement = self._agreement(users, content).masked_fill(~has_content, -1e9)
             own, anchors = torch.arange(len(users), device=users.device), has_content
         weight = self.options.content_weight
         recommendation = F.cross_entropy(mixed / self.options.temperature, torch.zeros_like(pairs.owner))
@@ -92,10 +93,9 @@ class CLCRec(ContentModel):
     def _collaborative(self, side, ids):
         return gather_rows(self.tables[side].weight, ids)
 
-    def _agreement(self, anchors, content, has_content):
-        """(A, D), (C, D), (C,) -> (A, C) cosines over tau; what has no content is out."""
-        cosines = F.normalize(anchors, dim=-1) @ F.normalize(content, dim=-1).T
-        return (cosines / self.options.temperature).masked_fill(~has_content, -1e9)
+    def _agreement(self, collaborative, content):
+        """(N, D), (N, D) -> (N, N), every cosine over tau."""
+        return F.normalize(collaborative, dim=-1) @ F.normalize(content, dim=-1).T / self.options.temperature
 
     def _drawn(self, shape, generator):
         """Where content is to take an embedding's place."""
