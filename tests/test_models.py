@@ -243,8 +243,10 @@ def test_parameter_counts():
     projections = (30 * 8 + 8) + (7 * 8 + 8) + (8 * 8 + 8) + 4 * 8 + 5 * 8
     network = (8 * 6 + 6) + (6 * 8 + 8)
     user = 25 * 8 + 8
-    assert build(SiBraR, encoder_hidden_sizes=[6]).n_parameters == projections + network + user
-    assert build(MuBraR, encoder_hidden_sizes=[6]).n_parameters == projections + 5 * network + user
+    attention = 8 + 5
+    assert build(SiBraR, encoder_hidden_sizes=[6]).n_parameters == projections + network + attention + user
+    assert build(MuBraR, encoder_hidden_sizes=[6]).n_parameters == projections + 5 * network + attention + user
+    assert build(SiBraR, encoder_hidden_sizes=[6], fusion="mean").n_parameters == projections + network + user
 
 
 def test_modality_sampling_is_uniform_and_within_what_is_available():

@@ -36,7 +36,7 @@ class ModelOptions(CheckedOptions):
     activation: str = _option("between the layers", ACTIVATIONS, default="relu")
     batch_norm: bool = _option("after every second linear layer of the encoder and on its output", default=False)
     normalize_input: bool = _option("L2-normalise the projected modalities", default=False)
-    fusion: str = _option("how an entity's modalities become its embedding", FUSION_CHOICES, default="mean")
+    fusion: str = _option("how an entity's modalities become its embedding", FUSION_CHOICES, default="attention")
     input_dropout: float = _option("dropout on the projected modalities", low=0, high=0.99, default=0.0)
     interaction_dropout: float = _option(
         "share of an interaction profile hidden in training", low=0, high=0.99, default=0.7

@@ -149,7 +149,11 @@ class InteractionProjection(_RowsProjection):
 
     def forward(self, features):
         weights = torch.repeat_interleave(features.lengths.clamp(min=1).float().rsqrt(), features.lengths)
-        return self.network(weighted_row_sum(features, self.table.weight, self.dropout(weights)) + self.bias)
+        if self.training and self.dropout.p:
+            weights = self.dropout(weights)
+            shown = weights > 0
+            features, weights = features.keep(shown), weights[shown]
+        return self.network(weighted_row_sum(features, self.table.weight, weights) + self.bias)
 
 
 class IdProjection(Projection):

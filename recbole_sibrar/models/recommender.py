@@ -19,6 +19,7 @@ from recbole_sibrar.models.encoders import NoEncoder
 from recbole_sibrar.models.entity import EntityEncoder, id_modality
 from recbole_sibrar.models.fusion import FUSIONS, MeanFusion
 from recbole_sibrar.models.options import ModelOptions
+from recbole_sibrar.models.pairs import pair_scores
 from recbole_sibrar.models.sampling import chosen_mask, sample_modalities
 
 
@@ -95,13 +96,15 @@ class BranchRecommender(InnerProductModel):
         return self._user_loss(batch, generator)
 
     def _pair_loss(self, batch: PairBatch, generator):
-        users = self._occurrences("user", batch.users, generator)
         ids = torch.cat([batch.positives.unsqueeze(1), batch.negatives], dim=1)
-        items = self._occurrences("item", ids.flatten(), generator)
-        scores = (users.fused.unsqueeze(1) * items.fused.view(*ids.shape, -1)).sum(-1)
+        distinct_users, owner = batch.users.unique(return_inverse=True)
+        distinct_items, place = ids.unique(return_inverse=True)
+        users = self._entities("user", distinct_users, generator)
+        items = self._entities("item", distinct_items, generator)
+        scores = pair_scores(users.fused, items.fused, owner, place)
         terms = [losses.bpr(scores[:, 0], scores[:, 1:])]
         if self.options.contrasts:
-            contrast = self._contrast(users, generator) + self._contrast(items, generator, ids.shape)
+            contrast = self._contrast(users, generator) + self._contrast(items, generator, place)
             terms.append(self.options.contrastive_weight * contrast)
         return tuple(terms)
 
@@ -133,7 +136,10 @@ class BranchRecommender(InnerProductModel):
         return self.catalogue[torch.cat([positives, negatives])], None, known[:, negatives]
 
     def _entities(self, side: str, ids: Tensor, generator) -> Views:
-        """Each entity once, with modalities of its own draw."""
+        """Each entity once, with a draw of modalities that all of its occurrences in the step share.
+
+        The authors draw for each occurrence; sharing the draw saves encoding and gathering an embedding for each.
+        """
         encoder = self.sides[side]
         available = encoder.available[ids]
         if not self.options.samples:
@@ -149,33 +155,16 @@ class BranchRecommender(InnerProductModel):
         first, second = (gather_rows(flat, offset + choice[:, n].clamp(min=0)) for n in (0, 1))
         return Views(fused, first, second, choice[:, 1] >= 0)
 
-    def _occurrences(self, side: str, ids: Tensor, generator) -> Views:
-        """Distinct entities encoded once, then a draw of modalities for each *occurrence* (SPEC section 2)."""
-        encoder = self.sides[side]
-        distinct, inverse = ids.unique(return_inverse=True)
-        available = encoder.available[distinct]
-        embeddings = encoder(distinct, available)
-        if not self.options.samples or len(encoder.names) == 1:
-            return Views(gather_rows(self.fusion[side](embeddings, available), inverse))
-        choice = sample_modalities(available[inverse], self.options.n_sampled, generator)
-        flat = torch.cat([embeddings.flatten(0, 1), embeddings.new_zeros(1, embeddings.shape[-1])])
-        place = torch.where(choice < 0, len(flat) - 1, inverse.unsqueeze(1) * len(encoder.names) + choice)
-        views = gather_rows(flat, place.flatten()).view(*place.shape, -1)
-        fused = self.fusion[side](views, choice >= 0, choice.clamp(min=0))
-        if choice.shape[1] < 2:
-            return Views(fused)
-        return Views(fused, views[:, 0], views[:, 1], choice[:, 1] >= 0)
-
     def _contrast(self, views: Views, generator, sets=None) -> Tensor:
-        """InfoNCE over each user's positive and negatives (``sets`` (B, 1 + N)) or over the entities of the batch."""
+        """InfoNCE over the entities of the step, or over each user's positive and negatives, ``sets`` (B, 1 + N)."""
         if views.second is None:
             return views.fused.new_zeros(())
         temperature = self.options.temperature
         if sets is not None and self.options.contrastive_set == "negatives":
-            shape = (*sets, -1)
-            return losses.symmetric_info_nce(
-                views.first.view(shape), views.second.view(shape), temperature, views.paired.view(sets)
+            first, second = (
+                gather_rows(view, sets.flatten()).view(*sets.shape, -1) for view in (views.first, views.second)
             )
+            return losses.symmetric_info_nce(first, second, temperature, views.paired[sets])
         limit = self.options.contrastive_batch_size
         kept = torch.randperm(len(views.fused), generator=generator)[:limit].to(views.fused.device)
         return losses.symmetric_info_nce(views.first[kept], views.second[kept], temperature, views.paired[kept])

@@ -35,7 +35,8 @@ def load_recommender(path):
     }
     model_class = MODELS[config["model"]]
     model = model_class(model_class.options_class.from_mapping(config), modalities, matrix, config["seed"])
-    model.load_state_dict({name[len(CORE) :]: value for name, value in state["state_dict"].items()})
+    parameters = {name[len(CORE) :]: value for name, value in state["state_dict"].items()}
+    checkpoint.load_parameters(model, parameters, state["versions"])
     return Recommender(model, tokens, matrix)
 
 

@@ -1,0 +1,90 @@
+"""The modality gap against plain loops and closed forms."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from recbole_sibrar.cli import main
+from recbole_sibrar.errors import DataError
+from recbole_sibrar.evaluation.gap import modality_prediction, pair_measures, sample_entities, summary, tsne_points
+from recbole_sibrar.recbole_plugin.run import run
+
+NAMES = ["plot", "poster", "year"]
+
+
+def made_up(n=30, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    available = torch.rand(n, 3, generator=generator) > 0.3
+    embeddings = torch.randn(n, 3, 5, generator=generator)
+    embeddings[~available] = torch.nan  # never read
+    return embeddings, available
+
+
+def test_measures_equal_plain_loops():
+    embeddings, available = made_up()
+    table = pair_measures(embeddings, available, NAMES).set_index(["first", "second"])
+    for a, first in enumerate(NAMES):
+        for b in range(a, 3):
+            values = {"intra": ([], []), "inter": ([], [])}
+            for i in range(30):
+                for j in range(30):
+                    if available[i, a] and available[j, b]:
+                        x, y = embeddings[i, a].double(), embeddings[j, b].double()
+                        cosines, distances = values["intra" if i == j else "inter"]
+                        cosines.append(float(torch.cosine_similarity(x, y, dim=0)))
+                        distances.append(float((x - y).norm()))
+            row = table.loc[first, NAMES[b]]
+            for kind, (cosines, distances) in values.items():
+                assert row[f"{kind}_cosine"] == pytest.approx(np.mean(cosines), abs=1e-9)
+                assert row[f"{kind}_distance"] == pytest.approx(np.mean(distances), abs=1e-9)
+            assert row["n_entities"] == len(values["intra"][0])
+    centroids = [embeddings[available[:, m], m].double().mean(0) for m in (0, 2)]
+    assert table.loc["plot", "year"]["centroid_distance"] == pytest.approx(float((centroids[0] - centroids[1]).norm()))
+
+
+def test_identical_modalities_have_no_gap():
+    one = torch.randn(200, 1, 4, generator=torch.Generator().manual_seed(1))
+    embeddings, available = one.expand(200, 3, 4), torch.ones(200, 3, dtype=torch.bool)
+    found = summary(pair_measures(embeddings, available, NAMES))
+    assert found["intra_cosine"] == pytest.approx(1) and found["intra_distance"] == pytest.approx(0, abs=1e-9)
+    assert found["centroid_distance"] == pytest.approx(0, abs=1e-9)
+    prediction = modality_prediction(embeddings, available, seed=0)
+    assert prediction.chance == pytest.approx(1 / 3) and abs(prediction.accuracy - 1 / 3) < 0.08
+
+
+def test_modalities_apart_are_told_apart():
+    embeddings = torch.randn(60, 2, 4, generator=torch.Generator().manual_seed(2)) + torch.tensor([[[0.0], [50.0]]])
+    prediction = modality_prediction(embeddings, torch.ones(60, 2, dtype=torch.bool), seed=0)
+    assert prediction.accuracy == 1 and prediction.chance == 0.5
+
+
+def test_too_few_entities_are_refused():
+    with pytest.raises(DataError, match="the rarest with 3 entities"):
+        modality_prediction(torch.randn(3, 2, 4), torch.ones(3, 2, dtype=torch.bool), seed=0)
+
+
+def test_the_same_seed_draws_the_same():
+    embeddings, available = made_up(100)
+    chosen = sample_entities(available, 20, seed=3)
+    assert torch.equal(chosen, sample_entities(available, 20, seed=3)) and len(chosen) == 20
+    assert (available[chosen].sum(1) >= 2).all()
+    first, second = (tsne_points(embeddings[chosen], available[chosen], seed=0) for _ in range(2))
+    pd.testing.assert_frame_equal(first, second)
+
+
+def test_the_command(tiny, capsys):
+    runs = [
+        run(model, "tiny", None, tiny.options(scenario="item_cold", variant="SC")) for model in ("SiBraR", "MuBraR")
+    ]
+    assert main(["gap", *(f"results/{result.name}" for result in runs), "--output", "out"]) == 0
+    assert "prediction_accuracy" in capsys.readouterr().out
+    table = pd.read_csv("out/gap.csv")
+    assert table["model"].tolist() == ["SiBraR_SC", "MuBraR_SC"] and (table["chance"] == 0.25).all()
+    assert table[["intra_cosine", "inter_cosine"]].abs().max().max() <= 1
+    first = {path.name: path.read_bytes() for path in Path("out").iterdir()}
+    assert set(first) == {"gap.csv", "pairs.csv", "gap.md", "tsne.png", "tsne.svg"}
+    assert main(["gap", *(f"results/{result.name}" for result in runs), "--output", "out"]) == 0
+    assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == first
