@@ -119,7 +119,7 @@ def test_doctor(capsys):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["convert"], ["convert", "ml-1m"], ["recommend"], ["export"], ["doctor"]]
+    "command", [[], ["run"], ["convert"], ["convert", "ml-1m"], ["recommend"], ["export"], ["doctor"], ["models"]]
 )
 def test_help_helps(capsys, command):
     with pytest.raises(SystemExit) as stop:

@@ -5,6 +5,7 @@ import yaml
 from recbole_sibrar.data.modalities import Modalities, Modality, interaction_modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
+from recbole_sibrar.models import MODELS as ALL_MODELS
 from recbole_sibrar.models.batches import PairBatch, UserBatch
 from recbole_sibrar.models.fusion import FUSIONS
 from recbole_sibrar.models.mubrar import MuBraR
@@ -258,12 +259,12 @@ def test_modality_sampling_is_uniform_and_within_what_is_available():
     assert not (mask & ~available).any() and (mask.sum(1) == torch.tensor([2, 1, 0]).repeat(2000)).all()
 
 
-@pytest.mark.parametrize("model_class", MODELS)
-def test_the_defaults_in_the_property_files_are_the_options_defaults(model_class):
-    values = yaml.safe_load((props_folder() / "model" / f"{model_class.__name__}.yaml").read_text())
-    assert ModelOptions.from_mapping(values) == ModelOptions()
-    missing = {entry for entry in vars(ModelOptions())} - set(values)
-    assert not missing
+@pytest.mark.parametrize("name", ALL_MODELS)
+def test_the_defaults_in_the_property_files_are_the_options_defaults(name):
+    values = yaml.safe_load((props_folder() / "model" / f"{name}.yaml").read_text())
+    options_class = ALL_MODELS[name].options_class
+    assert options_class.from_mapping(values) == options_class()
+    assert not set(vars(options_class())) - set(values)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_sibrar.data.sparse import SparseRows, gather_rows
-from recbole_sibrar.models.batches import PairBatch
+from recbole_sibrar.models.batches import DistinctPairs, PairBatch, pick
 from recbole_sibrar.models.checked import option
 from recbole_sibrar.models.content import ContentLayer, ContentModel, ContentOptions, further_layers
 from recbole_sibrar.models.layers import ACTIVATION_LAYERS
@@ -69,51 +69,36 @@ class CLCRec(ContentModel):
     def loss(self, batch: PairBatch) -> tuple:
         """(content loss, recommendation loss), both weighted."""
         generator = self._next_step()
-        ids = torch.cat([batch.positives.unsqueeze(1), batch.negatives], dim=1)
-        items, place = ids.unique(return_inverse=True)
-        users, owner = batch.users.unique(return_inverse=True)
-        vectors = {"user": self._collaborative("user", users), "item": self._collaborative("item", items)}
-        content_ids = items if self.content_side == "item" else users
-        used = self.available[content_ids]
-        content, has_content = self._encode(content_ids, used), used.any(1)
+        pairs = DistinctPairs.of(batch)
+        users, items = self._collaborative("user", pairs.users), self._collaborative("item", pairs.items)
+        ids = pairs.items if self.content_side == "item" else pairs.users
+        content, has_content = self._encode(ids, self.available[ids]), self.available[ids].any(1)
         if self.content_side == "item":
-            scores = self._mixed_items(vectors, content, has_content, owner, place, generator)
-            agreement = self._agreement(vectors["item"][place[:, 0]], content, has_content).gather(1, place)
-            correct, anchors = torch.zeros_like(place[:, 0]), has_content[place[:, 0]]
+            swapped = self._drawn(pairs.place.shape, generator) & has_content[pairs.place]
+            mixed = torch.where(swapped, pairs.scores(users, content), pairs.scores(users, items))
+            agreement = pick(self._agreement(items, content), pairs.place[:, 0], pairs.place)
+            agreement = agreement.masked_fill(~has_content[pairs.place], -1e9)
+            own, anchors = torch.zeros_like(pairs.owner), has_content[pairs.place[:, 0]]
         else:
-            scores = self._mixed_users(vectors, content, has_content, owner, place, generator)
-            agreement = self._agreement(vectors["user"], content, has_content)
-            correct, anchors = torch.arange(len(users), device=users.device), has_content
+            swapped = (self._drawn(pairs.owner.shape, generator) & has_content[pairs.owner]).unsqueeze(1)
+            mixed = torch.where(swapped, pairs.scores(content, items), pairs.scores(users, items))
+            agreement = self._agreement(users, content).masked_fill(~has_content, -1e9)
+            own, anchors = torch.arange(len(users), device=users.device), has_content
         weight = self.options.content_weight
-        recommendation = F.cross_entropy(scores / self.options.temperature, torch.zeros_like(place[:, 0]))
-        contrast = F.cross_entropy(agreement, correct, reduction="none")
+        recommendation = F.cross_entropy(mixed / self.options.temperature, torch.zeros_like(pairs.owner))
+        contrast = F.cross_entropy(agreement, own, reduction="none")
         contrast = (contrast * anchors).sum() / anchors.sum().clamp(min=1)
         return weight * contrast, (1 - weight) * recommendation
 
     def _collaborative(self, side, ids):
         return gather_rows(self.tables[side].weight, ids)
 
-    def _agreement(self, anchors, content, has_content):
-        """(A, D), (C, D), (C,) -> (A, C) cosines over tau; what has no content is out."""
-        cosines = F.normalize(anchors, dim=-1) @ F.normalize(content, dim=-1).T
-        return (cosines / self.options.temperature).masked_fill(~has_content, -1e9)
+    def _agreement(self, collaborative, content):
+        """(N, D), (N, D) -> (N, N), every cosine over tau."""
+        return F.normalize(collaborative, dim=-1) @ F.normalize(content, dim=-1).T / self.options.temperature
 
-    def _mixed_items(self, vectors, content, has_content, owner, place, generator):
-        """(B, 1 + N) scores, of items that are swapped for their content occurrence by occurrence."""
-        flat = owner.unsqueeze(1) * len(content) + place
-        collaborative = (vectors["user"] @ vectors["item"].T).flatten()[flat]
-        from_content = (vectors["user"] @ content.T).flatten()[flat]
-        return torch.where(self._swapped(place.shape, generator) & has_content[place], from_content, collaborative)
-
-    def _mixed_users(self, vectors, content, has_content, owner, place, generator):
-        """The same with a swap of the user for all items of an occurrence."""
-        flat = owner.unsqueeze(1) * len(vectors["item"]) + place
-        collaborative = (vectors["user"] @ vectors["item"].T).flatten()[flat]
-        from_content = (content @ vectors["item"].T).flatten()[flat]
-        swapped = self._swapped((len(owner), 1), generator) & has_content[owner].unsqueeze(1)
-        return torch.where(swapped, from_content, collaborative)
-
-    def _swapped(self, shape, generator):
+    def _drawn(self, shape, generator):
+        """Where content is to take an embedding's place."""
         return (torch.rand(shape, generator=generator) < self.options.swap_probability).to(self.step.device)
 
     def own_embeddings(self, side, ids):

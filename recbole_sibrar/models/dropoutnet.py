@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 from recbole_sibrar.files import atomic_file
 from recbole_sibrar.models.als import implicit_als
-from recbole_sibrar.models.batches import PairBatch
+from recbole_sibrar.models.batches import DistinctPairs, PairBatch
 from recbole_sibrar.models.checked import option
 from recbole_sibrar.models.content import ContentLayer, ContentModel, ContentOptions, further_layers
 from recbole_sibrar.models.core import Capabilities
@@ -117,19 +117,13 @@ class DropoutNet(ContentModel):
     def loss(self, batch: PairBatch) -> tuple:
         """The mean squared error over the batch's positives and negatives."""
         generator = self._next_step()
-        ids = torch.cat([batch.positives.unsqueeze(1), batch.negatives], dim=1)
-        items, place = ids.unique(return_inverse=True)
-        users, owner = batch.users.unique(return_inverse=True)
-        distinct = {"user": users, "item": items}
-        embeddings = {
-            side: self._encode(side, entities, self._dropped(side, entities, generator), self.available)
-            for side, entities in distinct.items()
-        }
-        error = (
-            embeddings["user"] @ embeddings["item"].T
-            - self.preference("user")[users] @ self.preference("item")[items].T
-        )
-        return (error.flatten()[owner.unsqueeze(1) * len(items) + place].square().mean(),)
+        pairs = DistinctPairs.of(batch)
+        predicted, wanted = {}, {}
+        for side, ids in (("user", pairs.users), ("item", pairs.items)):
+            predicted[side] = self._encode(side, ids, self._dropped(side, ids, generator), self.available)
+            wanted[side] = self.preference(side)[ids]
+        error = pairs.scores(predicted["user"], predicted["item"]) - pairs.scores(wanted["user"], wanted["item"])
+        return (error.square().mean(),)
 
     def _dropped(self, side, ids, generator):
         """(N, D) preferences, some of those of the content side dropped."""

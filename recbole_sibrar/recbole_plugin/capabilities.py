@@ -37,3 +37,10 @@ def capability_table() -> str:
         for name in (*MODELS, *CONTENT_FREE, OTHERS)
     ]
     return tabulate(rows, headers=("model", *COLUMNS.values()), tablefmt="github")
+
+
+def other_models() -> list:
+    """The names behind the last row of the table."""
+    from recbole_sibrar.recbole_plugin.touchpoints import general_recommenders
+
+    return [name for name in general_recommenders() if name not in (*MODELS, *CONTENT_FREE, *UNSERVED)]
