@@ -132,7 +132,7 @@ class Job:
         """Known entities, required features, k-core; print counts, coverage and the papers' figures; write.
 
         Args:
-            interactions: one per pair; columns user_id, item_id and others, all of them floats.
+            interactions: one per pair; columns user_id, item_id and others.
             users, items: may hold more entities than are needed.
             required: features that an entity must have.
             log: of the steps so far.
@@ -177,7 +177,8 @@ class Job:
         return actual
 
     def _dataset(self, interactions, users, items, log, actual):
-        types = dict.fromkeys(interactions.columns, "float")
+        numeric = pd.api.types.is_numeric_dtype
+        types = {column: "float" if numeric(interactions[column]) else "token" for column in interactions}
         modalities, vectors = {}, {}
         for side in (users, items):
             types.update({column: TYPES[kind] for column, kind in side.kinds.items()})
