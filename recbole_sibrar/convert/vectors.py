@@ -212,7 +212,8 @@ def _parse_numbers(lines, kept, numbers, separator, width):
     values = np.empty((len(rows), width), dtype=np.float32)
     for index, row in enumerate(rows):
         try:
-            values[index] = np.array(row.split(separator)[1:], dtype=np.float32)
+            with np.errstate(over="ignore"):
+                values[index] = np.array(row.split(separator)[1:], dtype=np.float32)
         except ValueError as error:
             raise DataError(f"{lines.path}, line {numbers[index]}: {error}; expected numbers.") from None
     return values
