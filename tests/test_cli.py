@@ -119,7 +119,7 @@ def test_doctor(capsys):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["convert"], ["convert", "ml-1m"], ["recommend"], ["export"], ["doctor"]]
+    "command", [[], ["run"], ["compare"], ["convert"], ["convert", "ml-1m"], ["recommend"], ["export"], ["doctor"]]
 )
 def test_help_helps(capsys, command):
     with pytest.raises(SystemExit) as stop:

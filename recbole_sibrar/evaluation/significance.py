@@ -47,9 +47,9 @@ def paired_tests(reference, other) -> dict:
     if len(differences) < 2 or not differences.any():
         return {**found, "t": 0.0, "t_p": 1.0, "w": 0.0, "w_p": 1.0}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # differences that are all the same
+        warnings.simplefilter("ignore")  # differences that are all the same; no exact p beside zeros
         t = ttest_rel(reference, other)
-    w = wilcoxon(reference, other)
+        w = wilcoxon(reference, other)
     return {**found, "t": float(t.statistic), "t_p": float(t.pvalue), "w": float(w.statistic), "w_p": float(w.pvalue)}
 
 

@@ -98,3 +98,21 @@ def training_curves(history: list, metric: str) -> Figure:
         axis.plot(epochs, [entry[key] for entry in history], color=COLOURS[0], marker="o", markersize=3)
         axis.set(xlabel="epoch", ylabel=label)
     return figure
+
+
+def comparison_bars(table, columns: dict, title: str) -> Figure:
+    """A panel of bars for each metric, a bar for each model, with the standard deviation over seeds.
+
+    Args:
+        table: rows with ``model``, the metrics, and ``<metric>_std`` (NaN for one seed).
+        columns: {metric: heading}.
+    """
+    figure, axes = _axes(1.5 + 2.6 * len(columns), 1.2 + 0.32 * len(table), len(columns))
+    places = range(len(table))
+    for axis, (metric, heading) in zip(axes, columns.items()):
+        colours = [COLOURS[place % len(COLOURS)] for place in places]
+        axis.barh(places, table[metric], xerr=table[f"{metric}_std"].fillna(0), color=colours, height=0.7)
+        axis.set(yticks=list(places), yticklabels=[] if axis is not axes[0] else list(table["model"]), xlabel=heading)
+        axis.invert_yaxis()
+    figure.suptitle(title, fontsize="medium")
+    return figure
