@@ -119,7 +119,8 @@ def test_doctor(capsys):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["compare"], ["convert"], ["convert", "ml-1m"], ["recommend"], ["export"], ["doctor"]]
+    "command",
+    [[], ["run"], ["compare"], ["tune"], ["convert"], ["convert", "ml-1m"], ["recommend"], ["export"], ["doctor"]],
 )
 def test_help_helps(capsys, command):
     with pytest.raises(SystemExit) as stop:

@@ -1,4 +1,4 @@
-"""The ``compare`` command."""
+"""The ``compare`` and ``tune`` commands."""
 
 import argparse
 from dataclasses import fields
@@ -23,9 +23,29 @@ The command line wins over the file.
 Written to <output_dir>/comparison/: <data set>-<scenario>.md, .csv, .tex, .png, .svg and -significance.md, .csv.
 """
 
+TUNE_DESCRIPTION = """\
+Search for the options with the best validation score; the test split is not evaluated.
+
+  recbole-sibrar tune --model=SiBraR --dataset=ml-100k --scenario=item_cold --trials 30
+  recbole-sibrar tune --model=SiBraR --dataset=ml-100k --space props/search/contrast_map.yaml --engine=ray
+
+A search space is a YAML file, with the kinds choice, uniform, loguniform and quniform ([low, high, step]):
+  learning_rate: {loguniform: [1.0e-4, 1.0e-2]}
+  embedding_size: {choice: [64, 128]}
+Other options, as --key=value, are those of every trial.
+
+Written to <output_dir>/tune-<run name>/: trials.csv after every trial; best.yaml, which 'run --config_files' takes; and
+map.png, .svg if the space holds contrastive_weight and temperature.
+"""
+
 
 def add_experiment_parsers(commands) -> None:
-    """Add ``compare`` to the command line; unknown arguments are options of the runs."""
+    """Add the commands; arguments that are not theirs are options of the runs."""
+    _add_compare(commands)
+    _add_tune(commands)
+
+
+def _add_compare(commands):
     compare = commands.add_parser(
         "compare",
         help="models x scenarios x data sets x seeds: tables, tests, figures",
@@ -65,6 +85,51 @@ def _compare(arguments, options) -> int:
     plan = Plan.from_mapping({**values, **given, "options": {**values.get("options", {}), **options}})
     comparisons, failed = compare(plan)
     return _print_comparisons(comparisons, failed, f"{plan.output_dir}/comparison")
+
+
+def _add_tune(commands):
+    tune = commands.add_parser(
+        "tune",
+        help="search for options by validation results",
+        description=TUNE_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    tune.add_argument("--model", default="SiBraR", help="default: %(default)s")
+    tune.add_argument("--dataset", default="ml-100k", help="default: %(default)s")
+    tune.add_argument("--space", metavar="YAML", help="default: props/search/<model>.yaml of the package")
+    tune.add_argument("--trials", type=int, default=30, metavar="N", help="default: %(default)s")
+    tune.add_argument("--engine", choices=("hyperopt", "ray"), default="hyperopt", help="default: %(default)s")
+    tune.add_argument("--algorithm", choices=("tpe", "random"), default="tpe", help="default: %(default)s")
+    tune.add_argument("--cpus_per_trial", type=int, metavar="N", help="with Ray (default: 1)")
+    tune.add_argument("--address", help="of a running Ray cluster; without one Ray starts on this machine")
+    tune.set_defaults(handler=_tune, takes_options=True)
+
+
+def _tune(arguments, options) -> int:
+    from recbole_sibrar.experiments.tune import Study, find_space, read_space, tune
+
+    study = Study(
+        model=arguments.model,
+        dataset=arguments.dataset,
+        options=options,
+        space=read_space(find_space(arguments.space, arguments.model)),
+        n_trials=arguments.trials,
+        engine=arguments.engine,
+        algorithm=arguments.algorithm,
+        cpus_per_trial=arguments.cpus_per_trial,
+        address=arguments.address,
+    )
+    trials = tune(study)
+    best, path = trials.best, trials.folder / "best.yaml"
+    failed = sum(row["error"] is not None for row in trials.rows)
+    metric = trials.config["valid_metric"]
+    print(f"{len(trials.rows)} trials, {failed} failed; best validation {metric}: {best['score']:.4f}")
+    for name, value in best["options"].items():
+        print(f"  {name}: {value}")
+    print(f"written to {trials.folder}")
+    print(f"recbole-sibrar run --model={study.model} --dataset={study.dataset} --config_files {path}")
+    return 0
 
 
 def _print_comparisons(comparisons, failed, folder) -> int:
