@@ -19,9 +19,18 @@ Every option of RecBole and of the model can be given as --key=value; values are
 The later wins: property files of the package, --config_files in their order, the command line.
 """
 
+INTERRUPTED = {
+    "run": "The same command with --resume=True goes on from the last whole epoch.",
+    "compare": "The same command goes on where it stopped.",
+}
+
 
 def main(arguments=None) -> int:
-    """Run the command line; returns the exit code: 0, or 2 for a mistake in options or data."""
+    """Run the command line.
+
+    Returns:
+        the exit code: 0; 1 if some of several runs failed; 2 for a mistake in options or data; 130 if interrupted.
+    """
     parser = _parser()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -31,6 +40,8 @@ def main(arguments=None) -> int:
             return 2
         if known.command == "run":
             return _run(known, rest)
+        if getattr(known, "takes_options", False):
+            return known.handler(known, parse_options(rest))
         if rest:
             raise OptionError(f"Unknown argument {rest[0]!r}; see 'recbole-sibrar {known.command} --help'.")
         return known.handler(known)
@@ -38,15 +49,13 @@ def main(arguments=None) -> int:
         print(f"recbole-sibrar: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        hint = (
-            " The same command with --resume=True goes on from the last whole epoch." if known.command == "run" else ""
-        )
-        print(f"recbole-sibrar: interrupted.{hint}", file=sys.stderr)
+        print(f"recbole-sibrar: interrupted. {INTERRUPTED.get(known.command, '')}".rstrip(), file=sys.stderr)
         return 130
 
 
 def _parser():
     from recbole_sibrar.convert.cli import add_convert_parser
+    from recbole_sibrar.experiments.cli import add_experiment_parsers
     from recbole_sibrar.report.cli import add_report_parsers
     from recbole_sibrar.serving.cli import add_serving_parsers
 
@@ -75,6 +84,7 @@ def _parser():
     run.add_argument("--config_files", nargs="+", default=[], metavar="FILE", help="property files (YAML)")
     run.add_argument("--output_dir", help="where <run name>/result.json goes (default: results)")
     run.add_argument("--data_path", help="where data sets are looked for (default: atomic_data)")
+    add_experiment_parsers(commands)
     add_serving_parsers(commands)
     add_report_parsers(commands)
     add_convert_parser(commands)

@@ -119,7 +119,22 @@ def test_doctor(capsys):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["convert"], ["convert", "ml-1m"], ["recommend"], ["export"], ["doctor"], ["models"]]
+    "command",
+    [
+        [],
+        ["run"],
+        ["compare"],
+        ["tune"],
+        ["convert"],
+        ["convert", "ml-1m"],
+        ["recommend"],
+        ["export"],
+        ["missing"],
+        ["gap"],
+        ["report"],
+        ["doctor"],
+        ["models"],
+    ],  # fmt: skip
 )
 def test_help_helps(capsys, command):
     with pytest.raises(SystemExit) as stop:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from recbole_sibrar.errors import OptionError
 from recbole_sibrar.recbole_plugin.config import OUR_MODELS
 from recbole_sibrar.recbole_plugin.run import load_data_and_model, make_config, prepare, run
 
@@ -179,6 +180,31 @@ def test_ties_are_not_broken_by_the_order_of_the_file(tiny):
     lists = ready.trainer.eval_collector.recommendations.items
     candidates = ready.loaders[2].phase.candidates.nonzero().squeeze(1)
     assert len(lists.unique()) == len(candidates)
+
+
+# the seed of the split
+
+
+@every_scenario
+def test_split_seed_fixes_the_split_and_leaves_the_initialisation_to_the_seed(tiny, scenario):
+    def splits_and_start(**options):
+        ready = prepared(tiny, scenario=scenario, **options)
+        pairs = [
+            set(zip(*(loader._dataset.inter_feat[field].tolist() for field in ("user_id", "item_id"))))
+            for loader in ready.loaders
+        ]
+        return pairs, sum(p.detach().abs().sum().item() for p in ready.model.parameters())
+
+    first, start = splits_and_start(seed=1)
+    assert splits_and_start(seed=1, split_seed=1) == (first, start)
+    fixed, other_start = splits_and_start(seed=2, split_seed=1)
+    assert fixed == first and other_start != start
+    assert splits_and_start(seed=1, split_seed=2)[0] == splits_and_start(seed=2)[0] != first
+
+
+def test_split_seed_must_be_a_number(tiny):
+    with pytest.raises(OptionError, match="split_seed is 'a'; expected an integer"):
+        prepared(tiny, split_seed="a")
 
 
 # the candidates and the seen items

@@ -115,10 +115,15 @@ def check_names(given: dict, known: dict, recbole_parameters: dict) -> None:
     Raises:
         OptionError: naming it and the nearest valid name.
     """
-    valid = set(known) | UNLISTED | {name for names in recbole_parameters.values() for name in names}
+    valid = valid_names(known, recbole_parameters)
     for name in given:
         if name not in valid:
             raise OptionError(f"Unknown option {name!r}. {suggestion(name, valid) or 'See --help for the options.'}")
+
+
+def valid_names(known: dict, recbole_parameters: dict) -> set:
+    """The option names that something reads: those of the property files, and RecBole's."""
+    return set(known) | UNLISTED | {name for names in recbole_parameters.values() for name in names}
 
 
 @contextmanager

@@ -107,13 +107,13 @@ class ScenarioDataset(Dataset):
             datasets = super().build()
         elif self.scenario == WARM:
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(self.config["seed"])
+                torch.manual_seed(self._split_seed())
                 datasets = super().build()
         else:
             self._change_feat_format()
             self._drop_unused_col()
             entities = self.inter_feat[self._cold_field].numpy()
-            parts = cold_start_split(entities, self._ratios(), self.config["seed"])
+            parts = cold_start_split(entities, self._ratios(), self._split_seed())
             datasets = [self.copy(self.inter_feat[torch.from_numpy(part)]) for part in parts]
         self._attach_phases(datasets)
         return datasets
@@ -121,6 +121,12 @@ class ScenarioDataset(Dataset):
     @property
     def _cold_field(self):
         return self.uid_field if self.scenario == USER_COLD else self.iid_field
+
+    def _split_seed(self):
+        seed = self.config["seed"] if self.config["split_seed"] is None else self.config["split_seed"]
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise OptionError(f"split_seed is {seed!r}; expected an integer of at least 0, or nothing for the seed.")
+        return seed
 
     def _ratios(self):
         split = self.config["eval_args"]["split"]

@@ -66,10 +66,8 @@ class Prepared:
 
 def prepare(config: Config) -> Prepared:
     init_seed(config["seed"], config["reproducibility"])
-    _check_metric(config)
+    check(config)
     model_class = get_model(config["model"])
-    if hasattr(model_class, "check_options"):
-        model_class.check_options(config)
     dataset = create_dataset(config)
     getLogger().info(dataset)
     loaders = data_preparation(config, dataset)
@@ -78,6 +76,18 @@ def prepare(config: Config) -> Prepared:
     getLogger().info(model)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     return Prepared(config, dataset, loaders, model, trainer)
+
+
+def check(config: Config) -> None:
+    """What can be told from the configuration alone, before any data is read.
+
+    Raises:
+        OptionError: ``valid_metric`` is not computed, or an option of the model is wrong.
+    """
+    _check_metric(config)
+    model_class = get_model(config["model"])
+    if hasattr(model_class, "check_options"):
+        model_class.check_options(config)
 
 
 def _check_metric(config):
@@ -152,10 +162,15 @@ def run(model: str, dataset: str, config_files=None, options=None) -> RunResult:
 
 
 def run_name(config) -> str:
-    """``SiBraR_SC-ml-100k-item_cold-seed2020``."""
+    """``SiBraR_SC-ml-100k-item_cold-seed2020``; with a split of its own ``...-split1-seed2020``."""
+    split = "" if config["split_seed"] is None else f"split{config['split_seed']}-"
+    return f"{model_label(config)}-{config['dataset']}-{config['scenario']}-{split}seed{config['seed']}"
+
+
+def model_label(config) -> str:
+    """The papers' name of a model with its variant: ``SiBraR``, ``SiBraR_S``, ``SiBraR_SC``."""
     variant = config["variant"]
-    model = config["model"] if variant in (None, "base") else f"{config['model']}_{variant}"
-    return f"{model}-{config['dataset']}-{config['scenario']}-seed{config['seed']}"
+    return config["model"] if variant in (None, "base") else f"{config['model']}_{variant}"
 
 
 def _mean(seconds):

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from recbole_sibrar.files import atomic_file
 
@@ -98,3 +100,67 @@ def training_curves(history: list, metric: str) -> Figure:
         axis.plot(epochs, [entry[key] for entry in history], color=COLOURS[0], marker="o", markersize=3)
         axis.set(xlabel="epoch", ylabel=label)
     return figure
+
+
+def comparison_bars(table, columns: dict, title: str) -> Figure:
+    """A panel of bars for each metric, a bar for each model, with the standard deviation over seeds.
+
+    Args:
+        table: rows with ``model``, the metrics, and ``<metric>_std`` (NaN for one seed).
+        columns: {metric: heading}.
+    """
+    figure, axes = _axes(1.5 + 2.6 * len(columns), 1.2 + 0.32 * len(table), len(columns))
+    places = range(len(table))
+    for axis, (metric, heading) in zip(axes, columns.items()):
+        colours = [COLOURS[place % len(COLOURS)] for place in places]
+        axis.barh(places, table[metric], xerr=table[f"{metric}_std"].fillna(0), color=colours, height=0.7)
+        axis.set(yticks=list(places), yticklabels=[] if axis is not axes[0] else list(table["model"]), xlabel=heading)
+        axis.invert_yaxis()
+    figure.suptitle(title, fontsize="medium")
+    return figure
+
+
+def search_map(trials, x: str, y: str, metric: str, n_bins: int = 8) -> Figure:
+    """The best score in each cell of two options, both on logarithmic axes, with the trials as dots.
+
+    Dashed lines bound the ratios y/x between 1e-3 and 1e-1, where the papers find the best ratio of alpha to tau.
+
+    Args:
+        trials: rows with ``x``, ``y`` and ``score`` (NaN for a failed trial). Values not above 0 are left out.
+        n_bins: cells of each axis, if it has more different values.
+    """
+    shown = trials[(trials[x] > 0) & (trials[y] > 0) & trials["score"].notna()]
+    figure, (axis,) = _axes(6, 4.6)
+    axis.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
+    if shown.empty:
+        return figure
+    edges = [_log_edges(shown[name].to_numpy(), n_bins) for name in (x, y)]
+    cells = [np.searchsorted(edge, shown[name], side="right") - 1 for name, edge in zip((x, y), edges)]
+    best = np.full((len(edges[1]) - 1, len(edges[0]) - 1), np.nan)
+    for column, row, score in zip(*cells, shown["score"]):
+        best[row, column] = np.fmax(best[row, column], score)
+    mesh = axis.pcolormesh(*edges, best, cmap="viridis")
+    axis.plot(shown[x], shown[y], "o", color="white", markeredgecolor="black", markersize=4)
+    for ratio in (1e-3, 1e-1):
+        axis.plot(edges[0][[0, -1]], ratio * edges[0][[0, -1]], "--", color="grey", linewidth=1)
+    for scale in (axis.xaxis, axis.yaxis):
+        scale.set_major_locator(LogLocator(subs=(1, 3)))
+        scale.set_major_formatter("{x:g}")
+        scale.set_minor_formatter(NullFormatter())
+    axis.set(xlim=edges[0][[0, -1]], ylim=edges[1][[0, -1]])
+    figure.colorbar(mesh, ax=axis, label=f"validation {metric}")
+    return figure
+
+
+def _log_edges(values, n_bins):
+    """Bounds of cells: half-way between neighbouring values if they are few, else even in the logarithm."""
+    points = np.unique(np.log(values.astype(float)))
+    if len(points) == 1:
+        return np.exp(points[0] + np.array([-0.5, 0.5]))
+    if len(points) <= n_bins:
+        middles = (points[1:] + points[:-1]) / 2
+        outer = [2 * points[0] - middles[0], 2 * points[-1] - middles[-1]]
+        return np.exp(np.array([outer[0], *middles, outer[1]]))
+    edges = np.linspace(points[0], points[-1], n_bins + 1)
+    edges[-1] += 1e-9 * max(1.0, abs(edges[-1]))
+    return np.exp(edges)

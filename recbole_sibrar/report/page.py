@@ -119,9 +119,12 @@ def _run(result):
 
 
 def _study(file, folder):
-    if file.stem not in PICTURES:
+    if file.parent.name == "comparison":
+        title, tables = f"Comparison {file.stem}", (file.stem, f"{file.stem}-significance")
+    elif file.stem in PICTURES:
+        title, tables = PICTURES[file.stem]
+    else:
         return None
-    title, tables = PICTURES[file.stem]
     found = [(name, file.with_name(f"{name}.csv")) for name in tables]
     return {
         "title": f"{title} ({file.parent.relative_to(folder)})",

@@ -47,7 +47,7 @@ class RunResult:
             with atomic_file(folder / "per_user.csv", newline="") as file:
                 pd.DataFrame(per_user).to_csv(file, index=False)
         with atomic_file(folder / "result.json") as file:
-            json.dump(_without_nan(asdict(self)), file, indent=2, default=str)
+            json.dump(as_json(asdict(self)), file, indent=2)
             file.write("\n")
 
     def table(self) -> str:
@@ -62,6 +62,11 @@ class RunResult:
         for side, replacement in self.cold_fallback.items():
             lines.append(f"cold {side}s are not scored by {self.model}: {replacement}")
         return "\n".join(lines)
+
+
+def as_json(value):
+    """A value as it comes back from a JSON file: string keys, lists, null for NaN, text for what JSON does not know."""
+    return json.loads(json.dumps(_without_nan(value), default=str))
 
 
 def _without_nan(value):

@@ -1,0 +1,143 @@
+"""The ``compare`` and ``tune`` commands."""
+
+import argparse
+from dataclasses import fields
+
+from recbole_sibrar.errors import OptionError
+
+COMPARE_DESCRIPTION = """\
+Train and test models x data sets x scenarios x seeds, and write tables, tests and figures.
+
+  recbole-sibrar compare --models SiBraR:SC MuBraR:SC BPR Pop --scenarios warm item_cold --dataset ml-100k --seeds 3
+  recbole-sibrar compare --file plan.yaml
+
+Runs that are finished with the same options are reused, interrupted ones go on; a model that fails is reported and does
+not stop the others (exit code 1). Other options, as --key=value, go to all runs of the models that know them.
+
+plan.yaml holds the same under the names of the options (underscores, 'datasets'), and options of single models:
+  models: [BPR, {model: SiBraR, variant: SC, name: wide, options: {embedding_size: 128}}]
+  scenarios: [item_cold]
+  options: {epochs: 20}
+The command line wins over the file.
+
+Written to <output_dir>/comparison/: <data set>-<scenario>.md, .csv, .tex, .png, .svg and -significance.md, .csv.
+"""
+
+TUNE_DESCRIPTION = """\
+Search for the options with the best validation score; the test split is not evaluated.
+
+  recbole-sibrar tune --model=SiBraR --dataset=ml-100k --scenario=item_cold --trials 30
+  recbole-sibrar tune --model=SiBraR --dataset=ml-100k --space props/search/contrast_map.yaml --engine=ray
+
+A search space is a YAML file, with the kinds choice, uniform, loguniform and quniform ([low, high, step]):
+  learning_rate: {loguniform: [1.0e-4, 1.0e-2]}
+  embedding_size: {choice: [64, 128]}
+Other options, as --key=value, are those of every trial.
+
+Written to <output_dir>/tune-<run name>/: trials.csv after every trial; best.yaml, which 'run --config_files' takes; and
+map.png, .svg if the space holds contrastive_weight and temperature.
+"""
+
+
+def add_experiment_parsers(commands) -> None:
+    """Add the commands; arguments that are not theirs are options of the runs."""
+    _add_compare(commands)
+    _add_tune(commands)
+
+
+def _add_compare(commands):
+    compare = commands.add_parser(
+        "compare",
+        help="models x scenarios x data sets x seeds: tables, tests, figures",
+        description=COMPARE_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    compare.add_argument("--file", metavar="YAML", help="a plan; the command line wins over it")
+    compare.add_argument("--models", nargs="+", metavar="MODEL", help="such as SiBraR:SC, MuBraR:base, BPR")
+    compare.add_argument("--scenarios", nargs="+", metavar="SCENARIO", help="default: warm user_cold item_cold")
+    compare.add_argument("--dataset", "--datasets", dest="datasets", nargs="+", metavar="NAME", help="default: ml-100k")
+    compare.add_argument("--seeds", type=int, metavar="N", help="how many (default: 1)")
+    compare.add_argument("--seed", type=int, help="the first of them (default: 2020)")
+    compare.add_argument(
+        "--fixed_split",
+        action="store_true",
+        default=None,
+        help="a seed varies the initialisation alone, and not the split",
+    )
+    compare.add_argument("--reference", metavar="MODEL", help="tested against every other (default: the first)")
+    compare.add_argument("--columns", nargs="+", metavar="METRIC", help="shown in tables, such as ndcg@10 mrr@10")
+    compare.add_argument("--output_dir", metavar="DIR", help="default: results")
+    compare.add_argument("--data_path", metavar="DIR", help="where data sets are looked for (default: atomic_data)")
+    compare.set_defaults(handler=_compare, takes_options=True)
+
+
+def _compare(arguments, options) -> int:
+    from recbole_sibrar.experiments.compare import compare
+    from recbole_sibrar.experiments.plan import Plan
+    from recbole_sibrar.recbole_plugin.config import read_property_file
+
+    values = read_property_file(arguments.file) if arguments.file else {}
+    if not isinstance(values.get("options", {}), dict):
+        raise OptionError(f"options of {arguments.file} is {values['options']!r}; expected 'option: value' lines.")
+    given = {entry.name: getattr(arguments, entry.name, None) for entry in fields(Plan)}
+    given = {name: value for name, value in given.items() if value is not None}
+    plan = Plan.from_mapping({**values, **given, "options": {**values.get("options", {}), **options}})
+    comparisons, failed = compare(plan)
+    return _print_comparisons(comparisons, failed, f"{plan.output_dir}/comparison")
+
+
+def _add_tune(commands):
+    tune = commands.add_parser(
+        "tune",
+        help="search for options by validation results",
+        description=TUNE_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    tune.add_argument("--model", default="SiBraR", help="default: %(default)s")
+    tune.add_argument("--dataset", default="ml-100k", help="default: %(default)s")
+    tune.add_argument("--space", metavar="YAML", help="default: props/search/<model>.yaml of the package")
+    tune.add_argument("--trials", type=int, default=30, metavar="N", help="default: %(default)s")
+    tune.add_argument("--engine", choices=("hyperopt", "ray"), default="hyperopt", help="default: %(default)s")
+    tune.add_argument("--algorithm", choices=("tpe", "random"), default="tpe", help="default: %(default)s")
+    tune.add_argument("--cpus_per_trial", type=int, metavar="N", help="with Ray (default: 1)")
+    tune.add_argument("--address", help="of a running Ray cluster; without one Ray starts on this machine")
+    tune.set_defaults(handler=_tune, takes_options=True)
+
+
+def _tune(arguments, options) -> int:
+    from recbole_sibrar.experiments.tune import Study, find_space, read_space, tune
+
+    study = Study(
+        model=arguments.model,
+        dataset=arguments.dataset,
+        options=options,
+        space=read_space(find_space(arguments.space, arguments.model)),
+        n_trials=arguments.trials,
+        engine=arguments.engine,
+        algorithm=arguments.algorithm,
+        cpus_per_trial=arguments.cpus_per_trial,
+        address=arguments.address,
+    )
+    trials = tune(study)
+    best, path = trials.best, trials.folder / "best.yaml"
+    failed = sum(row["error"] is not None for row in trials.rows)
+    metric = trials.config["valid_metric"]
+    print(f"{len(trials.rows)} trials, {failed} failed; best validation {metric}: {best['score']:.4f}")
+    for name, value in best["options"].items():
+        print(f"  {name}: {value}")
+    print(f"written to {trials.folder}")
+    print(f"recbole-sibrar run --model={study.model} --dataset={study.dataset} --config_files {path}")
+    return 0
+
+
+def _print_comparisons(comparisons, failed, folder) -> int:
+    from recbole_sibrar.report.comparison import terminal
+
+    for comparison in comparisons:
+        print(f"{terminal(comparison)}\n")
+    for outcome in failed:
+        print(f"failed: {outcome.run.name}; see {outcome.run.folder / 'error.txt'}")
+    print(f"written to {folder}")
+    return 1 if failed else 0

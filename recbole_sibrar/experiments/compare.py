@@ -1,0 +1,113 @@
+"""From a plan to runs, and from runs to tables, tests and figures."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from recbole_sibrar.errors import OptionError, nearest, suggestion
+from recbole_sibrar.evaluation.significance import compare_with_reference
+from recbole_sibrar.experiments.plan import Plan
+from recbole_sibrar.experiments.runs import check_distinct, execute, plan_run
+from recbole_sibrar.recbole_plugin.config import valid_names
+from recbole_sibrar.recbole_plugin.run import make_config, model_label
+from recbole_sibrar.report.comparison import Comparison, Entry, write_comparison
+
+DEFAULT_COLUMNS = ("recall", "coverage", "aplt")
+
+
+def plan_runs(plan: Plan) -> list:
+    """Every run of a plan, checked; nothing is started.
+
+    An option of the plan goes to the models that know it, so that ``temperature`` does not stop BPR; one that no model
+    knows is an error. An option of a model must be known to it.
+
+    Raises:
+        SibrarError: a model, option, scenario or data set is wrong.
+    """
+    runs, used = [], set()
+    for spec in plan.models:
+        own = {**plan.common_options, **({"variant": spec.variant} if spec.variant else {}), **spec.options}
+        for dataset in plan.datasets:
+            for scenario in plan.scenarios:
+                config = make_config(spec.model, dataset, options={**own, "scenario": scenario})
+                known = valid_names(config.internal_config_dict, config.parameters)
+                if spec.variant and config.internal_config_dict["variant"] is None:
+                    raise OptionError(f"{spec.model} has no variants; write {spec.model} instead of {spec}.")
+                common = {name: value for name, value in plan.options.items() if name in known}
+                used |= set(common)
+                label = spec.name or model_label(config)
+                for seed in plan.all_seeds:
+                    runs.append(plan_run(label, spec.model, dataset, scenario, seed, {**common, **own}))
+    for name in plan.options:
+        if name not in used:
+            raise OptionError(f"No model compared knows the option {name!r}. {suggestion(name, known)}".rstrip())
+    check_distinct(runs)
+    reference_label(plan, runs)
+    for run in runs:
+        _check_columns(plan.columns, run.config)
+    return runs
+
+
+def reference_label(plan: Plan, runs) -> str:
+    """The label of the reference model, which may be given as label or as written in ``models``."""
+    labels = list(dict.fromkeys(run.label for run in runs))
+    if plan.reference is None:
+        return labels[0]
+    written = dict(zip(map(str, plan.models), labels))
+    label = written.get(plan.reference, plan.reference)
+    if label not in labels:
+        raise OptionError(f"The reference {plan.reference!r} is not compared. {nearest(plan.reference, labels)}")
+    return label
+
+
+def _check_columns(columns, config):
+    known = [f"{metric.lower()}@{k}" for metric in config["metrics"] for k in config["topk"]]
+    for column in columns or ():
+        if column not in known:
+            raise OptionError(f"columns names {column!r}, which is not computed. {nearest(column, known)}")
+
+
+def compare(plan: Plan) -> tuple:
+    """Make the runs of a plan and write ``<output_dir>/comparison/``.
+
+    Returns:
+        the comparisons, one for each data set and scenario, and the outcomes of runs that failed.
+    """
+    runs = plan_runs(plan)
+    outcomes = execute(runs)
+    return write_comparisons(outcomes, reference_label(plan, runs), plan.columns, Path(plan.output_dir) / "comparison")
+
+
+def write_comparisons(outcomes, reference: str, columns, folder) -> tuple:
+    """Tables, tests and figures of runs that are done; the same return value as ``compare``."""
+    comparisons = []
+    for dataset, scenario in dict.fromkeys((o.run.dataset, o.run.scenario) for o in outcomes):
+        own = [o for o in outcomes if (o.run.dataset, o.run.scenario) == (dataset, scenario)]
+        comparison = comparison_of(dataset, scenario, own, reference, columns)
+        write_comparison(comparison, folder)
+        comparisons.append(comparison)
+    return comparisons, [outcome for outcome in outcomes if outcome.error]
+
+
+def comparison_of(dataset: str, scenario: str, outcomes, reference: str, columns=None) -> Comparison:
+    """One table: all models on one data set in one scenario."""
+    config = outcomes[0].run.config
+    valid_metric = config["valid_metric"].lower()
+    columns = list(columns or _default_columns(valid_metric, config))
+    labels = dict.fromkeys(outcome.run.label for outcome in outcomes)
+    groups = {label: [o for o in outcomes if o.run.label == label] for label in labels}
+    entries = [
+        Entry(label, tuple(o.result for o in own if o.result), len(own), next((o.error for o in own if o.error), None))
+        for label, own in groups.items()
+    ]
+    tables = {label: [t for o in own if (t := o.per_user) is not None] for label, own in groups.items()}
+    values = {label: pd.concat(parts, ignore_index=True) for label, parts in tables.items() if parts}
+    tests = compare_with_reference(values, reference, columns) if reference in values else pd.DataFrame()
+    seeds = list(dict.fromkeys(outcome.run.seed for outcome in outcomes))
+    return Comparison(dataset, scenario, seeds, config["split_seed"], valid_metric, columns, entries, tests)
+
+
+def _default_columns(valid_metric, config):
+    k = valid_metric.split("@")[1]
+    computed = {metric.lower() for metric in config["metrics"]}
+    return dict.fromkeys([valid_metric, *(f"{name}@{k}" for name in DEFAULT_COLUMNS if name in computed)])

@@ -1,0 +1,133 @@
+"""What a comparison is made of: models x data sets x scenarios x seeds, from the command line or a YAML file."""
+
+import re
+from dataclasses import dataclass, field, fields
+
+from recbole_sibrar.data.splits import SCENARIOS, check_scenario
+from recbole_sibrar.errors import OptionError, nearest
+
+NAME = re.compile(r"[\w.+-]+")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One row of a comparison: a model, its variant, and options of its own.
+
+    Attributes:
+        name: in tables and folder names; made from model and variant by default.
+    """
+
+    model: str
+    variant: str | None = None
+    name: str | None = None
+    options: dict = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, given) -> "ModelSpec":
+        """``"SiBraR:SC"``, or ``{model: SiBraR, variant: SC, name: mine, options: {embedding_size: 128}}``.
+
+        >>> ModelSpec.parse("SiBraR:SC").variant
+        'SC'
+        """
+        if isinstance(given, str):
+            model, _, variant = given.partition(":")
+            given = {"model": model, "variant": variant or None}
+        check_keys(given, cls, "a model")
+        if not given.get("model") or not isinstance(given["model"], str):
+            raise OptionError(f"A model is {given!r}; expected a name such as BPR or SiBraR:SC under 'model'.")
+        spec = cls(**given)
+        if spec.name is not None and not NAME.fullmatch(str(spec.name)):
+            raise OptionError(f"The name {spec.name!r} of a model holds more than letters, digits and '_.+-'.")
+        if not isinstance(spec.options, dict):
+            raise OptionError(f"options of {spec.model} is {spec.options!r}; expected 'option: value' lines.")
+        return spec
+
+    def __str__(self):
+        return self.model if self.variant is None else f"{self.model}:{self.variant}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A comparison.
+
+    Attributes:
+        seed: the first; ``seeds`` counts on from it.
+        fixed_split: every seed has the split of the first, so that a seed varies the initialisation alone.
+        reference: the model (as in ``models``, or its name) that is tested against every other; the first by default.
+        columns: metrics shown in tables and figures, such as ``ndcg@10``; a few by default.
+        options: of all runs; one goes to the models that know it.
+    """
+
+    models: tuple
+    datasets: tuple = ("ml-100k",)
+    scenarios: tuple = SCENARIOS
+    seeds: int = 1
+    seed: int = 2020
+    fixed_split: bool = False
+    reference: str | None = None
+    columns: tuple | None = None
+    options: dict = field(default_factory=dict)
+    output_dir: str = "results"
+    data_path: str | None = None
+
+    @classmethod
+    def from_mapping(cls, values: dict) -> "Plan":
+        """A plan out of a YAML file's or the command line's values.
+
+        Raises:
+            OptionError: an unknown key, or a value of the wrong kind.
+        """
+        check_keys(values, cls, "a comparison")
+        if not values.get("models"):
+            raise OptionError("A comparison needs models, for example --models SiBraR:SC BPR.")
+        values = dict(values)
+        for name in ("models", "datasets", "scenarios", "columns"):
+            if values.get(name) is not None:
+                values[name] = _tuple(values[name])
+        values["models"] = tuple(ModelSpec.parse(given) for given in values["models"])
+        return cls(**values)
+
+    def __post_init__(self):
+        for scenario in self.scenarios:
+            check_scenario(scenario)
+        for name, low in (("seeds", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < low:
+                raise OptionError(f"{name} is {value!r}; expected an integer of at least {low}.")
+        if not isinstance(self.fixed_split, bool):
+            raise OptionError(f"fixed_split is {self.fixed_split!r}; expected True or False.")
+        if not isinstance(self.options, dict):
+            raise OptionError(f"options is {self.options!r}; expected 'option: value' lines.")
+        for name in ("datasets", "scenarios"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise OptionError(f"{name} names one twice: {', '.join(getattr(self, name))}.")
+
+    @property
+    def all_seeds(self) -> range:
+        return range(self.seed, self.seed + self.seeds)
+
+    @property
+    def common_options(self) -> dict:
+        """What every run is given beside its seed."""
+        given = {"output_dir": self.output_dir}
+        if self.data_path is not None:
+            given["data_path"] = self.data_path
+        return {**given, "split_seed": self.seed} if self.fixed_split else given
+
+
+def check_keys(given, cls, what: str) -> None:
+    """The keys of a mapping are the fields of a dataclass.
+
+    Raises:
+        OptionError: it is no mapping, or a key is unknown.
+    """
+    known = [entry.name for entry in fields(cls)]
+    if not isinstance(given, dict):
+        raise OptionError(f"{what} is {given!r}; expected a mapping with {', '.join(known)}.")
+    for key in given:
+        if key not in known:
+            raise OptionError(f"Unknown key {key!r} of {what}. {nearest(key, known)}")
+
+
+def _tuple(value):
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)

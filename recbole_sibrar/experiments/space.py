@@ -1,0 +1,125 @@
+"""A search space: which options are tuned, and over which values."""
+
+import math
+from dataclasses import dataclass
+
+from recbole_sibrar.errors import OptionError, nearest
+
+# Kind: what its list holds.
+KINDS = {
+    "choice": "values",
+    "uniform": "[low, high]",
+    "loguniform": "[low, high]: uniform in the logarithm",
+    "quniform": "[low, high, step]: low, low + step, ...",
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One option and its values. Bounds are the values themselves, also of ``loguniform``."""
+
+    name: str
+    kind: str
+    values: tuple
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise OptionError(f"{self.name} is drawn by {self.kind!r}. {nearest(self.kind, KINDS)}")
+        if self.kind == "choice":
+            if not self.values:
+                raise OptionError(f"{self.name}: choice has no values.")
+            return
+        numbers = [v for v in self.values if isinstance(v, (int, float)) and not isinstance(v, bool)]
+        n_expected = 3 if self.kind == "quniform" else 2
+        if len(numbers) != len(self.values) or len(numbers) != n_expected:
+            raise OptionError(
+                f"{self.name}: {self.kind} is {list(self.values)}; expected {KINDS[self.kind].split(':')[0]}."
+            )
+        low, high = numbers[:2]
+        if not low < high:
+            raise OptionError(f"{self.name}: {self.kind} goes from {low} to {high}; the first must be the lower.")
+        if self.kind == "loguniform" and low <= 0:
+            raise OptionError(f"{self.name}: loguniform goes from {low}; it must be above 0. Use uniform.")
+        if self.kind == "quniform" and self.values[2] <= 0:
+            raise OptionError(f"{self.name}: quniform has the step {self.values[2]}; it must be above 0.")
+
+    @property
+    def n_steps(self) -> int:
+        """Of ``quniform``: how many steps fit between the bounds."""
+        low, high, step = self.values
+        return int((high - low) / step + 1e-9)
+
+    def to_hyperopt(self):
+        """What hyperopt draws: the position of a choice, the number of steps, or the value itself."""
+        from hyperopt import hp
+
+        if self.kind == "choice":
+            return hp.choice(self.name, list(range(len(self.values))))
+        if self.kind == "quniform":
+            return hp.uniformint(self.name, 0, self.n_steps)
+        bounds = [math.log(value) for value in self.values] if self.kind == "loguniform" else self.values
+        return getattr(hp, self.kind)(self.name, *bounds)
+
+    def value(self, drawn):
+        """The option's value for what hyperopt drew. Numbers have six digits; integers stay integers in steps."""
+        if self.kind == "choice":
+            return self.values[int(drawn)]
+        if self.kind == "quniform":
+            low, _, step = self.values
+            number = low + step * int(drawn)
+            return number if isinstance(number, int) else float(f"{number:.6g}")
+        return float(f"{drawn:.6g}")
+
+    @property
+    def extremes(self) -> tuple:
+        """Values that a model must accept: every choice, or the bounds."""
+        if self.kind == "choice":
+            return self.values
+        return (self.value(0), self.value(self.n_steps)) if self.kind == "quniform" else self.values[:2]
+
+
+@dataclass(frozen=True)
+class Space:
+    """The options that are tuned."""
+
+    parameters: tuple
+
+    @classmethod
+    def from_mapping(cls, mapping: dict) -> "Space":
+        """``{learning_rate: {loguniform: [1e-4, 1e-2]}, embedding_size: {choice: [64, 128]}}``.
+
+        Raises:
+            OptionError: it is empty, or an entry has another form.
+
+        >>> space = Space.from_mapping({"embedding_size": {"choice": [64, 128]}})
+        >>> space.options({"embedding_size": 1})
+        {'embedding_size': 128}
+        """
+        from recbole_sibrar.recbole_plugin.config import parse_value
+
+        if not mapping:
+            raise OptionError(
+                "The search space is empty; it needs lines such as 'embedding_size: {choice: [64, 128]}'."
+            )
+        parameters = []
+        for name, entry in mapping.items():
+            if not isinstance(entry, dict) or len(entry) != 1 or not isinstance(next(iter(entry.values())), list):
+                raise OptionError(
+                    f"{name} is {entry!r} in the search space; expected one of "
+                    + ", ".join(f"{{{kind}: {what.split(':')[0]}}}" for kind, what in KINDS.items())
+                    + "."
+                )
+            ((kind, values),) = entry.items()
+            parameters.append(Parameter(name, kind, tuple(parse_value(value) for value in values)))
+        return cls(tuple(parameters))
+
+    @property
+    def names(self) -> list:
+        return [parameter.name for parameter in self.parameters]
+
+    def to_hyperopt(self) -> dict:
+        return {parameter.name: parameter.to_hyperopt() for parameter in self.parameters}
+
+    def options(self, drawn: dict) -> dict:
+        """A trial's options from what hyperopt drew."""
+        return {parameter.name: parameter.value(drawn[parameter.name]) for parameter in self.parameters}

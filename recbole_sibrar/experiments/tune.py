@@ -1,0 +1,257 @@
+"""Hyper-parameter search on validation results: trials, the best property file, the alpha/tau map."""
+
+import importlib.util
+import json
+import logging
+import os
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from recbole_sibrar.errors import OptionError, SibrarError
+from recbole_sibrar.experiments.space import Space
+from recbole_sibrar.files import atomic_file
+from recbole_sibrar.recbole_plugin.config import check_dataset, props_folder, read_property_file
+from recbole_sibrar.recbole_plugin.run import check, make_config, run_name
+from recbole_sibrar.recbole_plugin.tuning import hyperopt_search, run_trial, worst_score
+from recbole_sibrar.report import figures
+from recbole_sibrar.report.tables import write_csv
+
+ENGINES = {"hyperopt": ("hyperopt",), "ray": ("ray", "hyperopt", "pyarrow")}
+ALGORITHMS = ("tpe", "random")
+MAP_OPTIONS = ("temperature", "contrastive_weight")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A search to be made.
+
+    Attributes:
+        options: of every trial. space: what differs between them.
+        cpus_per_trial, address: of Ray; an address is that of a running cluster, on whose machines the data set has to
+            be under the same path.
+    """
+
+    model: str
+    dataset: str
+    options: dict
+    space: Space
+    n_trials: int = 30
+    engine: str = "hyperopt"
+    algorithm: str = "tpe"
+    cpus_per_trial: int | None = None
+    address: str | None = None
+
+    def __post_init__(self):
+        if self.n_trials < 1:
+            raise OptionError(f"--trials is {self.n_trials}; expected at least 1.")
+        if self.engine != "ray" and (self.cpus_per_trial is not None or self.address is not None):
+            raise OptionError("--cpus_per_trial and --address are options of Ray; add --engine=ray.")
+        if self.cpus_per_trial is not None and self.cpus_per_trial < 1:
+            raise OptionError(f"--cpus_per_trial is {self.cpus_per_trial}; expected at least 1.")
+        for package in ENGINES[self.engine]:
+            if importlib.util.find_spec(package) is None:
+                raise OptionError(
+                    f"--engine={self.engine} needs {package}, which is not installed: "
+                    "pip install 'recbole-sibrar[tune]'"
+                )
+
+
+@dataclass
+class Trials:
+    """The trials so far; ``trials.csv`` is written anew after each."""
+
+    study: Study
+    config: object
+    folder: Path
+    rows: list = field(default_factory=list)
+
+    def add(self, options: dict, outcome: dict) -> None:
+        metrics = {f"validation {name}": value for name, value in outcome["valid_result"].items()}
+        row = {"options": options, **{key: outcome[key] for key in ("score", "seconds", "error")}, "metrics": metrics}
+        self.rows.append(row)
+        write_csv(self.table, self.folder / "trials.csv")
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row for each trial: number, options, score, validation metrics, seconds, and the error if it failed."""
+        return pd.DataFrame(
+            {
+                "trial": number,
+                **{name: _cell(value) for name, value in row["options"].items()},
+                "score": row["score"],
+                **row["metrics"],
+                "seconds": row["seconds"],
+                "error": row["error"],
+            }
+            for number, row in enumerate(self.rows, start=1)
+        )
+
+    @property
+    def best(self) -> dict:
+        """The row of the best trial, the first of equals.
+
+        Raises:
+            SibrarError: every trial failed.
+        """
+        finished = [row for row in self.rows if row["score"] is not None]
+        if not finished:
+            raise SibrarError(f"Every trial failed; the first with {self.rows[0]['error']}")
+        choose = max if self.config["valid_metric_bigger"] else min
+        return choose(finished, key=lambda row: row["score"])
+
+
+def _cell(value):
+    return json.dumps(value) if isinstance(value, (list, dict)) else value
+
+
+def find_space(path, model: str) -> Path:
+    """The file of a search space: the one named (also one that ships with the package), or the model's own.
+
+    Raises:
+        OptionError: there is none.
+    """
+    shipped = props_folder() / "search"
+    if path is None:
+        path = shipped / f"{model.lower()}.yaml"
+        if not path.is_file():
+            raise OptionError(f"No search space for {model} ships with the package; name one with --space FILE.")
+        return path
+    return Path(path) if Path(path).is_file() else shipped / Path(path).name
+
+
+def tune(study: Study) -> Trials:
+    """Run a study and write ``<output_dir>/tune-<run name>/``: ``trials.csv``, ``best.yaml``, and ``map`` (PNG, SVG) if
+    the space holds ``contrastive_weight`` and ``temperature``.
+
+    Raises:
+        SibrarError: an option or the space is wrong, the data set does not exist, or every trial failed.
+    """
+    config = make_config(study.model, study.dataset, options=study.options)
+    check(config)
+    check_dataset(config["data_path"], study.dataset)
+    check_space(study)
+    trials = Trials(study, config, Path(config["output_dir"]) / f"tune-{run_name(config)}")
+    (_ray if study.engine == "ray" else _hyperopt)(study, trials)
+    _write_best(trials)
+    if set(MAP_OPTIONS) <= set(study.space.names):
+        figures.save(figures.search_map(trials.table, *MAP_OPTIONS, config["valid_metric"]), trials.folder / "map")
+    return trials
+
+
+def check_space(study: Study) -> None:
+    """The model accepts every option of the space, at the extremes of its values.
+
+    Raises:
+        OptionError: naming the option.
+    """
+    for parameter in study.space.parameters:
+        if parameter.name in study.options:
+            raise OptionError(f"{parameter.name} is both given and in the search space; leave one of them out.")
+        for value in parameter.extremes:
+            try:
+                check(make_config(study.model, study.dataset, options={**study.options, parameter.name: value}))
+            except OptionError as error:
+                raise OptionError(f"The search space does not fit {study.model}: {error}") from None
+
+
+def _hyperopt(study, trials):
+    from hyperopt import rand, tpe
+
+    def trial(drawn):
+        options = study.space.options(drawn)
+        outcome = run_trial(study.model, study.dataset, {**study.options, **options})
+        trials.add(options, outcome)
+        return outcome
+
+    hyperopt_search(
+        trial,
+        study.space.to_hyperopt(),
+        study.n_trials,
+        {"tpe": tpe.suggest, "random": rand.suggest}[study.algorithm],
+        trials.config["seed"],
+        study.model,
+        trials.config["valid_metric_bigger"],
+    )
+
+
+def _ray(study, trials):
+    import ray
+    from ray import tune as ray_tune
+    from ray.tune.search.hyperopt import HyperOptSearch
+    from tqdm import tqdm
+
+    bigger = trials.config["valid_metric_bigger"]
+    data_path = str(Path(trials.config["data_path"]).parent.resolve())
+    trainable = ray_tune.with_parameters(
+        _ray_trial, study=study, given={**study.options, "data_path": data_path}, worst=worst_score(bigger)
+    )
+    progress = tqdm(total=study.n_trials, unit="trial", file=sys.stderr)
+
+    class Record(ray_tune.Callback):
+        def on_trial_result(self, *, trial, result, **_):
+            trials.add(study.space.options(trial.config), result["outcome"])
+            progress.update()
+
+    search = HyperOptSearch(
+        space=study.space.to_hyperopt(),
+        metric="score",
+        mode="max" if bigger else "min",
+        n_initial_points=study.n_trials if study.algorithm == "random" else 20,
+        random_state_seed=trials.config["seed"],
+    )
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    local = {} if study.address else {"include_dashboard": False}
+    ray.init(address=study.address, log_to_driver=False, logging_level=logging.WARNING, **local)
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            ray_tune.run(
+                trainable,
+                search_alg=search,
+                num_samples=study.n_trials,
+                resources_per_trial={"cpu": study.cpus_per_trial or 1},
+                storage_path=scratch,
+                verbose=0,
+                callbacks=[Record()],
+                reuse_actors=True,
+                raise_on_failed_trial=False,
+            )
+    finally:
+        progress.close()
+        ray.shutdown()
+    if not trials.rows:
+        raise SibrarError("Ray ended without a single trial; see its log under /tmp/ray/session_latest/logs.")
+
+
+def _ray_trial(drawn, study, given, worst):
+    from ray.air import session
+
+    outcome = run_trial(study.model, study.dataset, {**given, **study.space.options(drawn)})
+    session.report({"score": worst if outcome["score"] is None else outcome["score"], "outcome": outcome})
+
+
+def _write_best(trials):
+    best, study = trials.best, trials.study
+    kept = {name: value for name, value in study.options.items() if name not in ("output_dir", "data_path", "seed")}
+    settings = {**kept, "scenario": trials.config["scenario"], **best["options"]}
+    comment = (
+        f"# {trials.config['valid_metric']} {best['score']:.6f} on the validation split, the best of "
+        f"{len(trials.rows)} trials (seed {trials.config['seed']}).\n"
+        f"# recbole-sibrar run --model={study.model} --dataset={study.dataset} --config_files "
+        f"{trials.folder / 'best.yaml'}\n"
+    )
+    with atomic_file(trials.folder / "best.yaml") as file:
+        file.write(comment + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+
+
+def read_space(path) -> Space:
+    """Raises OptionError, naming the file, if it is absent or malformed."""
+    try:
+        return Space.from_mapping(read_property_file(path))
+    except OptionError as error:
+        message = str(error)
+        raise OptionError(message if str(path) in message else f"{path}: {message}") from None

@@ -1,0 +1,70 @@
+"""Trials of a hyper-parameter search, and RecBole's ``HyperTuning`` that draws them."""
+
+import contextlib
+import io
+from time import perf_counter
+
+import numpy as np
+from recbole.trainer import HyperTuning
+from recbole.utils import init_logger
+
+from recbole_sibrar.errors import SibrarError
+from recbole_sibrar.recbole_plugin.run import make_config, prepare
+
+QUIET = {"state": "ERROR", "show_progress": False}
+
+
+def run_trial(model: str, dataset: str, options: dict) -> dict:
+    """Train with some options and look at the validation split alone; the test split is never evaluated.
+
+    Returns:
+        ``score`` (of ``valid_metric``, at the best epoch; None if the trial failed), ``valid_result``, ``seconds``,
+        ``error`` (None if it did not).
+    """
+    start = perf_counter()
+    score, valid_result, error = None, {}, None
+    try:
+        config = make_config(model, dataset, options={**QUIET, **options})
+        init_logger(config)
+        prepared = prepare(config)
+        train_data, valid_data, _ = prepared.loaders
+        score, valid_result = prepared.trainer.fit(
+            train_data, valid_data, verbose=False, saved=False, show_progress=config["show_progress"]
+        )
+        score, valid_result = float(score), dict(valid_result)
+    except (SibrarError, ValueError, RuntimeError, ArithmeticError) as failure:
+        error = f"{type(failure).__name__}: {failure}"
+    return {"score": score, "valid_result": valid_result, "seconds": perf_counter() - start, "error": error}
+
+
+def worst_score(bigger: bool) -> float:
+    """What a tuner is told of a failed trial."""
+    return -np.inf if bigger else np.inf
+
+
+def hyperopt_search(trial, space: dict, n_trials: int, suggest, seed: int, model: str, bigger: bool) -> None:
+    """Run trials that hyperopt draws, through RecBole's ``HyperTuning``.
+
+    Args:
+        trial: {option: what was drawn} -> as ``run_trial``. space: of hyperopt. suggest: hyperopt's ``tpe.suggest`` or
+            ``rand.suggest``. bigger: whether a bigger score is better.
+    """
+
+    def objective(drawn, _):
+        outcome = trial(drawn)
+        score = worst_score(bigger) if outcome["score"] is None else outcome["score"]
+        return {
+            "model": model,
+            "best_valid_score": score,
+            "valid_score_bigger": bigger,
+            "best_valid_result": outcome["valid_result"],
+            "test_result": "not evaluated",
+        }
+
+    def seeded(new_ids, domain, trials, _):
+        state = np.random.SeedSequence([seed, len(trials.trials)]).generate_state(1)
+        return suggest(new_ids, domain, trials, int(state[0] % 2**31))
+
+    tuning = HyperTuning(objective, space=space, algo=seeded, max_evals=n_trials, early_stop=n_trials + 1)
+    with contextlib.redirect_stdout(io.StringIO()):
+        tuning.run()

@@ -1,0 +1,257 @@
+"""The ``compare`` command: what it runs, what it reuses, what it writes."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from recbole_sibrar import cli
+from recbole_sibrar.errors import OptionError
+from recbole_sibrar.evaluation.significance import paired_tests
+from recbole_sibrar.experiments import runs
+from recbole_sibrar.experiments.compare import plan_runs
+from recbole_sibrar.experiments.plan import ModelSpec, Plan
+from recbole_sibrar.report.comparison import MARKDOWN, Comparison, Entry, cells, goodness, latex, places, terminal
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Runs are made in this process, for speed; the list of the names of those that were started."""
+    names = []
+
+    def run(command, **kwargs):
+        assert command[:4] == [sys.executable, "-m", "recbole_sibrar.cli", "run"]
+        names.append(next(word for word in command if word.startswith("--run_name=")).partition("=")[2])
+        return subprocess.CompletedProcess(command, cli.main(command[3:]), "", "")
+
+    monkeypatch.setattr(runs.subprocess, "run", run)
+    return names
+
+
+def arguments(tiny, *models, scenarios=("item_cold",), **options):
+    given = {key: value for key, value in tiny.options().items() if key not in ("state", "show_progress")}
+    options = [f"--{key}={value}" for key, value in {**given, **options}.items()]
+    return ["compare", "--dataset", "tiny", "--models", *models, "--scenarios", *scenarios, *options]
+
+
+def test_every_combination_is_run_and_every_file_written(tiny, started, capsys):
+    command = arguments(tiny, "SiBraR:SC", "MuBraR:base", "BPR", scenarios=("item_cold", "warm"), seeds=2)
+    assert cli.main(command) == 0
+    labels, seeds = ("SiBraR_SC", "MuBraR", "BPR"), (2020, 2021)
+    expected = {f"{m}-tiny-{s}-seed{n}" for m in labels for s in ("item_cold", "warm") for n in seeds}
+    assert set(started) == expected and len(started) == len(expected)
+    suffixes = [".md", ".csv", ".tex", ".png", ".svg", "-significance.md", "-significance.csv"]
+    files = {f"tiny-{scenario}{suffix}" for scenario in ("item_cold", "warm") for suffix in suffixes}
+    assert {path.name for path in Path("results/comparison").iterdir()} == files
+
+    table = pd.read_csv("results/comparison/tiny-item_cold.csv").set_index("model")
+    stored = [json.loads(Path(f"results/BPR-tiny-item_cold-seed{n}/result.json").read_text()) for n in seeds]
+    values = [result["test_result"]["ndcg@3"] for result in stored]
+    assert table.loc["BPR", "ndcg@3"] == pytest.approx(np.mean(values))
+    assert table.loc["BPR", "ndcg@3_std"] == pytest.approx(np.std(values, ddof=1))
+
+    tests = pd.read_csv("results/comparison/tiny-warm-significance.csv")
+    tests = tests[tests["metric"] == "ndcg@3"].set_index("model")
+    assert list(tests.index) == ["MuBraR", "BPR"] and set(tests["reference"]) == {"SiBraR_SC"}
+    per_user = {
+        label: pd.concat(pd.read_csv(f"results/{label}-tiny-warm-seed{n}/per_user.csv") for n in seeds)
+        .groupby("user_id")["ndcg@3"]
+        .mean()
+        for label in ("SiBraR_SC", "BPR")
+    }
+    wanted = paired_tests(per_user["SiBraR_SC"], per_user["BPR"])
+    assert tests.loc["BPR", ["n_users", "t_p", "w_p"]].tolist() == pytest.approx(
+        [wanted["n_users"], wanted["t_p"], wanted["w_p"]]
+    )
+    printed = capsys.readouterr().out
+    assert "tiny, item_cold, mean ± standard deviation of seeds 2020-2021, a split for each seed" in printed
+    assert "BPR †" in printed and "† does not score cold items; they get: behind all other" in printed
+
+
+def test_finished_runs_are_reused_and_others_are_not(tiny, started, capsys):
+    assert cli.main(arguments(tiny, "SiBraR", "BPR")) == 0
+    assert len(started) == 2
+    assert cli.main(arguments(tiny, "SiBraR", "BPR")) == 0
+    assert len(started) == 2
+    assert cli.main([*arguments(tiny, "SiBraR", "BPR"), "--temperature=0.5"]) == 0
+    assert started[2:] == ["SiBraR_SC-tiny-item_cold-seed2020"]
+    assert "was made with temperature=0.2, wanted is 0.5" in capsys.readouterr().err
+    assert cli.main(arguments(tiny, "SiBraR", "BPR", temperature=0.5, epochs=1)) == 0
+    assert len(started) == 5
+
+
+def test_a_run_of_its_own_is_reused(tiny, started):
+    options = [f"--{key}={value}" for key, value in tiny.options().items()]
+    assert cli.main(["run", "--model=Pop", "--dataset=tiny", "--scenario=warm", *options]) == 0
+    assert cli.main(arguments(tiny, "Pop", scenarios=("warm",))) == 0
+    assert started == []
+
+
+def test_an_interrupted_run_goes_on_unless_its_options_changed(tiny, started, monkeypatch):
+    from recbole_sibrar.recbole_plugin.trainer import ProtocolTrainer
+
+    original, epochs = ProtocolTrainer._train_epoch, []
+
+    def interrupt(self, train_data, epoch_idx, *args, **kwargs):
+        epochs.append(epoch_idx)
+        result = original(self, train_data, epoch_idx, *args, **kwargs)
+        if len(epochs) == 3:
+            raise KeyboardInterrupt
+        return result
+
+    monkeypatch.setattr(ProtocolTrainer, "_train_epoch", interrupt)
+    assert cli.main(arguments(tiny, "SiBraR", epochs=4)) == 1
+    assert cli.main(arguments(tiny, "SiBraR", epochs=4)) == 0
+    assert epochs == [0, 1, 2, 2, 3]
+    Path("results/SiBraR_SC-tiny-item_cold-seed2020/result.json").unlink()
+    epochs.clear()
+    assert cli.main(arguments(tiny, "SiBraR", epochs=4)) == 1
+    assert cli.main(arguments(tiny, "SiBraR", epochs=4, temperature=0.3)) == 0
+    assert epochs == [0, 1, 2, 0, 1, 2, 3]
+
+
+def test_a_failing_model_is_reported_and_does_not_stop_the_others(tiny, capsys):
+    """In processes of their own: one of the two fails while it trains."""
+    models = {
+        "models": [{"model": "SiBraR", "name": "broken", "options": {"item_modalities": ["genre"]}}, "Pop"],
+        "datasets": "tiny",
+        "scenarios": ["warm"],
+        "options": {key: value for key, value in tiny.options().items() if key != "data_path"},
+        "data_path": str(tiny.folder),
+    }
+    Path("plan.yaml").write_text(yaml.safe_dump(models))
+    assert cli.main(["compare", "--file", "plan.yaml"]) == 1
+    printed = capsys.readouterr()
+    assert "broken-tiny-warm-seed2020 failed: recbole-sibrar: Unknown item modality 'genre'" in printed.err
+    assert "failed: broken-tiny-warm-seed2020; see results/broken-tiny-warm-seed2020/error.txt" in printed.out
+    assert "1 of 1 runs failed" in printed.out and "Traceback" not in printed.out
+    error = Path("results/broken-tiny-warm-seed2020/error.txt").read_text()
+    assert "--item_modalities=['genre']" in error.replace("'\"'\"'", "'") and "exit code 2" in error
+    table = pd.read_csv("results/comparison/tiny-warm.csv").set_index("model")
+    assert table["n_seeds"].to_dict() == {"broken": 0, "Pop": 1} and table.loc["Pop", "ndcg@3"] > 0
+    assert not Path("results/comparison/tiny-warm-significance.csv").exists()
+
+
+def test_fixed_split(tiny, started):
+    assert cli.main([*arguments(tiny, "Pop", scenarios=("item_cold",), seeds=2), "--fixed_split"]) == 0
+    assert started == [f"Pop-tiny-item_cold-split2020-seed{seed}" for seed in (2020, 2021)]
+    users = [set(pd.read_csv(f"results/{name}/per_user.csv")["user_id"]) for name in started]
+    assert users[0] == users[1]
+    assert "the split of seed 2020" in Path("results/comparison/tiny-item_cold.md").read_text()
+
+
+def test_an_option_goes_to_the_models_that_know_it(tiny):
+    plan = Plan.from_mapping(
+        {
+            "models": ["SiBraR", "BPR", {"model": "LightGCN", "options": {"n_layers": 1}}],
+            "datasets": "tiny",
+            "scenarios": "warm",
+            "options": {**tiny.options(), "temperature": 0.5, "n_layers": 3},
+        }
+    )
+    sibrar, bpr, lightgcn = (run.options for run in plan_runs(plan))
+    assert sibrar["temperature"] == 0.5 and "temperature" not in bpr and "temperature" not in lightgcn
+    assert lightgcn["n_layers"] == 1 and "n_layers" not in bpr and bpr["embedding_size"] == 8
+
+
+@pytest.mark.parametrize(
+    "extra, message",
+    [
+        (["--models", "SiBrar"], "Unknown model 'SiBrar'"),
+        (["--models", "SiBraR:CS"], "variant is 'CS'. Did you mean"),
+        (["--models", "BPR:SC"], "BPR has no variants; write BPR"),
+        (["--models", "SiBraR", "SiBraR:SC"], "Two models are called 'SiBraR_SC'"),
+        (["--scenarios", "cold"], "Unknown scenario 'cold'"),
+        (["--scenarios", "warm", "warm"], "scenarios names one twice"),
+        (["--dataset", "tinny"], "Data set 'tinny' not found"),
+        (["--seeds", "0"], "seeds is 0; expected an integer of at least 1"),
+        (["--reference", "BRP"], "The reference 'BRP' is not compared. Did you mean 'BPR'"),
+        (["--columns", "ndgc@3"], "columns names 'ndgc@3', which is not computed. Did you mean 'ndcg@3'"),
+        (["--temprature=0.1"], "No model compared knows the option 'temprature'. Did you mean 'temperature'"),
+        (["--embedding_size=large"], "embedding_size is 'large'"),
+        (["--valid_metric=NDGC@3"], "valid_metric is 'NDGC@3'"),
+        (["--file", "absent.yaml"], "absent.yaml: no such property file"),
+    ],
+)
+def test_mistakes_stop_everything_before_it_begins(tiny, started, capsys, extra, message):
+    given = {argument.split("=")[0] for argument in extra if "=" in argument}
+    kept = [a for a in arguments(tiny, "BPR", "SiBraR") if a.split("=")[0] not in given]
+    assert cli.main([*kept, *extra]) == 2
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+    assert started == [] and not Path("results").exists()
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({}, "A comparison needs models"),
+        ({"models": "BPR", "scenario": "warm"}, "Unknown key 'scenario' of a comparison. Did you mean 'scenarios'"),
+        ({"models": [{"modle": "BPR"}]}, "Unknown key 'modle' of a model. Did you mean 'model'"),
+        ({"models": [{"model": "BPR", "name": "a/b"}]}, "The name 'a/b' of a model holds more than letters"),
+        ({"models": [{"model": "BPR", "options": 3}]}, "options of BPR is 3"),
+        ({"models": [3]}, "a model is 3; expected a mapping"),
+        ({"models": "BPR", "options": [1]}, "options is [1]; expected 'option: value' lines"),
+        ({"models": "BPR", "fixed_split": "yes"}, "fixed_split is 'yes'; expected True or False"),
+    ],
+)
+def test_mistakes_in_a_plan(values, message):
+    with pytest.raises(OptionError, match=re.escape(message)):
+        Plan.from_mapping(values)
+
+
+def test_specs():
+    assert ModelSpec.parse("BPR") == ModelSpec("BPR") and str(ModelSpec.parse("SiBraR:S")) == "SiBraR:S"
+    assert ModelSpec.parse({"model": "BPR", "name": "mine", "options": {"a": 1}}).options == {"a": 1}
+
+
+# tables
+
+
+def result(ndcg, valid=0.2, fallback=None, **metrics):
+    return {
+        "test_result": {"ndcg@10": ndcg, **metrics},
+        "valid_result": {"ndcg@10": valid},
+        "seconds": {"training": 1.0},
+        "n_parameters": 10,
+        "cold_fallback": fallback or {},
+    }
+
+
+def comparison(*entries, columns=("ndcg@10",), seeds=(1, 2)):
+    return Comparison("d", "warm", list(seeds), None, "ndcg@10", list(columns), list(entries), pd.DataFrame())
+
+
+def test_marks_means_and_deviations():
+    table = comparison(
+        Entry("A_S", (result(0.1), result(0.3)), 2),
+        Entry("B", (result(0.4),), 2, "Traceback\nValueError: 5 % of {it}"),
+        Entry("C", (result(0.1, fallback={"item": "behind"}), result(0.1)), 2),
+        Entry("D", (), 2, "boom"),
+    )
+    shown = cells(table, MARKDOWN).set_index("model")["NDCG@10"]
+    assert shown.to_dict() == {
+        "A_S": "<u>0.2000 ± 0.1414</u>",
+        "B †": "**0.4000**",
+        "C ‡": "0.1000 ± 0.0000",
+        "D §": "",
+    }
+    text = latex(table)
+    assert "A\\_S & 0.2000" in text.replace("\\textbf{", "").replace("\\underline{0.2000 $\\pm$ 0.1414}", "0.2000")
+    assert "\\textbf{0.4000}" in text and "B$^{\\dagger}$" in text and "5 \\% of \\{it\\}" in text
+    assert text.count("{") == text.count("}")
+    assert "0.4000 ¹" in terminal(table) and "§ 2 of 2 runs failed: boom" in terminal(table)
+
+
+def test_directions():
+    values = pd.Series([-0.5, 0.1, 0.3])
+    assert places("ndcg@10", values) == [0, 2, 1] and places("arp@10", values) == [1, 2, 0]
+    assert places("pl@10", values) == [0, 1, 2] and places("validation ndcg@10", values) == [0, 2, 1]
+    assert places("ndcg@10", pd.Series([np.nan, 0.1])) == [0, 1]
+    assert goodness("arp@5", pd.Series([2.0])).tolist() == [-2.0]

@@ -1,0 +1,79 @@
+"""Paired tests against scipy, statsmodels' definitions by hand, and the cases where there is nothing to test."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from recbole_sibrar.evaluation.significance import (
+    compare_with_reference,
+    effect_size,
+    paired_tests,
+    paired_values,
+)
+
+
+def table(values, seed=1, users=None):
+    return pd.DataFrame({"seed": seed, "user": users or [f"u{n}" for n in range(len(values))], "ndcg@3": values})
+
+
+def test_a_case_by_hand():
+    """Differences 1, 2, 3: mean 2, standard deviation 1, t = 2 / (1 / sqrt 3); all positive: W = 0, p = 2 / 2^3."""
+    found = paired_tests([2.0, 4.0, 6.0], [1.0, 2.0, 3.0])
+    assert found["n_users"] == 3 and found["difference"] == 2 and found["d_z"] == 2
+    assert found["t"] == pytest.approx(2 * 3**0.5)
+    assert found["w"] == 0 and found["w_p"] == pytest.approx(0.25)
+
+
+def test_against_scipy():
+    rng = np.random.default_rng(0)
+    reference = rng.random(200)
+    other = reference + rng.normal(0.02, 0.1, 200)
+    found = paired_tests(reference, other)
+    one_sample = stats.ttest_1samp(reference - other, 0)
+    signed_rank = stats.wilcoxon(reference - other)
+    assert (found["t"], found["t_p"]) == pytest.approx((one_sample.statistic, one_sample.pvalue))
+    assert (found["w"], found["w_p"]) == pytest.approx((signed_rank.statistic, signed_rank.pvalue))
+    assert found["t"] == pytest.approx(found["d_z"] * 200**0.5)
+
+
+@pytest.mark.parametrize("values", [[], [0.5], [0.1, 0.2, 0.3]])
+def test_no_difference_is_no_evidence(values):
+    found = paired_tests(values, values)
+    assert found["t_p"] == found["w_p"] == 1
+
+
+def test_effect_sizes_at_the_limits():
+    assert effect_size([0.0, 0.0]) == 0 and effect_size([0.5, 0.5]) == np.inf and effect_size([-1.0, -1.0]) == -np.inf
+    assert np.isnan(effect_size([1.0]))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_constant_difference_is_certain():
+    found = paired_tests([1.0, 2.0, 3.0], [0.5, 1.5, 2.5])
+    assert found["t_p"] == 0 and found["w_p"] == 0.25
+
+
+def test_each_user_counts_once_and_only_where_both_models_have_a_value():
+    first = pd.concat([table([0.2, 0.4, 0.6], 1), table([0.4, 0.8], 2, ["u0", "u9"])])
+    second = pd.concat([table([0.1, 0.1, np.nan], 1), table([0.3, 0.5], 2, ["u0", "u8"])])
+    reference, other = paired_values(first, second, "ndcg@3")
+    assert reference == pytest.approx([0.3, 0.4]) and other == pytest.approx([0.2, 0.1])  # u0: mean of two seeds; u1
+
+
+def test_corrections_by_hand():
+    rng = np.random.default_rng(1)
+    base = rng.random(40)
+    values = {"a": table(base), **{n: table(base + rng.normal(s, 0.1, 40)) for n, s in zip("bcd", (0.01, 0.03, 0.08))}}
+    found = compare_with_reference(values, "a", ["ndcg@3", "coverage@3"])
+    assert list(found["model"]) == ["b", "c", "d"] and set(found["metric"]) == {"ndcg@3"}
+    for test in ("t_p", "w_p"):
+        p = found[test].to_numpy()
+        assert found[f"{test}_bonferroni"].to_numpy() == pytest.approx(np.minimum(1, 3 * p))
+        order = np.argsort(p)
+        holm = np.minimum(1, np.maximum.accumulate(p[order] * (3 - np.arange(3))))
+        assert found[f"{test}_holm"].to_numpy()[order] == pytest.approx(holm)
+
+
+def test_one_model_alone_has_nothing_to_be_compared_with():
+    assert compare_with_reference({"a": table([0.1, 0.2])}, "a", ["ndcg@3"]).empty
