@@ -1,4 +1,4 @@
-"""The command line: ``recbole-sibrar run | recommend | export | convert | doctor``."""
+"""The command line: ``recbole-sibrar run | recommend | export | download | convert | doctor``."""
 
 import argparse
 import sys
@@ -47,6 +47,7 @@ def main(arguments=None) -> int:
 
 def _parser():
     from recbole_sibrar.convert.cli import add_convert_parser
+    from recbole_sibrar.convert.download import add_download_parser
     from recbole_sibrar.serving.cli import add_serving_parsers
 
     parser = argparse.ArgumentParser(
@@ -73,6 +74,7 @@ def _parser():
     run.add_argument("--output_dir", help="where <run name>/result.json goes (default: results)")
     run.add_argument("--data_path", help="where data sets are looked for (default: atomic_data)")
     add_serving_parsers(commands)
+    add_download_parser(commands)
     add_convert_parser(commands)
     doctor = commands.add_parser(
         "doctor",
