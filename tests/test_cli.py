@@ -120,7 +120,18 @@ def test_doctor(capsys):
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["run"], ["compare"], ["tune"], ["convert"], ["convert", "ml-1m"], ["recommend"], ["export"], ["doctor"]],
+    [
+        [],
+        ["run"],
+        ["compare"],
+        ["tune"],
+        ["reproduce"],
+        ["convert"],
+        ["convert", "ml-1m"],
+        ["recommend"],
+        ["export"],
+        ["doctor"],
+    ],
 )
 def test_help_helps(capsys, command):
     with pytest.raises(SystemExit) as stop:
