@@ -9,7 +9,7 @@ from recbole_sibrar.errors import OptionError, SibrarError
 RUN_DESCRIPTION = """\
 Train and test a model under the protocol of a scenario.
 
-Any model of RecBole's general recommenders, SiBraR and MuBraR:
+SiBraR, MuBraR, CLCRec, DropoutNet, ContentRidge, and any general recommender of RecBole:
   run_recbole_sibrar.py --model=SiBraR --variant=SC --dataset=ml-100k --scenario=item_cold
   run_recbole_sibrar.py --model=BPR --dataset=ml-100k --scenario=item_cold
 
@@ -74,7 +74,9 @@ def _parser():
         allow_abbrev=False,
     )
     run.add_argument(
-        "--model", default="SiBraR", help="SiBraR, MuBraR or a general recommender of RecBole (default: %(default)s)"
+        "--model",
+        default="SiBraR",
+        help="one of ours or of RecBole; see 'recbole-sibrar models' (default: %(default)s)",
     )
     run.add_argument("--dataset", default="ml-100k", help="a folder under data_path, or ml-100k (default: %(default)s)")
     run.add_argument("--scenario", help="warm, user_cold or item_cold (default: warm)")
@@ -94,18 +96,35 @@ def _parser():
         "property files and data sets are looked for. Exit code 2 if RecBole differs.",
     )
     doctor.set_defaults(handler=_doctor)
+    models = commands.add_parser(
+        "models",
+        help="what every model supports",
+        description="Print what every model supports: cold items and users, missing modalities, users and items that "
+        "the data set does not have; and which models a run cannot serve, with the reason.",
+    )
+    models.set_defaults(handler=_models)
     return parser
 
 
 def _model_option_help():
-    from recbole_sibrar.models.options import ModelOptions
+    from recbole_sibrar.models import MODELS
+    from recbole_sibrar.models.checked import CheckedOptions
 
-    lines = ["options of SiBraR and MuBraR:"]
-    for entry in fields(ModelOptions):
-        choices = entry.metadata["choices"]
-        values = f" ({', '.join(choices)})" if choices else ""
-        lines.append(f"  --{entry.name + '=…':<28} {entry.metadata['help']}{values}")
+    common = fields(CheckedOptions)
+    names = {}
+    for name, model in MODELS.items():
+        names.setdefault(model.options_class, []).append(name)
+    lines = [f"options of {', '.join(MODELS)}:", *map(_option_line, common)]
+    for options_class, models in names.items():
+        own = [entry for entry in fields(options_class) if entry.name not in {known.name for known in common}]
+        lines += ["", f"options of {' and '.join(models)}:", *map(_option_line, own)]
     return "\n".join(lines)
+
+
+def _option_line(entry):
+    choices = entry.metadata["choices"]
+    values = f" ({', '.join(choices)})" if choices else ""
+    return f"  --{entry.name + '=…':<28} {entry.metadata['help']}{values}"
 
 
 def _run(known, rest) -> int:
@@ -146,6 +165,16 @@ def parse_options(arguments) -> dict:
             raise OptionError(f"Option --{key} is given twice: {options[key]!r} and {value!r}.")
         options[key] = value
     return options
+
+
+def _models(_) -> int:
+    from recbole_sibrar.recbole_plugin.capabilities import UNSERVED, capability_table, other_models
+
+    print(capability_table())
+    print(f"\nRecBole's others: {', '.join(other_models())}")
+    for name, reason in UNSERVED.items():
+        print(f"cannot be run: {name} ({reason})")
+    return 0
 
 
 def _doctor(_) -> int:

@@ -131,6 +131,7 @@ def test_doctor(capsys):
         ["recommend"],
         ["export"],
         ["doctor"],
+        ["models"],
     ],
 )
 def test_help_helps(capsys, command):

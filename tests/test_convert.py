@@ -147,8 +147,9 @@ def test_formats_of_embeddings(suffix):
         frame.to_parquet(path)
     else:
         frame.to_csv(path, sep="\t" if suffix == "tsv" else ",", index=False)
-    read_ids, read_values = read_embeddings(path)
-    assert read_ids.tolist() == ["7", "x"] and (read_values == values).all()
+    vectors = read_embeddings(path)
+    assert vectors.ids.tolist() == ["7", "x"] and (vectors.values == values).all()
+    assert read_embeddings(path, ["x"]).values.tolist() == [[3, 2]]
 
 
 def test_an_interruption_leaves_the_old_output(raw, monkeypatch):

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from recbole_sibrar.data.sparse import SparseRows, gather_rows, weighted_row_sum
+from recbole_sibrar.models import pairs
 from recbole_sibrar.models.losses import bpr, sampled_softmax, softmax_over_catalogue, symmetric_info_nce
 
 
@@ -98,3 +99,17 @@ def test_selected_rows():
     matrix = SparseRows.from_pairs([0, 0, 2], [1, 4, 3], n_rows=3, n_columns=5)
     selected = matrix.select(torch.tensor([2, 1, 0, 2]))
     assert selected.lengths.tolist() == [1, 0, 2, 1] and selected.columns.tolist() == [3, 1, 4, 3]
+
+
+@pytest.mark.parametrize("dense", [0, 10**9])
+def test_products_of_pairs_and_sets_against_loops(monkeypatch, generator, dense):
+    monkeypatch.setattr(pairs, "DENSE_UP_TO", dense)
+    users, items, second = (torch.randn(n, 4, generator=generator) for n in (5, 7, 7))
+    owner, place = torch.tensor([0, 4, 4]), torch.randint(7, (3, 6), generator=generator)
+    scores, products = pairs.pair_scores(users, items, owner, place), pairs.set_products(items, second, place)
+    for b in range(3):
+        for k in range(6):
+            assert scores[b, k].item() == pytest.approx(float(users[owner[b]] @ items[place[b, k]]), abs=1e-5)
+            for other in range(6):
+                expected = float(items[place[b, k]] @ second[place[b, other]])
+                assert products[b, k, other].item() == pytest.approx(expected, abs=1e-5)

@@ -5,6 +5,7 @@ import yaml
 from recbole_sibrar.data.modalities import Modalities, Modality, interaction_modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
+from recbole_sibrar.models import MODELS as ALL_MODELS
 from recbole_sibrar.models.batches import PairBatch, UserBatch
 from recbole_sibrar.models.fusion import FUSIONS
 from recbole_sibrar.models.mubrar import MuBraR
@@ -242,8 +243,10 @@ def test_parameter_counts():
     projections = (30 * 8 + 8) + (7 * 8 + 8) + (8 * 8 + 8) + 4 * 8 + 5 * 8
     network = (8 * 6 + 6) + (6 * 8 + 8)
     user = 25 * 8 + 8
-    assert build(SiBraR, encoder_hidden_sizes=[6]).n_parameters == projections + network + user
-    assert build(MuBraR, encoder_hidden_sizes=[6]).n_parameters == projections + 5 * network + user
+    attention = 8 + 5
+    assert build(SiBraR, encoder_hidden_sizes=[6]).n_parameters == projections + network + attention + user
+    assert build(MuBraR, encoder_hidden_sizes=[6]).n_parameters == projections + 5 * network + attention + user
+    assert build(SiBraR, encoder_hidden_sizes=[6], fusion="mean").n_parameters == projections + network + user
 
 
 def test_modality_sampling_is_uniform_and_within_what_is_available():
@@ -256,12 +259,12 @@ def test_modality_sampling_is_uniform_and_within_what_is_available():
     assert not (mask & ~available).any() and (mask.sum(1) == torch.tensor([2, 1, 0]).repeat(2000)).all()
 
 
-@pytest.mark.parametrize("model_class", MODELS)
-def test_the_defaults_in_the_property_files_are_the_options_defaults(model_class):
-    values = yaml.safe_load((props_folder() / "model" / f"{model_class.__name__}.yaml").read_text())
-    assert ModelOptions.from_mapping(values) == ModelOptions()
-    missing = {entry for entry in vars(ModelOptions())} - set(values)
-    assert not missing
+@pytest.mark.parametrize("name", ALL_MODELS)
+def test_the_defaults_in_the_property_files_are_the_options_defaults(name):
+    values = yaml.safe_load((props_folder() / "model" / f"{name}.yaml").read_text())
+    options_class = ALL_MODELS[name].options_class
+    assert options_class.from_mapping(values) == options_class()
+    assert not set(vars(options_class())) - set(values)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,15 @@ from recbole_sibrar.recbole_plugin.trainer import ProtocolTrainer
 
 @pytest.mark.parametrize(
     "model, options",
-    [("SiBraR", {}), ("SiBraR", {"rec_loss": "bpr", "input_dropout": 0.3}), ("BPR", {}), ("MultiVAE", {})],
+    [
+        ("SiBraR", {}),
+        ("SiBraR", {"rec_loss": "bpr", "input_dropout": 0.3}),
+        ("CLCRec", {}),
+        ("DropoutNet", {}),
+        ("ContentRidge", {}),
+        ("BPR", {}),
+        ("MultiVAE", {}),
+    ],
 )
 @pytest.mark.parametrize("stop", [1, 3])
 def test_a_resumed_run_ends_as_an_uninterrupted_one(tiny, monkeypatch, model, options, stop):

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from recbole_sibrar.errors import OptionError
+from recbole_sibrar.recbole_plugin.config import OUR_MODELS
 from recbole_sibrar.recbole_plugin.run import load_data_and_model, make_config, prepare, run
 
 SCENARIOS = ["warm", "user_cold", "item_cold"]
@@ -34,7 +35,7 @@ def entities(loader, field):
 
 
 @every_scenario
-@pytest.mark.parametrize("model", ["SiBraR", "MuBraR", "BPR", "Pop", "Random", "EASE", "MultiVAE"])
+@pytest.mark.parametrize("model", [*OUR_MODELS, "BPR", "Pop", "Random", "EASE", "MultiVAE"])
 def test_every_scenario_gives_complete_results(tiny, scenario, model):
     result = run(model, "tiny", None, tiny.options(scenario=scenario))
     folder = f"results/{result.name}"
@@ -53,7 +54,7 @@ def test_every_scenario_gives_complete_results(tiny, scenario, model):
 # trap 1: negatives
 
 
-@pytest.mark.parametrize("model, options", [("SiBraR", {"rec_loss": "bpr"}), ("BPR", {}), ("DMF", {})])
+@pytest.mark.parametrize("model, options", [("SiBraR", {"rec_loss": "bpr"}), ("CLCRec", {}), ("BPR", {}), ("DMF", {})])
 @pytest.mark.parametrize("distribution", ["uniform", "popularity"])
 def test_cold_items_are_never_negatives(tiny, model, options, distribution):
     sampling = {"distribution": distribution, "sample_num": 5}
@@ -105,7 +106,7 @@ def test_cold_entities_have_no_interactions_in_any_model_input(tiny, scenario):
 
 
 @pytest.mark.parametrize("scenario", ["warm", "item_cold"])
-@pytest.mark.parametrize("model", ["SiBraR", "BPR"])
+@pytest.mark.parametrize("model", ["SiBraR", "CLCRec", "DropoutNet", "ContentRidge", "BPR"])
 def test_training_and_validation_do_not_see_the_test_split(tiny, scenario, model):
     """Two data sets that differ in the test file alone train the same model and choose the same epoch."""
     part = {"warm": lambda pair: sum(pair) % 10, "item_cold": lambda pair: pair[1] % 10}[scenario]

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.data.sparse import SparseRows
-from recbole_sibrar.errors import DataError, OptionError
+from recbole_sibrar.errors import CheckpointError, DataError, OptionError
 from recbole_sibrar.recbole_plugin.run import load_data_and_model, run
+from recbole_sibrar.recbole_plugin.trained import TrainedModel
 from recbole_sibrar.serving.recommender import Recommender
 from recbole_sibrar.serving.topk import top_k
 
@@ -121,7 +122,10 @@ def test_embeddings_for_an_index(recommender, tiny):
         ids[-1] == "new" and fused.shape == (31, 8) and set(modalities) == {"interactions", "genres", "year", "picture"}
     )
     assert modalities["picture"][-1].isnan().all() and not modalities["genres"][-1].isnan().any()
-    assert torch.allclose(fused[-1], torch.stack([modalities["genres"][-1], modalities["year"][-1]]).mean(0), atol=1e-6)
+    own = torch.stack([values[-1] for values in modalities.values()])
+    there = ~own.isnan().any(1)
+    fusion = recommender.model.fusion["item"]
+    assert torch.allclose(fused[-1], fusion(own.nan_to_num().unsqueeze(0), there.unsqueeze(0))[0], atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -239,3 +243,15 @@ def test_export(tiny, kind):
     user = recommender.directory.find("user", "u5") - 1
     assert np.allclose(fused["item"] @ fused["user"][user], recommender.score("u5", ids), atol=1e-5)
     assert main(["export", "--checkpoint", path, "--output", "results"]) == 2
+
+
+def test_a_checkpoint_of_another_version_is_named(tiny):
+    result = run("SiBraR", "tiny", None, tiny.options(scenario="item_cold"))
+    path = f"results/{result.name}/model.pth"
+    state = torch.load(path, weights_only=True)
+    state["state_dict"].pop("core.fusion.item.query")
+    state["versions"]["recbole_sibrar"] = "0.0.1"
+    torch.save(state, path)
+    for load in (Recommender.load, TrainedModel):
+        with pytest.raises(CheckpointError, match="does not fit .*fusion.item.query.*written by recbole_sibrar 0.0.1"):
+            load(path)

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import yaml
 from tqdm import tqdm
 
+from recbole_sibrar.data.vectors import write_cache
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.files import atomic_directory
 
@@ -24,7 +24,7 @@ class AtomicDataset:
         interactions: columns user_id, item_id and others.
         users, items: one row per entity, the id first; NaN or "" is missing, tags are joined by spaces.
         types: {column of any table: token | token_seq | float}.
-        vectors: {modality: (ids (N,), values (N, D))}, item vectors.
+        vectors: {modality: (id column, Vectors)}.
         modalities: {"user": {name: kind}, "item": {name: kind}}.
         record: what ``conversion.json`` tells of the conversion.
     """
@@ -42,19 +42,31 @@ class AtomicDataset:
         """Write ``<output>/<name>/``, whole or not at all; an existing one is replaced.
 
         Beside the atomic files it holds ``<name>.yaml`` (the modalities) and ``conversion.json`` (what was done).
+
+        Raises:
+            DataError: a cell holds a tab or a line break; the disk is full or cannot be written to.
         """
         target = Path(output) / self.name
-        with atomic_directory(target) as folder:
-            for suffix, frame in (("inter", self.interactions), ("user", self.users), ("item", self.items)):
-                self._write_table(folder / f"{self.name}.{suffix}", frame)
-            for modality, (ids, values) in self.vectors.items():
-                write_vectors(folder / f"{self.name}.{modality}", modality, ids, values)
-            text = yaml.safe_dump({"modalities": self.modalities}, sort_keys=False, default_flow_style=None)
-            (folder / f"{self.name}.yaml").write_text(text, encoding="utf-8")
-            versions = {package: version(package) for package in ("recbole-sibrar", "numpy", "pandas")}
-            record = json.dumps({**self.record, "versions": versions}, indent=2)
-            (folder / "conversion.json").write_text(record + "\n", encoding="utf-8")
+        try:
+            with atomic_directory(target) as folder:
+                self._write_into(folder)
+        except OSError as error:
+            raise DataError(
+                f"{target} cannot be written ({error.strerror or error}); what was there is unchanged. Make room, or "
+                "choose another folder with --output."
+            ) from None
         return target
+
+    def _write_into(self, folder):
+        for suffix, frame in (("inter", self.interactions), ("user", self.users), ("item", self.items)):
+            self._write_table(folder / f"{self.name}.{suffix}", frame)
+        for modality, (id_field, vectors) in self.vectors.items():
+            write_vectors(folder / f"{self.name}.{modality}", modality, id_field, vectors)
+        text = yaml.safe_dump({"modalities": self.modalities}, sort_keys=False, default_flow_style=None)
+        (folder / f"{self.name}.yaml").write_text(text, encoding="utf-8")
+        versions = {package: version(package) for package in ("recbole-sibrar", "numpy", "pandas")}
+        record = json.dumps({**self.record, "versions": versions}, indent=2)
+        (folder / "conversion.json").write_text(record + "\n", encoding="utf-8")
 
     def _write_table(self, path, frame):
         for column in frame.columns:
@@ -62,7 +74,7 @@ class AtomicDataset:
                 wrong = frame[column].astype(str).str.contains(r"[\t\r\n]", regex=True)
                 if wrong.any():
                     raise DataError(
-                        f"{path.name}: {frame[column][wrong].iloc[0]!r} in column {column!r} holds a tab or a line "
+                        f"{path.name}: {frame[column][wrong].iloc[0]!r:.80} in column {column!r} holds a tab or a line "
                         "break, which an atomic file cannot."
                     )
         header = [f"{column}:{self.types[column]}" for column in frame.columns]
@@ -71,14 +83,20 @@ class AtomicDataset:
             frame.to_csv(file, sep="\t", index=False, header=False, na_rep="", quoting=3, lineterminator="\n")
 
 
-def write_vectors(path, name: str, ids, values, chunk: int = 256) -> None:
-    """A vector file with as many digits as float32 needs to come back the same."""
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
-        file.write(f"item_id:token\t{name}:float_seq\n")
-        for start in tqdm(range(0, len(ids), chunk), desc=f"writing {name}", unit_scale=chunk, leave=False):
-            block = values[start : start + chunk].astype(np.float32)
-            for token, row in zip(ids[start : start + chunk], block):
-                file.write(f"{token}\t{' '.join(format(value, '.9g') for value in row.tolist())}\n")
+def write_vectors(path, name: str, id_field: str, vectors) -> None:
+    """A vector file with as many digits as float32 needs to come back the same, and its binary copy."""
+    with (
+        open(path, "w", encoding="utf-8", newline="\n") as file,
+        tqdm(total=len(vectors.ids), desc=f"writing {name}", leave=False) as bar,
+    ):
+        file.write(f"{id_field}:token\t{name}:float_seq\n")
+        row_format = " ".join(["%.9g"] * vectors.width)
+        for ids, values in vectors.blocks():
+            for token, row in zip(ids, values):
+                file.write(f"{token}\t{row_format % tuple(row.tolist())}\n")
+            bar.update(len(ids))
+    blocks = (values for _, values in vectors.blocks())
+    write_cache(path, vectors.ids, blocks, (len(vectors.ids), vectors.width), vectors.values.dtype)
 
 
 def checksum(path) -> str:

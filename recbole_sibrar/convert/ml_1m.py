@@ -6,22 +6,25 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recbole_sibrar.convert.atomic import AtomicDataset, checksum
-from recbole_sibrar.convert.filters import StepLog, first_of_each_pair, k_core
+from recbole_sibrar.convert.assemble import Job, Side, check_modality_names
+from recbole_sibrar.convert.filters import StepLog, first_of_each_pair
+from recbole_sibrar.convert.tables import read_table, refuse_duplicates
 from recbole_sibrar.convert.vectors import read_embeddings
-from recbole_sibrar.errors import DataError, OptionError, nearest
+from recbole_sibrar.errors import DataError
 
-TYPES = {
-    "user_id": "token", "item_id": "token", "rating": "float", "timestamp": "float", "gender": "token", "age": "token",
-    "occupation": "token", "title": "token_seq", "year": "float", "genres": "token_seq",
+USER_KINDS = {"gender": "category", "age": "category", "occupation": "category"}
+ITEM_KINDS = {"title": "text", "year": "number", "genres": "tags"}
+PAPERS = {
+    "users": 5816, "items": 3299, "interactions": 813_792, "age": 7, "gender": 2, "occupation": 21, "genres": 18,
+    "plot": 768,
 }  # fmt: skip
-USER_MODALITIES = {"gender": "category", "age": "category", "occupation": "category"}
-ITEM_MODALITIES = {"genres": "tags", "year": "number"}
 YEAR = re.compile(r"^(.*?)\s*\((\d{4})\)\s*$")
 NO_GENRES = "(no genres listed)"
 
 
-def convert(raw, output, min_rating=3, k=5, require=(), plots=None, item_vectors=None, name="ml-1m") -> Path:
+def convert(
+    raw, output, min_rating=3, k=5, require=(), plots=None, item_vectors=None, name="ml-1m", half=False, encode=None
+) -> Path:
     """Write MovieLens 1M as atomic files.
 
     Args:
@@ -30,10 +33,12 @@ def convert(raw, output, min_rating=3, k=5, require=(), plots=None, item_vectors
         min_rating: keep ratings of at least this (the papers' 3); 0 keeps all.
         k: of the k-core (the papers' 5); 0 turns it off.
         require: drop items without these of genres, year, plot, or a name in ``item_vectors``.
-        plots: a table ``movie_id, plot``; by default ``plots.tsv`` in ``raw`` if it is there. Only which movies have a
-            plot is read: the text itself becomes a modality as a vector.
+        plots: a table ``movie_id, plot``; by default ``plots.tsv`` in ``raw`` if it is there. The text itself becomes
+            a modality as a vector only.
         item_vectors: {modality: file with ids and values}; relative paths also below ``raw``.
         name: of the data set.
+        half: store vectors as float16.
+        encode: an ``encoders.Encode``, which makes vectors of plots or pictures.
 
     Raises:
         OptionError, DataError: naming option, file and line.
@@ -41,62 +46,33 @@ def convert(raw, output, min_rating=3, k=5, require=(), plots=None, item_vectors
     raw = Path(raw)
     if not raw.is_dir():
         raise DataError(f"{raw}: no such folder; --raw is where ratings.dat, users.dat and movies.dat are.")
+    Path(output).mkdir(parents=True, exist_ok=True)
     plots = Path(plots) if plots else raw / "plots.tsv"
-    paths = {modality: _find(path, raw) for modality, path in (item_vectors or {}).items()}
-    clash = [modality for modality in paths if modality in (*TYPES, "interactions", "inter", "user", "item", "yaml")]
-    if clash:
-        raise OptionError(f"--item-vectors: {clash[0]!r} is taken; give the vectors another name, such as plot.")
+    paths = {modality: below(path, raw) for modality, path in (item_vectors or {}).items()}
     files = [raw / "ratings.dat", raw / "users.dat", raw / "movies.dat"]
     ratings = _read(files[0], ["user_id", "item_id", "rating", "timestamp"])
     users = _read(files[1], ["user_id", "gender", "age", "occupation", "zip"], text=("gender", "zip"))
-    items = _read_movies(files[2])
-    vectors = {modality: read_embeddings(path) for modality, path in paths.items()}
-    having = {"genres": set(items.item_id[items.genres != ""]), "year": set(items.item_id[items.year.notna()])}
-    having.update({modality: set(ids) for modality, (ids, _) in vectors.items()})
+    users, items = Side("user", users, USER_KINDS), Side("item", _read_movies(files[2]), ITEM_KINDS)
+    check_modality_names(users, items, {"--item-vectors": paths})
+    items.vectors = {modality: read_embeddings(path, None, half, output) for modality, path in paths.items()}
+    texts = {}
     if plots.is_file():
-        having.setdefault("plot", _movies_with_plot(plots))
+        texts["plot"] = _plots(plots)
+        items.having = {"plot": list(texts["plot"])}
         files.append(plots)
-    for wanted in require:
-        if wanted not in having:
-            raise OptionError(f"--require {wanted!r} is not known here. {nearest(wanted, having)}")
 
     log = StepLog()
     ratings = log.record("read", ratings)
     if min_rating:
         ratings = log.record(f"rating >= {min_rating:g}", ratings[ratings.rating >= min_rating])
     ratings = log.record("one per user and item", first_of_each_pair(ratings))
-    ratings = log.record("users and movies known", _known(ratings, users, items))
-    for wanted in require:
-        ratings = log.record(f"items with {wanted}", ratings[ratings.item_id.isin(having[wanted])])
-    if k > 1:
-        ratings = log.record(f"{k}-core", k_core(ratings, k))
-    if ratings.empty:
-        raise DataError("No interaction is left after the filters; lower --min-rating or --k-core, or drop --require.")
-
-    users = users[users.user_id.isin(ratings.user_id.unique())].drop(columns="zip")
-    items = items[items.item_id.isin(ratings.item_id.unique())].reset_index(drop=True)
-    kept = {}
-    for modality, (ids, values) in vectors.items():
-        chosen = np.isin(ids, items.item_id.to_numpy().astype(str))
-        kept[modality] = ids[chosen], values[chosen]
-        if not chosen.all():
-            print(f"{modality}: {(~chosen).sum():,} vectors belong to no item that was kept")
-    n_users, n_items = len(users), len(items)
-    print(f"{n_users:,} users, {n_items:,} items, sparsity {1 - len(ratings) / n_users / n_items:.5f}")
-    for modality in having:
-        n = int(items.item_id.isin(having[modality]).sum())
-        print(f"  {modality:<12} {n:,} of {n_items:,} items ({n / n_items:.1%})")
-    record = {
-        "converter": "ml-1m",
-        "options": {"min_rating": min_rating, "k_core": k, "require": list(require)},
-        "steps": log.steps,
-        "inputs": {str(path.name): checksum(path) for path in [*files, *paths.values()]},
-    }
-    modalities = {"user": USER_MODALITIES, "item": {**ITEM_MODALITIES, **dict.fromkeys(kept, "vector")}}
-    return AtomicDataset(name, ratings, users, items, TYPES, kept, modalities, record).write(output)
+    options = {"min_rating": min_rating, "k_core": k, "require": list(require), "float16": half}
+    job = Job("ml-1m", name, output, options, [*files, *paths.values()], k, PAPERS)
+    return job.finish(ratings, users, items, require, log, encode and encode.on_items(texts))
 
 
-def _find(path, raw):
+def below(path, raw) -> Path:
+    """The file itself, or the one of this name in ``raw``."""
     path = Path(path)
     return path if path.is_file() or path.is_absolute() or not (raw / path).is_file() else raw / path
 
@@ -134,7 +110,7 @@ def _read(path, columns, text=()):
         if column in ("rating", "timestamp"):
             frame[column] = numbers
     if "item_id" not in frame:
-        _refuse_duplicates(path, frame["user_id"])
+        refuse_duplicates(path, frame["user_id"], first_line=1)
     return frame
 
 
@@ -149,27 +125,11 @@ def _read_movies(path):
         title, year = match.groups() if match else (title, None)
         rows.append((token, title.strip(), float(year) if year else np.nan, tags))
     frame = pd.DataFrame(rows, columns=["item_id", "title", "year", "genres"])
-    _refuse_duplicates(path, frame["item_id"])
+    refuse_duplicates(path, frame["item_id"], first_line=1)
     return frame
 
 
-def _refuse_duplicates(path, ids):
-    duplicate = ids.duplicated().to_numpy()
-    if duplicate.any():
-        line = int(duplicate.argmax())
-        raise DataError(f"{path}, line {line + 1}: id {ids.iloc[line]!r} occurs twice.")
-
-
-def _movies_with_plot(path):
-    try:
-        frame = pd.read_csv(path, sep="\t", dtype=str, encoding="utf-8", keep_default_na=False)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: {error}; expected tab-separated UTF-8 with the columns movie_id and plot.") from None
-    if not {"movie_id", "plot"} <= set(frame):
-        raise DataError(f"{path}, line 1: columns {list(frame)}, expected movie_id and plot.")
-    return set(frame.movie_id[frame["plot"].str.strip() != ""])
-
-
-def _known(ratings, users, items):
-    """Ratings whose user and movie have a line of their own."""
-    return ratings[ratings.user_id.isin(users.user_id) & ratings.item_id.isin(items.item_id)]
+def _plots(path):
+    frame = read_table(path, ["movie_id", "plot"])
+    frame = frame[frame["plot"].str.strip() != ""]
+    return dict(zip(frame["movie_id"], frame["plot"]))

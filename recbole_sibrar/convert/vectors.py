@@ -1,17 +1,130 @@
-"""Precomputed embeddings with ids, from npz, npy, tsv, csv or Parquet."""
+"""Precomputed embeddings with ids, from npz, npy, tsv, csv or Parquet, copied to disk block by block."""
 
+import tempfile
+import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from recbole_sibrar.convert.tables import OPENERS, SEPARATORS, parquet_blocks, read_lines
 from recbole_sibrar.errors import DataError
 
 FORMATS = "npz (ids, values), npy with <name>.ids.txt beside it, tsv, csv (also .gz, .bz2) or parquet"
+BLOCK_NUMBERS = 1 << 22
 
 
-def read_embeddings(path) -> tuple:
-    """(ids (N,) str, values (N, D)) of a file; tables have the id in the first column.
+@dataclass(frozen=True)
+class Vectors:
+    """A vector for each of some entities.
+
+    Attributes:
+        ids: (N,) str, distinct.
+        rows: (N,) the row of each in ``values``.
+        values: (R, D) float16 or float32, usually memory-mapped.
+    """
+
+    ids: np.ndarray
+    rows: np.ndarray
+    values: np.ndarray
+
+    @classmethod
+    def of(cls, ids, values) -> "Vectors":
+        """All rows of an array."""
+        return cls(np.asarray(ids, dtype=str), np.arange(len(ids)), values)
+
+    @property
+    def width(self) -> int:
+        return self.values.shape[1]
+
+    def select(self, wanted) -> "Vectors":
+        """Those of the ids ``wanted``."""
+        kept = pd.Index(self.ids).isin(wanted)
+        return Vectors(self.ids[kept], self.rows[kept], self.values)
+
+    def blocks(self):
+        """Yield (ids, values) of up to 16 MB."""
+        size = max(1, BLOCK_NUMBERS // self.width)
+        for start in range(0, len(self.ids), size):
+            yield self.ids[start : start + size], self.values[self.rows[start : start + size]]
+
+
+class Spool:
+    """Collects blocks of vectors in an unnamed temporary file, which vanishes with the last reference to it.
+
+    Args:
+        source: for messages.
+        wanted: ids to keep; all of them by default.
+        half: round to float16. Otherwise float16 stays float16 and all else becomes float32.
+        folder: of the temporary file.
+    """
+
+    def __init__(self, source, wanted=None, half=False, folder=None):
+        self.source, self.half = source, half
+        self.wanted = None if wanted is None else pd.Index(wanted)
+        self.file = tempfile.TemporaryFile(dir=folder)
+        self.ids, self.width, self.dtype = [], None, None
+
+    def add(self, ids, values, lines=None) -> None:
+        """
+        Args:
+            ids: (B,) texts.
+            values: (B, D) numbers.
+            lines: (B,) the rows' lines in a text file.
+
+        Raises:
+            DataError: another width than before, NaN or infinity, a number too large for float16.
+        """
+        ids = np.asarray(ids).astype(str)
+        if values.ndim != 2 or not values.shape[1] or len(values) != len(ids):
+            raise DataError(f"{self.source}: {len(ids)} ids for values of shape {values.shape}; expected (ids, width).")
+        if self.width is None:
+            self.width = values.shape[1]
+            self.dtype = np.dtype("float16" if self.half or values.dtype == np.float16 else "float32")
+        if values.shape[1] != self.width:
+            raise DataError(f"{self.source}: {values.shape[1]} numbers for id {ids[0]!r}, expected {self.width}.")
+        kept = np.arange(len(ids)) if self.wanted is None else np.flatnonzero(self.wanted.get_indexer_for(ids) >= 0)
+        with np.errstate(over="ignore"):
+            chosen = values[kept].astype(self.dtype)
+        wrong = ~np.isfinite(chosen).all(axis=1)
+        if wrong.any():
+            self._refuse(ids, values, kept[wrong.argmax()], lines)
+        self.ids.append(ids[kept])
+        try:
+            self.file.write(np.ascontiguousarray(chosen).data)
+        except OSError as error:
+            raise DataError(f"{self.source}: no room for a temporary copy ({error.strerror}).") from None
+
+    def _refuse(self, ids, values, row, lines):
+        place = f"{self.source}" if lines is None else f"{self.source}, line {lines[row]}"
+        if self.half and np.isfinite(values[row]).all():
+            raise DataError(f"{place}: a number of id {ids[row]!r} is too large for float16; leave out --float16.")
+        raise DataError(f"{place}: NaN or infinity for id {ids[row]!r}; leave out entities without a vector.")
+
+    def finish(self) -> Vectors:
+        """
+        Raises:
+            DataError: no vector at all, or an id that occurs twice.
+        """
+        if self.width is None:
+            raise DataError(f"{self.source}: no vector in the file; expected {FORMATS}.")
+        ids = np.concatenate(self.ids)
+        duplicates = pd.Index(ids).duplicated()
+        if duplicates.any():
+            raise DataError(f"{self.source}: id {ids[duplicates.argmax()]!r} occurs twice; keep one row.")
+        if not len(ids):
+            return Vectors.of(ids, np.zeros((0, self.width), self.dtype))
+        self.file.flush()
+        return Vectors.of(ids, np.memmap(self.file, self.dtype, "r", shape=(len(ids), self.width)))
+
+
+def read_embeddings(path, wanted=None, half=False, folder=None) -> Vectors:
+    """The vectors of a file; tables have a header and the id in the first column.
+
+    Args:
+        path: the file.
+        wanted, half, folder: see ``Spool``; only the wanted rows are parsed and kept.
 
     Raises:
         DataError: no such file, an unknown format, ids and values that do not match, a duplicate id, NaN or infinity.
@@ -19,54 +132,111 @@ def read_embeddings(path) -> tuple:
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: no such file of embeddings.")
-    suffixes = [suffix for suffix in path.suffixes if suffix not in (".gz", ".bz2")]
+    suffixes = [suffix for suffix in path.suffixes if suffix not in OPENERS]
     reader = _READERS.get(suffixes[-1] if suffixes else "")
     if reader is None:
         raise DataError(f"{path}: unknown format; expected {FORMATS}.")
+    spool = Spool(path, wanted, half, folder)
     try:
-        ids, values = reader(path)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+        for block in reader(path, spool.wanted):
+            spool.add(*block)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read as {FORMATS}: {error}") from None
-    ids, values = np.asarray(ids).astype(str), np.asarray(values)
-    if values.ndim != 2 or len(ids) != len(values):
-        raise DataError(f"{path}: {len(ids)} ids and values of shape {values.shape}; expected (ids, dimensions).")
-    duplicates = pd.Series(ids).duplicated().to_numpy()
-    if duplicates.any():
-        raise DataError(f"{path}: id {ids[duplicates.argmax()]!r} occurs twice; keep one row.")
-    wrong = ~np.isfinite(values).all(axis=1)
-    if wrong.any():
-        raise DataError(f"{path}: NaN or infinity for id {ids[wrong.argmax()]!r}; leave out entities without a vector.")
-    return ids, values
+    return spool.finish()
 
 
-def _npz(path):
-    with np.load(path, allow_pickle=False) as file:
+def _npz(path, wanted):
+    with zipfile.ZipFile(path) as archive:
+        members = {name.removesuffix(".npy") for name in archive.namelist()}
         for name in ("ids", "values"):
-            if name not in file:
-                raise KeyError(f"no array {name!r}, only {', '.join(file.files)}")
-        return file["ids"], file["values"]
+            if name not in members:
+                raise KeyError(f"no array {name!r}, only {', '.join(sorted(members))}")
+        with archive.open("ids.npy") as file:
+            ids = np.lib.format.read_array(file, allow_pickle=False)
+        with archive.open("values.npy") as file:
+            yield from _array_blocks(ids, *_array_header(file), file)
 
 
-def _npy(path):
-    ids = path.with_name(f"{path.stem}.ids.txt")
-    if not ids.is_file():
-        raise DataError(f"{path}: needs {ids.name} beside it, one id on each line.")
-    return ids.read_text(encoding="utf-8").splitlines(), np.load(path, allow_pickle=False)
+def _npy(path, wanted):
+    names = path.with_name(f"{path.stem}.ids.txt")
+    if not names.is_file():
+        raise DataError(f"{path}: needs {names.name} beside it, one id on each line.")
+    ids = names.read_text(encoding="utf-8").splitlines()
+    with open(path, "rb") as file:
+        yield from _array_blocks(ids, *_array_header(file), file)
+
+
+def _array_header(file):
+    version = np.lib.format.read_magic(file)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if read is None:
+        raise ValueError(f"npy version {version} is not known")
+    shape, fortran, dtype = read(file)
+    if fortran and len(shape) > 1:
+        raise ValueError("the array is stored by columns; save np.ascontiguousarray(values)")
+    if dtype.kind not in "fiu":
+        raise ValueError(f"the values are {dtype}, expected floats")
+    return shape, dtype
+
+
+def _array_blocks(ids, shape, dtype, file):
+    if len(shape) != 2 or len(ids) != shape[0]:
+        raise ValueError(f"{len(ids)} ids and values of shape {shape}; expected (ids, dimensions)")
+    size = max(1, BLOCK_NUMBERS // max(shape[1], 1))
+    for start in range(0, shape[0], size):
+        n_rows = min(size, shape[0] - start)
+        data = file.read(n_rows * shape[1] * dtype.itemsize)
+        if len(data) < n_rows * shape[1] * dtype.itemsize:
+            raise ValueError(f"cut off between row {start} and {start + n_rows}")
+        yield ids[start : start + n_rows], np.frombuffer(data, dtype).reshape(n_rows, shape[1])
 
 
 def _table(separator):
-    def read(path):
-        frame = pd.read_csv(path, sep=separator)
-        return frame.iloc[:, 0], frame.iloc[:, 1:].to_numpy(dtype=np.float32)
+    def read(path, wanted):
+        width = None
+        for lines in read_lines(path, separator):
+            if width is None:
+                width = len(lines) - 1
+                continue
+            ids = np.array([token.strip('"') for token in lines.texts(0)])
+            kept = np.ones(len(ids), bool) if wanted is None else wanted.get_indexer_for(ids) >= 0
+            if kept.any():
+                numbers = lines.number + np.flatnonzero(kept)
+                yield ids[kept], _parse_numbers(lines, kept, numbers, separator, width), numbers
 
     return read
 
 
-def _parquet(path):
-    frame = pd.read_parquet(path)
-    if frame.shape[1] == 2 and pd.api.types.is_object_dtype(frame.dtypes.iloc[1]):
-        return frame.iloc[:, 0], np.stack(frame.iloc[:, 1].to_numpy())
-    return frame.iloc[:, 0], frame.iloc[:, 1:].to_numpy(dtype=np.float32)
+def _parse_numbers(lines, kept, numbers, separator, width):
+    rows = lines.select(kept).decode().split("\n")[:-1]
+    values = np.empty((len(rows), width), dtype=np.float32)
+    for index, row in enumerate(rows):
+        try:
+            with np.errstate(over="ignore"):
+                values[index] = np.array(row.split(separator)[1:], dtype=np.float32)
+        except ValueError as error:
+            raise DataError(f"{lines.path}, line {numbers[index]}: {error}; expected numbers.") from None
+    return values
 
 
-_READERS = {".npz": _npz, ".npy": _npy, ".tsv": _table("\t"), ".csv": _table(","), ".parquet": _parquet}
+def _parquet(path, wanted):
+    for frame in parquet_blocks(path, n_rows=1024):
+        ids, rest = frame.iloc[:, 0].astype(str).to_numpy(), frame.iloc[:, 1:]
+        if rest.shape[1] == 1 and pd.api.types.is_object_dtype(rest.dtypes.iloc[0]):
+            yield ids, _stack(ids, rest.iloc[:, 0])
+        else:
+            yield ids, rest.to_numpy(dtype=np.float32)
+
+
+def _stack(ids, cells):
+    widths = cells.map(len)
+    wrong = (widths != widths.iloc[0]).to_numpy()
+    if wrong.any():
+        row = wrong.argmax()
+        raise ValueError(f"{widths.iloc[row]} numbers for id {ids[row]!r}, expected {widths.iloc[0]}")
+    return np.stack(cells.to_numpy())
+
+
+_READERS = {
+    ".npz": _npz, ".npy": _npy, ".parquet": _parquet, **{suffix: _table(mark) for suffix, mark in SEPARATORS.items()}
+}  # fmt: skip

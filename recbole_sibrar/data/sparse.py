@@ -51,6 +51,15 @@ class SparseRows:
         entries = entries + torch.repeat_interleave(starts - indptr[:-1], lengths)
         return SparseRows(indptr, self.columns[entries], self.n_columns)
 
+    def keep(self, entries: Tensor) -> "SparseRows":
+        """The matrix with those of its entries for which ``entries`` (nnz,) is True.
+
+        >>> SparseRows.from_pairs([0, 0, 1], [3, 4, 4], 2, 5).keep(torch.tensor([False, True, True])).indptr.tolist()
+        [0, 1, 2]
+        """
+        indptr = F.pad(entries.cumsum(0), (1, 0))[self.indptr]
+        return SparseRows(indptr, self.columns[entries], self.n_columns)
+
     def row_of_entry(self) -> Tensor:
         """(nnz,) the row that each entry of ``columns`` belongs to."""
         return torch.repeat_interleave(torch.arange(len(self.lengths), device=self.indptr.device), self.lengths)

@@ -15,34 +15,60 @@ CHUNK_ROWS = 2048
 
 
 def read_vectors(path, separator="\t") -> tuple:
-    """The ids (R,) and the values (R, D) float32, memory-mapped, of an atomic file ``<id>:token  <name>:float_seq``.
+    """The ids (R,) and the memory-mapped values (R, D) of an atomic file ``<id>:token  <name>:float_seq``.
 
-    The first read parses the text and leaves ``<path>.cache/`` with the values in binary form; it is used as long as
-    the size and the modification time of the text stay the same. Rows without numbers are left out: no vector is
-    missing, not zero.
+    The values are float32, or float16 where the converter wrote it.
+
+    The converter, or the first read by parsing the text, leaves ``.<name>.cache/`` with the values in binary form; it
+    is used as long as the size and the modification time of the text stay the same. Rows without numbers are left
+    out: no vector is missing, not zero.
 
     Raises:
         DataError: the file is malformed, two vectors differ in length, or a value is not finite.
     """
     path = Path(path)
-    cache = path.with_name(f".{path.name}.cache")
-    stat = path.stat()
-    stamp = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    cache = _cache_of(path)
     try:
-        if json.loads((cache / "source.json").read_text()) == stamp:
+        if json.loads((cache / "source.json").read_text()) == _stamp(path):
             return np.load(cache / "ids.npy"), np.load(cache / "values.npy", mmap_mode="r")
     except (OSError, ValueError):
         pass
     ids, values = _parse(path, separator)
     try:
-        with atomic_directory(cache) as folder:
-            np.save(folder / "ids.npy", ids)
-            np.save(folder / "values.npy", values)
-            (folder / "source.json").write_text(json.dumps(stamp))
+        write_cache(path, ids, [values], values.shape, values.dtype)
     except OSError as error:
         warnings.warn(f"{cache} cannot be written ({error}); {path.name} is parsed anew by every run.", stacklevel=2)
         return ids, values
     return ids, np.load(cache / "values.npy", mmap_mode="r")
+
+
+def write_cache(path, ids, blocks, shape, dtype) -> None:
+    """The binary copy of the vector file ``path``.
+
+    Args:
+        path: the text, complete.
+        ids: (R,) in its order.
+        blocks: arrays that together are its R x D numbers; in float16 only if they are exact in it.
+        shape: (R, D).
+        dtype: float16 or float32.
+    """
+    with atomic_directory(_cache_of(path)) as folder:
+        np.save(folder / "ids.npy", ids)
+        with open(folder / "values.npy", "wb") as file:
+            header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for block in blocks:
+                file.write(np.ascontiguousarray(block, dtype=dtype).data)
+        (folder / "source.json").write_text(json.dumps(_stamp(path)))
+
+
+def _cache_of(path):
+    return path.with_name(f".{path.name}.cache")
+
+
+def _stamp(path):
+    stat = path.stat()
+    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
 
 
 def _parse(path, separator):

@@ -9,7 +9,6 @@ from recbole_sibrar.experiments.compare import write_comparisons
 from recbole_sibrar.experiments.plan import ModelSpec, Plan
 from recbole_sibrar.experiments.runs import check_options_used, execute, known_options, plan_run
 from recbole_sibrar.recbole_plugin.config import props_folder, read_property_file
-from recbole_sibrar.recbole_plugin.touchpoints import general_recommenders
 from recbole_sibrar.report.tables import write_csv, write_markdown
 
 REFERENCE = "SiBraR_SC"
@@ -70,15 +69,6 @@ def plan_paper_runs(plan: Plan, prefix="paper-") -> list:
                 runs.append(plan_run(name, spec.model, dataset, scenario, seed, {**own, **common}, prefix))
     check_options_used(plan.options, used)
     return runs
-
-
-def available_models() -> tuple:
-    """The papers' models that can be run, and those that this version does not have."""
-    known, there = paper_models(), general_recommenders()
-    return (
-        [name for name, spec in known.items() if spec.model in there],
-        [name for name, spec in known.items() if spec.model not in there],
-    )
 
 
 def beside_the_paper(dataset: str, comparisons) -> pd.DataFrame:

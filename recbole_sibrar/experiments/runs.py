@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from recbole_sibrar.errors import CheckpointError, OptionError, suggestion
 from recbole_sibrar.files import atomic_file
-from recbole_sibrar.models.options import ModelOptions
+from recbole_sibrar.models import MODELS
 from recbole_sibrar.recbole_plugin import checkpoint
 from recbole_sibrar.recbole_plugin.config import check_dataset, valid_names
 from recbole_sibrar.recbole_plugin.run import check, make_config
@@ -105,7 +105,8 @@ def check_options_used(options: dict, used: set) -> None:
     """
     for name in options:
         if name not in used:
-            hint = suggestion(name, [entry.name for entry in fields(ModelOptions)])
+            ours = {entry.name for model in MODELS.values() for entry in fields(model.options_class)}
+            hint = suggestion(name, ours)
             raise OptionError(f"None of the models knows the option {name!r}. {hint}".rstrip())
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -19,3 +20,33 @@ class UserBatch:
     """Distinct users (B,), with all their training interactions as targets."""
 
     users: Tensor
+
+
+@dataclass(frozen=True)
+class DistinctPairs:
+    """A ``PairBatch`` by its distinct entities, so that each is embedded once and scores are one matrix product.
+
+    Attributes:
+        users: (U,) distinct. owner: (B,) which of them each row belongs to.
+        items: (I,) distinct. place: (B, 1 + N) which of them the positive and the negatives are.
+    """
+
+    users: Tensor
+    owner: Tensor
+    items: Tensor
+    place: Tensor
+
+    @classmethod
+    def of(cls, batch: PairBatch) -> "DistinctPairs":
+        ids = torch.cat([batch.positives.unsqueeze(1), batch.negatives], dim=1)
+        return cls(*batch.users.unique(return_inverse=True), *ids.unique(return_inverse=True))
+
+    def scores(self, users: Tensor, items: Tensor) -> Tensor:
+        """(U, D), (I, D) embeddings of the distinct entities -> (B, 1 + N) scores of the batch's pairs."""
+        return pick(users @ items.T, self.owner, self.place)
+
+
+def pick(matrix: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """``matrix[rows.unsqueeze(1), columns]`` with the fast backward pass: (R, C), (B,), (B, K) -> (B, K)."""
+    index = rows.unsqueeze(1) * matrix.shape[1] + columns
+    return matrix.flatten().index_select(0, index.flatten()).view(index.shape)

@@ -29,6 +29,11 @@ def symmetric_info_nce(first: Tensor, second: Tensor, temperature: float, valid:
     logits = F.normalize(first, dim=-1) @ F.normalize(second, dim=-1).transpose(-1, -2) / temperature
     if valid is None:
         valid = torch.ones(logits.shape[:-1], dtype=torch.bool, device=logits.device)
+    return symmetric_info_nce_of(logits, valid)
+
+
+def symmetric_info_nce_of(logits: Tensor, valid: Tensor) -> Tensor:
+    """``symmetric_info_nce`` from its logits, (..., S, S) cosines over temperature, and ``valid`` (..., S)."""
     absent = ~(valid.unsqueeze(-1) & valid.unsqueeze(-2))
     logits = logits.masked_fill(absent & ~torch.eye(logits.shape[-1], dtype=torch.bool, device=logits.device), -1e9)
     diagonal = logits.diagonal(dim1=-2, dim2=-1)

@@ -65,23 +65,38 @@ class NumberProjection(Projection):
     """
 
     def build(self, modality, trained, sizes):
-        known = modality.values[trained] if trained.any() else torch.zeros(1)
-        edges = known.quantile(torch.linspace(0, 1, N_BINS + 1)).unique()
-        if len(edges) == 1:
-            edges = torch.cat([edges, edges + 1])
         self.register_buffer("values", modality.values, persistent=False)
-        self.register_buffer("edges", _pad(edges, N_BINS + 1))
+        self.register_buffer("edges", quantile_edges(modality.values[trained]))
         self.network = mlp([N_BINS, *sizes], self.activation)
 
     def forward(self, features):
-        low, high = self.edges[:-1], self.edges[1:]
-        return self.network(((features.unsqueeze(1) - low) / (high - low)).clamp(0, 1))
+        return self.network(piecewise_linear(features, self.edges))
 
 
-def _pad(edges, length):
-    """Bins beyond the last distinct quantile: never reached by a training value, of width one."""
-    extra = edges[-1] + torch.arange(1, length - len(edges) + 1)
+def quantile_edges(known: Tensor) -> Tensor:
+    """The edges (N_BINS + 1,) of quantile bins, from the numbers of the training entities (K,).
+
+    Where quantiles coincide, bins of width one follow the last: no training value reaches them.
+
+    >>> quantile_edges(torch.tensor([3.0, 3.0])).tolist()
+    [3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0]
+    """
+    known = known if len(known) else torch.zeros(1)
+    edges = known.quantile(torch.linspace(0, 1, N_BINS + 1)).unique()
+    if len(edges) == 1:
+        edges = torch.cat([edges, edges + 1])
+    extra = edges[-1] + torch.arange(1, N_BINS + 2 - len(edges))
     return torch.cat([edges, extra])
+
+
+def piecewise_linear(numbers: Tensor, edges: Tensor) -> Tensor:
+    """(N,), (B + 1,) -> (N, B): how far each number has come through each bin, clipped to [0, 1].
+
+    >>> piecewise_linear(torch.tensor([1.5]), torch.tensor([0.0, 1.0, 2.0, 3.0])).tolist()
+    [[1.0, 0.5, 0.0]]
+    """
+    low, high = edges[:-1], edges[1:]
+    return ((numbers.unsqueeze(1) - low) / (high - low)).clamp(0, 1)
 
 
 class CategoryProjection(Projection):
@@ -134,7 +149,11 @@ class InteractionProjection(_RowsProjection):
 
     def forward(self, features):
         weights = torch.repeat_interleave(features.lengths.clamp(min=1).float().rsqrt(), features.lengths)
-        return self.network(weighted_row_sum(features, self.table.weight, self.dropout(weights)) + self.bias)
+        if self.training and self.dropout.p:
+            weights = self.dropout(weights)
+            shown = weights > 0
+            features, weights = features.keep(shown), weights[shown]
+        return self.network(weighted_row_sum(features, self.table.weight, weights) + self.bias)
 
 
 class IdProjection(Projection):

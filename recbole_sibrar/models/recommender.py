@@ -7,6 +7,7 @@ sampled modalities (``sampling``) -> fused embeddings (``fusion``) -> recommenda
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities
@@ -14,10 +15,12 @@ from recbole_sibrar.data.sparse import SparseRows, gather_rows
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.models import losses
 from recbole_sibrar.models.batches import PairBatch, UserBatch
+from recbole_sibrar.models.core import Capabilities, InnerProductModel, trained_entities
 from recbole_sibrar.models.encoders import NoEncoder
 from recbole_sibrar.models.entity import EntityEncoder, id_modality
 from recbole_sibrar.models.fusion import FUSIONS, MeanFusion
 from recbole_sibrar.models.options import ModelOptions
+from recbole_sibrar.models.pairs import pair_scores, set_products
 from recbole_sibrar.models.sampling import chosen_mask, sample_modalities
 
 
@@ -37,7 +40,7 @@ class Views:
     paired: Tensor | None = None
 
 
-class BranchRecommender(nn.Module):
+class BranchRecommender(InnerProductModel):
     """Scores are inner products of fused user and item embeddings.
 
     An entity without any modality in use has the mean embedding of the training entities when scores are made: such
@@ -53,23 +56,18 @@ class BranchRecommender(nn.Module):
         seed: of the modality sampling.
     """
 
+    options_class = ModelOptions
+    capabilities = Capabilities(cold_items=True, cold_users=True, missing_modalities=True, new_entities=True)
     encoder_class = None
 
     def __init__(self, options: ModelOptions, modalities: dict, interactions: SparseRows, seed: int):
-        super().__init__()
-        self.options, self.seed = options, seed
-        self.modalities = {}
-        n_items = interactions.n_columns
-        trained = {
-            "user": interactions.lengths > 0,
-            "item": torch.zeros(n_items, dtype=torch.bool).index_fill_(0, interactions.columns, True),
-        }
+        super().__init__(options, seed)
+        trained = trained_entities(interactions)
         self.sides = nn.ModuleDict({side: self._side(side, modalities[side], trained[side]) for side in SIDES})
         self.fusion = nn.ModuleDict({side: self._fusion(encoder) for side, encoder in self.sides.items()})
-        self.register_buffer("step", torch.zeros((), dtype=torch.long))
         self.register_buffer("catalogue", trained["item"].nonzero().squeeze(1), persistent=False)
         self.register_buffer("indptr", interactions.indptr, persistent=False)
-        position = torch.full((n_items,), -1)
+        position = torch.full((interactions.n_columns,), -1)
         position[self.catalogue] = torch.arange(len(self.catalogue))
         self.register_buffer("targets", position[interactions.columns], persistent=False)
 
@@ -89,28 +87,25 @@ class BranchRecommender(nn.Module):
         fusion_class = FUSIONS[self.options.fusion] if len(encoder.names) > 1 else MeanFusion
         return fusion_class(len(encoder.names), self.options.embedding_size)
 
-    @property
-    def n_parameters(self) -> int:
-        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
-
     # training
 
     def loss(self, batch) -> tuple:
         """(recommendation loss, weighted contrastive loss or none) of a ``PairBatch`` or ``UserBatch``."""
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + int(self.step)) % 2**63)
-        self.step += 1
+        generator = self._next_step()
         if isinstance(batch, PairBatch):
             return self._pair_loss(batch, generator)
         return self._user_loss(batch, generator)
 
     def _pair_loss(self, batch: PairBatch, generator):
-        users = self._occurrences("user", batch.users, generator)
         ids = torch.cat([batch.positives.unsqueeze(1), batch.negatives], dim=1)
-        items = self._occurrences("item", ids.flatten(), generator)
-        scores = (users.fused.unsqueeze(1) * items.fused.view(*ids.shape, -1)).sum(-1)
+        distinct_users, owner = batch.users.unique(return_inverse=True)
+        distinct_items, place = ids.unique(return_inverse=True)
+        users = self._entities("user", distinct_users, generator)
+        items = self._entities("item", distinct_items, generator)
+        scores = pair_scores(users.fused, items.fused, owner, place)
         terms = [losses.bpr(scores[:, 0], scores[:, 1:])]
         if self.options.contrasts:
-            contrast = self._contrast(users, generator) + self._contrast(items, generator, ids.shape)
+            contrast = self._contrast(users, generator) + self._contrast(items, generator, place)
             terms.append(self.options.contrastive_weight * contrast)
         return tuple(terms)
 
@@ -142,7 +137,10 @@ class BranchRecommender(nn.Module):
         return self.catalogue[torch.cat([positives, negatives])], None, known[:, negatives]
 
     def _entities(self, side: str, ids: Tensor, generator) -> Views:
-        """Each entity once, with modalities of its own draw."""
+        """Each entity once, with a draw of modalities that all of its occurrences in the step share.
+
+        The authors draw for each occurrence; sharing the draw saves encoding and gathering an embedding for each.
+        """
         encoder = self.sides[side]
         available = encoder.available[ids]
         if not self.options.samples:
@@ -158,33 +156,15 @@ class BranchRecommender(nn.Module):
         first, second = (gather_rows(flat, offset + choice[:, n].clamp(min=0)) for n in (0, 1))
         return Views(fused, first, second, choice[:, 1] >= 0)
 
-    def _occurrences(self, side: str, ids: Tensor, generator) -> Views:
-        """Distinct entities encoded once, then a draw of modalities for each *occurrence* (SPEC section 2)."""
-        encoder = self.sides[side]
-        distinct, inverse = ids.unique(return_inverse=True)
-        available = encoder.available[distinct]
-        embeddings = encoder(distinct, available)
-        if not self.options.samples or len(encoder.names) == 1:
-            return Views(gather_rows(self.fusion[side](embeddings, available), inverse))
-        choice = sample_modalities(available[inverse], self.options.n_sampled, generator)
-        flat = torch.cat([embeddings.flatten(0, 1), embeddings.new_zeros(1, embeddings.shape[-1])])
-        place = torch.where(choice < 0, len(flat) - 1, inverse.unsqueeze(1) * len(encoder.names) + choice)
-        views = gather_rows(flat, place.flatten()).view(*place.shape, -1)
-        fused = self.fusion[side](views, choice >= 0, choice.clamp(min=0))
-        if choice.shape[1] < 2:
-            return Views(fused)
-        return Views(fused, views[:, 0], views[:, 1], choice[:, 1] >= 0)
-
     def _contrast(self, views: Views, generator, sets=None) -> Tensor:
-        """InfoNCE over each user's positive and negatives (``sets`` (B, 1 + N)) or over the entities of the batch."""
+        """InfoNCE over the entities of the step, or over each user's positive and negatives, ``sets`` (B, 1 + N)."""
         if views.second is None:
             return views.fused.new_zeros(())
         temperature = self.options.temperature
         if sets is not None and self.options.contrastive_set == "negatives":
-            shape = (*sets, -1)
-            return losses.symmetric_info_nce(
-                views.first.view(shape), views.second.view(shape), temperature, views.paired.view(sets)
-            )
+            first, second = (F.normalize(view, dim=-1) for view in (views.first, views.second))
+            logits = set_products(first, second, sets) / temperature
+            return losses.symmetric_info_nce_of(logits, views.paired[sets])
         limit = self.options.contrastive_batch_size
         kept = torch.randperm(len(views.fused), generator=generator)[:limit].to(views.fused.device)
         return losses.symmetric_info_nce(views.first[kept], views.second[kept], temperature, views.paired[kept])

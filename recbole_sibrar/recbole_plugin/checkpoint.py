@@ -125,7 +125,7 @@ def _serving_state(model, dataset):
     interactions = dataset.interaction_rows()
     fields = {"user": dataset.uid_field, "item": dataset.iid_field}
     core = getattr(model, "core", None)
-    modalities = core.modalities if core is not None else {}
+    modalities = core.modalities if core is not None and core.capabilities.new_entities else {}
     return {
         "tokens": {side: [str(token) for token in dataset.field2id_token[field]] for side, field in fields.items()},
         "interactions": {"indptr": interactions.indptr, "columns": interactions.columns},
@@ -157,8 +157,21 @@ def load(path, device="cpu") -> dict:
 
 def restore(model, state: dict) -> None:
     """Put a checkpoint's parameters into a model of the same configuration."""
-    try:
-        model.load_state_dict(state["state_dict"])
-    except RuntimeError as error:
-        raise CheckpointError(f"The checkpoint does not fit the model and data set: {error}") from None
+    load_parameters(model, state["state_dict"], state["versions"])
     model.load_other_parameter(restored(state["other_parameter"]))
+
+
+def load_parameters(model, parameters: dict, versions: dict) -> None:
+    """As ``load_state_dict``.
+
+    Raises:
+        CheckpointError: the parameters are those of another model, data set, or version of this package.
+    """
+    try:
+        model.load_state_dict(parameters)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split("\n\t")[1:])
+        raise CheckpointError(
+            f"The checkpoint does not fit the model and data set: {reason} It was written by recbole_sibrar "
+            f"{versions['recbole_sibrar']}; this is {recbole_sibrar.__version__}. Train again, or use that version."
+        ) from None

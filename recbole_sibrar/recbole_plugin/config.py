@@ -10,7 +10,6 @@ import yaml
 from recbole_sibrar.data.splits import check_scenario
 from recbole_sibrar.errors import DataError, OptionError, nearest, suggestion
 from recbole_sibrar.models import MODELS
-from recbole_sibrar.models.options import ModelOptions
 
 PACKAGE = Path(__file__).resolve().parents[1]
 OUR_MODELS = tuple(MODELS)
@@ -125,11 +124,6 @@ def check_names(given: dict, known: dict, recbole_parameters: dict) -> None:
 def valid_names(known: dict, recbole_parameters: dict) -> set:
     """The option names that something reads: those of the property files, and RecBole's."""
     return set(known) | UNLISTED | {name for names in recbole_parameters.values() for name in names}
-
-
-def model_options(config) -> ModelOptions:
-    """The typed options of one of our models."""
-    return ModelOptions.from_mapping(config.final_config_dict)
 
 
 @contextmanager

@@ -70,6 +70,14 @@ class UserLoader(AbstractDataLoader):
         return Interaction({self.uid_field: self.users[torch.as_tensor(index)]})
 
 
+class AllUsersLoader(UserLoader):
+    """One training batch, of all users."""
+
+    def _init_batch_size_and_step(self):
+        self.step = self.sample_size
+        self.set_batch_size(self.step)
+
+
 class ScenarioEvalLoader(FullSortEvalDataLoader):
     """Evaluation batches under the protocol.
 

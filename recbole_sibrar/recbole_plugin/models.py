@@ -1,31 +1,32 @@
-"""SiBraR and MuBraR under RecBole's model interface: batches in, losses and scores out."""
+"""Our models under RecBole's model interface: batches in, losses and scores out."""
 
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
 
-from recbole_sibrar.data.modalities import INTERACTIONS, SIDES
+from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.models.batches import PairBatch, UserBatch
-from recbole_sibrar.recbole_plugin.config import DEFAULT_SCENARIO, model_options
+from recbole_sibrar.recbole_plugin.config import DEFAULT_SCENARIO
 from recbole_sibrar.recbole_plugin.dataset import ScenarioDataset
-from recbole_sibrar.recbole_plugin.loaders import PairLoader, UserLoader
+from recbole_sibrar.recbole_plugin.loaders import AllUsersLoader, PairLoader, UserLoader
+
+LOADERS = {"pairs": PairLoader, "users": UserLoader, "all_users": AllUsersLoader}
 
 
-class BranchAdapter(GeneralRecommender):
-    """Adapts a ``BranchRecommender`` to RecBole.
+class Adapter(GeneralRecommender):
+    """Adapts an ``InnerProductModel`` to RecBole.
 
     Attributes:
         core_class: the model.
-        serves_cold: sides whose entities without training interactions the model scores by their content.
     """
 
     input_type = InputType.PAIRWISE
     core_class = None
-    serves_cold = frozenset(SIDES)
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
@@ -34,24 +35,29 @@ class BranchAdapter(GeneralRecommender):
                 f"{type(self).__name__} needs recbole_sibrar's data set class, got {type(dataset).__name__}; "
                 "make it with recbole.data.create_dataset(config)."
             )
-        self.options = model_options(config)
-        modalities = {side: dataset.modalities(side, self._names(side)) for side in SIDES}
+        self.options = self._options(config)
+        modalities = {side: dataset.modalities(side, self.options.read_modalities(side)) for side in SIDES}
         self.core = self.core_class(self.options, modalities, dataset.interaction_rows(), config["seed"])
         self.core.requirements(config["scenario"] or DEFAULT_SCENARIO)
         self._item_embeddings = None
 
-    def _names(self, side):
-        return self.options.modalities(side) if self.options.is_single_branch(side) else [INTERACTIONS]
+    @classmethod
+    def _options(cls, config):
+        return cls.core_class.options_class.from_mapping(config.final_config_dict)
 
-    @staticmethod
-    def check_options(config):
+    @classmethod
+    def check_options(cls, config):
         """Raise an ``OptionError`` for a wrong option, before any data is read."""
-        model_options(config)
+        cls._options(config)
 
-    @staticmethod
-    def train_loader(config):
+    @classmethod
+    def train_loader(cls, config):
         """The data loader that makes the batches of the configured loss."""
-        return PairLoader if model_options(config).rec_loss == "bpr" else UserLoader
+        return LOADERS[cls._options(config).batches]
+
+    def pretrain(self, config):
+        """What the model needs to have been done before it is trained."""
+        self.core.pretrain(Path(config["output_dir"]) / ".pretrained", config["show_progress"])
 
     def calculate_loss(self, interaction):
         users = interaction[self.USER_ID]
@@ -97,9 +103,21 @@ class BranchAdapter(GeneralRecommender):
             self.core.train(training)
 
 
-class SiBraR(BranchAdapter):
+class SiBraR(Adapter):
     core_class = MODELS["SiBraR"]
 
 
-class MuBraR(BranchAdapter):
+class MuBraR(Adapter):
     core_class = MODELS["MuBraR"]
+
+
+class ContentRidge(Adapter):
+    core_class = MODELS["ContentRidge"]
+
+
+class CLCRec(Adapter):
+    core_class = MODELS["CLCRec"]
+
+
+class DropoutNet(Adapter):
+    core_class = MODELS["DropoutNet"]

@@ -1,6 +1,5 @@
 """One run: configuration -> data -> model -> training -> test -> result files, as ``run_recbole`` and more."""
 
-import importlib.util
 from dataclasses import dataclass
 from importlib.metadata import version
 from logging import getLogger
@@ -15,15 +14,11 @@ from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.errors import OptionError, SibrarError, nearest
 from recbole_sibrar.evaluation.metrics import METRICS, per_user_table
 from recbole_sibrar.recbole_plugin import checkpoint
+from recbole_sibrar.recbole_plugin.capabilities import UNSERVED
 from recbole_sibrar.recbole_plugin.config import DEFAULT_SCENARIO, command_line_hidden, read_property_file
 from recbole_sibrar.recbole_plugin.touchpoints import general_recommenders
 from recbole_sibrar.recbole_plugin.trainer import cold_fallback
 from recbole_sibrar.report.result import RunResult
-
-# RecBole's models that a run cannot serve, and why.
-UNSERVED = {"RaCT": "RecBole trains it in three separate stages, and a run is one"}
-if importlib.util.find_spec("faiss") is None:
-    UNSERVED["NCL"] = "it needs faiss, which is not installed"
 
 PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "scikit-learn")
 
@@ -184,7 +179,7 @@ def _mean(seconds):
 
 def _modalities(model):
     core = getattr(model, "core", None)
-    return {side: list(core.sides[side].names) for side in SIDES} if core is not None else {}
+    return {side: list(core.modalities[side].names) for side in SIDES} if core is not None else {}
 
 
 def _per_user(prepared):

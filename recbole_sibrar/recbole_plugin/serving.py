@@ -8,8 +8,9 @@ from recbole_sibrar.data.modalities import Modalities, Modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import CheckpointError, OptionError
 from recbole_sibrar.models import MODELS
-from recbole_sibrar.models.options import ModelOptions
+from recbole_sibrar.models.core import trained_entities
 from recbole_sibrar.recbole_plugin import checkpoint
+from recbole_sibrar.recbole_plugin.capabilities import capabilities_of
 from recbole_sibrar.recbole_plugin.run import load_data_and_model
 from recbole_sibrar.serving.directory import Directory, check_k
 from recbole_sibrar.serving.recommender import Recommender
@@ -26,19 +27,24 @@ def load_recommender(path):
     tokens = serving["tokens"]
     matrix = SparseRows(serving["interactions"]["indptr"], serving["interactions"]["columns"], len(tokens["item"]))
     config = state["config"]
-    if config["model"] not in MODELS:
+    if not capabilities_of(config["model"]).new_entities:
         return KnownOnlyRecommender(path, tokens, matrix)
     modalities = {
         side: Modalities(side, tuple(Modality.from_plain(entry) for entry in entries))
         for side, entries in serving["modalities"].items()
     }
-    model = MODELS[config["model"]](ModelOptions.from_mapping(config), modalities, matrix, config["seed"])
-    model.load_state_dict({name[len(CORE) :]: value for name, value in state["state_dict"].items()})
+    model_class = MODELS[config["model"]]
+    model = model_class(model_class.options_class.from_mapping(config), modalities, matrix, config["seed"])
+    parameters = {name[len(CORE) :]: value for name, value in state["state_dict"].items()}
+    checkpoint.load_parameters(model, parameters, state["versions"])
     return Recommender(model, tokens, matrix)
 
 
 class KnownOnlyRecommender:
-    """A recommender around one of RecBole's own models: users and items of the training data, by id."""
+    """A recommender around a model that takes users and items of its data set only, by id.
+
+    Those without training interactions are served if the model scores them by their content.
+    """
 
     USERS_AT_A_TIME = 256
 
@@ -47,11 +53,13 @@ class KnownOnlyRecommender:
         self.model.eval()
         self.name = type(self.model).__name__
         self.directory = Directory(tokens, interactions)
-        self._trained = torch.zeros(len(tokens["item"]), dtype=torch.bool)
-        self._trained[interactions.columns] = True
+        trained = trained_entities(interactions)
+        cold = capabilities_of(self.name).cold_sides
+        self._served = {side: torch.ones_like(mask) if side in cold else mask for side, mask in trained.items()}
+        self._served["item"][0] = False
 
     def recommend(self, users=None, k: int = 10, candidates=None, exclude_seen: bool = True) -> pd.DataFrame:
-        """As ``Recommender.recommend``, for users and items with training interactions.
+        """As ``Recommender.recommend``, for the users and items that the model can score.
 
         Raises:
             OptionError: a user is not known by id, or had no interaction in training.
@@ -60,7 +68,7 @@ class KnownOnlyRecommender:
         requests = self.directory.requests(users)
         for request in requests:
             self._refuse_new(request)
-        allowed = self.directory.candidates(candidates) & self._trained
+        allowed = self.directory.candidates(candidates) & self._served["item"]
         seen = self.directory.seen(requests) if exclude_seen else None
         parts = []
         for rows in torch.arange(len(requests)).split(self.USERS_AT_A_TIME):
@@ -90,7 +98,7 @@ class KnownOnlyRecommender:
     def _refuse_new(self, request):
         if request.known is None:
             raise OptionError(f"{self.name} recommends for known users only, by id; use SiBraR or MuBraR for new ones.")
-        if not int(self.directory.interactions.lengths[request.known]):
+        if not self._served["user"][request.known]:
             raise OptionError(f"User {request.name!r} has no training interaction, which {self.name} needs.")
 
     def _unsupported(self, *_, **__):

@@ -5,10 +5,9 @@ from time import perf_counter
 import torch
 
 from recbole_sibrar.errors import SibrarError
+from recbole_sibrar.models.core import InnerProductModel
 from recbole_sibrar.recbole_plugin import checkpoint, random_state
-
-# RecBole's models that score without an embedding or a profile of the entity.
-NEEDS_NO_TRAINING_OF = {"Pop": {"user"}, "Random": {"user", "item"}}
+from recbole_sibrar.recbole_plugin.capabilities import capabilities_of
 
 
 class ProtocolTrainer:
@@ -40,6 +39,11 @@ class ProtocolTrainer:
                 f"{type(self.model).__name__} has no score for what is evaluated here, only the fallback of "
                 f"{cold_fallback(self.model, phase)}; it trains for one epoch, since more could not change a metric."
             )
+        core = getattr(self.model, "core", None)
+        if isinstance(core, InnerProductModel):
+            self.model.pretrain(self.config)
+            if core.every_epoch_counts:
+                self.stopping_step = self.epochs
         return super().fit(train_data, valid_data, *args, **kwargs)
 
     def _train_epoch(self, train_data, epoch_idx, *args, **kwargs):
@@ -158,8 +162,7 @@ class ProtocolTrainer:
 
 def cold_fallback(model, phase) -> dict:
     """The cold sides that a model cannot score and what stands in, {"user": ..., "item": ...}; empty if it can."""
-    name = type(model).__name__
-    served = getattr(model, "serves_cold", NEEDS_NO_TRAINING_OF.get(name, set()))
+    served = capabilities_of(type(model).__name__).cold_sides
     fallback = {}
     if "user" not in served and phase.cold_users[phase.users].any():
         fallback["user"] = "training popularity"

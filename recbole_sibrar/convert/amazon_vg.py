@@ -1,0 +1,205 @@
+"""Amazon Reviews, category Video Games: JSON lines of reviews and metadata, editions 2023 and 2018."""
+
+import json
+from array import array
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pandas as pd
+
+from recbole_sibrar.convert.assemble import Job, Side, check_modality_names
+from recbole_sibrar.convert.filters import StepLog, first_of_each_pair, k_core
+from recbole_sibrar.convert.ml_1m import below
+from recbole_sibrar.convert.table import clean
+from recbole_sibrar.convert.tables import find_file, line_blocks
+from recbole_sibrar.convert.vectors import read_embeddings
+from recbole_sibrar.errors import DataError
+
+PAPERS = {"users": 11_454, "items": 4177, "interactions": 87_098, "text": 768, "image": 2048}
+ITEM_KINDS = {"title": "text", "description": "text", "image_url": "text"}
+DEFAULT_REQUIRE = ("title", "description", "image_url")
+
+
+@dataclass(frozen=True)
+class Edition:
+    """File and field names of one edition.
+
+    Attributes:
+        reviews, meta: files, of which the first that is there is read.
+        user, item, rating, time, verified: fields of a review.
+        per_second: of the time's unit.
+        images: fields of the metadata with pictures, the best first.
+    """
+
+    reviews: tuple
+    meta: str
+    user: str
+    item: str
+    rating: str
+    time: str
+    verified: str
+    per_second: int
+    images: tuple
+
+
+EDITIONS = {
+    2023: Edition(
+        ("Video_Games.jsonl",), "meta_Video_Games.jsonl", "user_id", "parent_asin", "rating", "timestamp",
+        "verified_purchase", 1000, ("images",),
+    ),
+    2018: Edition(
+        ("Video_Games_5.json", "Video_Games.json"), "meta_Video_Games.json", "reviewerID", "asin", "overall",
+        "unixReviewTime", "verified", 1, ("imageURLHighRes", "imageURL"),
+    ),
+}  # fmt: skip
+
+
+def convert(
+    raw,
+    output,
+    years=(2016, 2019),
+    verified=True,
+    k=5,
+    require=None,
+    item_vectors=None,
+    name="amazon-vg",
+    half=False,
+    encode=None,
+) -> Path:
+    """Write Amazon Video Games as atomic files.
+
+    Args:
+        raw: the folder with the reviews and the metadata of one edition, plain, .gz or .bz2.
+        output: RecBole's data_path.
+        years: the first and the last to keep (the papers' 2016 to 2019).
+        verified: keep verified purchases only.
+        k: of the k-core (the papers' 5); 0 turns it off.
+        require: drop items without these of title, description, image_url, or a name in ``item_vectors``; by default
+            without one of the first three, as in the papers.
+        item_vectors: {modality: file with ids and values}; relative paths also below ``raw``.
+        name: of the data set.
+        half: store vectors as float16.
+        encode: an ``encoders.Encode``, which makes vectors of ``text`` (title and description) or pictures.
+
+    Raises:
+        OptionError, DataError: naming option, file and line.
+    """
+    raw = Path(raw)
+    edition, reviews_path, meta_path = _find(raw)
+    Path(output).mkdir(parents=True, exist_ok=True)
+    paths = {modality: below(path, raw) for modality, path in (item_vectors or {}).items()}
+    log = StepLog()
+    reviews = _read_reviews(reviews_path, edition, years, verified, log)
+    reviews = log.record("first per user and item", first_of_each_pair(reviews))
+    if k > 1:
+        reviews = log.record(f"{k}-core", k_core(reviews, k))
+    if reviews.empty:
+        raise DataError(f"{reviews_path}: no review is left; widen --years, lower --k-core or try --unverified.")
+    users = Side("user", pd.DataFrame({"user_id": reviews["user_id"].unique()}))
+    items = Side("item", _read_meta(meta_path, edition, set(reviews["item_id"])), ITEM_KINDS)
+    check_modality_names(users, items, {"--item-vectors": paths})
+    wanted = items.table["item_id"]
+    items.vectors = {modality: read_embeddings(path, wanted, half, output) for modality, path in paths.items()}
+    require = DEFAULT_REQUIRE if require is None else require
+    options = {
+        "years": list(years), "verified": verified, "k_core": k, "require": list(require), "float16": half,
+    }  # fmt: skip
+    texts = items.table["title"].str.cat(items.table["description"], sep=" ").str.strip()
+    texts = {token: text for token, text in zip(wanted, texts) if text}
+    job = Job("amazon-vg", name, output, options, [reviews_path, meta_path, *paths.values()], k, PAPERS)
+    return job.finish(reviews, users, items, require, log, encode and encode.on_items({"text": texts}))
+
+
+def _find(raw):
+    if not raw.is_dir():
+        raise DataError(f"{raw}: no such folder; --raw is where the reviews and the metadata are.")
+    for edition in EDITIONS.values():
+        reviews = next(filter(None, (find_file(raw, file) for file in edition.reviews)), None)
+        if reviews:
+            meta = find_file(raw, edition.meta)
+            if meta is None:
+                raise DataError(
+                    f"{raw / edition.meta}: no such file (plain, .gz or .bz2), but {reviews.name} is there."
+                )
+            return edition, reviews, meta
+    names = " or ".join(edition.reviews[0] for edition in EDITIONS.values())
+    raise DataError(f"{raw}: neither {names} (plain, .gz or .bz2); see recbole-sibrar download amazon-vg.")
+
+
+def _objects(path, fields):
+    """Yield the JSON object of each line, which has all ``fields``."""
+    for number, block in line_blocks(path):
+        for line, text in enumerate(block.split(b"\n")[:-1], start=number):
+            try:
+                item = json.loads(text)
+            except ValueError as error:
+                raise DataError(f"{path}, line {line}: no JSON object ({error}).") from None
+            if not isinstance(item, dict):
+                raise DataError(f"{path}, line {line}: {type(item).__name__}, expected an object.")
+            for name in fields:
+                if name not in item:
+                    raise DataError(f"{path}, line {line}: no field {name!r}; expected {', '.join(fields)}.")
+            yield line, item
+
+
+def _read_reviews(path, edition, years, verified, log):
+    """The reviews of these years; ids become numbers while they are read, so that memory grows with what is kept."""
+    start, end = (datetime(year, 1, 1, tzinfo=timezone.utc).timestamp() for year in (years[0], years[1] + 1))
+    codes = {"user_id": {}, "item_id": {}}
+    columns = {"user_id": array("l"), "item_id": array("l"), "rating": array("d"), "timestamp": array("q")}
+    n_read = 0
+    fields = (edition.user, edition.item, edition.rating, edition.time, edition.verified)
+    for line, review in _objects(path, fields):
+        user, item, rating, time, is_verified = (review[name] for name in fields)
+        n_read += 1
+        if not (isinstance(time, (int, float)) and isinstance(rating, (int, float)) and user and item):
+            raise DataError(
+                f"{path}, line {line}: {edition.user} {user!r}, {edition.item} {item!r}, {edition.rating} {rating!r}, "
+                f"{edition.time} {time!r}; expected two ids and two numbers."
+            )
+        if (verified and not is_verified) or not start <= time / edition.per_second < end:
+            continue
+        for name, token in (("user_id", user), ("item_id", item)):
+            columns[name].append(codes[name].setdefault(str(token), len(codes[name])))
+        columns["rating"].append(rating)
+        columns["timestamp"].append(int(time / edition.per_second))
+    print(f"{'read':<28} {n_read:,} reviews")
+    frame = pd.DataFrame(columns)
+    for name, numbers in codes.items():
+        frame[name] = pd.Categorical.from_codes(frame[name], list(numbers)).astype(object)
+    kind = "verified, " if verified else ""
+    return log.record(f"{kind}{years[0]} to {years[1]}", frame)
+
+
+def _read_meta(path, edition, wanted):
+    """The wanted items; of an item that occurs twice, as in the edition of 2018, the first is taken."""
+    rows, n_double = {}, 0
+    for _, meta in _objects(path, (edition.item, "title")):
+        token = str(meta[edition.item])
+        if token not in wanted:
+            continue
+        if token in rows:
+            n_double += 1
+            continue
+        rows[token] = (token, _text(meta["title"]), _text(meta.get("description")), _image(meta, edition))
+    if n_double:
+        print(f"{path.name}: {n_double:,} items occur again; the first was taken")
+    frame = pd.DataFrame(list(rows.values()), columns=["item_id", *ITEM_KINDS], dtype=str)
+    return frame.assign(**{column: clean(frame[column]) for column in ITEM_KINDS})
+
+
+def _text(value):
+    parts = value if isinstance(value, list) else [value]
+    return " ".join(part for part in parts if isinstance(part, str))
+
+
+def _image(meta, edition):
+    """The address of the first picture, the largest there is."""
+    for name in edition.images:
+        pictures = meta.get(name) or []
+        for picture in pictures if isinstance(pictures, list) else [pictures]:
+            address = picture if isinstance(picture, str) else picture.get("hi_res") or picture.get("large")
+            if address:
+                return address
+    return ""

@@ -1,0 +1,222 @@
+"""What every corpus does after reading: filters by features, k-core, report, and the hand-over to the writer."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tabulate import tabulate
+
+from recbole_sibrar.convert.atomic import AtomicDataset, checksum
+from recbole_sibrar.convert.filters import StepLog, k_core
+from recbole_sibrar.errors import DataError, OptionError, nearest
+
+ID = {"user": "user_id", "item": "item_id"}
+TYPES = {"tags": "token_seq", "category": "token", "number": "float", "text": "token_seq"}
+RESERVED = ("interactions", "inter", "user", "item", "yaml")
+
+
+@dataclass
+class Side:
+    """What is known of the users or of the items.
+
+    Attributes:
+        name: ``user`` or ``item``.
+        table: one row per entity, the id first.
+        kinds: {column: tags | category | number | text}; a text is written but is no modality.
+        vectors: {modality: Vectors}.
+        having: {name: ids} that ``require`` may ask for beside columns and vectors.
+    """
+
+    name: str
+    table: pd.DataFrame
+    kinds: dict = field(default_factory=dict)
+    vectors: dict = field(default_factory=dict)
+    having: dict = field(default_factory=dict)
+
+    @property
+    def id_field(self) -> str:
+        return ID[self.name]
+
+    def known(self) -> dict:
+        """{name: ids of the entities that have it}; vectors go before columns of the same name."""
+        ids = self.table[self.id_field]
+        known = {column: ids[is_present(self.table[column])] for column in self.kinds}
+        return {**known, **self.having, **{name: vectors.ids for name, vectors in self.vectors.items()}}
+
+    def restrict(self, ids) -> None:
+        """Keep only these entities."""
+        self.table = self.table[self.table[self.id_field].isin(ids)].reset_index(drop=True)
+        for name, vectors in self.vectors.items():
+            kept = vectors.select(self.table[self.id_field])
+            others = len(vectors.ids) - len(kept.ids)
+            if others:
+                print(f"{name}: {others:,} vectors belong to no {self.name} that was kept")
+            if not len(kept.ids):
+                raise DataError(
+                    f"{name}: no vector belongs to any of the {len(self.table):,} {self.name}s; the file's ids are "
+                    f"like {_example(vectors.ids)}, the {self.name}s' like {_example(ids)}."
+                )
+            self.vectors[name] = kept
+
+
+def is_present(column: pd.Series) -> pd.Series:
+    """Where a value stands: neither NaN nor the empty text."""
+    return column.notna() & (column != "")
+
+
+def _example(ids):
+    return repr(str(ids[0])) if len(ids) else "none"
+
+
+def check_modality_names(users: Side, items: Side, vectors: dict) -> None:
+    """
+    Args:
+        users, items: with the columns' kinds.
+        vectors: {option: modality names} that are to become files.
+
+    Raises:
+        OptionError: a name is a column, RecBole's own file, or given twice.
+    """
+    taken = {*RESERVED, *users.table.columns, *items.table.columns}
+    for option, names in vectors.items():
+        for name in names:
+            if name in taken:
+                raise OptionError(f"{option}: {name!r} is taken; give the vectors another name, such as plot.")
+            taken.add(name)
+
+
+def require_features(interactions, sides, required, log: StepLog) -> pd.DataFrame:
+    """Drop the interactions of entities that lack one of the features ``required``.
+
+    Raises:
+        OptionError: a name that is no feature.
+    """
+    known = {side.name: side.known() for side in sides}
+    for wanted in required:
+        owners = [side for side in sides if wanted in known[side.name]]
+        if not owners:
+            names = [name for features in known.values() for name in features]
+            raise OptionError(f"--require {wanted!r} is not known here. {nearest(wanted, names)}")
+        side = owners[-1]
+        kept = interactions[side.id_field].isin(known[side.name][wanted])
+        interactions = log.record(f"{side.name}s with {wanted}", interactions[kept])
+    return interactions
+
+
+@dataclass(frozen=True)
+class Job:
+    """A conversion from the filtered interactions on.
+
+    Attributes:
+        converter: the corpus.
+        name: of the data set.
+        output: RecBole's data_path.
+        options: for ``conversion.json``.
+        inputs: the files that were read.
+        k: of the k-core; 0 and 1 turn it off.
+        expected: {measure: the papers' value}, empty for other data: users, items, interactions, and for features
+            their widths (vectors) or numbers of distinct values.
+    """
+
+    converter: str
+    name: str
+    output: Path
+    options: dict
+    inputs: list
+    k: int = 0
+    expected: dict = field(default_factory=dict)
+
+    def finish(self, interactions, users: Side, items: Side, required, log: StepLog, encode=None) -> Path:
+        """Known entities, required features, k-core; print counts, coverage and the papers' figures; write.
+
+        Args:
+            interactions: one per pair; columns user_id, item_id and others.
+            users, items: may hold more entities than are needed.
+            required: features that an entity must have.
+            log: of the steps so far.
+            encode: called with the final users and items, to add vectors to them.
+
+        Raises:
+            DataError: nothing is left.
+        """
+        sides = (users, items)
+        for side in sides:
+            interactions = interactions[interactions[side.id_field].isin(side.table[side.id_field])]
+        interactions = log.record("users and items known", interactions)
+        interactions = require_features(interactions, sides, required, log)
+        if self.k > 1:
+            interactions = log.record(f"{self.k}-core", k_core(interactions, self.k))
+        if interactions.empty:
+            raise DataError("No interaction is left after the filters; lower --k-core or loosen the other filters.")
+        for side in sides:
+            side.restrict(interactions[side.id_field].unique())
+        if encode is not None:
+            encode(users, items)
+        actual = self._report(interactions, sides)
+        return self._dataset(interactions, users, items, log, actual).write(self.output)
+
+    def _report(self, interactions, sides):
+        sizes = {f"{side.name}s": len(side.table) for side in sides}
+        density = len(interactions) / np.prod([float(size) for size in sizes.values()])
+        print(f"{', '.join(f'{size:,} {name}' for name, size in sizes.items())}, sparsity {1 - density:.5f}")
+        for side in sides:
+            ids = side.table[side.id_field]
+            for name, having in side.known().items():
+                n, missing = int(ids.isin(having).sum()), ids[~ids.isin(having)]
+                example = f", not {missing.iloc[0]!r}" if len(missing) else ""
+                print(f"  {name:<12} {n:,} of {len(ids):,} {side.name}s ({n / len(ids):.1%}{example})")
+        actual = {**sizes, "interactions": len(interactions)}
+        for side in sides:
+            actual.update({name: vectors.width for name, vectors in side.vectors.items()})
+            actual.update(
+                {name: n_values(side.table[name], kind) for name, kind in side.kinds.items() if name != "text"}
+            )
+        compare(self.expected, actual)
+        return actual
+
+    def _dataset(self, interactions, users, items, log, actual):
+        numeric = pd.api.types.is_numeric_dtype
+        types = {column: "float" if numeric(interactions[column]) else "token" for column in interactions}
+        modalities, vectors = {}, {}
+        for side in (users, items):
+            types.update({column: TYPES[kind] for column, kind in side.kinds.items()})
+            types[side.id_field] = "token"
+            kinds = {column: kind for column, kind in side.kinds.items() if kind != "text"}
+            modalities[side.name] = {**kinds, **dict.fromkeys(side.vectors, "vector")}
+            vectors.update({name: (side.id_field, own) for name, own in side.vectors.items()})
+        record = {
+            "converter": self.converter,
+            "options": self.options,
+            "steps": log.steps,
+            "shape": actual,
+            "expected": self.expected,
+            "inputs": {path.name: checksum(path) for path in map(Path, self.inputs)},
+        }
+        columns = {side.name: [side.id_field, *side.kinds] for side in (users, items)}
+        return AtomicDataset(
+            self.name, interactions, users.table[columns["user"]], items.table[columns["item"]], types, vectors,
+            modalities, record,
+        )  # fmt: skip
+
+
+def n_values(column: pd.Series, kind: str) -> int:
+    """How many distinct values, or tags, a column has."""
+    values = column[is_present(column)]
+    return len({tag for cell in values for tag in cell.split(" ")}) if kind == "tags" else int(values.nunique())
+
+
+def compare(expected: dict, actual: dict) -> None:
+    """Print the papers' figures beside ours, and warn of those that differ."""
+    if not expected:
+        return
+    rows = [(name, value, actual.get(name)) for name, value in expected.items()]
+    print(tabulate([(n, f"{e:,}", "absent" if a is None else f"{a:,}") for n, e, a in rows], ("", "papers", "here")))
+    different = [name for name, value, found in rows if value != found]
+    if different:
+        print(
+            f"warning: {', '.join(different)} differ from the papers' data set; check that the downloads are complete "
+            "and the options are the defaults.",
+            file=sys.stderr,
+        )

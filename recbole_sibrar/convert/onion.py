@@ -1,0 +1,234 @@
+"""Music4All-Onion with the users of LFM-2b: listening events, one table for each feature, genres as tags."""
+
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from recbole_sibrar.convert.assemble import Job, Side, check_modality_names
+from recbole_sibrar.convert.filters import StepLog, k_core
+from recbole_sibrar.convert.ml_1m import below
+from recbole_sibrar.convert.table import join_tags
+from recbole_sibrar.convert.tables import find_file, read_lines, read_table, refuse_duplicates
+from recbole_sibrar.convert.vectors import read_embeddings
+from recbole_sibrar.errors import DataError
+
+EVENTS = "userid_trackid_timestamp.tsv"
+COUNTS = "userid_trackid_count.tsv"
+GENRES = ("id_genres.tsv", "id_genres_tf-idf.tsv")
+FEATURES = {
+    "musicnn": "id_musicnn.tsv", "ivec256": "id_ivec256.tsv", "jukebox": "id_jukebox.tsv", "image": "id_resnet.tsv",
+    "lyrics": "id_lyrics_bert.tsv",
+}  # fmt: skip
+USER_KINDS = {"gender": "category", "country": "category", "age": "number"}
+GENDERS = {"m": "m", "f": "f"}
+PAPERS = {
+    "users": 5192, "items": 13_610, "interactions": 407_653, "gender": 2, "country": 152, "genres": 853, "musicnn": 50,
+    "ivec256": 100, "jukebox": 4800, "image": 4096, "lyrics": 768,
+}  # fmt: skip
+SOURCE = "it is part of Zenodo record 6609677 (recbole-sibrar download onion)"
+
+
+def convert(
+    raw, output, year=2018, min_plays=2, k=5, features=None, users=None, require=None, name="onion", half=False
+) -> Path:
+    """Write Music4All-Onion as atomic files.
+
+    Args:
+        raw: the folder with the files, plain, .bz2 or .gz.
+        output: RecBole's data_path.
+        year: of the events (the papers' 2018); 0 takes all, from the smaller file of counts if it is there.
+        min_plays: keep a pair of user and track from so many plays in that year (the papers' 2).
+        k: of the k-core (the papers' 5); 0 turns it off.
+        features: {modality: table of vectors}; by default those of ``FEATURES`` that ``raw`` has.
+        users: the table of LFM-2b (user_id, country, age, gender); by default ``users.tsv`` in ``raw``.
+        require: drop users and tracks without these features; by default without gender, country, genres or any of
+            the vectors, as in the papers.
+        name: of the data set.
+        half: store vectors as float16.
+
+    Raises:
+        OptionError, DataError: naming option, file and line.
+    """
+    raw = Path(raw)
+    if not raw.is_dir():
+        raise DataError(f"{raw}: no such folder; --raw is where {EVENTS} and the other files are.")
+    Path(output).mkdir(parents=True, exist_ok=True)
+    if features is None:
+        found = {modality: find_file(raw, file) for modality, file in FEATURES.items()}
+        features = {modality: path for modality, path in found.items() if path}
+    features = {modality: below(path, raw) for modality, path in features.items()}
+    users_path = below(users, raw) if users else find_file(raw, "users.tsv")
+    genres_path = next(filter(None, (find_file(raw, file) for file in GENRES)), None)
+    users = Side("user", _read_users(users_path), USER_KINDS) if users_path else None
+
+    log, counts_path = StepLog(), find_file(raw, COUNTS) if not year else None
+    if counts_path:
+        plays, source = _read_counts(counts_path), counts_path
+    else:
+        source = find_file(raw, EVENTS)
+        if source is None:
+            raise DataError(f"{raw / EVENTS}: no such file; {SOURCE}.")
+        plays = count_plays(source, year)
+    plays = log.record(f"pairs in {year}" if year else "pairs", plays)
+    plays = log.record(f"played {min_plays} times", plays[plays["plays"] >= min_plays])
+    if k > 1:
+        plays = log.record(f"{k}-core", k_core(plays, k))
+    if plays.empty:
+        raise DataError(f"{source}: no pair of user and track is left; lower --min-plays or --k-core, or try --year.")
+
+    tracks = plays["item_id"].unique()
+    items = Side("item", pd.DataFrame({"item_id": tracks}))
+    if genres_path:
+        items.table = items.table.merge(_read_genres(genres_path, tracks), "left", "item_id")
+        items.kinds = {"genres": "tags"}
+    users = users or Side("user", pd.DataFrame({"user_id": plays["user_id"].unique()}))
+    check_modality_names(users, items, {"--features": features})
+    items.vectors = {modality: read_embeddings(path, tracks, half, output) for modality, path in features.items()}
+    if require is None:
+        require = [name for name in ("gender", "country") if name in users.kinds] + [*items.kinds, *items.vectors]
+    options = {"year": year, "min_plays": min_plays, "k_core": k, "require": list(require), "float16": half}
+    inputs = [path for path in (source, users_path, genres_path, *features.values()) if path]
+    job = Job("onion", name, output, options, inputs, k, PAPERS)
+    return job.finish(plays, users, items, require, log)
+
+
+@dataclass
+class PairCounts:
+    """How often each pair of numbers occurred, in memory that grows with the distinct pairs only.
+
+    >>> counts = PairCounts()
+    >>> counts.add(np.array([3, 1, 3]), np.array([7, 0, 7]))
+    >>> [array.tolist() for array in counts.result()]
+    [[1, 3], [0, 7], [1, 2]]
+    """
+
+    keys: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    pending: list = field(default_factory=list)
+    n_pending: int = 0
+
+    MIN_MERGE = 1 << 21
+
+    def add(self, first, second) -> None:
+        """Two (N,) arrays of numbers below 2^31."""
+        block = np.unique(first.astype(np.int64) << 32 | second, return_counts=True)
+        self.pending.append(block)
+        self.n_pending += len(block[0])
+        if self.n_pending > max(self.MIN_MERGE, len(self.keys) // 2):
+            self._merge()
+
+    def _merge(self):
+        keys = np.concatenate([self.keys, *(keys for keys, _ in self.pending)])
+        counts = np.concatenate([self.counts, *(counts for _, counts in self.pending)])
+        self.pending, self.n_pending = [], 0
+        order = np.argsort(keys, kind="stable")
+        keys, counts = keys[order], counts[order]
+        starts = np.flatnonzero(np.diff(keys, prepend=-1))
+        self.keys, self.counts = keys[starts], np.add.reduceat(counts, starts) if len(starts) else counts
+
+    def result(self) -> tuple:
+        """(first, second, count), sorted by pair."""
+        self._merge()
+        return self.keys >> 32, self.keys & 0xFFFFFFFF, self.counts
+
+
+class Codes:
+    """Numbers for texts, in the order of their first appearance."""
+
+    def __init__(self):
+        self.number = {}
+
+    def encode(self, column: pd.Series) -> np.ndarray:
+        """A categorical column -> (N,) int64."""
+        numbers = [self.number.setdefault(text, len(self.number)) for text in column.cat.categories]
+        return np.array(numbers, dtype=np.int64)[column.cat.codes.to_numpy()]
+
+    def decode(self, numbers) -> np.ndarray:
+        return np.array(list(self.number), dtype=object)[numbers]
+
+
+def count_plays(path, year: int) -> pd.DataFrame:
+    """Columns user_id, item_id, plays from the event file; lines of other years are dropped before they are parsed.
+
+    Raises:
+        DataError: a column is absent, or a timestamp does not begin with a date such as 2018-05-30.
+    """
+    pairs, users, tracks = PairCounts(), Codes(), Codes()
+    blocks = read_lines(path, "\t", ["user_id", "track_id", "timestamp"])
+    header = next(blocks)
+    columns = [header.index("user_id"), header.index("track_id")]
+    for lines in blocks:
+        years = _years(lines, header.index("timestamp"))
+        wanted = lines.select(years == year if year else np.ones(len(years), bool))
+        if not wanted:
+            continue
+        frame = pd.read_csv(
+            io.BytesIO(wanted), sep="\t", header=None, usecols=columns, dtype="category", na_filter=False, quoting=3
+        )
+        pairs.add(users.encode(frame[columns[0]]), tracks.encode(frame[columns[1]]))
+    first, second, counts = pairs.result()
+    return pd.DataFrame({"user_id": users.decode(first), "item_id": tracks.decode(second), "plays": counts})
+
+
+def _years(lines, column):
+    starts, ends = lines.span(column)
+    is_date = ends - starts >= 8
+    digits = lines.data[np.minimum(starts[:, None] + np.arange(5), len(lines.data) - 1)].astype(np.int32) - ord("0")
+    is_date &= ((digits[:, :4] >= 0) & (digits[:, :4] <= 9)).all(axis=1) & (digits[:, 4] == ord("-") - ord("0"))
+    if not is_date.all():
+        row = int(is_date.argmin())
+        text = lines.block[starts[row] : ends[row]].decode()
+        raise DataError(
+            f"{lines.path}, line {lines.number + row}: timestamp {text!r} is no date such as 2018-05-30 10:15:00."
+        )
+    return digits[:, :4] @ np.array([1000, 100, 10, 1], dtype=np.int32)
+
+
+def _read_counts(path):
+    frame = read_table(path, ["user_id", "track_id", "count"])
+    numbers = pd.to_numeric(frame["count"], errors="coerce")
+    if numbers.isna().any():
+        line = int(numbers.isna().to_numpy().argmax())
+        raise DataError(f"{path}, line {line + 2}: count {frame['count'].iloc[line]!r} is not a number.")
+    plays = pd.DataFrame({"user_id": frame["user_id"], "item_id": frame["track_id"], "plays": numbers})
+    return plays.groupby(["user_id", "item_id"], as_index=False, sort=False)["plays"].sum()
+
+
+def _read_users(path):
+    """Gender other than m and f, an empty country and an age that is no positive number are missing."""
+    frame = read_table(path, ["user_id", *USER_KINDS])
+    refuse_duplicates(path, frame["user_id"])
+    frame["gender"] = frame["gender"].str.lower().map(GENDERS).fillna("")
+    frame["country"] = frame["country"].mask(frame["country"].isin(["-1", "NaN", "nan"]), "").str.replace(" ", "_")
+    ages = pd.to_numeric(frame["age"], errors="coerce")
+    frame["age"] = ages.where((ages > 0) & np.isfinite(ages))
+    return frame[["user_id", *USER_KINDS]]
+
+
+def _read_genres(path, tracks):
+    """Tags from a list between commas, or from the columns that are not zero in a table with a column for each."""
+    tracks, rows, header = set(tracks), [], None
+    for item in read_lines(path, "\t"):
+        if header is None:
+            header = item
+            if len(header) < 2:
+                raise DataError(f"{path}, line 1: {len(header)} column; expected id and genres between tabs.")
+            continue
+        tokens = item.texts(0)
+        keep = np.array([token in tracks for token in tokens])
+        for number, line in zip(item.number + np.flatnonzero(keep), item.select(keep).decode().split("\n")):
+            token, *cells = line.split("\t")
+            rows.append((token, join_tags(cells[0].split(",") if len(header) == 2 else _used(header, cells)), number))
+    frame = pd.DataFrame(rows, columns=["item_id", "genres", "line"])
+    duplicate = frame["item_id"].duplicated()
+    if duplicate.any():
+        line, token = frame[duplicate].iloc[0][["line", "item_id"]]
+        raise DataError(f"{path}, line {line}: id {token!r} occurs twice; keep one row.")
+    return frame.drop(columns="line")
+
+
+def _used(header, cells):
+    return [name for name, cell in zip(header[1:], cells) if cell and float(cell) != 0]

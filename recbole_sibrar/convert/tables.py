@@ -1,0 +1,282 @@
+"""Text tables read strictly and in blocks: plain, gzip or bzip2, every line with as many cells as the header."""
+
+import bz2
+import csv
+import gzip
+import io
+import lzma
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from recbole_sibrar.errors import DataError, nearest
+
+BLOCK_BYTES = 1 << 24
+NEWLINE = 10
+SEPARATORS = {".tsv": "\t", ".csv": ","}
+OPENERS = {".gz": gzip.open, ".bz2": bz2.open}
+DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError)
+
+
+def find_file(folder, name: str) -> Path | None:
+    """``<folder>/<name>``, or the same with .bz2 or .gz, whichever is there."""
+    candidates = [Path(folder) / f"{name}{suffix}" for suffix in ("", *OPENERS)]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def line_blocks(path):
+    """Yield (number of the first line, whole lines as bytes) of a UTF-8 file, about 16 MB at a time, with a bar.
+
+    Line ends are made ``\\n``, also behind the last line; a byte order mark is dropped.
+
+    Raises:
+        DataError: no such file, an empty one, a truncated or damaged archive, text that is not UTF-8.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file.")
+    number, rest = 1, b""
+    with (
+        open(path, "rb") as raw,
+        tqdm(total=path.stat().st_size, desc=path.name, unit="B", unit_scale=True, leave=False) as bar,
+    ):
+        file = OPENERS.get(path.suffix, lambda raw: raw)(raw)
+        while True:
+            try:
+                block = file.read(BLOCK_BYTES)
+            except DAMAGE as error:
+                line = number + rest.count(b"\n")
+                raise DataError(f"{path}: damaged or cut off near line {line} ({error}); download it again.") from None
+            bar.update(raw.tell() - bar.n)
+            if not block and not rest:
+                break
+            lines, rest = _whole_lines(rest + block, last=not block)
+            if lines:
+                if number == 1:
+                    lines = lines.removeprefix(b"\xef\xbb\xbf")
+                _check_utf8(path, number, lines)
+                yield number, lines
+                number += lines.count(b"\n")
+    if number == 1:
+        raise DataError(f"{path}: the file is empty.")
+
+
+def _whole_lines(data, last):
+    if last:
+        data = data if data.endswith(b"\n") else data + b"\n"
+    cut = data.rfind(b"\n") + 1
+    lines, rest = data[:cut], data[cut:]
+    return lines.replace(b"\r\n", b"\n") if b"\r\n" in lines else lines, rest
+
+
+def _check_utf8(path, number, lines):
+    if lines.isascii():
+        return
+    try:
+        lines.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = number + lines.count(b"\n", 0, error.start)
+        raise DataError(f"{path}, line {line}: not UTF-8 text ({error.reason}). Re-encode the file as UTF-8.") from None
+
+
+class Lines:
+    """A block of lines split into cells, all with the same number of them; the cells stay bytes.
+
+    Args:
+        path, number: the file and the number of the first line, for messages.
+        block: whole lines.
+        n_cells: expected in every line.
+        separator: one character.
+
+    Raises:
+        DataError: naming the first line with another number of cells.
+    """
+
+    def __init__(self, path, number: int, block: bytes, n_cells: int, separator: str):
+        self.path, self.number, self.block = path, number, block
+        self.data = np.frombuffer(block, dtype=np.uint8)
+        ends = np.flatnonzero((self.data == ord(separator)) | (self.data == NEWLINE))
+        last = np.flatnonzero(self.data[ends] == NEWLINE)
+        found = np.diff(last, prepend=-1)
+        wrong = found != n_cells
+        if wrong.any():
+            line = int(wrong.argmax())
+            start = 0 if line == 0 else ends[last[line - 1]] + 1
+            n_found = 0 if self.data[start] == NEWLINE else found[line]
+            raise DataError(f"{path}, line {number + line}: {n_found} cells, expected {n_cells} as in the first line.")
+        self.ends = ends.reshape(-1, n_cells)
+        self.line_starts = np.concatenate([[0], self.ends[:-1, -1] + 1])
+
+    def __len__(self):
+        return len(self.ends)
+
+    def span(self, column: int) -> tuple:
+        """(start, end) of the cells of one column, two int arrays."""
+        starts = self.line_starts if column == 0 else self.ends[:, column - 1] + 1
+        return starts, self.ends[:, column]
+
+    def texts(self, column: int) -> list:
+        """The cells of one column."""
+        return [self.block[start:end].decode() for start, end in zip(*(edge.tolist() for edge in self.span(column)))]
+
+    def select(self, keep: np.ndarray) -> bytes:
+        """The lines for which ``keep`` is true."""
+        if keep.all():
+            return self.block
+        return self.data[np.repeat(keep, self.ends[:, -1] + 1 - self.line_starts)].tobytes()
+
+
+def read_lines(path, separator: str, columns=()):
+    """Yield the header (a list of names) and then ``Lines`` of a table without quotes.
+
+    Raises:
+        DataError: see ``line_blocks`` and ``Lines``; a column is absent.
+    """
+    header = None
+    for number, block in line_blocks(path):
+        if header is None:
+            line, _, block = block.partition(b"\n")
+            header = line.decode().split(separator)
+            for column in columns:
+                if column not in header:
+                    raise DataError(f"{path}, line 1: no column {column!r}. {nearest(column, header)}")
+            yield header
+            number += 1
+        if block:
+            yield Lines(path, number, block, len(header), separator)
+
+
+def table_format(path) -> str:
+    """``.tsv``, ``.csv`` or ``.parquet``.
+
+    Raises:
+        DataError: no such file, or a name that ends otherwise.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file.")
+    suffixes = [suffix for suffix in path.suffixes if suffix not in OPENERS]
+    suffix = suffixes[-1] if suffixes else ""
+    if suffix not in (*SEPARATORS, ".parquet"):
+        raise DataError(f"{path}: unknown format; expected a table named .tsv, .csv (also .gz, .bz2) or .parquet.")
+    return suffix
+
+
+def read_table(path, required=()) -> pd.DataFrame:
+    """A whole CSV, TSV or Parquet table as texts; a missing cell is ``""``. Quotes as in the csv module.
+
+    Raises:
+        DataError: the file cannot be read, a column is absent or twice there, a line has too many or too few cells, or
+            no line stands below the header.
+    """
+    suffix = table_format(path)
+    frame = _read_parquet(path) if suffix == ".parquet" else _read_text(path, SEPARATORS[suffix])
+    duplicate = frame.columns[frame.columns.duplicated()]
+    if len(duplicate):
+        raise DataError(f"{path}, line 1: column {duplicate[0]!r} occurs twice; rename one.")
+    for column in required:
+        if column not in frame:
+            raise DataError(f"{path}, line 1: no column {column!r}. {nearest(column, frame.columns)}")
+    if frame.empty:
+        raise DataError(f"{path}: no line below the header.")
+    return frame
+
+
+def _read_text(path, separator):
+    blocks, header = [], None
+    for item in read_lines(path, separator) if not _has_quotes(path) else _quoted_rows(path, separator):
+        if header is None:
+            header = item
+        elif isinstance(item, Lines):
+            blocks.append(_parse(io.BytesIO(item.block), separator, header))
+        else:
+            blocks.append(pd.DataFrame(item, columns=header, dtype=str))
+    return pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame(columns=header)
+
+
+def _parse(source, separator, header):
+    frame = pd.read_csv(
+        source, sep=separator, header=None, names=range(len(header)), dtype=str, na_filter=False,
+        quoting=csv.QUOTE_NONE, skip_blank_lines=False, encoding="utf-8",
+    )  # fmt: skip
+    frame.columns = header
+    return frame
+
+
+def _has_quotes(path):
+    return any(b'"' in block for _, block in line_blocks(path))
+
+
+def _quoted_rows(path, separator, n_rows=100_000):
+    """The header and then lists of rows, by the csv module."""
+    reader = csv.reader(_text_lines(path), delimiter=separator, strict=True)
+    header, rows = None, []
+    try:
+        for row in reader:
+            if header is None:
+                header = row
+                yield header
+                continue
+            if len(row) != len(header):
+                raise DataError(
+                    f"{path}, line {reader.line_num}: {len(row)} cells, expected {len(header)} as in the first line."
+                )
+            rows.append(row)
+            if len(rows) == n_rows:
+                yield rows
+                rows = []
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: {error}; check the quotes.") from None
+    if rows:
+        yield rows
+
+
+def _text_lines(path):
+    for _, block in line_blocks(path):
+        yield from io.StringIO(block.decode(), newline="")
+
+
+def _read_parquet(path):
+    frame = pd.concat(parquet_blocks(path), ignore_index=True).rename(columns=str)
+    for column in frame.columns:
+        if frame[column].map(lambda cell: isinstance(cell, (list, np.ndarray))).any():
+            raise DataError(
+                f"{path}: column {column!r} holds lists; write each as one text with separators, or vectors as a file "
+                "of their own."
+            )
+        frame[column] = frame[column].astype(str).mask(frame[column].isna(), "")
+    return frame
+
+
+def parquet_blocks(path, n_rows=4096):
+    """Data frames of up to ``n_rows`` rows.
+
+    Raises:
+        DataError: pyarrow is absent, or the file is no Parquet.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet as parquet
+    except ImportError:
+        raise DataError(f"{path}: Parquet needs pyarrow; pip install 'pyarrow<=20', or use csv, tsv or npz.") from None
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(n_rows):
+                yield batch.to_pandas()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not a readable Parquet file ({str(error):.200}).") from None
+
+
+def refuse_duplicates(path, ids: pd.Series, first_line: int = 2) -> None:
+    """
+    Raises:
+        DataError: an id is empty or occurs twice.
+    """
+    for wrong, what in ((ids == "", "the id is empty"), (ids.duplicated(), "occurs twice; keep one row")):
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
+            text = what if ids.iloc[row] == "" else f"id {ids.iloc[row]!r} {what}"
+            raise DataError(f"{path}, line {first_line + row}: {text}.")

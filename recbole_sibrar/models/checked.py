@@ -1,0 +1,91 @@
+"""Options that check themselves: the base of every model's options object."""
+
+from dataclasses import MISSING, dataclass, field, fields
+
+from recbole_sibrar.data.modalities import parse_names
+from recbole_sibrar.errors import OptionError, nearest
+
+
+def option(help, choices=None, low=None, high=None, **kwargs):
+    """A dataclass field: one of ``choices``, or of the type of its default, between ``low`` and ``high``."""
+    return field(metadata={"help": help, "choices": choices, "low": low, "high": high}, **kwargs)
+
+
+def names_option(help):
+    """A dataclass field that lists modalities: None (all), a list, or a comma-separated string."""
+    return field(metadata={"help": help, "choices": None, "names": True}, default=None)
+
+
+@dataclass(frozen=True)
+class CheckedOptions:
+    """The options that all our models have, and the checks. A subclass adds fields made with ``option``.
+
+    The defaults stand in ``props/model/<model>.yaml`` too; a test compares them.
+    """
+
+    item_modalities: list | str | None = names_option("item modalities used; all by default")
+    user_modalities: list | str | None = names_option("user modalities used; all by default")
+    eval_item_modalities: list | str | None = names_option("item modalities left in evaluation")
+    eval_user_modalities: list | str | None = names_option("user modalities left in evaluation")
+
+    @classmethod
+    def from_mapping(cls, values):
+        """Pick the options out of a mapping that may hold other keys too.
+
+        Raises:
+            OptionError: a value has the wrong type or is out of range.
+        """
+        return cls(**{entry.name: values[entry.name] for entry in fields(cls) if entry.name in values})
+
+    def __post_init__(self):
+        for entry in fields(self):
+            self._check(entry)
+
+    def modalities(self, side: str):
+        """The names chosen for a side; None for all."""
+        return self.item_modalities if side == "item" else self.user_modalities
+
+    def eval_modalities(self, side: str):
+        """The names left in evaluation; None for all."""
+        return self.eval_item_modalities if side == "item" else self.eval_user_modalities
+
+    def read_modalities(self, side: str):
+        """The names that the model reads of a side; None for all."""
+        raise NotImplementedError
+
+    @property
+    def batches(self) -> str:
+        """What a training step is given: ``pairs`` (``PairBatch``), ``users`` or, once per epoch, ``all_users``."""
+        raise NotImplementedError
+
+    def _check(self, entry):
+        value, metadata = getattr(self, entry.name), entry.metadata
+        default = entry.default if entry.default_factory is MISSING else entry.default_factory()
+        if value is None and default is None:
+            return
+        if metadata.get("names"):
+            object.__setattr__(self, entry.name, parse_names(value, entry.name))
+        elif metadata["choices"]:
+            if value not in metadata["choices"]:
+                raise OptionError(f"{entry.name} is {value!r}. {nearest(value, metadata['choices'])}")
+        elif isinstance(default, bool):
+            if not isinstance(value, bool):
+                raise OptionError(f"{entry.name} is {value!r}; expected True or False.")
+        elif isinstance(default, list):
+            sizes = value if isinstance(value, (list, tuple)) else [value]
+            if any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
+                raise OptionError(
+                    f"{entry.name} is {value!r}; expected a list of positive integers such as [512, 256]."
+                )
+            object.__setattr__(self, entry.name, list(sizes))
+        else:
+            self._check_number(entry, value, integer=not isinstance(default, float))
+
+    @staticmethod
+    def _check_number(entry, value, integer):
+        low, high = entry.metadata["low"], entry.metadata["high"]
+        wrong_type = isinstance(value, bool) or not isinstance(value, int if integer else (int, float))
+        if wrong_type or (low is not None and value < low) or (high is not None and value > high):
+            expected = "an integer" if integer else "a number"
+            bounds = f" of at least {low}" if high is None else f" between {low} and {high}"
+            raise OptionError(f"{entry.name} is {value!r}; expected {expected}{bounds}.")

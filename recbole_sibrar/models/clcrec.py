@@ -1,0 +1,109 @@
+"""CLCRec: contrastive learning between collaborative and content embeddings."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recbole_sibrar.data.sparse import SparseRows, gather_rows
+from recbole_sibrar.models.batches import DistinctPairs, PairBatch, pick
+from recbole_sibrar.models.checked import option
+from recbole_sibrar.models.content import ContentLayer, ContentModel, ContentOptions, further_layers
+from recbole_sibrar.models.layers import ACTIVATION_LAYERS
+
+
+@dataclass(frozen=True)
+class CLCRecOptions(ContentOptions):
+    """What a CLCRec is made of."""
+
+    embedding_size: int = option("width of the collaborative and content embeddings", low=1, default=64)
+    content_hidden_sizes: list = option("hidden layers of the content encoder", default_factory=lambda: [256])
+    activation: str = option("between the layers", tuple(ACTIVATION_LAYERS), default="leaky_relu")
+    content_weight: float = option("lambda, the weight of the content loss", low=0, high=1, default=0.5)
+    swap_probability: float = option("rho, how often content takes an embedding's place", low=0, high=1, default=0.5)
+    temperature: float = option("tau of both losses", low=1e-6, default=0.2)
+
+
+class CLCRec(ContentModel):
+    r"""Contrastive learning for cold-start item recommendation (Wei et al., ACM MM 2021), item and user version.
+
+    Every user and item has a collaborative embedding z; the content side has a content embedding f(x) too.
+
+    .. math:: L = \lambda L_{content} + (1 - \lambda) L_{rec}
+
+    Both are InfoNCE over a positive item i and its negatives N (equations for the item version):
+
+    .. math:: L_{content} = -\log \frac{e^{\cos(z_i, f_i) / \tau}}{\sum_{j \in \{i\} \cup N} e^{\cos(z_i, f_j) / \tau}},
+              \qquad L_{rec} = -\log \frac{e^{z_u^\top h_i / \tau}}{\sum_{j \in \{i\} \cup N} e^{z_u^\top h_j / \tau}}
+
+    where h_j is f_j with probability rho, drawn for every occurrence, and z_j otherwise.
+
+    The user version swaps the user's embedding instead, and contrasts z_u with the contents of all users of the batch;
+    the negatives of its recommendation loss are items too, so that it learns which items are popular. An entity without
+    content is never swapped, and neither anchor nor negative of the content loss. Training entities score by z, cold
+    ones by f.
+
+    The code that comes with SiBraR leaves the weight lambda out; here it is what the paper says.
+    """
+
+    options_class = CLCRecOptions
+
+    def __init__(self, options: CLCRecOptions, modalities: dict, interactions: SparseRows, seed: int):
+        super().__init__(options, modalities, interactions, seed)
+        width = options.embedding_size
+        self.tables = nn.ModuleDict(
+            {side: nn.Embedding(len(self.trained(side)), width) for side in (self.content_side, self.other_side)}
+        )
+        for table in self.tables.values():
+            nn.init.xavier_normal_(table.weight)
+        sizes = [*options.content_hidden_sizes, width]
+        side = self.content_side
+        self.content = ContentLayer(self.modalities[side], self.trained(side), sizes[0])
+        self.network = further_layers(sizes, options.activation)
+
+    def _encode(self, ids: Tensor, used: Tensor) -> Tensor:
+        """f: (N,) ids of the content side, (N, M) bool -> (N, D)."""
+        return self.network(self.content(ids, used))
+
+    def loss(self, batch: PairBatch) -> tuple:
+        """(content loss, recommendation loss), both weighted."""
+        generator = self._next_step()
+        pairs = DistinctPairs.of(batch)
+        users, items = self._collaborative("user", pairs.users), self._collaborative("item", pairs.items)
+        ids = pairs.items if self.content_side == "item" else pairs.users
+        content, has_content = self._encode(ids, self.available[ids]), self.available[ids].any(1)
+        if self.content_side == "item":
+            swapped = self._drawn(pairs.place.shape, generator) & has_content[pairs.place]
+            mixed = torch.where(swapped, pairs.scores(users, content), pairs.scores(users, items))
+            agreement = pick(self._agreement(items, content), pairs.place[:, 0], pairs.place)
+            agreement = agreement.masked_fill(~has_content[pairs.place], -1e9)
+            own, anchors = torch.zeros_like(pairs.owner), has_content[pairs.place[:, 0]]
+        else:
+            swapped = (self._drawn(pairs.owner.shape, generator) & has_content[pairs.owner]).unsqueeze(1)
+            mixed = torch.where(swapped, pairs.scores(content, items), pairs.scores(users, items))
+            agreement = self._agreement(users, content).masked_fill(~has_content, -1e9)
+            own, anchors = torch.arange(len(users), device=users.device), has_content
+        weight = self.options.content_weight
+        recommendation = F.cross_entropy(mixed / self.options.temperature, torch.zeros_like(pairs.owner))
+        contrast = F.cross_entropy(agreement, own, reduction="none")
+        contrast = (contrast * anchors).sum() / anchors.sum().clamp(min=1)
+        return weight * contrast, (1 - weight) * recommendation
+
+    def _collaborative(self, side, ids):
+        return gather_rows(self.tables[side].weight, ids)
+
+    def _agreement(self, collaborative, content):
+        """(N, D), (N, D) -> (N, N), every cosine over tau."""
+        return F.normalize(collaborative, dim=-1) @ F.normalize(content, dim=-1).T / self.options.temperature
+
+    def _drawn(self, shape, generator):
+        """Where content is to take an embedding's place."""
+        return (torch.rand(shape, generator=generator) < self.options.swap_probability).to(self.step.device)
+
+    def own_embeddings(self, side, ids):
+        collaborative = self.tables[side](ids)
+        if side == self.other_side:
+            return collaborative
+        trained = self.trained(side)[ids].unsqueeze(1)
+        return torch.where(trained, collaborative, self._encode(ids, self.evaluated[ids]))

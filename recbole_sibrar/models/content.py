@@ -1,0 +1,143 @@
+"""What the content-based baselines share: one side with content, and a linear layer on all of its modalities."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities
+from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.errors import OptionError
+from recbole_sibrar.models.checked import CheckedOptions, option
+from recbole_sibrar.models.core import Capabilities, InnerProductModel, trained_entities
+from recbole_sibrar.models.layers import ACTIVATION_LAYERS, mlp
+from recbole_sibrar.models.projections import PROJECTIONS
+
+
+@dataclass(frozen=True)
+class ContentOptions(CheckedOptions):
+    """The options of every content-based baseline."""
+
+    content_side: str = option("the side whose content is used", SIDES, default="item")
+
+    def read_modalities(self, side):
+        return self.modalities(side) if side == self.content_side else [INTERACTIONS]
+
+    @property
+    def batches(self):
+        return "pairs"
+
+
+class ContentModel(InnerProductModel):
+    """One side has content, the other is known by its interactions alone. Interactions are never content.
+
+    An entity that can be scored neither by its training nor by content has the mean embedding of the training entities.
+
+    Args:
+        options: a ``ContentOptions``.
+        modalities: {side: the modalities}, ``interactions`` among them; those of the other side are not read.
+        interactions: users x items, the training interactions.
+        seed: of the training steps.
+
+    Raises:
+        OptionError: the content side has no modality beside the interactions, or they were asked for as content.
+    """
+
+    capabilities = Capabilities(cold_items=True, cold_users=True, missing_modalities=True)
+
+    def __init__(self, options: ContentOptions, modalities: dict, interactions: SparseRows, seed: int):
+        super().__init__(options, seed)
+        side = self.content_side = options.content_side
+        self.other_side = "user" if side == "item" else "item"
+        trained = trained_entities(interactions)
+        for name, mask in trained.items():
+            self.register_buffer(f"trained_{name}", mask, persistent=False)
+        content = self._content(modalities[side], options).known_to(trained[side])
+        self.modalities = {side: content, self.other_side: modalities[self.other_side].select([INTERACTIONS])}
+        names = options.eval_modalities(side)
+        if names is not None:
+            content.select(names)
+        kept = torch.tensor([names is None or name in names for name in content.names])
+        self.register_buffer("available", content.available, persistent=False)
+        self.register_buffer("evaluated", content.evaluated & kept, persistent=False)
+
+    @staticmethod
+    def _content(modalities: Modalities, options):
+        side, name = modalities.side, type(options).__name__.removesuffix("Options")
+        if INTERACTIONS in (options.modalities(side) or ()):
+            raise OptionError(
+                f"{side}_modalities names {INTERACTIONS!r}, which are no content to {name}; leave it out."
+            )
+        entries = tuple(entry for entry in modalities.entries if entry.name != INTERACTIONS)
+        if not entries:
+            raise OptionError(
+                f"{name} needs a {side} modality beside the interactions; declare one under 'modalities: {side}:' in "
+                "the data set's YAML, or use the content of the other side with --content_side."
+            )
+        return replace(modalities, entries=entries)
+
+    def trained(self, side: str) -> Tensor:
+        """(N,) bool, which entities occur in training."""
+        return getattr(self, f"trained_{side}")
+
+    def scorable(self, side: str) -> Tensor:
+        """(N,) bool, which entities have an embedding of their own in evaluation."""
+        trained = self.trained(side)
+        return trained | self.evaluated.any(1) if side == self.content_side else trained
+
+    def own_embeddings(self, side: str, ids: Tensor) -> Tensor:
+        """(N,) ids -> (N, D), for scoring; whatever stands there for entities that are not ``scorable``."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
+        result = torch.cat([self.own_embeddings(side, part) for part in ids.split(chunk)])
+        empty = ~self.scorable(side)[ids]
+        if empty.any():
+            known = self.trained(side).nonzero().squeeze(1)
+            result[empty] = torch.cat([self.own_embeddings(side, part) for part in known.split(chunk)]).mean(0)
+        return result
+
+    def requirements(self, scenario):
+        """Check before training that the cold side is the one with content.
+
+        Raises:
+            OptionError: it is not, or ``eval_item_modalities`` or ``eval_user_modalities`` leave it none.
+        """
+        side = {"user_cold": "user", "item_cold": "item"}.get(scenario)
+        if side not in (None, self.content_side):
+            raise OptionError(
+                f"scenario {scenario} needs the content of the {side}s, but content_side is {self.content_side!r}; use "
+                f"--content_side={side}."
+            )
+
+
+class ContentLayer(nn.Module):
+    """A linear layer on the concatenated modalities, as the sum of one layer for each; a missing one adds nothing.
+
+    Args:
+        modalities: M modalities of N entities.
+        trained: (N,) bool; statistics are taken from these entities alone.
+        width: D of the output.
+    """
+
+    def __init__(self, modalities: Modalities, trained: Tensor, width: int):
+        super().__init__()
+        self.width = width
+        self.projections = nn.ModuleList(
+            PROJECTIONS[entry.kind](entry, trained, [width], "relu", 0.0) for entry in modalities.entries
+        )
+
+    def forward(self, ids: Tensor, used: Tensor) -> Tensor:
+        """(N,) ids, (N, M) bool which modalities to read -> (N, D)."""
+        places = [column.nonzero().squeeze(1) for column in used.T]
+        blocks = [projection(projection.stored(ids[place])) for projection, place in zip(self.projections, places)]
+        rows = torch.cat(blocks)
+        return rows.new_zeros(len(ids), self.width).index_add(0, torch.cat(places), rows)
+
+
+def further_layers(sizes, activation: str) -> nn.Module:
+    """What follows a first linear layer of width ``sizes[0]``: activation and layers; nothing if it was the last."""
+    if len(sizes) == 1:
+        return nn.Identity()
+    return nn.Sequential(ACTIVATION_LAYERS[activation](), mlp(sizes, activation))

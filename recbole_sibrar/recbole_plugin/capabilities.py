@@ -1,0 +1,46 @@
+"""What every model supports: ours by their declarations, RecBole's by what the protocol does for them."""
+
+import importlib.util
+
+from tabulate import tabulate
+
+from recbole_sibrar.models import MODELS
+from recbole_sibrar.models.core import Capabilities
+
+# RecBole's models that score without an embedding or a profile of the entity.
+CONTENT_FREE = {"Pop": Capabilities(cold_users=True), "Random": Capabilities(cold_users=True, cold_items=True)}
+
+# RecBole's models that a run cannot serve, and why.
+UNSERVED = {"RaCT": "RecBole trains it in three separate stages, and a run is one"}
+if importlib.util.find_spec("faiss") is None:
+    UNSERVED["NCL"] = "it needs faiss, which is not installed"
+
+COLUMNS = {
+    "cold_items": "cold items",
+    "cold_users": "cold users",
+    "missing_modalities": "missing modalities",
+    "new_entities": "new users and items",
+    "pretraining": "pre-training",
+}
+OTHERS = "RecBole's other general recommenders"
+
+
+def capabilities_of(name: str) -> Capabilities:
+    """Of one of our models, or of RecBole's."""
+    return MODELS[name].capabilities if name in MODELS else CONTENT_FREE.get(name, Capabilities())
+
+
+def capability_table() -> str:
+    """Markdown: one row for each of our models and of RecBole's that differ from the rest, one for the rest."""
+    rows = [
+        [name, *("yes" if getattr(capabilities_of(name), column) else "" for column in COLUMNS)]
+        for name in (*MODELS, *CONTENT_FREE, OTHERS)
+    ]
+    return tabulate(rows, headers=("model", *COLUMNS.values()), tablefmt="github")
+
+
+def other_models() -> list:
+    """The names behind the last row of the table."""
+    from recbole_sibrar.recbole_plugin.touchpoints import general_recommenders
+
+    return [name for name in general_recommenders() if name not in (*MODELS, *CONTENT_FREE, *UNSERVED)]
