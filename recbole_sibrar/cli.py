@@ -22,6 +22,7 @@ The later wins: property files of the package, --config_files in their order, th
 INTERRUPTED = {
     "run": "The same command with --resume=True goes on from the last whole epoch.",
     "compare": "The same command goes on where it stopped.",
+    "reproduce": "The same command goes on where it stopped.",
 }
 
 

@@ -125,15 +125,19 @@ def test_doctor(capsys):
         ["run"],
         ["compare"],
         ["tune"],
+    "command",
+    [
+        [], ["run"], ["compare"], ["tune"], ["reproduce"], ["convert"], ["convert", "ml-1m"], ["download"],
+        ["recommend"], ["export"], ["missing"], ["gap"], ["report"], ["doctor"], ["models"],
+    ],  # fmt: skip
         ["convert"],
         ["convert", "ml-1m"],
         ["recommend"],
         ["export"],
-        ["missing"],
-        ["gap"],
-        ["report"],
-        ["doctor"],
-        ["models"],
+    "command",
+    [
+        [], ["run"], ["compare"], ["tune"], ["reproduce"], ["convert"], ["convert", "ml-1m"], ["download"],
+        ["recommend"], ["export"], ["missing"], ["gap"], ["report"], ["doctor"], ["models"],
     ],  # fmt: skip
 )
 def test_help_helps(capsys, command):

@@ -173,7 +173,7 @@ def test_an_option_goes_to_the_models_that_know_it(tiny):
         (["--seeds", "0"], "seeds is 0; expected an integer of at least 1"),
         (["--reference", "BRP"], "The reference 'BRP' is not compared. Did you mean 'BPR'"),
         (["--columns", "ndgc@3"], "columns names 'ndgc@3', which is not computed. Did you mean 'ndcg@3'"),
-        (["--temprature=0.1"], "No model compared knows the option 'temprature'. Did you mean 'temperature'"),
+        (["--temprature=0.1"], "None of the models knows the option 'temprature'. Did you mean 'temperature'"),
         (["--embedding_size=large"], "embedding_size is 'large'"),
         (["--valid_metric=NDGC@3"], "valid_metric is 'NDGC@3'"),
         (["--file", "absent.yaml"], "absent.yaml: no such property file"),

@@ -1,9 +1,9 @@
-"""The ``compare`` and ``tune`` commands."""
+"""The ``compare``, ``tune`` and ``reproduce`` commands."""
 
 import argparse
 from dataclasses import fields
 
-from recbole_sibrar.errors import OptionError
+from recbole_sibrar.errors import OptionError, nearest
 
 COMPARE_DESCRIPTION = """\
 Train and test models x data sets x scenarios x seeds, and write tables, tests and figures.
@@ -38,11 +38,25 @@ Written to <output_dir>/tune-<run name>/: trials.csv after every trial; best.yam
 map.png, .svg if the space holds contrastive_weight and temperature.
 """
 
+REPRODUCE_DESCRIPTION = """\
+Run the papers' models with the papers' settings (props/paper/<data set>/<scenario>/<model>.yaml) and print the papers'
+figures beside ours.
+
+  recbole-sibrar reproduce ml-1m --seeds 3
+  recbole-sibrar reproduce ml-1m --scenarios item_cold --models SiBraR_SC MuBraR_SC
+
+Other options, as --key=value, win over the papers' settings. The data set has to be converted before. Finished runs are
+reused, as by 'compare'.
+
+Written to <output_dir>/reproduction/: <data set>-paper.md, .csv, and the files of 'compare'.
+"""
+
 
 def add_experiment_parsers(commands) -> None:
     """Add the commands; arguments that are not theirs are options of the runs."""
     _add_compare(commands)
     _add_tune(commands)
+    _add_reproduce(commands)
 
 
 def _add_compare(commands):
@@ -130,6 +144,47 @@ def _tune(arguments, options) -> int:
     print(f"written to {trials.folder}")
     print(f"recbole-sibrar run --model={study.model} --dataset={study.dataset} --config_files {path}")
     return 0
+
+
+def _add_reproduce(commands):
+    reproduce = commands.add_parser(
+        "reproduce",
+        help="the papers' tables with the papers' settings",
+        description=REPRODUCE_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    reproduce.add_argument("dataset", metavar="DATASET", help="ml-1m, onion or amazon-vg")
+    reproduce.add_argument("--scenarios", nargs="+", metavar="SCENARIO", help="default: all that the papers have")
+    reproduce.add_argument("--models", nargs="+", metavar="MODEL", help="the papers' names, such as MF, SiBraR_SC")
+    reproduce.add_argument("--seeds", type=int, default=1, metavar="N", help="how many (default: %(default)s)")
+    reproduce.add_argument("--seed", type=int, default=2020, help="the first of them (default: %(default)s)")
+    reproduce.add_argument("--output_dir", default="results", metavar="DIR", help="default: %(default)s")
+    reproduce.add_argument("--data_path", metavar="DIR", help="where data sets are looked for (default: atomic_data)")
+    reproduce.set_defaults(handler=_reproduce, takes_options=True)
+
+
+def _reproduce(arguments, options) -> int:
+    from recbole_sibrar.experiments import reproduce
+    from recbole_sibrar.experiments.plan import Plan
+    from recbole_sibrar.report.tables import markdown
+
+    if arguments.dataset not in reproduce.paper_datasets():
+        valid = reproduce.paper_datasets()
+        raise OptionError(f"The papers have no data set {arguments.dataset!r}. {nearest(arguments.dataset, valid)}")
+    values = {
+        "models": arguments.models or list(reproduce.paper_models()),
+        "datasets": arguments.dataset,
+        "scenarios": arguments.scenarios or reproduce.paper_scenarios(arguments.dataset),
+        "options": options,
+        **{name: getattr(arguments, name) for name in ("seeds", "seed", "output_dir", "data_path")},
+    }
+    plan = Plan.from_mapping(values)
+    table, comparisons, failed = reproduce.reproduce(plan)
+    code = _print_comparisons(comparisons, failed, f"{plan.output_dir}/reproduction")
+    if len(table):
+        print(f"\n{arguments.dataset}: the papers' figures and ours\n\n{markdown(table.drop(columns='source'))}")
+    return code
 
 
 def _print_comparisons(comparisons, failed, folder) -> int:

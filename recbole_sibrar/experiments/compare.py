@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from recbole_sibrar.errors import OptionError, nearest, suggestion
+from recbole_sibrar.errors import OptionError, nearest
 from recbole_sibrar.evaluation.significance import compare_with_reference
 from recbole_sibrar.experiments.plan import Plan
-from recbole_sibrar.experiments.runs import check_distinct, execute, plan_run
-from recbole_sibrar.recbole_plugin.config import valid_names
+from recbole_sibrar.experiments.runs import check_distinct, check_options_used, execute, known_options, plan_run
 from recbole_sibrar.recbole_plugin.run import make_config, model_label
 from recbole_sibrar.report.comparison import Comparison, Entry, write_comparison
 
@@ -30,17 +29,14 @@ def plan_runs(plan: Plan) -> list:
         for dataset in plan.datasets:
             for scenario in plan.scenarios:
                 config = make_config(spec.model, dataset, options={**own, "scenario": scenario})
-                known = valid_names(config.internal_config_dict, config.parameters)
                 if spec.variant and config.internal_config_dict["variant"] is None:
                     raise OptionError(f"{spec.model} has no variants; write {spec.model} instead of {spec}.")
-                common = {name: value for name, value in plan.options.items() if name in known}
+                common = known_options(plan.options, spec.model, dataset, {**own, "scenario": scenario})
                 used |= set(common)
                 label = spec.name or model_label(config)
                 for seed in plan.all_seeds:
                     runs.append(plan_run(label, spec.model, dataset, scenario, seed, {**common, **own}))
-    for name in plan.options:
-        if name not in used:
-            raise OptionError(f"No model compared knows the option {name!r}. {suggestion(name, known)}".rstrip())
+    check_options_used(plan.options, used)
     check_distinct(runs)
     reference_label(plan, runs)
     for run in runs:

@@ -4,16 +4,17 @@ import json
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pandas as pd
 from tqdm import tqdm
 
-from recbole_sibrar.errors import CheckpointError, OptionError
+from recbole_sibrar.errors import CheckpointError, OptionError, suggestion
 from recbole_sibrar.files import atomic_file
+from recbole_sibrar.models import MODELS
 from recbole_sibrar.recbole_plugin import checkpoint
-from recbole_sibrar.recbole_plugin.config import check_dataset
+from recbole_sibrar.recbole_plugin.config import check_dataset, valid_names
 from recbole_sibrar.recbole_plugin.run import check, make_config
 from recbole_sibrar.report.result import as_json
 
@@ -87,6 +88,26 @@ def plan_run(label: str, model: str, dataset: str, scenario: str, seed: int, opt
     name = f"{prefix}{label}-{dataset}-{scenario}-{split}seed{seed}"
     plain = as_json(checkpoint.plain_config(config))
     return Run(label, name, model, dataset, scenario, seed, options, plain)
+
+
+def known_options(options: dict, model: str, dataset: str, own: dict) -> dict:
+    """Those of the options that a model knows. own: its other options, which it must know."""
+    config = make_config(model, dataset, options=own)
+    known = valid_names(config.internal_config_dict, config.parameters)
+    return {name: value for name, value in options.items() if name in known}
+
+
+def check_options_used(options: dict, used: set) -> None:
+    """Every option is known to at least one model.
+
+    Raises:
+        OptionError: naming one that is not.
+    """
+    for name in options:
+        if name not in used:
+            ours = {entry.name for model in MODELS.values() for entry in fields(model.options_class)}
+            hint = suggestion(name, ours)
+            raise OptionError(f"None of the models knows the option {name!r}. {hint}".rstrip())
 
 
 def check_distinct(runs) -> None:

@@ -75,7 +75,8 @@ class Parameter:
         """Values that a model must accept: every choice, or the bounds."""
         if self.kind == "choice":
             return self.values
-        return (self.value(0), self.value(self.n_steps)) if self.kind == "quniform" else self.values[:2]
+        ends = (0, self.n_steps) if self.kind == "quniform" else self.values
+        return tuple(self.value(end) for end in ends)
 
 
 @dataclass(frozen=True)

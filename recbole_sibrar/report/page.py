@@ -119,7 +119,7 @@ def _run(result):
 
 
 def _study(file, folder):
-    if file.parent.name == "comparison":
+    if file.parent.name in ("comparison", "reproduction"):
         title, tables = f"Comparison {file.stem}", (file.stem, f"{file.stem}-significance")
     elif file.stem in PICTURES:
         title, tables = PICTURES[file.stem]
