@@ -19,11 +19,11 @@ class CLCRecOptions(ContentOptions):
     """What a CLCRec is made of."""
 
     embedding_size: int = option("width of the collaborative and content embeddings", low=1, default=64)
-    content_hidden_sizes: list = option("hidden layers of the content encoder", default_factory=lambda: [256])
+    content_hidden_sizes: list = option("hidden layers of the content encoder", default_factory=lambda: [64])
     activation: str = option("between the layers", tuple(ACTIVATION_LAYERS), default="leaky_relu")
-    content_weight: float = option("lambda, the weight of the content loss", low=0, high=1, default=0.5)
+    content_weight: float = option("lambda, the weight of the content loss", low=0, high=1, default=0.1)
     swap_probability: float = option("rho, how often content takes an embedding's place", low=0, high=1, default=0.5)
-    temperature: float = option("tau of both losses", low=1e-6, default=0.2)
+    temperature: float = option("tau of both losses", low=1e-6, default=0.1)
 
 
 class CLCRec(ContentModel):
