@@ -125,19 +125,17 @@ def test_doctor(capsys):
         ["run"],
         ["compare"],
         ["tune"],
-    "command",
-    [
-        [], ["run"], ["compare"], ["tune"], ["reproduce"], ["convert"], ["convert", "ml-1m"], ["download"],
-        ["recommend"], ["export"], ["missing"], ["gap"], ["report"], ["doctor"], ["models"],
-    ],  # fmt: skip
+        ["reproduce"],
         ["convert"],
         ["convert", "ml-1m"],
+        ["download"],
         ["recommend"],
         ["export"],
-    "command",
-    [
-        [], ["run"], ["compare"], ["tune"], ["reproduce"], ["convert"], ["convert", "ml-1m"], ["download"],
-        ["recommend"], ["export"], ["missing"], ["gap"], ["report"], ["doctor"], ["models"],
+        ["missing"],
+        ["gap"],
+        ["report"],
+        ["doctor"],
+        ["models"],
     ],  # fmt: skip
 )
 def test_help_helps(capsys, command):
