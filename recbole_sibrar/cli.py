@@ -56,6 +56,7 @@ def main(arguments=None) -> int:
 
 def _parser():
     from recbole_sibrar.convert.cli import add_convert_parser
+    from recbole_sibrar.convert.download import add_download_parser
     from recbole_sibrar.experiments.cli import add_experiment_parsers
     from recbole_sibrar.report.cli import add_report_parsers
     from recbole_sibrar.serving.cli import add_serving_parsers
@@ -88,6 +89,7 @@ def _parser():
     add_experiment_parsers(commands)
     add_serving_parsers(commands)
     add_report_parsers(commands)
+    add_download_parser(commands)
     add_convert_parser(commands)
     doctor = commands.add_parser(
         "doctor",

@@ -125,14 +125,20 @@ def test_doctor(capsys):
         ["run"],
         ["compare"],
         ["tune"],
-        ["reproduce"],
+    "command",
+    [
+        [], ["run"], ["compare"], ["tune"], ["reproduce"], ["convert"], ["convert", "ml-1m"], ["download"],
+        ["recommend"], ["export"], ["missing"], ["gap"], ["report"], ["doctor"], ["models"],
+    ],  # fmt: skip
         ["convert"],
         ["convert", "ml-1m"],
         ["recommend"],
         ["export"],
-        ["doctor"],
-        ["models"],
-    ],
+    "command",
+    [
+        [], ["run"], ["compare"], ["tune"], ["reproduce"], ["convert"], ["convert", "ml-1m"], ["download"],
+        ["recommend"], ["export"], ["missing"], ["gap"], ["report"], ["doctor"], ["models"],
+    ],  # fmt: skip
 )
 def test_help_helps(capsys, command):
     with pytest.raises(SystemExit) as stop:

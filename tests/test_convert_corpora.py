@@ -108,7 +108,8 @@ def test_blocks_do_not_change_the_counts(raw, monkeypatch):
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_vectors_come_back(raw, half):
+def test_vectors_come_back(raw, half, monkeypatch):
+    monkeypatch.setattr("recbole_sibrar.data.vectors.BLOCK_ROWS", 1)
     assert convert("onion", raw, *(["--float16"] if half else [])) == 0
     expected = np.array([[0.1, -2], [1e-3, 4]], "float16" if half else "float32")
     cached = read_vectors("out/onion/onion.lyrics")[1]

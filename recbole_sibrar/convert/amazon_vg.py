@@ -98,7 +98,8 @@ def convert(
         raise DataError(f"{reviews_path}: no review is left; widen --years, lower --k-core or try --unverified.")
     users = Side("user", pd.DataFrame({"user_id": reviews["user_id"].unique()}))
     items = Side("item", _read_meta(meta_path, edition, set(reviews["item_id"])), ITEM_KINDS)
-    check_modality_names(users, items, {"--item-vectors": paths})
+    names = encode.new_names(paths) if encode else []
+    check_modality_names(users, items, {"--item-vectors": paths, "--encode": names})
     wanted = items.table["item_id"]
     items.vectors = {modality: read_embeddings(path, wanted, half, output) for modality, path in paths.items()}
     require = DEFAULT_REQUIRE if require is None else require
@@ -107,6 +108,7 @@ def convert(
     }  # fmt: skip
     texts = items.table["title"].str.cat(items.table["description"], sep=" ").str.strip()
     texts = {token: text for token, text in zip(wanted, texts) if text}
+    items.having = {"text": list(texts)}
     job = Job("amazon-vg", name, output, options, [reviews_path, meta_path, *paths.values()], k, PAPERS)
     return job.finish(reviews, users, items, require, log, encode and encode.on_items({"text": texts}))
 

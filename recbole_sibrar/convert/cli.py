@@ -4,6 +4,7 @@ import argparse
 from time import perf_counter
 
 from recbole_sibrar.convert import amazon_vg, ml_1m, onion, table
+from recbole_sibrar.convert.encoders import MODELS, Encode
 from recbole_sibrar.errors import OptionError
 
 EXAMPLE = """\
@@ -59,6 +60,32 @@ def _add_item_vectors(parser):
     )  # fmt: skip
 
 
+def _add_encoders(parser):
+    group = parser.add_argument_group("encoders", "need pip install 'recbole-sibrar[encoders]'")
+    group.add_argument(
+        "--encode", nargs="+", default=[], metavar="NAME=KIND",
+        help="make vectors of the items' text of this name, or of pictures: plot=text poster=image; "
+        "items with a vector from --item-vectors are left as they are",
+    )  # fmt: skip
+    for kind, model in MODELS.items():
+        group.add_argument(
+            f"--{kind}-model", default=model, metavar="MODEL", help="a name on the Hugging Face hub or a folder "
+            "(default: %(default)s)",
+        )  # fmt: skip
+    group.add_argument("--images", metavar="DIR", help="the pictures, <item id>.jpg, .png or .webp")
+    group.add_argument("--encode-batch-size", type=int, default=32, metavar="N", help="default: %(default)s")
+
+
+def _encode(arguments):
+    kinds = pairs(arguments.encode, "--encode", "plot=text", "kind")
+    if not kinds:
+        return None
+    return Encode(
+        kinds, arguments.output, arguments.text_model, arguments.image_model, arguments.images,
+        arguments.encode_batch_size, arguments.float16,
+    )  # fmt: skip
+
+
 def _add_ml_1m(corpora):
     def convert(arguments):
         return ml_1m.convert(
@@ -71,6 +98,7 @@ def _add_ml_1m(corpora):
             item_vectors=pairs(arguments.item_vectors, "--item-vectors", "plot=plot_minilm.npz"),
             name=arguments.name,
             half=arguments.float16,
+            encode=_encode(arguments),
         )
 
     parser = _add(
@@ -82,6 +110,7 @@ def _add_ml_1m(corpora):
     )
     parser.add_argument("--plots", metavar="FILE", help="table movie_id, plot (default: plots.tsv in --raw)")
     _add_item_vectors(parser)
+    _add_encoders(parser)
 
 
 def _add_onion(corpora):
@@ -129,6 +158,7 @@ def _add_amazon_vg(corpora):
             item_vectors=pairs(arguments.item_vectors, "--item-vectors", "text=text.npz"),
             name=arguments.name,
             half=arguments.float16,
+            encode=_encode(arguments),
         )
 
     description = "Convert the reviews and the metadata of the edition 2023 or 2018, plain, gzip or bzip2."
@@ -142,6 +172,7 @@ def _add_amazon_vg(corpora):
         help="drop items without these (default: title description image_url; empty: none)",
     )  # fmt: skip
     _add_item_vectors(parser)
+    _add_encoders(parser)
 
 
 def _add_table(corpora):
@@ -168,6 +199,7 @@ def _add_table(corpora):
             arguments.k_core,
             arguments.require,
             arguments.float16,
+            _encode(arguments),
         )
 
     description = "Convert tables of your own: csv, tsv (also .gz, .bz2) or parquet, each with a header."
@@ -191,6 +223,7 @@ def _add_table(corpora):
         "--user-vectors", nargs="+", default=[], metavar="NAME=FILE", help="embeddings with ids, of the users"
     )
     _add_item_vectors(parser)
+    _add_encoders(parser)
 
 
 def pairs(arguments, option: str, example: str, what: str = "file") -> dict:

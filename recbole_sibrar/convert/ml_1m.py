@@ -53,7 +53,8 @@ def convert(
     ratings = _read(files[0], ["user_id", "item_id", "rating", "timestamp"])
     users = _read(files[1], ["user_id", "gender", "age", "occupation", "zip"], text=("gender", "zip"))
     users, items = Side("user", users, USER_KINDS), Side("item", _read_movies(files[2]), ITEM_KINDS)
-    check_modality_names(users, items, {"--item-vectors": paths})
+    names = encode.new_names(paths, ["plot"]) if encode else []
+    check_modality_names(users, items, {"--item-vectors": paths, "--encode": names})
     items.vectors = {modality: read_embeddings(path, None, half, output) for modality, path in paths.items()}
     texts = {}
     if plots.is_file():

@@ -63,7 +63,8 @@ def convert(
     if clash:
         raise OptionError(f"Column {clash[0]!r} stands in two tables; rename one.")
     vectors = {"--user-vectors": user_vectors or {}, "--item-vectors": item_vectors or {}}
-    check_modality_names(user_side, item_side, vectors)
+    names = encode.new_names(item_texts, item_vectors or {}) if encode else []
+    check_modality_names(user_side, item_side, {**vectors, "--encode": names})
     for side, files in zip((user_side, item_side), vectors.values()):
         side.vectors = {modality: read_embeddings(path, None, half, output) for modality, path in files.items()}
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from recbole_sibrar.data.atomic import align, find_dataset_file, parse_numbers, read_atomic
 from recbole_sibrar.data.sparse import SparseRows
-from recbole_sibrar.data.vectors import read_vectors
+from recbole_sibrar.data.vectors import read_vectors, row_blocks
 from recbole_sibrar.errors import DataError, OptionError, nearest
 
 KINDS = ("vector", "tags", "category", "number")
@@ -238,11 +238,14 @@ def _vector(declaration, folder, dataset, tokens):
             f"{declaration.name!r} is declared. Convert the data set with its vectors, or remove the declaration."
         )
     ids, values = read_vectors(path)
-    row = {token: index for index, token in enumerate(ids)}
-    source = np.array([row.get(token, -1) for token in tokens])
-    available = source >= 0
+    entity = {token: index for index, token in enumerate(tokens)}
+    target = np.array([entity.get(token, -1) for token in ids])
+    available = np.zeros(len(tokens), dtype=bool)
+    available[target[target >= 0]] = True
     aligned = np.zeros((len(tokens), values.shape[1]), dtype=np.float32)
-    aligned[available] = values[source[available]]
+    for start, block in row_blocks(values):
+        rows = target[start : start + len(block)]
+        aligned[rows[rows >= 0]] = block[rows >= 0]
     return Modality(
         declaration.name, "vector", torch.from_numpy(available), torch.from_numpy(aligned), int(values.shape[1])
     )

@@ -12,6 +12,7 @@ from recbole_sibrar.errors import DataError
 from recbole_sibrar.files import atomic_directory
 
 CHUNK_ROWS = 2048
+BLOCK_ROWS = 256
 
 
 def read_vectors(path, separator="\t") -> tuple:
@@ -40,6 +41,22 @@ def read_vectors(path, separator="\t") -> tuple:
         warnings.warn(f"{cache} cannot be written ({error}); {path.name} is parsed anew by every run.", stacklevel=2)
         return ids, values
     return ids, np.load(cache / "values.npy", mmap_mode="r")
+
+
+def row_blocks(values):
+    """Yield (first row, rows) of an array; a memory-mapped one is read as a file, so that its pages do not stay.
+
+    Args:
+        values: (R, D).
+    """
+    if not isinstance(values, np.memmap):
+        yield 0, values
+        return
+    with open(values.filename, "rb") as file:
+        file.seek(values.offset)
+        for start in range(0, len(values), BLOCK_ROWS):
+            block = np.fromfile(file, values.dtype, min(BLOCK_ROWS, len(values) - start) * values.shape[1])
+            yield start, block.reshape(-1, values.shape[1])
 
 
 def write_cache(path, ids, blocks, shape, dtype) -> None:

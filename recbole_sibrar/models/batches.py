@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from recbole_sibrar.models.pairs import pair_scores
+
 
 @dataclass(frozen=True)
 class PairBatch:
@@ -43,10 +45,4 @@ class DistinctPairs:
 
     def scores(self, users: Tensor, items: Tensor) -> Tensor:
         """(U, D), (I, D) embeddings of the distinct entities -> (B, 1 + N) scores of the batch's pairs."""
-        return pick(users @ items.T, self.owner, self.place)
-
-
-def pick(matrix: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """``matrix[rows.unsqueeze(1), columns]`` with the fast backward pass: (R, C), (B,), (B, K) -> (B, K)."""
-    index = rows.unsqueeze(1) * matrix.shape[1] + columns
-    return matrix.flatten().index_select(0, index.flatten()).view(index.shape)
+        return pair_scores(users, items, self.owner, self.place)

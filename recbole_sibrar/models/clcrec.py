@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_sibrar.data.sparse import SparseRows, gather_rows
-from recbole_sibrar.models.batches import DistinctPairs, PairBatch, pick
+from recbole_sibrar.models.batches import DistinctPairs, PairBatch
 from recbole_sibrar.models.checked import option
 from recbole_sibrar.models.content import ContentLayer, ContentModel, ContentOptions, further_layers
 from recbole_sibrar.models.layers import ACTIVATION_LAYERS
+from recbole_sibrar.models.pairs import pair_scores
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,11 @@ class CLCRecOptions(ContentOptions):
     """What a CLCRec is made of."""
 
     embedding_size: int = option("width of the collaborative and content embeddings", low=1, default=64)
-    content_hidden_sizes: list = option("hidden layers of the content encoder", default_factory=lambda: [256])
+    content_hidden_sizes: list = option("hidden layers of the content encoder", default_factory=lambda: [64])
     activation: str = option("between the layers", tuple(ACTIVATION_LAYERS), default="leaky_relu")
-    content_weight: float = option("lambda, the weight of the content loss", low=0, high=1, default=0.5)
+    content_weight: float = option("lambda, the weight of the content loss", low=0, high=1, default=0.1)
     swap_probability: float = option("rho, how often content takes an embedding's place", low=0, high=1, default=0.5)
-    temperature: float = option("tau of both losses", low=1e-6, default=0.2)
+    temperature: float = option("tau of both losses", low=1e-6, default=0.1)
 
 
 class CLCRec(ContentModel):
@@ -76,26 +77,27 @@ class CLCRec(ContentModel):
         if self.content_side == "item":
             swapped = self._drawn(pairs.place.shape, generator) & has_content[pairs.place]
             mixed = torch.where(swapped, pairs.scores(users, content), pairs.scores(users, items))
-            agreement = pick(self._agreement(items, content), pairs.place[:, 0], pairs.place)
+            agreement = pair_scores(*self._directions(items, content), pairs.place[:, 0], pairs.place)
             agreement = agreement.masked_fill(~has_content[pairs.place], -1e9)
-            own, anchors = torch.zeros_like(pairs.owner), has_content[pairs.place[:, 0]]
+            own, counted = torch.zeros_like(pairs.owner), has_content[pairs.place[:, 0]]
         else:
             swapped = (self._drawn(pairs.owner.shape, generator) & has_content[pairs.owner]).unsqueeze(1)
             mixed = torch.where(swapped, pairs.scores(content, items), pairs.scores(users, items))
-            agreement = self._agreement(users, content).masked_fill(~has_content, -1e9)
-            own, anchors = torch.arange(len(users), device=users.device), has_content
+            anchors, candidates = self._directions(users, content)
+            agreement = (anchors @ candidates.T).masked_fill(~has_content, -1e9)
+            own, counted = torch.arange(len(users), device=users.device), has_content
         weight = self.options.content_weight
         recommendation = F.cross_entropy(mixed / self.options.temperature, torch.zeros_like(pairs.owner))
         contrast = F.cross_entropy(agreement, own, reduction="none")
-        contrast = (contrast * anchors).sum() / anchors.sum().clamp(min=1)
+        contrast = (contrast * counted).sum() / counted.sum().clamp(min=1)
         return weight * contrast, (1 - weight) * recommendation
 
     def _collaborative(self, side, ids):
         return gather_rows(self.tables[side].weight, ids)
 
-    def _agreement(self, collaborative, content):
-        """(N, D), (N, D) -> (N, N), every cosine over tau."""
-        return F.normalize(collaborative, dim=-1) @ F.normalize(content, dim=-1).T / self.options.temperature
+    def _directions(self, collaborative, content):
+        """(N, D), (N, D) -> the same scaled so that their inner products are cosines over tau."""
+        return F.normalize(collaborative, dim=-1) / self.options.temperature, F.normalize(content, dim=-1)
 
     def _drawn(self, shape, generator):
         """Where content is to take an embedding's place."""

@@ -22,9 +22,9 @@ from recbole_sibrar.models.core import Capabilities
 class DropoutNetOptions(ContentOptions):
     """What a DropoutNet is made of."""
 
-    embedding_size: int = option("width of the preference vectors and of the embeddings", low=1, default=64)
-    hidden_sizes: list = option("hidden layers of the users' and of the items' network", default_factory=lambda: [256])
-    preference_dropout: float = option("how often an entity's preference is dropped", low=0, high=1, default=0.5)
+    embedding_size: int = option("width of the preference vectors and of the embeddings", low=1, default=32)
+    hidden_sizes: list = option("hidden layers of the users' and of the items' network", default_factory=lambda: [64])
+    preference_dropout: float = option("how often an entity's preference is dropped", low=0, high=1, default=0.8)
     transform_share: float = option(
         "share of the dropped preferences replaced by the mean of the interacted entities' instead of zero",
         low=0,
@@ -33,7 +33,7 @@ class DropoutNetOptions(ContentOptions):
     )
     als_iterations: int = option("iterations of the pre-training", low=1, default=15)
     als_regularization: float = option("lambda of the pre-training", low=1e-9, default=10.0)
-    als_confidence: float = option("alpha of the pre-training", low=0, default=10.0)
+    als_confidence: float = option("alpha of the pre-training", low=0, default=1.0)
 
 
 class DropoutNet(ContentModel):

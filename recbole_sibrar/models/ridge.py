@@ -16,12 +16,12 @@ class ContentRidgeOptions(ContentOptions):
     """What a ContentRidge is made of; the penalty of epoch k is ``ridge_max * ridge_step ** k``."""
 
     ridge_max: float = option("penalty lambda of the first epoch", low=1e-9, default=1000.0)
-    ridge_step: float = option("factor from the penalty of one epoch to the next", low=0.01, high=0.99, default=0.75)
+    ridge_step: float = option("factor from the penalty of one epoch to the next", low=0.01, high=0.99, default=0.6)
     vector_weight: float = option("weight of a vector modality", low=0, default=1.0)
     category_weight: float = option("weight of a category modality", low=0, default=1.0)
-    number_weight: float = option("weight of a number modality", low=0, default=1.0)
+    number_weight: float = option("weight of a number modality", low=0, default=4.0)
     tags_weight: float = option("weight of a tags modality", low=0, default=1.0)
-    pairs_weight: float = option("weight of the pairs of tags of a tags modality; 0: none", low=0, default=1.0)
+    pairs_weight: float = option("weight of the pairs of tags of a tags modality; 0: none", low=0, default=0.7)
 
     @property
     def batches(self):

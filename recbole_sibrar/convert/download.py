@@ -1,0 +1,159 @@
+"""The ``download`` command: a corpus's official files, with resume and checksum."""
+
+import hashlib
+import json
+import zipfile
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+from tqdm import tqdm
+
+from recbole_sibrar.convert.onion import COUNTS, EVENTS, FEATURES, GENRES
+from recbole_sibrar.errors import DataError
+
+TIMEOUT = 30
+BLOCK_BYTES = 1 << 20
+ZENODO_RECORD = "https://zenodo.org/api/records/6609677"
+ZENODO_FILES = "https://zenodo.org/records/6609677/files"
+AMAZON = "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023/raw"
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files of a corpus.
+
+    Attributes:
+        addresses: of the files.
+        md5: {file name: checksum}, where the source gives it.
+        record: the address of a Zenodo record with the checksums, or "".
+        by_hand: what no address is known for.
+    """
+
+    addresses: tuple
+    md5: dict
+    record: str = ""
+    by_hand: str = ""
+
+
+SOURCES = {
+    "ml-1m": Source(
+        ("https://files.grouplens.org/datasets/movielens/ml-1m.zip",),
+        {"ml-1m.zip": "c4d9eecfca2ab87c1945afe126590906"},
+    ),
+    "onion": Source(
+        tuple(f"{ZENODO_FILES}/{name}.bz2" for name in (EVENTS, COUNTS, GENRES[0], *FEATURES.values())),
+        {},
+        ZENODO_RECORD,
+        "users.tsv(.bz2) of LFM-2b, with gender and country: see http://www.cp.jku.at/datasets/LFM-2b/",
+    ),
+    "amazon-vg": Source(
+        (f"{AMAZON}/review_categories/Video_Games.jsonl.gz", f"{AMAZON}/meta_categories/meta_Video_Games.jsonl.gz"), {}
+    ),
+}
+
+
+def add_download_parser(commands) -> None:
+    """Add ``download`` to the command line."""
+    parser = commands.add_parser(
+        "download",
+        help="fetch a corpus's official files",
+        description="Fetch a corpus's official files; an interrupted download goes on where it stopped. Mind the "
+        "licences of the data.",
+    )
+    parser.add_argument("corpus", choices=list(SOURCES))
+    parser.add_argument("--raw", metavar="DIR", help="where the files go (default: the corpus's name)")
+    parser.set_defaults(handler=lambda arguments: download(arguments.corpus, arguments.raw or arguments.corpus))
+
+
+def download(corpus: str, folder) -> int:
+    """Fetch what is not there yet and unpack zip archives; 0 when all files are there.
+
+    Raises:
+        DataError: no connection, an HTTP error, or a wrong checksum; with the addresses and where to put the files.
+    """
+    source, folder = SOURCES[corpus], Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        wanted = [address for address in source.addresses if not (folder / _name(address)).is_file()]
+        md5 = {**source.md5, **(_zenodo_checksums(source.record) if source.record and wanted else {})}
+        for address in wanted:
+            fetch(address, folder / _name(address), md5.get(_name(address)))
+    except (OSError, HTTPException, ValueError) as error:
+        lines = "\n  ".join([*source.addresses, *filter(None, [source.by_hand])])
+        raise DataError(
+            f"The download failed ({error}). Run the command again to go on, or put into {folder} by hand:\n  {lines}"
+        ) from None
+    for path in folder.glob("*.zip"):
+        _unpack(path, folder)
+    if source.by_hand:
+        print(f"not among the official files: {source.by_hand}")
+    print(f"{corpus} is in {folder}; next: recbole-sibrar convert {corpus} --raw {folder}")
+    return 0
+
+
+def fetch(address: str, target: Path, md5: str | None = None) -> None:
+    """Download to ``<target>.part``, going on where that ends, and rename when complete and right.
+
+    Raises:
+        OSError: of the connection.
+        DataError: the checksum is another; the part is deleted.
+    """
+    part = target.with_name(f"{target.name}.part")
+    start = part.stat().st_size if part.is_file() else 0
+    request = Request(address, headers={"Range": f"bytes={start}-"} if start else {})
+    try:
+        with urlopen(request, timeout=TIMEOUT) as answer:
+            goes_on = start and answer.status == 206
+            length = answer.headers.get("Content-Length")
+            total = int(length) + (start if goes_on else 0) if length else None
+            _store(answer, part, "ab" if goes_on else "wb", total)
+    except HTTPError as error:
+        if not (start and error.code == 416):  # 416: nothing lies behind what is there already
+            raise
+    if md5 and _md5(part) != md5:
+        part.unlink()
+        raise DataError(f"{target}: the checksum is not {md5}, which {urlsplit(address).netloc} gives; download again.")
+    part.rename(target)
+
+
+def _store(answer, part, mode, total):
+    with (
+        open(part, mode) as file,
+        tqdm(total=total, initial=file.tell(), desc=part.stem, unit="B", unit_scale=True, leave=False) as bar,
+    ):
+        while block := answer.read(BLOCK_BYTES):
+            file.write(block)
+            bar.update(len(block))
+        if total is not None and file.tell() < total:
+            raise OSError(f"{part.stem}: {file.tell():,} of {total:,} bytes came")
+
+
+def _name(address):
+    return Path(urlsplit(address).path).name
+
+
+def _md5(path):
+    digest = hashlib.md5()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(BLOCK_BYTES), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _zenodo_checksums(record):
+    with urlopen(record, timeout=TIMEOUT) as answer:
+        files = json.load(answer)["files"]
+    return {entry["key"]: entry["checksum"].removeprefix("md5:") for entry in files}
+
+
+def _unpack(path, folder):
+    """The files of an archive, without their folders."""
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            target = folder / Path(entry.filename).name
+            if not entry.is_dir() and not target.is_file():
+                target.write_bytes(archive.read(entry))

@@ -1,0 +1,225 @@
+"""Vectors of texts and pictures, by pretrained encoders (optional: ``pip install 'recbole-sibrar[encoders]'``)."""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from recbole_sibrar.convert.vectors import Spool, Vectors
+from recbole_sibrar.errors import DataError, OptionError, nearest
+from recbole_sibrar.files import atomic_file
+
+KINDS = ("text", "image")
+MODELS = {"text": "sentence-transformers/all-mpnet-base-v2", "image": "microsoft/resnet-50"}
+PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Which modalities of the items are to be encoded, and how.
+
+    Attributes:
+        kinds: {modality: text | image}.
+        output: RecBole's data_path; finished batches are kept below it, in ``.encoded``, for the next time.
+        text_model, image_model: a name on the Hugging Face hub, or a local folder.
+        images: the folder of pictures, ``<item id>.jpg``, .png or .webp.
+        batch_size: items encoded at a time.
+        half: store float16.
+    """
+
+    kinds: dict
+    output: Path
+    text_model: str = MODELS["text"]
+    image_model: str = MODELS["image"]
+    images: Path | None = None
+    batch_size: int = 32
+    half: bool = False
+
+    def __post_init__(self):
+        for modality, kind in self.kinds.items():
+            if kind not in KINDS:
+                raise OptionError(f"--encode {modality}={kind}: unknown kind. {nearest(kind, KINDS)}")
+            if kind == "image" and (self.images is None or not Path(self.images).is_dir()):
+                raise OptionError(
+                    f"--encode {modality}=image: --images is {str(self.images)!r}; give the folder with <item id>.jpg."
+                )
+        if self.batch_size < 1:
+            raise OptionError(f"--encode-batch-size is {self.batch_size}; expected at least 1.")
+
+    def new_names(self, *known) -> list:
+        """The modalities whose names none of these dictionaries has."""
+        return [modality for modality in self.kinds if not any(modality in names for names in known)]
+
+    def on_items(self, texts: dict):
+        """The function that ``Job.finish`` calls with users and items.
+
+        Args:
+            texts: {modality: {id: text}}.
+
+        Raises:
+            OptionError: a text modality that the corpus has not.
+        """
+        for modality, kind in self.kinds.items():
+            if kind == "text" and modality not in texts:
+                known = nearest(modality, texts) if texts else "This corpus has none."
+                raise OptionError(f"--encode {modality}=text: there is no such text. {known}")
+
+        def encode(_, items):
+            ids = items.table[items.id_field].tolist()
+            for modality, kind in self.kinds.items():
+                contents = texts[modality] if kind == "text" else _pictures(self.images, ids)
+                contents = {token: contents[token] for token in ids if contents.get(token)}
+                given = items.vectors.get(modality)
+                items.vectors[modality] = self.vectors(modality, kind, contents, given)
+                items.kinds.pop(modality, None)
+
+        return encode
+
+    def vectors(self, modality: str, kind: str, contents: dict, given: Vectors | None = None) -> Vectors:
+        """The vectors given, and new ones for the other ids in ``contents``.
+
+        Args:
+            contents: {id: text or path of a picture}.
+            given: vectors that need not be made.
+
+        Raises:
+            DataError: nothing to encode; a picture cannot be read; the model's width is not that of ``given``.
+        """
+        model = getattr(self, f"{kind}_model")
+        store = Store(Path(self.output) / ".encoded" / _digest(f"{kind} {_identity(model)}".encode()))
+        known = set() if given is None else set(given.ids.tolist())
+        keys = {token: _key(content) for token, content in contents.items() if token not in known}
+        missing = [token for token, key in keys.items() if key not in store.rows]
+        if missing:
+            encoder = LOADERS[kind](model)
+            for start in tqdm(range(0, len(missing), self.batch_size), desc=f"encoding {modality}", leave=False):
+                batch = missing[start : start + self.batch_size]
+                store.add([keys[token] for token in batch], encoder([contents[token] for token in batch]))
+        spool = Spool(f"--encode {modality}", None, self.half, self.output)
+        for ids, values in () if given is None else given.blocks():
+            spool.add(ids, values)
+        tokens = list(keys)
+        for start in range(0, len(tokens), 1024):
+            chunk = tokens[start : start + 1024]
+            spool.add(chunk, store.values([keys[token] for token in chunk]))
+        print(
+            f"{modality}: {len(known):,} given, {len(keys) - len(missing):,} kept from before, {len(missing):,} encoded"
+        )
+        return spool.finish()
+
+
+@dataclass
+class Store:
+    """Finished batches on disk, so that an interruption loses one batch at most; keyed by what was encoded.
+
+    Attributes:
+        folder: one npz for each batch; it belongs to one model.
+        rows: {key of a content: (file number, row)}.
+    """
+
+    folder: Path
+    rows: dict = field(default_factory=dict)
+    parts: list = field(default_factory=list)
+
+    def __post_init__(self):
+        for path in sorted(self.folder.glob("*.npz")):
+            try:
+                with np.load(path) as file:
+                    self._register(file["keys"], file["values"])
+            except (OSError, ValueError, KeyError) as error:
+                raise DataError(f"{path} cannot be read ({error}); delete it, and its batch is encoded anew.") from None
+
+    def _register(self, keys, values):
+        for row, key in enumerate(keys):
+            self.rows[str(key)] = (len(self.parts), row)
+        self.parts.append(values)
+
+    def add(self, keys, values) -> None:
+        """(B,) keys and their (B, D) vectors."""
+        with atomic_file(self.folder / f"{_digest(''.join(keys).encode())}.npz", "wb") as file:
+            np.savez(file, keys=keys, values=values)
+        self._register(keys, values)
+
+    def values(self, keys) -> np.ndarray:
+        """(len(keys), D)"""
+        return np.stack([self.parts[part][row] for part, row in map(self.rows.__getitem__, keys)])
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+def _identity(model):
+    """A local model is another one when its files have changed."""
+    files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(Path(model).rglob("*.*"))]
+    return f"{model} {files}"
+
+
+def _key(content):
+    return _digest(content.read_bytes() if isinstance(content, Path) else content.encode())
+
+
+def _pictures(folder, ids):
+    there = {path.name: path for path in Path(folder).iterdir() if path.suffix.lower() in PICTURES}
+    found = {token: [there[f"{token}{suffix}"] for suffix in PICTURES if f"{token}{suffix}" in there] for token in ids}
+    return {token: paths[0] for token, paths in found.items() if paths}
+
+
+def _extra(package):
+    return DataError(f"--encode needs {package}, which is not installed: pip install 'recbole-sibrar[encoders]'.")
+
+
+def _load(model, load):
+    try:
+        return load(model)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"The model {model!r} cannot be loaded ({str(error).splitlines()[0]:.200}). Without network, give the "
+            "folder of a downloaded model with --text-model or --image-model."
+        ) from None
+
+
+def _text_encoder(model):
+    """A function from texts to (B, D) float32."""
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError:
+        raise _extra("sentence-transformers") from None
+    encoder = _load(model, SentenceTransformer)
+    return lambda texts: encoder.encode(texts, batch_size=len(texts), show_progress_bar=False)
+
+
+def _image_encoder(model):
+    """A function from paths to (B, D) float32: the model's pooled output, or the mean over its positions."""
+    try:
+        from PIL import Image
+        from transformers import AutoImageProcessor, AutoModel
+    except ImportError:
+        raise _extra("transformers with pillow") from None
+    import torch
+
+    # The slow processor: the fast one needs torchvision.
+    processor = _load(model, lambda name: AutoImageProcessor.from_pretrained(name, use_fast=False))
+    network = _load(model, AutoModel.from_pretrained).eval()
+    if hasattr(network, "get_image_features"):
+        network = network.vision_model
+
+    def encode(paths):
+        pictures = []
+        for path in paths:
+            try:
+                with Image.open(path) as picture:
+                    pictures.append(picture.convert("RGB"))
+            except OSError as error:
+                raise DataError(f"{path}: no readable picture ({error}); replace or remove it.") from None
+        with torch.inference_mode():
+            output = network(pixel_values=processor(pictures, return_tensors="pt")["pixel_values"])
+        pooled = getattr(output, "pooler_output", None)
+        return (output.last_hidden_state.mean(dim=1) if pooled is None else pooled).flatten(1).numpy()
+
+    return encode
+
+
+LOADERS = {"text": _text_encoder, "image": _image_encoder}
