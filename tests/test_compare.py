@@ -207,6 +207,7 @@ def test_mistakes_in_a_plan(values, message):
 
 
 def test_specs():
+    assert Plan.from_mapping({"models": "BPR", "columns": ["NDCG@10"]}).columns == ("ndcg@10",)
     assert ModelSpec.parse("BPR") == ModelSpec("BPR") and str(ModelSpec.parse("SiBraR:S")) == "SiBraR:S"
     assert ModelSpec.parse({"model": "BPR", "name": "mine", "options": {"a": 1}}).options == {"a": 1}
 

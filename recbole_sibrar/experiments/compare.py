@@ -31,7 +31,7 @@ def plan_runs(plan: Plan) -> list:
                 config = make_config(spec.model, dataset, options={**own, "scenario": scenario})
                 if spec.variant and config.internal_config_dict["variant"] is None:
                     raise OptionError(f"{spec.model} has no variants; write {spec.model} instead of {spec}.")
-                common = known_options(plan.options, spec.model, dataset, {**own, "scenario": scenario})
+                common = known_options(plan.options, config)
                 used |= set(common)
                 label = spec.name or model_label(config)
                 for seed in plan.all_seeds:

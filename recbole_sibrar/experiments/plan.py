@@ -84,6 +84,8 @@ class Plan:
         for name in ("models", "datasets", "scenarios", "columns"):
             if values.get(name) is not None:
                 values[name] = _tuple(values[name])
+        if values.get("columns") is not None:
+            values["columns"] = tuple(str(name).lower() for name in values["columns"])
         values["models"] = tuple(ModelSpec.parse(given) for given in values["models"])
         return cls(**values)
 

@@ -9,9 +9,11 @@ from recbole_sibrar.experiments.compare import write_comparisons
 from recbole_sibrar.experiments.plan import ModelSpec, Plan
 from recbole_sibrar.experiments.runs import check_options_used, execute, known_options, plan_run
 from recbole_sibrar.recbole_plugin.config import props_folder, read_property_file
+from recbole_sibrar.recbole_plugin.run import make_config
 from recbole_sibrar.report.tables import write_csv, write_markdown
 
 REFERENCE = "SiBraR_SC"
+PREFIX = "paper-"  # of the folders of runs, which are not those of our own settings
 
 
 def paper_folder() -> Path:
@@ -44,7 +46,7 @@ def settings(dataset: str, scenario: str, model: str) -> dict:
     return read_property_file(path) if path.is_file() else {}
 
 
-def plan_paper_runs(plan: Plan, prefix="paper-") -> list:
+def plan_paper_runs(plan: Plan) -> list:
     """The runs of a plan, whose models are the papers' names, with the papers' settings.
 
     Raises:
@@ -63,10 +65,11 @@ def plan_paper_runs(plan: Plan, prefix="paper-") -> list:
             spec = known_models[name]
             own = {**plan.common_options, **settings(dataset, scenario, spec.model)}
             own |= {"variant": spec.variant} if spec.variant else {}
-            common = known_options(plan.options, spec.model, dataset, {**own, "scenario": scenario})
+            config = make_config(spec.model, dataset, options={**own, "scenario": scenario})
+            common = known_options(plan.options, config)
             used |= set(common)
             for seed in plan.all_seeds:
-                runs.append(plan_run(name, spec.model, dataset, scenario, seed, {**own, **common}, prefix))
+                runs.append(plan_run(name, spec.model, dataset, scenario, seed, {**own, **common}, PREFIX))
     check_options_used(plan.options, used)
     return runs
 

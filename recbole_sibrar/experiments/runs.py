@@ -90,9 +90,8 @@ def plan_run(label: str, model: str, dataset: str, scenario: str, seed: int, opt
     return Run(label, name, model, dataset, scenario, seed, options, plain)
 
 
-def known_options(options: dict, model: str, dataset: str, own: dict) -> dict:
-    """Those of the options that a model knows. own: its other options, which it must know."""
-    config = make_config(model, dataset, options=own)
+def known_options(options: dict, config) -> dict:
+    """Those of the options that the model of a configuration knows."""
     known = valid_names(config.internal_config_dict, config.parameters)
     return {name: value for name, value in options.items() if name in known}
 
