@@ -13,6 +13,7 @@ from recbole_sibrar.files import atomic_file
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 MARKERS = "osD^vPX*"
 FORMATS = ("png", "svg")
+PANELS_PER_ROW = 3
 
 
 def save(figure: Figure, stem) -> list:
@@ -25,9 +26,9 @@ def save(figure: Figure, stem) -> list:
     return paths
 
 
-def _axes(width=6.4, height=4.2, columns=1):
+def _axes(width=6.4, height=4.2, columns=1, rows=1):
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(1, columns, squeeze=False)[0]
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     return figure, axes
@@ -71,7 +72,11 @@ def tsne_panels(panels: dict, names: dict, linked: int) -> Figure:
         panels: {model: table of ``evaluation.gap.tsne_points``}. names: {model: modality names}.
         linked: of how many entities the modalities are joined by lines.
     """
-    figure, axes = _axes(5.2 * len(panels), 5, len(panels))
+    columns = min(len(panels), PANELS_PER_ROW)
+    rows = -(-len(panels) // columns)
+    figure, axes = _axes(4.6 * columns + 1.2, 4.4 * rows, columns, rows)
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
     for axis, (model, points) in zip(axes, panels.items()):
         for position, name in enumerate(names[model]):
             own = points[points["modality"] == position]
@@ -84,7 +89,7 @@ def tsne_panels(panels: dict, names: dict, linked: int) -> Figure:
                 axis.plot(x, y, markersize=6, markeredgecolor="black", markeredgewidth=0.8, **style(position))
         axis.set(title=model, xticks=[], yticks=[])
         axis.spines[["left", "bottom"]].set_visible(False)
-    axes[-1].legend(frameon=False, markerscale=2, loc="upper left", bbox_to_anchor=(1, 1))
+    axes[columns - 1].legend(frameon=False, markerscale=2, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
