@@ -153,6 +153,17 @@ def test_masked_values_change_nothing(model_class, setting):
 
 
 @every_model
+def test_vectors_stay_in_half_precision_in_memory_and_score_alike(model_class):
+    plot = side_modalities()["item"].entries[1]
+    half = Modality("plot", "vector", plot.available, plot.values.half(), plot.width)
+    same = Modality("plot", "vector", plot.available, plot.values.half().float(), plot.width)
+    scores = [all_scores(build(model_class, side_modalities(plot=entry))) for entry in (half, same)]
+    assert torch.equal(*scores)
+    stored = build(model_class, side_modalities(plot=half)).sides["item"].projections[1].values
+    assert stored.dtype == torch.float16
+
+
+@every_model
 def test_the_order_of_the_modalities_changes_nothing(model_class):
     names = [entry.name for entry in side_modalities()["item"].entries]
     first = build(model_class, variant="base")

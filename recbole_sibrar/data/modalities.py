@@ -39,7 +39,7 @@ class Modality:
         name: as declared.
         kind: one of ``KINDS`` or ``interactions``.
         available: (N,) bool, whether the entity has the modality.
-        values: by kind. vector: (N, D) float32. category: (N,) int64. number: (N,) float32.
+        values: by kind. vector: (N, D) float32, or float16 as the file. category: (N,) int64. number: (N,) float32.
             tags and interactions: ``SparseRows`` N x V.
         width: D for vectors, the number of distinct values V otherwise, 1 for numbers.
         vocabulary: the texts behind the numbers of a category or of tags, sorted.
@@ -242,7 +242,7 @@ def _vector(declaration, folder, dataset, tokens):
     target = np.array([entity.get(token, -1) for token in ids])
     available = np.zeros(len(tokens), dtype=bool)
     available[target[target >= 0]] = True
-    aligned = np.zeros((len(tokens), values.shape[1]), dtype=np.float32)
+    aligned = np.zeros((len(tokens), values.shape[1]), dtype=values.dtype)
     for start, block in row_blocks(values):
         rows = target[start : start + len(block)]
         aligned[rows[rows >= 0]] = block[rows >= 0]

@@ -52,7 +52,7 @@ class VectorBlock(Block):
     """The vector."""
 
     def columns_of(self, ids):
-        return self.values[ids]
+        return self.values[ids].float()
 
 
 class CategoryBlock(Block):

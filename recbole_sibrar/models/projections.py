@@ -47,14 +47,14 @@ class VectorProjection(Projection):
 
     def build(self, modality, trained, sizes):
         values = modality.values
-        known = values[trained] if trained.any() else values.new_zeros(1, modality.width)
+        known = values[trained].float() if trained.any() else torch.zeros(1, modality.width)
         self.register_buffer("values", values, persistent=False)
         self.register_buffer("mean", known.mean(0))
         self.register_buffer("scale", (known - known.mean(0)).norm(dim=1).mean().clamp(min=1e-6))
         self.network = mlp([modality.width, *sizes], self.activation)
 
     def forward(self, features):
-        return self.network((features - self.mean) / self.scale)
+        return self.network((features.float() - self.mean) / self.scale)
 
 
 class NumberProjection(Projection):
