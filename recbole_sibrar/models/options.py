@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from recbole_sibrar.data.modalities import INTERACTIONS
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.models.checked import CheckedOptions
-from recbole_sibrar.models.checked import option as _option
+from recbole_sibrar.models.checked import option
 
 VARIANTS = ("base", "S", "SC")
 SIDE_CHOICES = ("item", "user", "both")
@@ -20,38 +20,38 @@ ACTIVATIONS = ("relu", "leaky_relu", "tanh", "sigmoid", "gelu")
 class ModelOptions(CheckedOptions):
     """What a SiBraR or MuBraR model is made of."""
 
-    variant: str = _option(
+    variant: str = option(
         "base: all modalities; S: modality sampling; SC: sampling and a contrastive loss", VARIANTS, default="SC"
     )
-    single_branch: str = _option("the side whose modalities are encoded", SIDE_CHOICES, default="item")
-    plain_side: str = _option(
+    single_branch: str = option("the side whose modalities are encoded", SIDE_CHOICES, default="item")
+    plain_side: str = option(
         "the other side: its interaction profile through a network of its own, or an id embedding",
         PLAIN_SIDES,
         default="interactions",
     )
-    embedding_size: int = _option("width d of the shared space", low=1, default=64)
-    projection_size: int | None = _option("common width d_c of the projections; d by default", low=1, default=None)
-    projection_hidden_sizes: list = _option("hidden layers before the common width", default_factory=list)
-    encoder_hidden_sizes: list = _option("hidden layers of the encoder", default_factory=list)
-    activation: str = _option("between the layers", ACTIVATIONS, default="relu")
-    batch_norm: bool = _option("after every second linear layer of the encoder and on its output", default=False)
-    normalize_input: bool = _option("L2-normalise the projected modalities", default=False)
-    fusion: str = _option("how an entity's modalities become its embedding", FUSION_CHOICES, default="attention")
-    input_dropout: float = _option("dropout on the projected modalities", low=0, high=0.99, default=0.0)
-    interaction_dropout: float = _option(
+    embedding_size: int = option("width d of the shared space", low=1, default=64)
+    projection_size: int | None = option("common width d_c of the projections; d by default", low=1, default=None)
+    projection_hidden_sizes: list = option("hidden layers before the common width", default_factory=list)
+    encoder_hidden_sizes: list = option("hidden layers of the encoder", default_factory=list)
+    activation: str = option("between the layers", ACTIVATIONS, default="relu")
+    batch_norm: bool = option("after every second linear layer of the encoder and on its output", default=False)
+    normalize_input: bool = option("L2-normalise the projected modalities", default=False)
+    fusion: str = option("how an entity's modalities become its embedding", FUSION_CHOICES, default="attention")
+    input_dropout: float = option("dropout on the projected modalities", low=0, high=0.99, default=0.0)
+    interaction_dropout: float = option(
         "share of an interaction profile hidden in training", low=0, high=0.99, default=0.7
     )
-    rec_loss: str = _option("softmax over the training catalogue, or the papers' bpr", REC_LOSSES, default="softmax")
-    softmax_negatives: int = _option("negatives shared by the batch; 0: the whole training catalogue", low=0, default=0)
-    n_sampled_modalities: int | None = _option("N_mod; 1 for S and 2 for SC by default", low=1, default=None)
-    contrastive_weight: float = _option("alpha, the weight of the contrastive loss", low=0, default=0.2)
-    temperature: float = _option("tau of the contrastive loss", low=1e-6, default=0.2)
-    contrastive_set: str = _option(
+    rec_loss: str = option("softmax over the training catalogue, or the papers' bpr", REC_LOSSES, default="softmax")
+    softmax_negatives: int = option("negatives shared by the batch; 0: the whole training catalogue", low=0, default=0)
+    n_sampled_modalities: int | None = option("N_mod; 1 for S and 2 for SC by default", low=1, default=None)
+    contrastive_weight: float = option("alpha, the weight of the contrastive loss", low=0, default=0.2)
+    temperature: float = option("tau of the contrastive loss", low=1e-6, default=0.2)
+    contrastive_set: str = option(
         "entities contrasted with each other: a user's positive and negatives (bpr), or those of the batch",
         CONTRASTIVE_SETS,
         default="batch",
     )
-    contrastive_batch_size: int = _option("at most so many entities in a batch's contrastive set", low=2, default=512)
+    contrastive_batch_size: int = option("at most so many entities in a batch's contrastive set", low=2, default=512)
 
     def __post_init__(self):
         super().__post_init__()
