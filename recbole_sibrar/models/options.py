@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from recbole_sibrar.data.modalities import INTERACTIONS
 from recbole_sibrar.errors import OptionError
-from recbole_sibrar.models.checked import CheckedOptions
-from recbole_sibrar.models.checked import option
+from recbole_sibrar.models.checked import CheckedOptions, option
 
 VARIANTS = ("base", "S", "SC")
 SIDE_CHOICES = ("item", "user", "both")
