@@ -99,9 +99,9 @@ def write_vectors(path, name: str, id_field: str, vectors) -> None:
     write_cache(path, vectors.ids, blocks, (len(vectors.ids), vectors.width), vectors.values.dtype)
 
 
-def checksum(path) -> str:
-    """SHA-256 of a file."""
-    digest = hashlib.sha256()
+def checksum(path, algorithm: str = "sha256") -> str:
+    """Of a file, in hexadecimal digits."""
+    digest = hashlib.new(algorithm)
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)

@@ -1,6 +1,5 @@
 """The ``download`` command: a corpus's official files, with resume and checksum."""
 
-import hashlib
 import json
 import zipfile
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from urllib.request import Request, urlopen
 
 from tqdm import tqdm
 
+from recbole_sibrar.convert.atomic import checksum
 from recbole_sibrar.convert.onion import COUNTS, EVENTS, FEATURES, GENRES
 from recbole_sibrar.errors import DataError
 
@@ -114,7 +114,7 @@ def fetch(address: str, target: Path, md5: str | None = None) -> None:
     except HTTPError as error:
         if not (start and error.code == 416):  # 416: nothing lies behind what is there already
             raise
-    if md5 and _md5(part) != md5:
+    if md5 and checksum(part, "md5") != md5:
         part.unlink()
         raise DataError(f"{target}: the checksum is not {md5}, which {urlsplit(address).netloc} gives; download again.")
     part.rename(target)
@@ -134,14 +134,6 @@ def _store(answer, part, mode, total):
 
 def _name(address):
     return Path(urlsplit(address).path).name
-
-
-def _md5(path):
-    digest = hashlib.md5()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(BLOCK_BYTES), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _zenodo_checksums(record):

@@ -60,6 +60,10 @@ class SparseRows:
         indptr = F.pad(entries.cumsum(0), (1, 0))[self.indptr]
         return SparseRows(indptr, self.columns[entries], self.n_columns)
 
+    def transposed(self) -> "SparseRows":
+        """The matrix with rows and columns exchanged."""
+        return SparseRows.from_pairs(self.columns, self.row_of_entry(), self.n_columns, len(self.lengths))
+
     def row_of_entry(self) -> Tensor:
         """(nnz,) the row that each entry of ``columns`` belongs to."""
         return torch.repeat_interleave(torch.arange(len(self.lengths), device=self.indptr.device), self.lengths)

@@ -5,6 +5,7 @@ import numpy as np
 from recbole_sibrar.errors import DataError, OptionError, nearest
 
 WARM, USER_COLD, ITEM_COLD = SCENARIOS = ("warm", "user_cold", "item_cold")
+COLD_SIDE = {USER_COLD: "user", ITEM_COLD: "item"}
 PHASES = ("train", "valid", "test")
 
 

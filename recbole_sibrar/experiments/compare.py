@@ -8,7 +8,7 @@ from recbole_sibrar.errors import OptionError, nearest
 from recbole_sibrar.evaluation.significance import compare_with_reference
 from recbole_sibrar.experiments.plan import Plan
 from recbole_sibrar.experiments.runs import check_distinct, check_options_used, execute, known_options, plan_run
-from recbole_sibrar.recbole_plugin.run import make_config, model_label
+from recbole_sibrar.recbole_plugin.run import computed_metrics, make_config, model_label
 from recbole_sibrar.report.comparison import Comparison, Entry, write_comparison
 
 DEFAULT_COLUMNS = ("recall", "coverage", "aplt")
@@ -57,7 +57,7 @@ def reference_label(plan: Plan, runs) -> str:
 
 
 def _check_columns(columns, config):
-    known = [f"{metric.lower()}@{k}" for metric in config["metrics"] for k in config["topk"]]
+    known = computed_metrics(config)
     for column in columns or ():
         if column not in known:
             raise OptionError(f"columns names {column!r}, which is not computed. {nearest(column, known)}")

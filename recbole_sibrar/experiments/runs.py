@@ -15,12 +15,11 @@ from recbole_sibrar.files import atomic_file
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.recbole_plugin import checkpoint
 from recbole_sibrar.recbole_plugin.config import check_dataset, valid_names
-from recbole_sibrar.recbole_plugin.run import check, make_config
+from recbole_sibrar.recbole_plugin.run import QUIET, check, make_config
 from recbole_sibrar.report.result import as_json
 
 # What may differ between a finished run and the one wanted. Where the data lies is compared as an absolute path.
 FREE_TO_DIFFER = (checkpoint.FREE_TO_CHANGE - {"epochs", "stopping_step"}) | {"run_name", "data_path"}
-QUIET = {"state": "ERROR", "show_progress": False}
 
 
 @dataclass(frozen=True)
@@ -169,9 +168,9 @@ def finished(run: Run):
 
 def difference(wanted: dict, found: dict, free=FREE_TO_DIFFER) -> str | None:
     """The first option in which two configurations differ, as a sentence; None if they agree but for ``free``."""
-    for name in sorted((set(wanted) | set(found)) - free):
-        if wanted.get(name) != found.get(name):
-            return f"it was made with {name}={found.get(name)!r}, wanted is {wanted.get(name)!r}"
+    name = checkpoint.differing_option(found, wanted, free)
+    if name is not None:
+        return f"it was made with {name}={found.get(name)!r}, wanted is {wanted.get(name)!r}"
     paths = [str(Path(config["data_path"]).resolve()) for config in (wanted, found)]
     return None if paths[0] == paths[1] else f"it was made with data_path={paths[1]}, wanted is {paths[0]}"
 

@@ -37,9 +37,7 @@ def implicit_als(
     """
     generator = torch.Generator().manual_seed(seed)
     items = torch.randn(interactions.n_columns, width, generator=generator) * 0.1
-    by_item = SparseRows.from_pairs(
-        interactions.columns, interactions.row_of_entry(), interactions.n_columns, len(interactions.lengths)
-    )
+    by_item = interactions.transposed()
     for _ in tqdm(range(n_iterations), desc="Implicit ALS", disable=not show_progress):
         users = solve_side(interactions, items, regularization, confidence)
         items = solve_side(by_item, users, regularization, confidence)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities
 from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.data.splits import COLD_SIDE
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.models.checked import CheckedOptions, option
 from recbole_sibrar.models.core import Capabilities, InnerProductModel, trained_entities
@@ -104,7 +105,7 @@ class ContentModel(InnerProductModel):
         Raises:
             OptionError: it is not, or ``eval_item_modalities`` or ``eval_user_modalities`` leave it none.
         """
-        side = {"user_cold": "user", "item_cold": "item"}.get(scenario)
+        side = COLD_SIDE.get(scenario)
         if side not in (None, self.content_side):
             raise OptionError(
                 f"scenario {scenario} needs the content of the {side}s, but content_side is {self.content_side!r}; use "

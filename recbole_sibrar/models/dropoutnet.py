@@ -82,9 +82,7 @@ class DropoutNet(ContentModel):
         for name, values in vectors.items():
             self.preference(name).copy_(values)
         if self.content_side == "item":
-            matrix = SparseRows.from_pairs(
-                matrix.columns, matrix.row_of_entry(), matrix.n_columns, len(self.trained_user)
-            )
+            matrix = matrix.transposed()
         sums = weighted_row_sum(matrix, vectors[self.other_side])
         self.transformed.copy_(sums / matrix.lengths.clamp(min=1).unsqueeze(1))
 

@@ -12,15 +12,16 @@ from torch import Tensor, nn
 
 from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities
 from recbole_sibrar.data.sparse import SparseRows, gather_rows
+from recbole_sibrar.data.splits import COLD_SIDE
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.models import losses
-from recbole_sibrar.models.batches import PairBatch, UserBatch
+from recbole_sibrar.models.batches import DistinctPairs, PairBatch, UserBatch
 from recbole_sibrar.models.core import Capabilities, InnerProductModel, trained_entities
 from recbole_sibrar.models.encoders import NoEncoder
 from recbole_sibrar.models.entity import EntityEncoder, id_modality
 from recbole_sibrar.models.fusion import FUSIONS, MeanFusion
 from recbole_sibrar.models.options import ModelOptions
-from recbole_sibrar.models.pairs import pair_scores, set_products
+from recbole_sibrar.models.pairs import set_products
 from recbole_sibrar.models.sampling import chosen_mask, sample_modalities
 
 
@@ -97,15 +98,13 @@ class BranchRecommender(InnerProductModel):
         return self._user_loss(batch, generator)
 
     def _pair_loss(self, batch: PairBatch, generator):
-        ids = torch.cat([batch.positives.unsqueeze(1), batch.negatives], dim=1)
-        distinct_users, owner = batch.users.unique(return_inverse=True)
-        distinct_items, place = ids.unique(return_inverse=True)
-        users = self._entities("user", distinct_users, generator)
-        items = self._entities("item", distinct_items, generator)
-        scores = pair_scores(users.fused, items.fused, owner, place)
+        pairs = DistinctPairs.of(batch)
+        users = self._entities("user", pairs.users, generator)
+        items = self._entities("item", pairs.items, generator)
+        scores = pairs.scores(users.fused, items.fused)
         terms = [losses.bpr(scores[:, 0], scores[:, 1:])]
         if self.options.contrasts:
-            contrast = self._contrast(users, generator) + self._contrast(items, generator, place)
+            contrast = self._contrast(users, generator) + self._contrast(items, generator, pairs.place)
             terms.append(self.options.contrastive_weight * contrast)
         return tuple(terms)
 
@@ -211,7 +210,7 @@ class BranchRecommender(InnerProductModel):
         Raises:
             OptionError: the scenario's cold side is not single-branch, or has no modality but its interactions.
         """
-        side = {"user_cold": "user", "item_cold": "item"}.get(scenario)
+        side = COLD_SIDE.get(scenario)
         if side is None:
             return
         encoder = self.sides[side]

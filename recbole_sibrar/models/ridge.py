@@ -103,9 +103,7 @@ class ContentRidge(ContentModel):
 
     def _other_by_content(self):
         matrix = SparseRows(self.indptr, self.columns, len(self.trained_item))
-        if self.other_side == "user":
-            return matrix
-        return SparseRows.from_pairs(matrix.columns, matrix.row_of_entry(), matrix.n_columns, len(self.trained_user))
+        return matrix if self.other_side == "user" else matrix.transposed()
 
     def own_embeddings(self, side, ids):
         if side == self.other_side:

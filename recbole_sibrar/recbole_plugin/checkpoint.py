@@ -49,12 +49,18 @@ def check_same_options(path, before: dict, now: dict) -> None:
     Raises:
         OptionError: naming the first option that differs.
     """
-    for name in sorted((set(before) | set(now)) - FREE_TO_CHANGE):
-        if before.get(name) != now.get(name):
-            raise OptionError(
-                f"{path} was made with {name}={before.get(name)!r}, not {now.get(name)!r}; resume with the same "
-                "options, or start anew without --resume."
-            )
+    name = differing_option(before, now, FREE_TO_CHANGE)
+    if name is not None:
+        raise OptionError(
+            f"{path} was made with {name}={before.get(name)!r}, not {now.get(name)!r}; resume with the same "
+            "options, or start anew without --resume."
+        )
+
+
+def differing_option(before: dict, now: dict, free: set) -> str | None:
+    """The first option, by name, in which two configurations differ; None if they agree but for ``free``."""
+    names = sorted((set(before) | set(now)) - free)
+    return next((name for name in names if before.get(name) != now.get(name)), None)
 
 
 def plain(value):

@@ -20,6 +20,7 @@ from recbole_sibrar.recbole_plugin.touchpoints import general_recommenders
 from recbole_sibrar.recbole_plugin.trainer import cold_fallback
 from recbole_sibrar.report.result import RunResult
 
+QUIET = {"state": "ERROR", "show_progress": False}
 PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "scikit-learn")
 
 
@@ -91,12 +92,17 @@ def check(config: Config) -> None:
 
 
 def _check_metric(config):
-    produced = [f"{metric.lower()}@{k}" for metric in config["metrics"] for k in config["topk"]]
+    produced = computed_metrics(config)
     if config["valid_metric"].lower() not in produced:
         raise OptionError(
             f"valid_metric is {config['valid_metric']!r}, but metrics and topk produce others. "
             f"{nearest(config['valid_metric'].lower(), produced)}"
         )
+
+
+def computed_metrics(config: Config) -> list:
+    """The keys of the results: ``ndcg@10``, ..."""
+    return [f"{metric.lower()}@{k}" for metric in config["metrics"] for k in config["topk"]]
 
 
 def run(model: str, dataset: str, config_files=None, options=None) -> RunResult:
@@ -222,10 +228,16 @@ def load_data_and_model(model_file):
     Returns:
         (config, model, dataset, train_data, valid_data, test_data).
     """
-    state = checkpoint.load(model_file)
+    prepared = prepare_trained(model_file)
+    return prepared.config, prepared.model, prepared.dataset, *prepared.loaders
+
+
+def prepare_trained(path, **options) -> Prepared:
+    """As ``prepare``, with the configuration and the parameters of a checkpoint; ``options`` win over the former."""
+    state = checkpoint.load(path)
     with command_line_hidden():
-        config = Config(config_dict=state["config"])
+        config = Config(config_dict={**state["config"], **options})
     init_logger(config)
     prepared = prepare(config)
     checkpoint.restore(prepared.model, state)
-    return config, prepared.model, prepared.dataset, *prepared.loaders
+    return prepared

@@ -9,9 +9,7 @@ from recbole.trainer import HyperTuning
 from recbole.utils import init_logger
 
 from recbole_sibrar.errors import SibrarError
-from recbole_sibrar.recbole_plugin.run import make_config, prepare
-
-QUIET = {"state": "ERROR", "show_progress": False}
+from recbole_sibrar.recbole_plugin.run import QUIET, make_config, prepare
 
 
 def run_trial(model: str, dataset: str, options: dict) -> dict:

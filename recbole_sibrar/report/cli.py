@@ -80,8 +80,10 @@ def _load(arguments) -> list:
 
 
 def _check_metric(models, metric):
+    from recbole_sibrar.recbole_plugin.run import computed_metrics
+
     for model in models:
-        known = [f"{name.lower()}@{k}" for name in model.config["metrics"] for k in model.config["topk"]]
+        known = computed_metrics(model.config)
         if metric not in known:
             raise OptionError(f"--metric {metric!r} is not among {model.name}'s. {nearest(metric, known)}")
 

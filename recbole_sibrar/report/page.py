@@ -13,6 +13,7 @@ import yaml
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.files import atomic_file
 from recbole_sibrar.report import figures
+from recbole_sibrar.report.comparison import goodness
 
 TEMPLATE = "page.html"
 # Pictures that other commands write, and what they show; each with the tables beside it.
@@ -97,10 +98,7 @@ def _group(title, members):
 
 
 def _best(metric, values):
-    name = metric.split("@")[0]
-    if name == "pl":
-        return values.loc[values.abs().idxmin()] if values.notna().any() else None
-    return values.min() if name == "arp" else values.max()
+    return values.loc[goodness(metric, values).idxmax()] if values.notna().any() else None
 
 
 def _run(result):
