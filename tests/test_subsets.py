@@ -99,8 +99,14 @@ def test_rates_and_training_at_rates(toy):
     assert evaluated[0] == pytest.approx(result.test_result["ndcg@5"]) == pytest.approx(retrained[0])
     assert evaluated[1] < evaluated[0] and Path("out/rates.png").is_file()
     stamp = Path("out/runs").stat().st_mtime_ns
+    stamps = {path: path.stat().st_mtime_ns for path in Path("out/runs").glob("*/result.json")}
     assert main([*command, "--rates", "0", "0.5", "1"]) == 0
     assert Path("out/runs").stat().st_mtime_ns == stamp
+    assert len(stamps) == 3 and all(path.stat().st_mtime_ns == before for path, before in stamps.items())
+    other = run("SiBraR", "toy", None, {**toy, "epochs": 3, "seed": 1})
+    assert main([*command[:1], f"results/{other.name}", *command[2:], "--rates", "0"]) == 0
+    again = pd.read_csv("out/rates.csv").set_index("model")["ndcg@5"]
+    assert again["SiBraR_SC, trained so"] == pytest.approx(other.test_result["ndcg@5"]), "another run, trained anew"
 
 
 @pytest.mark.parametrize(

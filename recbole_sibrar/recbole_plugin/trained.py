@@ -6,18 +6,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from recbole.config import Config
-from recbole.utils import init_logger
 
 from recbole_sibrar.data.missing import MissingOptions, drawn
-from recbole_sibrar.data.splits import ITEM_COLD, USER_COLD
+from recbole_sibrar.data.splits import COLD_SIDE, PHASES
 from recbole_sibrar.errors import CheckpointError, OptionError, nearest
 from recbole_sibrar.evaluation.metrics import per_user_table
 from recbole_sibrar.recbole_plugin import checkpoint
-from recbole_sibrar.recbole_plugin.config import command_line_hidden
-from recbole_sibrar.recbole_plugin.run import prepare, run
+from recbole_sibrar.recbole_plugin.run import QUIET, model_label, prepare_trained, run
+from recbole_sibrar.report.result import as_json
 
-PHASES = ("valid", "test")
+# What may differ between a finished training and the one wanted.
+FREE_TO_DIFFER = checkpoint.FREE_TO_CHANGE - {"epochs", "stopping_step"}
 
 
 class TrainedModel:
@@ -34,26 +33,18 @@ class TrainedModel:
     def __init__(self, path, data_path=None):
         path = Path(path)
         self.path = path / "model.pth" if path.is_dir() else path
-        state = checkpoint.load(self.path)
-        settings = {**state["config"], "show_progress": False, "state": "ERROR"}
-        if data_path is not None:
-            settings["data_path"] = data_path
-        with command_line_hidden():
-            self.config = Config(config_dict=settings)
-        init_logger(self.config)
-        self._prepared = prepare(self.config)
-        checkpoint.restore(self._prepared.model, state)
+        moved = {} if data_path is None else {"data_path": data_path}
+        self._prepared = prepare_trained(self.path, **QUIET, **moved)
+        self.config = self._prepared.config
         self.core = getattr(self._prepared.model, "core", None)
         if not hasattr(self.core, "modality_embeddings"):
             raise CheckpointError(f"{self.path} is a {self.config['model']}, which has no modalities to look at.")
-        variant = self.config["variant"]
-        self.name = self.config["model"] + ("" if variant in (None, "base") else f"_{variant}")
+        self.name = model_label(self.config)
         self.scenario, self.dataset = self.config["scenario"], self.config["dataset"]
-        self.missing = MissingOptions.parse(self.config["missing"])
 
     def phase(self, name: str):
         """The protocol of a split, ``valid`` or ``test``."""
-        return self._prepared.loaders[1 + PHASES.index(name)].phase
+        return self._prepared.loaders[PHASES.index(name)].phase
 
     def side(self, wanted=None) -> str:
         """The side whose modalities are looked at: the one asked for, or the scenario's, or the single-branch one.
@@ -62,7 +53,7 @@ class TrainedModel:
             OptionError: that side is not single-branch in this model.
         """
         options = self.core.options
-        default = {USER_COLD: "user", ITEM_COLD: "item"}.get(self.scenario)
+        default = COLD_SIDE.get(self.scenario)
         side = wanted or default or ("user" if options.single_branch == "user" else "item")
         if not options.is_single_branch(side):
             raise OptionError(f"The {side} side of {self.name} is not single-branch ({options.single_branch} is).")
@@ -107,7 +98,7 @@ class TrainedModel:
     def evaluate(self, phase: str) -> tuple:
         """(metrics {"ndcg@10": value}, {"ndcg@10": (U,) values of the users}) under the present conditions."""
         trainer = self._prepared.trainer
-        result = trainer.evaluate(self._prepared.loaders[1 + PHASES.index(phase)], load_best_model=False)
+        result = trainer.evaluate(self._prepared.loaders[PHASES.index(phase)], load_best_model=False)
         metrics = [metric.lower() for metric in self.config["metrics"]]
         return dict(result), per_user_table(trainer.eval_collector.recommendations, metrics, self.config["topk"])
 
@@ -131,6 +122,6 @@ class TrainedModel:
         path = Path(output_dir) / run_name / "result.json"
         if path.is_file():
             finished = json.loads(path.read_text(encoding="utf-8"))
-            if finished["config"]["missing"] == settings["missing"]:
+            if checkpoint.differing_option(finished["config"], as_json(settings), FREE_TO_DIFFER) is None:
                 return finished["test_result"]
         return run(settings["model"], settings["dataset"], options=settings).test_result
