@@ -10,9 +10,7 @@ import pandas as pd
 
 from recbole_sibrar.convert.assemble import Job, Side, check_modality_names
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair, k_core
-from recbole_sibrar.convert.ml_1m import below
-from recbole_sibrar.convert.table import clean
-from recbole_sibrar.convert.tables import find_file, line_blocks
+from recbole_sibrar.convert.tables import below, clean, find_file, line_blocks
 from recbole_sibrar.convert.vectors import read_embeddings
 from recbole_sibrar.errors import DataError
 

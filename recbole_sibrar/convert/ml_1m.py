@@ -8,7 +8,7 @@ import pandas as pd
 
 from recbole_sibrar.convert.assemble import Job, Side, check_modality_names
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair
-from recbole_sibrar.convert.tables import read_table, refuse_duplicates
+from recbole_sibrar.convert.tables import below, read_table, refuse_duplicates
 from recbole_sibrar.convert.vectors import read_embeddings
 from recbole_sibrar.errors import DataError
 
@@ -70,12 +70,6 @@ def convert(
     options = {"min_rating": min_rating, "k_core": k, "require": list(require), "float16": half}
     job = Job("ml-1m", name, output, options, [*files, *paths.values()], k, PAPERS)
     return job.finish(ratings, users, items, require, log, encode and encode.on_items(texts))
-
-
-def below(path, raw) -> Path:
-    """The file itself, or the one of this name in ``raw``."""
-    path = Path(path)
-    return path if path.is_file() or path.is_absolute() or not (raw / path).is_file() else raw / path
 
 
 def _lines(path):

@@ -9,9 +9,7 @@ import pandas as pd
 
 from recbole_sibrar.convert.assemble import Job, Side, check_modality_names
 from recbole_sibrar.convert.filters import StepLog, k_core
-from recbole_sibrar.convert.ml_1m import below
-from recbole_sibrar.convert.table import join_tags
-from recbole_sibrar.convert.tables import find_file, read_lines, read_table, refuse_duplicates
+from recbole_sibrar.convert.tables import below, find_file, join_tags, read_lines, read_table, refuse_duplicates
 from recbole_sibrar.convert.vectors import read_embeddings
 from recbole_sibrar.errors import DataError
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from recbole_sibrar.convert.assemble import ID, TYPES, Job, Side, check_modality_names
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair
-from recbole_sibrar.convert.tables import read_table, refuse_duplicates
+from recbole_sibrar.convert.tables import clean, join_tags, read_table, refuse_duplicates
 from recbole_sibrar.convert.vectors import read_embeddings
 from recbole_sibrar.errors import DataError, OptionError, nearest
 
@@ -160,17 +160,3 @@ def _parse(column, kind, tag_separator, path):
     if kind == "tags":
         return column.map(lambda cell: join_tags(cell.split(tag_separator)))
     return clean(column)
-
-
-def join_tags(tags) -> str:
-    """Tags as an atomic file has them, spaces between them and none within.
-
-    >>> join_tags(["Sci Fi", " ", "Drama "])
-    'Sci_Fi Drama'
-    """
-    return " ".join("_".join(tag.split()) for tag in tags if tag.strip())
-
-
-def clean(column: pd.Series) -> pd.Series:
-    """Texts on one line."""
-    return column.str.replace(r"\s+", " ", regex=True).str.strip()

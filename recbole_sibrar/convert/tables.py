@@ -27,6 +27,12 @@ def find_file(folder, name: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
+def below(path, raw) -> Path:
+    """The file itself, or the one of this name in ``raw``."""
+    path = Path(path)
+    return path if path.is_file() or path.is_absolute() or not (raw / path).is_file() else raw / path
+
+
 def line_blocks(path):
     """Yield (number of the first line, whole lines as bytes) of a UTF-8 file, about 16 MB at a time, with a bar.
 
@@ -129,14 +135,20 @@ class Lines:
         return self.data[np.repeat(keep, self.ends[:, -1] + 1 - self.line_starts)].tobytes()
 
 
-def read_lines(path, separator: str, columns=()):
-    """Yield the header (a list of names) and then ``Lines`` of a table without quotes.
+class _QuotesFound(Exception):
+    """The table is one for the csv module."""
+
+
+def read_lines(path, separator: str, columns=(), quotes_allowed: bool = True):
+    """Yield the header (a list of names) and then ``Lines`` of a table whose quotes, if any, mean nothing.
 
     Raises:
         DataError: see ``line_blocks`` and ``Lines``; a column is absent.
     """
     header = None
     for number, block in line_blocks(path):
+        if not quotes_allowed and b'"' in block:
+            raise _QuotesFound
         if header is None:
             line, _, block = block.partition(b"\n")
             header = line.decode().split(separator)
@@ -186,8 +198,16 @@ def read_table(path, required=()) -> pd.DataFrame:
 
 
 def _read_text(path, separator):
+    try:
+        return _gather(read_lines(path, separator, quotes_allowed=False), separator)
+    except _QuotesFound:
+        return _gather(_quoted_rows(path, separator), separator)
+
+
+def _gather(items, separator):
+    """The header and then blocks, ``Lines`` or lists of rows, to a data frame."""
     blocks, header = [], None
-    for item in read_lines(path, separator) if not _has_quotes(path) else _quoted_rows(path, separator):
+    for item in items:
         if header is None:
             header = item
         elif isinstance(item, Lines):
@@ -204,10 +224,6 @@ def _parse(source, separator, header):
     )  # fmt: skip
     frame.columns = header
     return frame
-
-
-def _has_quotes(path):
-    return any(b'"' in block for _, block in line_blocks(path))
 
 
 def _quoted_rows(path, separator, n_rows=100_000):
@@ -280,3 +296,17 @@ def refuse_duplicates(path, ids: pd.Series, first_line: int = 2) -> None:
             row = int(wrong.to_numpy().argmax())
             text = what if ids.iloc[row] == "" else f"id {ids.iloc[row]!r} {what}"
             raise DataError(f"{path}, line {first_line + row}: {text}.")
+
+
+def join_tags(tags) -> str:
+    """Tags as an atomic file has them, spaces between them and none within.
+
+    >>> join_tags(["Sci Fi", " ", "Drama "])
+    'Sci_Fi Drama'
+    """
+    return " ".join("_".join(tag.split()) for tag in tags if tag.strip())
+
+
+def clean(column: pd.Series) -> pd.Series:
+    """Texts on one line."""
+    return column.str.replace(r"\s+", " ", regex=True).str.strip()

@@ -18,8 +18,8 @@ from recbole_sibrar.recbole_plugin.config import check_dataset, valid_names
 from recbole_sibrar.recbole_plugin.run import QUIET, check, make_config
 from recbole_sibrar.report.result import as_json
 
-# What may differ between a finished run and the one wanted. Where the data lies is compared as an absolute path.
-FREE_TO_DIFFER = (checkpoint.FREE_TO_CHANGE - {"epochs", "stopping_step"}) | {"run_name", "data_path"}
+# Where the data lies is compared as an absolute path.
+FREE_TO_DIFFER = checkpoint.FREE_TO_DIFFER | {"run_name", "data_path"}
 
 
 @dataclass(frozen=True)

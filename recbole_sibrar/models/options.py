@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from recbole_sibrar.data.modalities import INTERACTIONS
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.models.checked import CheckedOptions, option
+from recbole_sibrar.models.fusion import FUSIONS
+from recbole_sibrar.models.layers import ACTIVATION_LAYERS
 
 VARIANTS = ("base", "S", "SC")
 SIDE_CHOICES = ("item", "user", "both")
 PLAIN_SIDES = ("interactions", "embedding")
 REC_LOSSES = ("softmax", "bpr")
 CONTRASTIVE_SETS = ("negatives", "batch")
-FUSION_CHOICES = ("mean", "gated", "attention")
-ACTIVATIONS = ("relu", "leaky_relu", "tanh", "sigmoid", "gelu")
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class ModelOptions(CheckedOptions):
     projection_size: int | None = option("common width d_c of the projections; d by default", low=1, default=None)
     projection_hidden_sizes: list = option("hidden layers before the common width", default_factory=list)
     encoder_hidden_sizes: list = option("hidden layers of the encoder", default_factory=list)
-    activation: str = option("between the layers", ACTIVATIONS, default="relu")
+    activation: str = option("between the layers", tuple(ACTIVATION_LAYERS), default="relu")
     batch_norm: bool = option("after every second linear layer of the encoder and on its output", default=False)
     normalize_input: bool = option("L2-normalise the projected modalities", default=False)
-    fusion: str = option("how an entity's modalities become its embedding", FUSION_CHOICES, default="attention")
+    fusion: str = option("how an entity's modalities become its embedding", tuple(FUSIONS), default="attention")
     input_dropout: float = option("dropout on the projected modalities", low=0, high=0.99, default=0.0)
     interaction_dropout: float = option(
         "share of an interaction profile hidden in training", low=0, high=0.99, default=0.7

@@ -43,6 +43,10 @@ FREE_TO_CHANGE = {
 }
 
 
+# What may differ between a finished run and one that it stands for.
+FREE_TO_DIFFER = FREE_TO_CHANGE - {"epochs", "stopping_step"}
+
+
 def check_same_options(path, before: dict, now: dict) -> None:
     """A run goes on with the options that it began with.
 

@@ -15,9 +15,6 @@ from recbole_sibrar.recbole_plugin import checkpoint
 from recbole_sibrar.recbole_plugin.run import QUIET, model_label, prepare_trained, run
 from recbole_sibrar.report.result import as_json
 
-# What may differ between a finished training and the one wanted.
-FREE_TO_DIFFER = checkpoint.FREE_TO_CHANGE - {"epochs", "stopping_step"}
-
 
 class TrainedModel:
     """A checkpoint of a model with modalities, its data set and its trainer.
@@ -122,6 +119,6 @@ class TrainedModel:
         path = Path(output_dir) / run_name / "result.json"
         if path.is_file():
             finished = json.loads(path.read_text(encoding="utf-8"))
-            if checkpoint.differing_option(finished["config"], as_json(settings), FREE_TO_DIFFER) is None:
+            if checkpoint.differing_option(finished["config"], as_json(settings), checkpoint.FREE_TO_DIFFER) is None:
                 return finished["test_result"]
         return run(settings["model"], settings["dataset"], options=settings).test_result

@@ -50,7 +50,7 @@ def quality_curves(curves: dict, metric: str) -> Figure:
         axis.plot(curve["n_modalities"], curve["mean"], label=model, **style(position))
         axis.fill_between(curve["n_modalities"], curve["min"], curve["max"], color=style(position)["color"], alpha=0.12)
     sizes = sorted({size for curve in curves.values() for size in curve["n_modalities"]})
-    axis.set(xlabel="modalities left", ylabel=metric, xticks=sizes)
+    axis.set(xlabel="modalities left", ylabel=metric.upper(), xticks=sizes)
     axis.legend(frameon=False)
     return figure
 

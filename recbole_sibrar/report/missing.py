@@ -35,7 +35,7 @@ def write_subset_study(models, side, phase: str, limit: int, seed: int, output, 
     output = Path(output)
     for name, table in (("subsets", subsets), ("curve", curve), ("contributions", gain)):
         write_csv(table, output / f"{name}.csv")
-    figures.save(figures.quality_curves(curves, metric.upper()), output / "curve")
+    figures.save(figures.quality_curves(curves, metric), output / "curve")
     shown = ["model", "modalities", "n_modalities", metric, f"{metric}_std", "n_users"]
     write_markdown(
         {

@@ -47,7 +47,7 @@ class RunResult:
             with atomic_file(folder / "per_user.csv", newline="") as file:
                 pd.DataFrame(per_user).to_csv(file, index=False)
         with atomic_file(folder / "result.json") as file:
-            json.dump(as_json(asdict(self)), file, indent=2)
+            json.dump(_without_nan(asdict(self)), file, indent=2, default=str)
             file.write("\n")
 
     def table(self) -> str:
