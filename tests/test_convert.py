@@ -72,6 +72,13 @@ def test_required_features_and_k_core(raw):
     assert kept == [["1", "10"], ["1", "20"], ["2", "10"], ["2", "20"]]
 
 
+def test_users_of_other_ages_and_texts_are_not_counted(raw):
+    assert convert(raw, "--ages", "18", "55") == 0
+    assert sorted(line.split("\t")[:2] for line in rows("inter")[1:]) == [["3", "10"]]
+    record = json.loads(Path("out/ml-1m/conversion.json").read_text())
+    assert record["options"]["ages"] == [18, 55] and record["shape"]["age"] == 1 and "title" not in record["shape"]
+
+
 def test_vectors_come_back_to_float_precision(raw):
     assert convert(raw, "--item-vectors", "plot=plot.npz", "--min-rating", "0") == 0
     declared = parse_declarations({"item": {"plot": "vector"}}, "item")

@@ -170,9 +170,7 @@ class Job:
         actual = {**sizes, "interactions": len(interactions)}
         for side in sides:
             actual.update({name: vectors.width for name, vectors in side.vectors.items()})
-            actual.update(
-                {name: n_values(side.table[name], kind) for name, kind in side.kinds.items() if name != "text"}
-            )
+            actual.update({n: n_values(side.table[n], kind) for n, kind in side.kinds.items() if kind != "text"})
         compare(self.expected, actual)
         return actual
 

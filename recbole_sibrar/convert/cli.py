@@ -92,6 +92,7 @@ def _add_ml_1m(corpora):
             arguments.raw,
             arguments.output,
             min_rating=arguments.min_rating,
+            ages=arguments.ages,
             k=arguments.k_core,
             require=arguments.require,
             plots=arguments.plots,
@@ -108,6 +109,10 @@ def _add_ml_1m(corpora):
     parser.add_argument(
         "--require", nargs="+", default=[], metavar="FEATURE", help="drop items without genres, year, plot or a vector"
     )
+    parser.add_argument(
+        "--ages", type=int, nargs=2, metavar=("FIRST", "LAST"),
+        help="drop users of other ages; an age is the first year of its group: 1 18 25 35 45 50 56 (default: all)",
+    )  # fmt: skip
     parser.add_argument("--plots", metavar="FILE", help="table movie_id, plot (default: plots.tsv in --raw)")
     _add_item_vectors(parser)
     _add_encoders(parser)

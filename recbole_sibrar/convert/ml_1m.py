@@ -23,7 +23,17 @@ NO_GENRES = "(no genres listed)"
 
 
 def convert(
-    raw, output, min_rating=3, k=5, require=(), plots=None, item_vectors=None, name="ml-1m", half=False, encode=None
+    raw,
+    output,
+    min_rating=3,
+    ages=None,
+    k=5,
+    require=(),
+    plots=None,
+    item_vectors=None,
+    name="ml-1m",
+    half=False,
+    encode=None,
 ) -> Path:
     """Write MovieLens 1M as atomic files.
 
@@ -31,6 +41,8 @@ def convert(
         raw: the folder with the official files.
         output: RecBole's data_path.
         min_rating: keep ratings of at least this (the papers' 3); 0 keeps all.
+        ages: keep users whose age, the first year of its group (1, 18, 25, 35, 45, 50, 56), is from the first of two
+            numbers to the second; None keeps all.
         k: of the k-core (the papers' 5); 0 turns it off.
         require: drop items without these of genres, year, plot, or a name in ``item_vectors``.
         plots: a table ``movie_id, plot``; by default ``plots.tsv`` in ``raw`` if it is there. The text itself becomes
@@ -66,8 +78,13 @@ def convert(
     ratings = log.record("read", ratings)
     if min_rating:
         ratings = log.record(f"rating >= {min_rating:g}", ratings[ratings.rating >= min_rating])
+    if ages:
+        kept = users.table["user_id"][users.table["age"].astype(float).between(*ages)]
+        ratings = log.record("users of age {} to {}".format(*ages), ratings[ratings["user_id"].isin(kept)])
     ratings = log.record("one per user and item", first_of_each_pair(ratings))
-    options = {"min_rating": min_rating, "k_core": k, "require": list(require), "float16": half}
+    options = {
+        "min_rating": min_rating, "ages": ages and list(ages), "k_core": k, "require": list(require), "float16": half,
+    }  # fmt: skip
     job = Job("ml-1m", name, output, options, [*files, *paths.values()], k, PAPERS)
     return job.finish(ratings, users, items, require, log, encode and encode.on_items(texts))
 
