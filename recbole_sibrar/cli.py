@@ -86,6 +86,10 @@ def _parser():
     run.add_argument("--config_files", nargs="+", default=[], metavar="FILE", help="property files (YAML)")
     run.add_argument("--output_dir", help="where <run name>/result.json goes (default: results)")
     run.add_argument("--data_path", help="where data sets are looked for (default: atomic_data)")
+    run.add_argument(
+        "--vector_storage",
+        help="memory, or disk: vectors stay in their files, and each batch reads its own (default: memory)",
+    )
     add_experiment_parsers(commands)
     add_serving_parsers(commands)
     add_report_parsers(commands)
@@ -134,7 +138,7 @@ def _run(known, rest) -> int:
     from recbole_sibrar.recbole_plugin.run import run
 
     options = parse_options(rest)
-    for name in ("scenario", "variant", "seed", "output_dir", "data_path"):
+    for name in ("scenario", "variant", "seed", "output_dir", "data_path", "vector_storage"):
         if getattr(known, name) is not None:
             options[name] = parse_value(getattr(known, name))
     config_files = [path for given in known.config_files for path in given.split()]

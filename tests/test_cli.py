@@ -42,6 +42,7 @@ def test_property_files_and_the_command_line(tiny):
         (["--valid_metric=NDGC@3"], "valid_metric is 'NDGC@3'"),
         (["--metrics=[NDGC]"], "There is no metric named 'NDGC'"),
         (["--eval_candidates=some"], "eval_candidates is 'some'"),
+        (["--vector_storage=disc"], "vector_storage is 'disc'. Did you mean 'disk'"),
         (["--config_files", "absent.yaml"], "absent.yaml: no such property file"),
         (["--topk=0"], "topk must be a positive integer"),
         (["--eval_args={mode: uni100}"], "the protocol ranks all candidates"),

@@ -6,7 +6,7 @@ import torch
 
 from recbole_sibrar.data import vectors
 from recbole_sibrar.data.atomic import read_atomic
-from recbole_sibrar.data.modalities import interaction_modality, load_modalities, parse_declarations
+from recbole_sibrar.data.modalities import Modality, interaction_modality, load_modalities, parse_declarations
 from recbole_sibrar.errors import DataError, OptionError
 
 TOKENS = ["[PAD]", "b", "a", "c"]
@@ -24,8 +24,8 @@ def folder(tmp_path):
     return tmp_path
 
 
-def load(folder, declared=DECLARED, tokens=TOKENS):
-    return load_modalities(folder, "d", "item", "item_id", tokens, parse_declarations(declared, "item"))
+def load(folder, declared=DECLARED, tokens=TOKENS, **options):
+    return load_modalities(folder, "d", "item", "item_id", tokens, parse_declarations(declared, "item"), **options)
 
 
 def test_features_are_aligned_and_missing_values_are_missing(folder):
@@ -60,13 +60,32 @@ def test_vectors_are_cached_until_the_file_changes(folder, monkeypatch):
     assert vectors.read_vectors(folder / "d.plot")[1][0, 1] == 0.75 and stamp["size"] == len(PLOTS)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_vectors_on_disk_are_those_in_memory(folder, dtype):
+    rows = [np.array([[1, 0.25, -3e-2], [9, 9, 9], [0, 0, 0]], dtype)]
+    vectors.write_cache(folder / "d.plot", np.array(["a", "d", "b"]), rows, (3, 3), dtype)
+    memory, disk = (load(folder, vector_storage=storage).entries[3] for storage in vectors.STORAGES)
+    assert isinstance(disk.values, vectors.DiskVectors) and torch.equal(disk.available, memory.available)
+    for asked in ([2, 1, 2], [1], []):
+        asked = torch.tensor(asked, dtype=torch.long)
+        found = disk.features(asked)
+        assert torch.equal(found, memory.features(asked)) and str(found.dtype) == f"torch.{dtype}"
+    torch.save(disk.to_plain(), "plain.pth")
+    again = Modality.from_plain(torch.load("plain.pth", weights_only=True, mmap=True))
+    assert torch.equal(again.values[again.available], memory.values[memory.available])
+    with open(folder / ".d.plot.cache" / "values.npy", "r+b") as file:
+        file.truncate(file.seek(0, 2) - 1)
+    with pytest.raises(DataError, match="values.npy ends early; remove its folder"):
+        disk.features(torch.tensor([1]))
+
+
 def test_vectors_load_without_a_writable_folder(folder, monkeypatch):
     def refuse(path):
         raise OSError("read-only")
 
     monkeypatch.setattr(vectors, "atomic_directory", refuse)
-    with pytest.warns(UserWarning, match="read-only"):
-        assert vectors.read_vectors(folder / "d.plot")[1].shape == (3, 3)
+    with pytest.warns(UserWarning, match="read-only.*held in memory"):
+        assert isinstance(load(folder, vector_storage="disk").entries[3].values, torch.Tensor)
 
 
 @pytest.mark.parametrize(

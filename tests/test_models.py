@@ -6,6 +6,7 @@ from recbole_sibrar.data.modalities import Modalities, Modality, interaction_mod
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.models import MODELS as ALL_MODELS
+from recbole_sibrar.models import layers
 from recbole_sibrar.models.batches import PairBatch, UserBatch
 from recbole_sibrar.models.fusion import FUSIONS
 from recbole_sibrar.models.mubrar import MuBraR
@@ -161,6 +162,16 @@ def test_vectors_stay_in_half_precision_in_memory_and_score_alike(model_class):
     assert torch.equal(*scores)
     stored = build(model_class, side_modalities(plot=half)).sides["item"].projections[1].values
     assert stored.dtype == torch.float16
+
+
+def test_statistics_in_blocks_are_those_of_a_copy(monkeypatch):
+    monkeypatch.setattr(layers, "STATISTICS_ROWS", 3)
+    values = torch.randn(11, 4, generator=torch.Generator().manual_seed(0)).half()
+    known = torch.tensor([0, 2, 3, 5, 6, 9, 10])
+    mean, lengths = layers.centre(lambda rows: values[rows].float(), known)
+    expected = values[known].float().mean(0)
+    assert torch.allclose(mean, expected) and torch.allclose(lengths, (values[known].float() - expected).norm(dim=1))
+    assert [part.tolist() for part in layers.centre(lambda rows: values[rows].float(), known[:0])] == [[0.0] * 4, []]
 
 
 @every_model

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.data.vectors import STORAGES, DiskVectors
 from recbole_sibrar.errors import CheckpointError, DataError, OptionError
+from recbole_sibrar.models import MODELS
 from recbole_sibrar.recbole_plugin.run import load_data_and_model, run
 from recbole_sibrar.recbole_plugin.trained import TrainedModel
 from recbole_sibrar.serving.recommender import Recommender
@@ -49,6 +51,20 @@ def test_known_users_get_what_the_evaluation_ranked(tiny):
     table = recommender.recommend(dataset.id2token("user_id", users), k=3, candidates=items)
     assert table["item"].to_numpy().reshape(5, 3).tolist() == expected.tolist()
     assert table["rank"].tolist() == [1, 2, 3] * 5
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_vectors_on_disk_train_and_serve_as_those_in_memory(tiny, model):
+    settings = tiny.options(scenario="item_cold", missing={"rate": 0.2})
+    memory, disk = (run(model, "tiny", None, {**settings, "vector_storage": s, "run_name": s}) for s in STORAGES)
+    assert disk.test_result == memory.test_result and disk.history == memory.history
+    lists = [Recommender.load(f"results/{storage}/model.pth").recommend(["u1", "u9"], k=9) for storage in STORAGES]
+    pd.testing.assert_frame_equal(*lists)
+    if model == "SiBraR":
+        picture = load_data_and_model("results/disk/model.pth")[1].core.modalities["item"].entries[3]
+        assert isinstance(picture.values, DiskVectors)
+        results = [TrainedModel(f"results/{storage}").evaluate("test")[0] for storage in STORAGES]
+        assert results[0] == results[1] == memory.test_result
 
 
 def test_a_new_item_scores_as_the_same_item_did_when_cold(tiny):

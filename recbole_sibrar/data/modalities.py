@@ -13,7 +13,7 @@ from torch import Tensor
 
 from recbole_sibrar.data.atomic import align, find_dataset_file, parse_numbers, read_atomic
 from recbole_sibrar.data.sparse import SparseRows
-from recbole_sibrar.data.vectors import read_vectors, row_blocks
+from recbole_sibrar.data.vectors import DiskVectors, read_vectors, row_blocks
 from recbole_sibrar.errors import DataError, OptionError, nearest
 
 KINDS = ("vector", "tags", "category", "number")
@@ -39,8 +39,8 @@ class Modality:
         name: as declared.
         kind: one of ``KINDS`` or ``interactions``.
         available: (N,) bool, whether the entity has the modality.
-        values: by kind. vector: (N, D) float32, or float16 as the file. category: (N,) int64. number: (N,) float32.
-            tags and interactions: ``SparseRows`` N x V.
+        values: by kind. vector: (N, D) float32, or float16 as the file, or ``DiskVectors``. category: (N,) int64.
+            number: (N,) float32. tags and interactions: ``SparseRows`` N x V.
         width: D for vectors, the number of distinct values V otherwise, 1 for numbers.
         vocabulary: the texts behind the numbers of a category or of tags, sorted.
         available_in_evaluation: (N,) bool, where that differs from ``available`` (see ``data.missing``).
@@ -94,19 +94,29 @@ class Modality:
         )
 
     def to_plain(self) -> dict:
-        """Tensors and plain data, for a checkpoint."""
+        """Tensors and plain data, for a checkpoint, which is to hold all that serving needs.
+
+        Vectors on disk are there as the whole file, memory-mapped, and the row of each entity: writing a checkpoint
+        goes through pages that the system takes back when it needs them, and makes no copy in memory. The file's rows
+        for entities that the data set has not are in it, too.
+        """
         values = self.values
         if isinstance(values, SparseRows):
             values = {"indptr": values.indptr, "columns": values.columns}
+        elif isinstance(values, DiskVectors):
+            values = {"table": values.table(), "rows": values.rows}
         return {**vars(self), "values": values, "vocabulary": list(self.vocabulary)}
 
     @classmethod
     def from_plain(cls, state: dict) -> "Modality":
-        """The inverse of ``to_plain``."""
-        values = state["values"]
-        if isinstance(values, dict):
-            values = SparseRows(values["indptr"], values["columns"], state["width"])
-        return cls(**{**state, "values": values, "vocabulary": tuple(state["vocabulary"])})
+        """The inverse of ``to_plain``, copied from the file; vectors are in memory."""
+        copied = {name: value.clone() if isinstance(value, Tensor) else value for name, value in state.items()}
+        values = copied["values"]
+        if isinstance(values, dict) and "table" in values:
+            values = values["table"][values["rows"]]
+        elif isinstance(values, dict):
+            values = SparseRows(values["indptr"].clone(), values["columns"].clone(), state["width"])
+        return cls(**{**copied, "values": values, "vocabulary": tuple(state["vocabulary"])})
 
 
 @dataclass(frozen=True)
@@ -183,13 +193,17 @@ def parse_declarations(declared, side: str) -> tuple:
     return tuple(declarations)
 
 
-def load_modalities(folder, dataset: str, side: str, id_field: str, tokens, declarations) -> Modalities:
+def load_modalities(
+    folder, dataset: str, side: str, id_field: str, tokens, declarations, vector_storage: str = "memory"
+) -> Modalities:
     """Read the declared side information of the entities ``tokens`` from the data set's atomic files.
 
     Args:
         folder: where ``<dataset>.user``, ``<dataset>.item`` and one ``<dataset>.<name>`` per vector modality are.
         tokens: (N,) original ids in the order of the internal ids; position 0 is padding and has no modality.
         declarations: what to read.
+        vector_storage: ``memory``, or ``disk`` to leave vectors in their binary copies (see ``data.vectors``) and read
+            those that a batch asks for; where no copy can be written they are in memory after all, with a warning.
 
     Raises:
         DataError: a file or column is absent or malformed.
@@ -216,7 +230,7 @@ def load_modalities(folder, dataset: str, side: str, id_field: str, tokens, decl
     entries = []
     for declaration in declarations:
         if declaration.kind == "vector":
-            entry = _vector(declaration, folder, dataset, tokens)
+            entry = _vector(declaration, folder, dataset, tokens, vector_storage)
         else:
             entry = readers[declaration.kind](declaration, frame[declaration.field])
         entry.available[0] = False
@@ -230,7 +244,7 @@ def interaction_modality(rows, columns, n_rows: int, n_columns: int) -> Modality
     return Modality(INTERACTIONS, INTERACTIONS, matrix.lengths > 0, matrix, n_columns)
 
 
-def _vector(declaration, folder, dataset, tokens):
+def _vector(declaration, folder, dataset, tokens, storage):
     path = find_dataset_file(folder, dataset, declaration.field)
     if path is None:
         raise DataError(
@@ -242,13 +256,24 @@ def _vector(declaration, folder, dataset, tokens):
     target = np.array([entity.get(token, -1) for token in ids])
     available = np.zeros(len(tokens), dtype=bool)
     available[target[target >= 0]] = True
-    aligned = np.zeros((len(tokens), values.shape[1]), dtype=values.dtype)
+    on_disk = storage == "disk" and isinstance(values, np.memmap)
+    held = _on_disk(values, target, len(tokens)) if on_disk else _in_memory(values, target, len(tokens))
+    return Modality(declaration.name, "vector", torch.from_numpy(available), held, int(values.shape[1]))
+
+
+def _in_memory(values, target, n):
+    """Rows (R, D) by their entities ``target`` (R,), -1 for those of none, to (N, D)."""
+    aligned = np.zeros((n, values.shape[1]), dtype=values.dtype)
     for start, block in row_blocks(values):
         rows = target[start : start + len(block)]
         aligned[rows[rows >= 0]] = block[rows >= 0]
-    return Modality(
-        declaration.name, "vector", torch.from_numpy(available), torch.from_numpy(aligned), int(values.shape[1])
-    )
+    return torch.from_numpy(aligned)
+
+
+def _on_disk(values, target, n):
+    rows = torch.zeros(n, dtype=torch.long)
+    rows[target[target >= 0]] = torch.from_numpy(np.flatnonzero(target >= 0))
+    return DiskVectors(values, rows)
 
 
 def _category(declaration, column):

@@ -1,11 +1,15 @@
 """Vector modalities: parsed from text once, then read from a binary copy beside the atomic file."""
 
 import json
+import os
 import warnings
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
 from recbole_sibrar.data.atomic import check_cells, read_header
 from recbole_sibrar.errors import DataError
@@ -13,6 +17,45 @@ from recbole_sibrar.files import atomic_directory
 
 CHUNK_ROWS = 2048
 BLOCK_ROWS = 256
+STORAGES = ("memory", "disk")
+
+
+class DiskVectors:
+    """The vectors of N entities, left in the file; indexed as the (N, D) tensor that they stand for.
+
+    Every row is read with a call of its own and not through the memory map: the system maps whole stretches of a file
+    around what is touched, so that 200 of 20,000 rows of 16 KiB make 140 MiB resident.
+
+    Args:
+        values: (R, D) float16 or float32, memory-mapped from a file.
+        rows: (N,) int64, the row of each entity; any for one without a vector, which nobody asks for.
+    """
+
+    def __init__(self, values: np.memmap, rows: Tensor):
+        self.rows = rows
+        self._offset, self._shape, self._dtype = values.offset, values.shape, values.dtype
+        self._file = open(values.filename, "rb", buffering=0)
+        weakref.finalize(self, self._file.close)
+
+    def __getitem__(self, entities: Tensor) -> Tensor:
+        """(B,) entities that have a vector -> (B, D) in the file's type, on the entities' device.
+
+        Raises:
+            DataError: the file was cut off.
+        """
+        rows = self.rows[entities.cpu()].numpy()
+        result = np.empty((len(rows), self._shape[1]), self._dtype)
+        order = rows.argsort()
+        offsets = self._offset + rows[order] * result.itemsize * self._shape[1]
+        for place, offset in zip(order.tolist(), offsets.tolist()):
+            row = result[place]
+            if os.preadv(self._file.fileno(), [row], offset) != row.nbytes:
+                raise DataError(f"{self._file.name} ends early; remove its folder, and it is made from the text again.")
+        return torch.from_numpy(result).to(entities.device)
+
+    def table(self) -> Tensor:
+        """(R, D), all rows of the file in its order, memory-mapped: read as it is used, and never written to."""
+        return torch.from_numpy(np.memmap(self._file, self._dtype, "c", self._offset, self._shape))
 
 
 def read_vectors(path, separator="\t") -> tuple:
@@ -38,7 +81,10 @@ def read_vectors(path, separator="\t") -> tuple:
     try:
         write_cache(path, ids, [values], values.shape, values.dtype)
     except OSError as error:
-        warnings.warn(f"{cache} cannot be written ({error}); {path.name} is parsed anew by every run.", stacklevel=2)
+        warnings.warn(
+            f"{cache} cannot be written ({error}); {path.name} is parsed anew by every run and held in memory.",
+            stacklevel=2,
+        )
         return ids, values
     return ids, np.load(cache / "values.npy", mmap_mode="r")
 

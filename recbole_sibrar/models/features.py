@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from recbole_sibrar.data.modalities import Modality
 from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.models.layers import centre, hold_values
 from recbole_sibrar.models.projections import piecewise_linear, quantile_edges
 
 
@@ -25,9 +26,9 @@ class Block(nn.Module):
         super().__init__()
         known = (modality.available & trained).nonzero().squeeze(1)
         self.build(modality, known)
-        rows = self.columns_of(known)
-        self.register_buffer("mean", rows.mean(0) if len(known) else rows.new_zeros(rows.shape[1]), persistent=False)
-        length = (rows - self.mean).square().sum(1).mean().sqrt() if len(known) else rows.new_ones(())
+        mean, lengths = centre(self.columns_of, known)
+        self.register_buffer("mean", mean, persistent=False)
+        length = lengths.square().mean().sqrt() if len(known) else torch.ones(())
         self.register_buffer("factor", weight / length.clamp(min=1e-6), persistent=False)
 
     @property
@@ -35,7 +36,7 @@ class Block(nn.Module):
         return len(self.mean)
 
     def build(self, modality, known):
-        self.register_buffer("values", modality.values, persistent=False)
+        hold_values(self, modality.values)
 
     def columns_of(self, ids: Tensor) -> Tensor:
         """(R,) entities that have the modality -> (R, F)."""

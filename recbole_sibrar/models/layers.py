@@ -1,7 +1,8 @@
-"""The multilayer perceptron that projections and encoders are made of."""
+"""What projections, encoders and linear features are made of."""
 
+import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 ACTIVATION_LAYERS = {
     "relu": nn.ReLU,
@@ -10,6 +11,9 @@ ACTIVATION_LAYERS = {
     "sigmoid": nn.Sigmoid,
     "gelu": nn.GELU,
 }
+
+
+STATISTICS_ROWS = 1024
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -40,3 +44,29 @@ def mlp(sizes, activation: str, batch_norm: bool = False) -> nn.Sequential:
         if position < last:
             layers.append(ACTIVATION_LAYERS[activation]())
     return nn.Sequential(*layers)
+
+
+def hold_values(module: nn.Module, values) -> None:
+    """Make ``module.values`` a modality's: a buffer outside of the state dict, or the ``DiskVectors`` as they are."""
+    if isinstance(values, Tensor):
+        module.register_buffer("values", values, persistent=False)
+    else:
+        module.values = values
+
+
+def centre(read, entities: Tensor) -> tuple:
+    """The mean of entities' features and the distance of each from it, in blocks: no copy of all is made.
+
+    Args:
+        read: (B,) entities -> (B, F) float.
+        entities: (K,); for none the mean is zero.
+
+    Returns:
+        (F,), (K,).
+
+    >>> centre(lambda entities: torch.tensor([[3.0, 0.0], [-3.0, 8.0]])[entities], torch.tensor([0, 1]))
+    (tensor([0., 4.]), tensor([5., 5.]))
+    """
+    blocks = entities.split(STATISTICS_ROWS)
+    mean = (sum(read(block).sum(0, dtype=torch.double) for block in blocks) / max(len(entities), 1)).float()
+    return mean, torch.cat([(read(block) - mean).norm(dim=1) for block in blocks])

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from recbole_sibrar.data.modalities import Modality
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
-from recbole_sibrar.models.layers import ACTIVATION_LAYERS, mlp
+from recbole_sibrar.models.layers import ACTIVATION_LAYERS, centre, hold_values, mlp
 
 N_BINS = 8
 
@@ -46,11 +46,11 @@ class VectorProjection(Projection):
     """
 
     def build(self, modality, trained, sizes):
-        values = modality.values
-        known = values[trained].float() if trained.any() else torch.zeros(1, modality.width)
-        self.register_buffer("values", values, persistent=False)
-        self.register_buffer("mean", known.mean(0))
-        self.register_buffer("scale", (known - known.mean(0)).norm(dim=1).mean().clamp(min=1e-6))
+        hold_values(self, modality.values)
+        known = trained.nonzero().squeeze(1)
+        mean, lengths = centre(lambda entities: self.stored(entities).float(), known)
+        self.register_buffer("mean", mean)
+        self.register_buffer("scale", (lengths.sum() / max(len(known), 1)).clamp(min=1e-6))
         self.network = mlp([modality.width, *sizes], self.activation)
 
     def forward(self, features):

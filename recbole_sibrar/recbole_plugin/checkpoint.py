@@ -40,6 +40,7 @@ FREE_TO_CHANGE = {
     "output_dir",
     "stopping_step",
     "gpu_id",
+    "vector_storage",
 }
 
 
@@ -99,13 +100,13 @@ def plain(value):
 
 
 def restored(value):
-    """The inverse of ``plain`` for arrays and scipy matrices."""
+    """The inverse of ``plain`` for arrays and scipy matrices; they are copies."""
     if isinstance(value, dict):
         if "__array__" in value:
-            array = value["__array__"].numpy()
+            array = value["__array__"].numpy().copy()
             return np.asmatrix(array) if value["matrix"] else array
         if "__sparse__" in value:
-            parts = tuple(value["__sparse__"][name].numpy() for name in ("data", "indices", "indptr"))
+            parts = tuple(value["__sparse__"][name].numpy().copy() for name in ("data", "indices", "indptr"))
             return sparse.csr_matrix(parts, shape=tuple(value["shape"])).asformat(value["format"])
         return {key: restored(entry) for key, entry in value.items()}
     return [restored(entry) for entry in value] if isinstance(value, list) else value
@@ -146,13 +147,16 @@ def _serving_state(model, dataset):
 def load(path, device="cpu") -> dict:
     """Read a checkpoint without executing anything in it.
 
+    Its tensors are memory-mapped, so that the features in it take no memory where they are not asked for, as after
+    training. Whoever keeps a tensor copies it: the file may be written anew.
+
     Raises:
         CheckpointError: no such file, not ours, truncated, or of another version.
     """
     if not Path(path).is_file():
         raise CheckpointError(f"{path}: no such checkpoint.")
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location=device, weights_only=True, mmap=True)
     except (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(

@@ -20,6 +20,7 @@ from recbole_sibrar.data.modalities import (
 )
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.splits import PHASES, USER_COLD, WARM, check_disjoint, cold_start_split
+from recbole_sibrar.data.vectors import STORAGES
 from recbole_sibrar.errors import DataError, OptionError, nearest
 from recbole_sibrar.evaluation.protocol import build_phases
 from recbole_sibrar.recbole_plugin.config import check_dataset
@@ -94,6 +95,7 @@ class ScenarioDataset(Dataset):
         if self.scenario is None:
             return super().build()
         self._missing()
+        self._vector_storage()
         self._n_interactions = {
             field: np.bincount(self.inter_feat[field], minlength=self.num(field))
             for field in (self.uid_field, self.iid_field)
@@ -171,7 +173,9 @@ class ScenarioDataset(Dataset):
         own, other = (self.inter_feat[field] for field in fields)
         interactions = interaction_modality(own, other, self.num(fields[0]), self.num(fields[1]))
         tokens = np.asarray(self.field2id_token[fields[0]])
-        loaded = load_modalities(self.dataset_path, self.dataset_name, side, fields[0], tokens, wanted)
+        loaded = load_modalities(
+            self.dataset_path, self.dataset_name, side, fields[0], tokens, wanted, self._vector_storage()
+        )
         known = remove(Modalities(side, (interactions, *loaded.entries)), self._missing(), self.n_interactions(side))
         return known if names is None else known.select(names)
 
@@ -181,6 +185,12 @@ class ScenarioDataset(Dataset):
             [INTERACTIONS, *(d.name for s in SIDES for d in parse_declarations(self.config["modalities"], s))]
         )
         return options
+
+    def _vector_storage(self):
+        storage = self.config["vector_storage"] or STORAGES[0]
+        if storage not in STORAGES:
+            raise OptionError(f"vector_storage is {storage!r}. {nearest(storage, STORAGES)}")
+        return storage
 
     def n_interactions(self, side: str) -> torch.Tensor:
         """(N,) of each entity in the whole data set, all splits together; what models learn never depends on it."""

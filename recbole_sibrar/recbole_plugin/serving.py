@@ -25,7 +25,8 @@ def load_recommender(path):
     if not serving:
         raise CheckpointError(f"{path} was written without the training data, so that nothing can be recommended.")
     tokens = serving["tokens"]
-    matrix = SparseRows(serving["interactions"]["indptr"], serving["interactions"]["columns"], len(tokens["item"]))
+    indptr, columns = (serving["interactions"][name].clone() for name in ("indptr", "columns"))
+    matrix = SparseRows(indptr, columns, len(tokens["item"]))
     config = state["config"]
     if not capabilities_of(config["model"]).new_entities:
         return KnownOnlyRecommender(path, tokens, matrix)
