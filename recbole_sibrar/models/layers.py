@@ -13,7 +13,7 @@ ACTIVATION_LAYERS = {
 }
 
 
-STATISTICS_ROWS = 1024
+STATISTICS_ROWS = 256
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -67,6 +67,11 @@ def centre(read, entities: Tensor) -> tuple:
     >>> centre(lambda entities: torch.tensor([[3.0, 0.0], [-3.0, 8.0]])[entities], torch.tensor([0, 1]))
     (tensor([0., 4.]), tensor([5., 5.]))
     """
-    blocks = entities.split(STATISTICS_ROWS)
-    mean = (sum(read(block).sum(0, dtype=torch.double) for block in blocks) / max(len(entities), 1)).float()
-    return mean, torch.cat([(read(block) - mean).norm(dim=1) for block in blocks])
+    total = torch.zeros(read(entities[:0]).shape[1], dtype=torch.double)
+    for block in entities.split(STATISTICS_ROWS):
+        total += read(block).sum(0, dtype=torch.double)
+    mean, distances = (total / max(len(entities), 1)).float(), torch.empty(len(entities))
+    # Filled in place: what outlives a block would keep the allocator from giving its memory to the next one.
+    for place, block in zip(distances.split(STATISTICS_ROWS), entities.split(STATISTICS_ROWS)):
+        place.copy_((read(block) - mean).norm(dim=1))
+    return mean, distances
