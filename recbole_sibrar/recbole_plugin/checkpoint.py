@@ -148,7 +148,8 @@ def load(path, device="cpu") -> dict:
     """Read a checkpoint without executing anything in it.
 
     Its tensors are memory-mapped, so that the features in it take no memory where they are not asked for, as after
-    training. Whoever keeps a tensor copies it: the file may be written anew.
+    training. ``save`` puts another file in its place; what lives on after loading is copied all the same, since others
+    may write into it. (An optimizer keeps the tensors, which are its own once it has changed them.)
 
     Raises:
         CheckpointError: no such file, not ours, truncated, or of another version.
