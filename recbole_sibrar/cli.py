@@ -4,7 +4,7 @@ import argparse
 import sys
 from dataclasses import fields
 
-from recbole_sibrar.errors import OptionError, SibrarError
+from recbole_sibrar.errors import OptionError, SibrarError, WorkerError
 
 RUN_DESCRIPTION = """\
 Train and test a model under the protocol of a scenario.
@@ -30,7 +30,7 @@ def main(arguments=None) -> int:
     """Run the command line.
 
     Returns:
-        the exit code: 0; 1 if some of several runs failed; 2 for a mistake in options or data; 130 if interrupted.
+        the exit code: 0; 1 if some of several runs or a process of a run failed; 2 for a mistake in options or data; 130 if interrupted.
     """
     parser = _parser()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -49,6 +49,9 @@ def main(arguments=None) -> int:
     except SibrarError as error:
         print(f"recbole-sibrar: {error}", file=sys.stderr)
         return 2
+    except WorkerError as error:
+        print(f"recbole-sibrar: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"recbole-sibrar: interrupted. {INTERRUPTED.get(known.command, '')}".rstrip(), file=sys.stderr)
         return 130
@@ -139,6 +142,9 @@ def _run(known, rest) -> int:
             options[name] = parse_value(getattr(known, name))
     config_files = [path for given in known.config_files for path in given.split()]
     result = run(known.model, known.dataset, config_files, options)
+    if result is None:
+        print("done; the machine with --group_offset=0 writes the results")
+        return 0
     print(result.table())
     print(f"written to {result.config['checkpoint_dir']}/result.json and per_user.csv")
     return 0

@@ -40,6 +40,9 @@ FREE_TO_CHANGE = {
     "output_dir",
     "stopping_step",
     "gpu_id",
+    "ip",
+    "port",
+    "group_offset",
 }
 
 
