@@ -13,13 +13,14 @@ The gradients are averaged by ``DistributedDataParallel``.
 
 Equal to one process, up to the order of summation: batches, negatives, modalities, contrastive sets, losses, gradients,
 batch normalisation of our models, metrics. Not equal: the draws of dropout and of the order of cold items that a model
-without content cannot rank, since each process has a generator of its own for them. A RecBole model with a loss that is
-not a mean over the rows of its batch (regularisation, in-batch negatives, batch normalisation) takes it over a process's
-share, as with RecBole's own distributed training; BPR has none.
+without content cannot rank, since each process has a generator of its own for them. A RecBole model whose loss is no
+mean over the rows of its batch (regularisation, in-batch negatives) takes it over a process's share, as with RecBole's
+own distributed training; BPR's is one.
 
 With one process, the functions here that the rest of the code calls return what they are given.
 """
 
+import os
 import pickle
 import signal
 import sys
@@ -37,6 +38,11 @@ from torch import Tensor, nn
 from recbole_sibrar.errors import OptionError, SibrarError, WorkerError
 
 NAMES = ("nproc", "world_size", "ip", "port", "group_offset")
+
+# Processes are forked from one that has imported PRELOADED, once for all of them and for all runs of a Python session.
+START = "forkserver"
+PRELOADED = ["recbole_sibrar.recbole_plugin.run"]
+
 DEFAULTS = dict(zip(NAMES, (1, -1, "localhost", 5678, 0)))
 
 
@@ -141,6 +147,7 @@ def launch(world: World, function: Callable, arguments: tuple, backend: str = "g
         OptionError: the port is in use.
     """
     getLogger("torch.multiprocessing.spawn").setLevel(ERROR)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # of torch's warnings while a run ends early
     store, port = None, world.port
     if world.offset == 0:
         try:
@@ -150,7 +157,8 @@ def launch(world: World, function: Callable, arguments: tuple, backend: str = "g
         port = store.port
     with tempfile.TemporaryDirectory() as folder:
         job = (world, port, backend, Path(folder), function, arguments)
-        context = mp.spawn(_work, job, nprocs=world.n_local, join=False)
+        mp.get_context(START).set_forkserver_preload(PRELOADED)
+        context = mp.start_processes(_work, job, world.n_local, join=False, start_method=START)
         try:
             while not context.join():
                 pass
