@@ -40,8 +40,9 @@ from recbole_sibrar.errors import OptionError, SibrarError, WorkerError
 NAMES = ("nproc", "world_size", "ip", "port", "group_offset")
 
 # Processes are forked from one that has imported PRELOADED, once for all of them and for all runs of a Python session.
+# Torch's optimizers import torch._dynamo when they are first used, which takes as long as all the rest.
 START = "forkserver"
-PRELOADED = ["recbole_sibrar.recbole_plugin.run"]
+PRELOADED = ["recbole_sibrar.recbole_plugin.run", "torch._dynamo"]
 
 DEFAULTS = dict(zip(NAMES, (1, -1, "localhost", 5678, 0)))
 
