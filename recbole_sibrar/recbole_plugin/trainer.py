@@ -1,5 +1,6 @@
 """RecBole's trainers under the protocol: candidates, cold entities of models without content, plain checkpoints."""
 
+from pathlib import Path
 from time import perf_counter
 
 import torch
@@ -21,6 +22,7 @@ class ProtocolTrainer:
     PAIRS_PER_PREDICTION = 4096
 
     def __init__(self, config, model):
+        Path(config["checkpoint_dir"]).mkdir(parents=True, exist_ok=True)  # RecBole's way fails if another process does
         super().__init__(config, model)
         self.seconds = {"train": [], "valid": []}
         self.history = []
