@@ -25,6 +25,7 @@ import pickle
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from logging import ERROR, getLogger
@@ -175,6 +176,7 @@ def launch(world: World, function: Callable, arguments: tuple, backend: str = "g
 
 def _work(local_rank, world, port, backend, folder, function, arguments):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # files in the making are removed
+    threading.Thread(target=_end_with_launcher, daemon=True).start()
     torch.set_num_threads(max(1, torch.get_num_threads() // world.n_local))
     try:
         _join(world, port, backend, world.offset + local_rank)
@@ -191,6 +193,11 @@ def _work(local_rank, world, port, backend, folder, function, arguments):
         failure = WorkerError(f"process {world.offset + local_rank} lost the others: {_first_line(error)}")
     (folder / f"error{local_rank}").write_bytes(pickle.dumps(failure))
     sys.exit(1)
+
+
+def _end_with_launcher():
+    mp.parent_process().join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 _joined = False
