@@ -4,7 +4,7 @@ import argparse
 import sys
 from dataclasses import fields
 
-from recbole_sibrar.errors import OptionError, SibrarError
+from recbole_sibrar.errors import OptionError, SibrarError, WorkerError
 
 RUN_DESCRIPTION = """\
 Train and test a model under the protocol of a scenario.
@@ -16,6 +16,13 @@ SiBraR, MuBraR, CLCRec, DropoutNet, ContentRidge, and any general recommender of
 Every option of RecBole and of the model can be given as --key=value; values are Python or YAML literals:
   --epochs=20 --learning_rate=1e-3 --topk=[10,20] --item_modalities=genres,plot
   --train_neg_sample_args="{distribution: uniform, sample_num: 10}"
+
+Several processes share the work and get what one gets, up to rounding and the draws of dropout:
+  --nproc=2             on this machine, on CPUs or, with --gpu_id=0,1, a GPU each
+  --world_size=16       of all machines (default: nproc)
+  --group_offset=8      of the machines before this one (default: 0)
+  --ip=… --port=…       of the first machine (default: localhost, and a free port if it is the only one, else 5678)
+
 The later wins: property files of the package, --config_files in their order, the command line.
 """
 
@@ -30,7 +37,8 @@ def main(arguments=None) -> int:
     """Run the command line.
 
     Returns:
-        the exit code: 0; 1 if some of several runs failed; 2 for a mistake in options or data; 130 if interrupted.
+        the exit code: 0; 1 if some of several runs, or a process of one, failed; 2 for a mistake in options or data;
+        130 if interrupted.
     """
     parser = _parser()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -49,6 +57,9 @@ def main(arguments=None) -> int:
     except SibrarError as error:
         print(f"recbole-sibrar: {error}", file=sys.stderr)
         return 2
+    except WorkerError as error:
+        print(f"recbole-sibrar: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"recbole-sibrar: interrupted. {INTERRUPTED.get(known.command, '')}".rstrip(), file=sys.stderr)
         return 130
@@ -143,6 +154,9 @@ def _run(known, rest) -> int:
             options[name] = parse_value(getattr(known, name))
     config_files = [path for given in known.config_files for path in given.split()]
     result = run(known.model, known.dataset, config_files, options)
+    if result is None:
+        print("done; the machine with --group_offset=0 writes the results")
+        return 0
     print(result.table())
     print(f"written to {result.config['checkpoint_dir']}/result.json and per_user.csv")
     return 0

@@ -22,6 +22,10 @@ class CheckpointError(SibrarError):
     """A checkpoint cannot be read: not ours, truncated, or made by an incompatible version."""
 
 
+class WorkerError(Exception):
+    """A process of a run of several was killed or lost the others; the command line exits with code 1."""
+
+
 def nearest(value, valid) -> str:
     """A sentence that suggests the valid name most like ``value``, or lists them all.
 

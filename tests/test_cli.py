@@ -47,7 +47,14 @@ def test_property_files_and_the_command_line(tiny):
         (["--topk=0"], "topk must be a positive integer"),
         (["--eval_args={mode: uni100}"], "the protocol ranks all candidates"),
         (["--save_dataset=True"], "would mix up scenarios"),
-        (["--nproc=2"], "nproc is 2, but a run is one process"),
+        (["--nproc=0"], "nproc is 0; expected at least 1"),
+        (["--nproc=two"], "nproc is 'two'; expected an integer"),
+        (["--nproc=2", "--world_size=1"], "world_size is 1, but nproc=2 and group_offset=0 make processes 0 to 1"),
+        (["--nproc=2", "--group_offset=1"], "make processes 1 to 2"),
+        (["--nproc=2", "--port=70000"], "port is 70000; expected a number below 65536"),
+        (["--nproc=2", "--model=ContentRidge"], "ContentRidge is solved in closed form"),
+        (["--nproc=2", "--model=Pop"], "Pop is trained by RecBole's TraditionalTrainer"),
+        (["--nproc=2", "--model=RecVAE"], "RecVAE is trained by RecBole's RecVAETrainer"),
         (["epochs=3"], "Cannot read 'epochs=3'"),
         (["--user_inter_num_interval=[500,inf)"], "No interaction of tiny is left after filtering"),
         (["--benchmark_filename=[x,y,z]"], "x.inter"),
@@ -116,7 +123,7 @@ def test_values_survive_recboles_second_reading(text):
 def test_doctor(capsys):
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
-    assert "recbole" in out and "28 of 28 touch points as expected" in out and "atomic_data" in out
+    assert "recbole" in out and "31 of 31 touch points as expected" in out and "atomic_data" in out
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,8 @@ class CLCRec(ContentModel):
         pairs = DistinctPairs.of(batch)
         users, items = self._collaborative("user", pairs.users), self._collaborative("item", pairs.items)
         ids = pairs.items if self.content_side == "item" else pairs.users
-        content, has_content = self._encode(ids, self.available[ids]), self.available[ids].any(1)
+        available = self.available[ids]
+        content, has_content = self.rowwise(self._encode, ids, available), available.any(1)
         if self.content_side == "item":
             swapped = self._drawn(pairs.place.shape, generator) & has_content[pairs.place]
             mixed = torch.where(swapped, pairs.scores(users, content), pairs.scores(users, items))

@@ -42,6 +42,7 @@ class InnerProductModel(nn.Module):
         options_class: a subclass of ``CheckedOptions``.
         capabilities: what the model supports.
         every_epoch_counts: whether the epochs are a grid of settings, so that training must not stop early.
+        closed_form: whether a step solves for the parameters, so that there are no gradients.
         modalities: {side: what is read of it}.
         step: () int64, how many steps it has been trained for.
 
@@ -53,6 +54,7 @@ class InnerProductModel(nn.Module):
     options_class = None
     capabilities = Capabilities()
     every_epoch_counts = False
+    closed_form = False
 
     def __init__(self, options, seed: int):
         super().__init__()
@@ -70,6 +72,14 @@ class InnerProductModel(nn.Module):
     def loss(self, batch) -> tuple:
         """The terms of the loss of a ``PairBatch`` or ``UserBatch``; ``options.batches`` says which."""
         raise NotImplementedError
+
+    def rowwise(self, function, *rows: Tensor) -> Tensor:
+        """``function(*rows)`` of a training step's entities, (N, ...) each, to (N, ...): each row by itself.
+
+        The costly part of ``loss`` goes through here, so that several processes can share it
+        (``recbole_plugin.distributed``).
+        """
+        return function(*rows)
 
     def embeddings(self, side: str, ids: Tensor) -> Tensor:
         """(N,) ids -> (N, D), for scoring: defined for every entity, whatever it lacks, and never untrained."""

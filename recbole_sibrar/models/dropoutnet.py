@@ -3,6 +3,7 @@
 import hashlib
 import pickle
 from dataclasses import dataclass
+from functools import partial
 from logging import getLogger
 from pathlib import Path
 
@@ -118,7 +119,8 @@ class DropoutNet(ContentModel):
         pairs = DistinctPairs.of(batch)
         predicted, wanted = {}, {}
         for side, ids in (("user", pairs.users), ("item", pairs.items)):
-            predicted[side] = self._encode(side, ids, self._dropped(side, ids, generator), self.available)
+            encode = partial(self._encode, side, self.available)
+            predicted[side] = self.rowwise(encode, ids, self._dropped(side, ids, generator))
             wanted[side] = self.preference(side)[ids]
         error = pairs.scores(predicted["user"], predicted["item"]) - pairs.scores(wanted["user"], wanted["item"])
         return (error.square().mean(),)
@@ -135,7 +137,7 @@ class DropoutNet(ContentModel):
         stand_in = torch.where(transformed, self.transformed[ids], torch.zeros_like(values))
         return torch.where(dropped, stand_in, values)
 
-    def _encode(self, side, ids, preferences, available):
+    def _encode(self, side, available, ids, preferences):
         known = self.preference(side)[self.trained(side)]
         rows = self.first[side](preferences / known.square().mean().sqrt().clamp(min=1e-9))
         if side == self.content_side:
@@ -143,4 +145,4 @@ class DropoutNet(ContentModel):
         return self.rest[side](rows)
 
     def own_embeddings(self, side, ids):
-        return self._encode(side, ids, self.preference(side)[ids], self.evaluated)
+        return self._encode(side, self.evaluated, ids, self.preference(side)[ids])

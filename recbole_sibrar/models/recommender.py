@@ -143,10 +143,10 @@ class BranchRecommender(InnerProductModel):
         encoder = self.sides[side]
         available = encoder.available[ids]
         if not self.options.samples:
-            return Views(self.fusion[side](encoder(ids, available), available))
+            return Views(self.fusion[side](self.rowwise(encoder, ids, available), available))
         choice = sample_modalities(available, self.options.n_sampled, generator)
         used = chosen_mask(choice, len(encoder.names))
-        embeddings = encoder(ids, used)
+        embeddings = self.rowwise(encoder, ids, used)
         fused = self.fusion[side](embeddings, used)
         if choice.shape[1] < 2:
             return Views(fused)

@@ -45,7 +45,7 @@ class ContentRidge(ContentModel):
     """
 
     options_class = ContentRidgeOptions
-    every_epoch_counts = True
+    every_epoch_counts = closed_form = True
 
     def __init__(self, options: ContentRidgeOptions, modalities: dict, interactions: SparseRows, seed: int):
         super().__init__(options, modalities, interactions, seed)

@@ -41,6 +41,9 @@ FREE_TO_CHANGE = {
     "stopping_step",
     "gpu_id",
     "vector_storage",
+    "ip",
+    "port",
+    "group_offset",
 }
 
 

@@ -20,7 +20,7 @@ UNLISTED = {
     "model", "dataset", "config_files", "encoding", "reg_weight", "benchmark_filename", "numerical_features",
     "discretization", "additional_feat_suffix", "MODEL_TYPE", "eval_type", "local_rank", "world_size", "nproc", "ip",
     "port", "offset", "neg_sampling", "training_neg_sample_num", "wandb_project", "embedding_size", "device",
-    "single_spec", "save_step", "pretrain_epochs", "valid_neg_sample_args", "test_neg_sample_args",
+    "group_offset", "single_spec", "save_step", "pretrain_epochs", "valid_neg_sample_args", "test_neg_sample_args",
 }  # fmt: skip
 
 

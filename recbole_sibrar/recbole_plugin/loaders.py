@@ -8,6 +8,7 @@ from recbole.data.interaction import Interaction
 
 from recbole_sibrar.data.negatives import NegativeSampler
 from recbole_sibrar.errors import OptionError
+from recbole_sibrar.recbole_plugin import distributed
 
 
 class TrainingItemSampler:
@@ -93,7 +94,7 @@ class ScenarioEvalLoader(FullSortEvalDataLoader):
         self.phase = dataset.phase
         self.uid_field, self.iid_field = dataset.uid_field, dataset.iid_field
         self.is_sequential = False
-        self.users = self.phase.users
+        self.users = distributed.share_of_users(self.phase.users)
         self.sample_size = len(self.users)
         AbstractDataLoader.__init__(self, config, dataset, sampler, shuffle=False)
 

@@ -8,6 +8,7 @@ from torch.nn.functional import pad
 
 from recbole_sibrar.evaluation.metrics import METRICS, Recommendations
 from recbole_sibrar.evaluation.protocol import profile_popularity
+from recbole_sibrar.recbole_plugin import distributed
 
 RECOMMENDATIONS = "sibrar.recommendations"
 
@@ -67,13 +68,13 @@ class ProtocolCollector(Collector):
         """RecBole's own calls ``.cpu()`` on whatever was collected, counts and counters among it."""
         struct = DataStruct()
         for key, value in self.data_struct._data_dict.items():
-            struct.set(key, value.cpu() if isinstance(value, torch.Tensor) else value)
+            struct.set(key, _of_all_processes(value) if isinstance(value, torch.Tensor) else value)
         for key in ("rec.topk", "rec.meanrank", "rec.score", "rec.items", "data.label"):
             if key in self.data_struct:
                 del self.data_struct[key]
         if self._lists:
-            items, hits, n_relevant = (torch.cat(parts).cpu() for parts in zip(*self._lists))
-            self.users = torch.cat(self._users).cpu()
+            items, hits, n_relevant = (_of_all_processes(torch.cat(parts)) for parts in zip(*self._lists))
+            self.users = _of_all_processes(torch.cat(self._users))
             popularity, profile, candidates = self._context()
             self.recommendations = Recommendations(items, hits, n_relevant, candidates, popularity, profile[self.users])
             struct.set(RECOMMENDATIONS, self.recommendations)
@@ -88,6 +89,11 @@ class ProtocolCollector(Collector):
             unknown = torch.full((int(self.users.max()) + 1,), torch.nan, dtype=torch.double)
             return torch.full(ranked.shape, torch.nan, dtype=torch.double), unknown, ranked
         return (*self._training, ranked)
+
+
+def _of_all_processes(rows):
+    """(U, ...) of the users that this process scored -> the same of all users."""
+    return torch.cat(distributed.gather(rows.cpu()))
 
 
 class _ProtocolMetric(AbstractMetric):

@@ -13,7 +13,7 @@ from recbole.utils import get_model, get_trainer, init_logger, init_seed
 from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.errors import OptionError, SibrarError, nearest
 from recbole_sibrar.evaluation.metrics import METRICS, per_user_table
-from recbole_sibrar.recbole_plugin import checkpoint
+from recbole_sibrar.recbole_plugin import checkpoint, distributed
 from recbole_sibrar.recbole_plugin.capabilities import UNSERVED
 from recbole_sibrar.recbole_plugin.config import DEFAULT_SCENARIO, command_line_hidden, read_property_file
 from recbole_sibrar.recbole_plugin.touchpoints import general_recommenders
@@ -42,9 +42,7 @@ def make_config(model: str, dataset: str, config_files=None, options=None) -> Co
         settings.update(read_property_file(path))
     settings.update(options or {})
     settings.setdefault("scenario", DEFAULT_SCENARIO)
-    for name in ("nproc", "world_size"):
-        if settings.get(name, 1) not in (1, -1):
-            raise OptionError(f"{name} is {settings[name]!r}, but a run is one process; leave it out.")
+    distributed.check_processes(settings)
     try:
         with command_line_hidden():
             return Config(model=model, dataset=dataset, config_dict=settings)
@@ -76,6 +74,8 @@ def prepare(config: Config) -> Prepared:
     model = model_class(config, loaders[0]._dataset).to(config["device"])
     getLogger().info(model)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    if not distributed.is_main():
+        init_seed(config["seed"] + distributed.rank(), config["reproducibility"])
     return Prepared(config, dataset, loaders, model, trainer)
 
 
@@ -105,26 +105,50 @@ def computed_metrics(config: Config) -> list:
     return [f"{metric.lower()}@{k}" for metric in config["metrics"] for k in config["topk"]]
 
 
-def run(model: str, dataset: str, config_files=None, options=None) -> RunResult:
+def run(model: str, dataset: str, config_files=None, options=None) -> RunResult | None:
     """Train on the training split, choose the epoch on the validation split, evaluate once on the test split.
 
     Writes ``<output_dir>/<run name>/`` with ``result.json``, ``per_user.csv`` and ``model.pth``, the best epoch's
     checkpoint. ``progress.pth`` is there while training goes on; with ``resume`` an interrupted run continues from it.
 
+    With ``nproc`` or ``world_size`` above 1 this starts processes that share the work (``distributed``) and import the
+    script that called it: guard the call with ``if __name__ == "__main__":``. The first process writes the files.
+
+    Returns:
+        the result; None where it is another machine's to write (``group_offset``).
+
     Raises:
         SibrarError: whatever is wrong with the options or the data.
+        WorkerError: one of several processes was killed.
     """
     config = make_config(model, dataset, config_files, options)
+    world = distributed.World.of(config.final_config_dict)
+    if world.size == 1:
+        return _run(config)
+    check(config)
+    distributed.check_shareable(config)
+    backend = "nccl" if config["device"].type == "cuda" else "gloo"
+    return distributed.launch(world, _run_process, (model, dataset, config_files, options), backend)
+
+
+def _run_process(*arguments):
+    return _run(make_config(*arguments))
+
+
+def _run(config):
     name = config["run_name"] or run_name(config)
     folder = Path(config["output_dir"]) / name
     config["checkpoint_dir"] = str(folder)
-    init_logger(config)
+    if distributed.is_main():
+        init_logger(config)
+    else:
+        distributed.silence(config)
     getLogger().info(config)
     prepared = prepare(config)
     trainer, (train_data, valid_data, test_data) = prepared.trainer, prepared.loaders
     trainer.saved_model_file = str(folder / "model.pth")
     trainer.progress_file = folder / "progress.pth"
-    if config["resume"] and trainer.progress_file.is_file():
+    if config["resume"] and distributed.from_main(trainer.progress_file.is_file):
         trainer.resume_progress(trainer.progress_file, train_data)
 
     start = perf_counter()
@@ -162,8 +186,9 @@ def run(model: str, dataset: str, config_files=None, options=None) -> RunResult:
         config=checkpoint.plain_config(config),
         versions={package: version(package) for package in PACKAGES},
     )
-    result.write(folder, _per_user(prepared))
-    trainer.progress_file.unlink(missing_ok=True)
+    if distributed.is_main():
+        result.write(folder, _per_user(prepared))
+        trainer.progress_file.unlink(missing_ok=True)
     return result
 
 

@@ -1,12 +1,13 @@
 """RecBole's trainers under the protocol: candidates, cold entities of models without content, plain checkpoints."""
 
+from pathlib import Path
 from time import perf_counter
 
 import torch
 
 from recbole_sibrar.errors import SibrarError
 from recbole_sibrar.models.core import InnerProductModel
-from recbole_sibrar.recbole_plugin import checkpoint, random_state
+from recbole_sibrar.recbole_plugin import checkpoint, distributed, random_state
 from recbole_sibrar.recbole_plugin.capabilities import capabilities_of
 
 
@@ -21,12 +22,14 @@ class ProtocolTrainer:
     PAIRS_PER_PREDICTION = 4096
 
     def __init__(self, config, model):
+        Path(config["checkpoint_dir"]).mkdir(parents=True, exist_ok=True)  # RecBole's way fails if another process does
         super().__init__(config, model)
         self.seconds = {"train": [], "valid": []}
         self.history = []
         if config["scenario"] is not None:
             self.test_batch_size = self.PAIRS_PER_PREDICTION
         self._phase = None
+        self._shared_loss = None
         self.progress_file = None
         self.n_finished_epochs = 0
 
@@ -41,15 +44,19 @@ class ProtocolTrainer:
             )
         core = getattr(self.model, "core", None)
         if isinstance(core, InnerProductModel):
-            self.model.pretrain(self.config)
+            distributed.main_first(lambda: self.model.pretrain(self.config))
             if core.every_epoch_counts:
                 self.stopping_step = self.epochs
+        self._shared_loss = distributed.shared_loss(self.model)
         return super().fit(train_data, valid_data, *args, **kwargs)
 
     def _train_epoch(self, train_data, epoch_idx, *args, **kwargs):
         if self.progress_file is not None and epoch_idx > self.start_epoch:
             self._save_progress(train_data, epoch_idx)
+        if self._shared_loss is not None:
+            kwargs["loss_func"] = self._shared_loss
         result = self._timed("train", super()._train_epoch, train_data, epoch_idx, *args, **kwargs)
+        result = distributed.mean(result)
         self.n_finished_epochs = epoch_idx + 1
         loss = sum(result) if isinstance(result, tuple) else result
         self.history.append({"epoch": epoch_idx + 1, "loss": float(loss or 0), "valid": None})
@@ -71,10 +78,9 @@ class ProtocolTrainer:
         if not eval_data:
             return None
         if load_best_model:
-            state = checkpoint.load(model_file or self.saved_model_file, self.device)
-            checkpoint.restore(self.model, state)
+            checkpoint.restore(self.model, self._load(model_file or self.saved_model_file))
         self._phase = self.eval_collector.phase = getattr(eval_data, "phase", None)
-        self._generator = torch.Generator().manual_seed(self.config["seed"])
+        self._generator = torch.Generator().manual_seed(self.config["seed"] + distributed.rank())
         return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
 
     def _full_sort_batch_eval(self, batched_data):
@@ -106,7 +112,7 @@ class ProtocolTrainer:
         return scores.masked_fill(~ranked, -torch.inf)
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
-        if not self.config["single_spec"] and self.config["local_rank"] != 0:
+        if not distributed.is_main() or (not self.config["single_spec"] and self.config["local_rank"] != 0):
             return
         path = kwargs.pop("saved_model_file", self.saved_model_file)
         checkpoint.save(
@@ -124,6 +130,9 @@ class ProtocolTrainer:
 
     def _save_progress(self, train_data, next_epoch):
         """All that the next epoch depends on, so that a resumed run ends as an uninterrupted one would."""
+        random = distributed.gather(random_state.capture(train_data))
+        if not distributed.is_main():
+            return
         checkpoint.save(
             self.progress_file,
             self.config,
@@ -134,20 +143,25 @@ class ProtocolTrainer:
             best_valid_result=checkpoint.plain(dict(self.best_valid_result or {})),
             history=self.history,
             optimizer=self.optimizer.state_dict(),
-            random=random_state.capture(train_data),
+            random=random,
         )
 
     def resume_progress(self, path, train_data):
         """Go on from a file that ``_save_progress`` wrote."""
-        state = checkpoint.load(path, self.device)
+        state = self._load(path)
         checkpoint.check_same_options(path, state["config"], checkpoint.plain_config(self.config))
         checkpoint.restore(self.model, state)
         self.optimizer.load_state_dict(state["optimizer"])
         self.start_epoch = state["next_epoch"]
         self.cur_step, self.best_valid_score = state["cur_step"], state["best_valid_score"]
         self.best_valid_result, self.history = state["best_valid_result"], state["history"]
-        random_state.restore(train_data, state["random"])
+        random_state.restore(train_data, state["random"][distributed.rank()])
         self.logger.info(f"Resuming from epoch {self.start_epoch}")
+
+    def _load(self, path):
+        """A checkpoint, which the first process alone needs to reach."""
+        device = self.device if distributed.size() == 1 else "cpu"
+        return distributed.from_main(lambda: checkpoint.load(path, device))
 
     def resume_checkpoint(self, resume_file):
         state = checkpoint.load(resume_file, self.device)
