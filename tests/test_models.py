@@ -11,6 +11,7 @@ from recbole_sibrar.models.batches import PairBatch, UserBatch
 from recbole_sibrar.models.fusion import FUSIONS
 from recbole_sibrar.models.mubrar import MuBraR
 from recbole_sibrar.models.options import ModelOptions
+from recbole_sibrar.models.projections import TagsProjection, VectorProjection
 from recbole_sibrar.models.sampling import chosen_mask, sample_modalities
 from recbole_sibrar.models.sibrar import SiBraR
 from recbole_sibrar.recbole_plugin.config import props_folder
@@ -258,6 +259,23 @@ def test_tags_and_categories_without_a_training_entity_are_missing():
     label = Modality("label", "category", torch.arange(N_ITEMS) > 0, labels, 4, tuple("wxyz")).known_to(trained)
     assert label.vocabulary == ("w",) and not label.available[21] and label.available[23]
     assert modalities.known_to(trained).names == modalities.names
+
+
+def test_tags_are_a_sum_in_which_rare_ones_are_shrunk():
+    rows = SparseRows.from_pairs(torch.tensor([0, 0, 1, 2, 3]), torch.tensor([0, 1, 0, 0, 1]), 4, 2)
+    modality = Modality("tags", "tags", torch.ones(4, dtype=torch.bool), rows, 2)
+    projection = TagsProjection(modality, torch.tensor([True, True, True, False]), [3], "relu", 0.0)
+    first, second = projection.table.weight
+    expected = torch.stack([first * 3 / 8 + second / 6, second / 6])
+    torch.testing.assert_close(projection(projection.stored(torch.tensor([0, 3]))), expected)
+
+
+def test_vectors_have_the_same_mean_length_whatever_their_file_has():
+    values = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)) * 30 + 7
+    trained = torch.ones(50, dtype=torch.bool)
+    projection = VectorProjection(Modality("image", "vector", trained, values, 6), trained, [6], "relu", 0.0)
+    projection.network = torch.nn.Identity()
+    assert projection(values).norm(dim=1).mean().item() == pytest.approx(VectorProjection.LENGTH, rel=1e-5)
 
 
 def test_parameter_counts():
