@@ -13,6 +13,7 @@ from recbole.utils import get_model, get_trainer, init_logger, init_seed
 from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.errors import OptionError, SibrarError, nearest
 from recbole_sibrar.evaluation.metrics import METRICS, per_user_table
+from recbole_sibrar.files import remove_leftovers
 from recbole_sibrar.recbole_plugin import checkpoint, distributed
 from recbole_sibrar.recbole_plugin.capabilities import UNSERVED
 from recbole_sibrar.recbole_plugin.config import DEFAULT_SCENARIO, command_line_hidden, read_property_file
@@ -20,6 +21,7 @@ from recbole_sibrar.recbole_plugin.touchpoints import general_recommenders
 from recbole_sibrar.recbole_plugin.trainer import cold_fallback
 from recbole_sibrar.report.result import RunResult
 
+MODEL, PROGRESS = "model.pth", "progress.pth"
 QUIET = {"state": "ERROR", "show_progress": False}
 PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "scikit-learn")
 
@@ -120,24 +122,40 @@ def run(model: str, dataset: str, config_files=None, options=None) -> RunResult 
     Raises:
         SibrarError: whatever is wrong with the options or the data.
         WorkerError: one of several processes was killed.
+        KeyboardInterrupt: with a sentence that says what is saved.
     """
     config = make_config(model, dataset, config_files, options)
     world = distributed.World.of(config.final_config_dict)
-    if world.size == 1:
-        return _run(config)
-    check(config)
-    distributed.check_shareable(config)
-    backend = "nccl" if config["device"].type == "cuda" else "gloo"
-    return distributed.launch(world, _run_process, (model, dataset, config_files, options), backend)
+    try:
+        if world.size == 1:
+            return _run(config)
+        check(config)
+        distributed.check_shareable(config)
+        backend = "nccl" if config["device"].type == "cuda" else "gloo"
+        return distributed.launch(world, _run_process, (model, dataset, config_files, options), backend)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_what_is_saved(run_folder(config) / PROGRESS)) from None
+
+
+def _what_is_saved(path):
+    if not path.is_file():
+        return "interrupted before the end of the first epoch; nothing is saved."
+    n = checkpoint.load(path)["next_epoch"]
+    epochs = "epoch 1 is" if n == 1 else f"epochs 1-{n} are"
+    return f"interrupted in epoch {n + 1}; {epochs} saved: the same command with --resume=True goes on."
 
 
 def _run_process(*arguments):
     return _run(make_config(*arguments))
 
 
+def run_folder(config) -> Path:
+    """Where the files of a run go."""
+    return Path(config["output_dir"]) / (config["run_name"] or run_name(config))
+
+
 def _run(config):
-    name = config["run_name"] or run_name(config)
-    folder = Path(config["output_dir"]) / name
+    folder = run_folder(config)
     config["checkpoint_dir"] = str(folder)
     if distributed.is_main():
         init_logger(config)
@@ -146,8 +164,12 @@ def _run(config):
     getLogger().info(config)
     prepared = prepare(config)
     trainer, (train_data, valid_data, test_data) = prepared.trainer, prepared.loaders
-    trainer.saved_model_file = str(folder / "model.pth")
-    trainer.progress_file = folder / "progress.pth"
+    trainer.saved_model_file = str(folder / MODEL)
+    trainer.progress_file = folder / PROGRESS
+    if distributed.is_main():
+        remove_leftovers(folder, (MODEL, PROGRESS))
+        if not config["resume"]:  # of another run, whose model.pth this one replaces
+            trainer.progress_file.unlink(missing_ok=True)
     if config["resume"] and distributed.from_main(trainer.progress_file.is_file):
         trainer.resume_progress(trainer.progress_file, train_data)
 
@@ -159,7 +181,7 @@ def _run(config):
 
     phase = test_data.phase
     result = RunResult(
-        name=name,
+        name=folder.name,
         model=config["model"],
         variant=config["variant"],
         dataset=config["dataset"],

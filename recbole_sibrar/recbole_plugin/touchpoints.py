@@ -88,6 +88,7 @@ def register() -> None:
     _register_metrics()
     _register_models()
     _replace_popularity_count()
+    _wrap_console_once()
     _when_quick_start_is_imported()
 
 
@@ -202,6 +203,13 @@ def _replace_popularity_count():
         return torch.nn.Parameter(torch.zeros(1)).to(self.device)
 
     _replace(Pop, "calculate_loss", calculate_loss, "recbole.model.general_recommender.pop:Pop.calculate_loss")
+
+
+def _wrap_console_once():
+    """Each run wraps ``sys.stdout`` once more; after some hundred, as trials of ``tune``, printing recurses too deep."""
+    from recbole.utils import logger
+
+    logger.init = functools.cache(logger.init)
 
 
 def general_recommenders() -> list:
