@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from logging import ERROR, getLogger
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 import torch
 import torch.distributed as dist
@@ -222,6 +222,8 @@ def _work(local_rank, world, port, backend, folder, function, arguments):
 def _end_with_launcher():
     mp.parent_process().join()
     os.kill(os.getpid(), signal.SIGTERM)
+    sleep(SECONDS_TO_END)  # the signal is not heard while torch waits for the others
+    os._exit(1)
 
 
 _joined = False

@@ -71,6 +71,7 @@ def prepare(config: Config) -> Prepared:
     model_class = get_model(config["model"])
     dataset = create_dataset(config)
     getLogger().info(dataset)
+    _check_list_length(config, dataset)
     loaders = data_preparation(config, dataset)
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     model = model_class(config, loaders[0]._dataset).to(config["device"])
@@ -85,9 +86,10 @@ def check(config: Config) -> None:
     """What can be told from the configuration alone, before any data is read.
 
     Raises:
-        OptionError: ``valid_metric`` is not computed, or an option of the model is wrong.
+        OptionError: ``valid_metric`` is not computed, or an option of training or of the model is wrong.
     """
     _check_metric(config)
+    _check_training(config)
     model_class = get_model(config["model"])
     if hasattr(model_class, "check_options"):
         model_class.check_options(config)
@@ -99,6 +101,25 @@ def _check_metric(config):
         raise OptionError(
             f"valid_metric is {config['valid_metric']!r}, but metrics and topk produce others. "
             f"{nearest(config['valid_metric'].lower(), produced)}"
+        )
+
+
+def _check_training(config):
+    rate = config["learning_rate"]
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < float("inf"):
+        raise OptionError(f"learning_rate is {rate!r}; expected a number above 0.")
+    for name, least in (("epochs", 0), ("train_batch_size", 1), ("eval_batch_size", 1)):
+        value = config[name]
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise OptionError(f"{name} is {value!r}; expected an integer of at least {least}.")
+
+
+def _check_list_length(config, dataset):
+    theirs = [name for name in config["metrics"] if name.lower() not in METRICS]
+    if theirs and max(config["topk"]) > dataset.item_num:
+        raise OptionError(
+            f"topk is {config['topk']}, but RecBole's metrics ({', '.join(theirs)}) take lists no longer than the "
+            f"number of items, {dataset.item_num - 1}; lower topk or leave these metrics out."
         )
 
 

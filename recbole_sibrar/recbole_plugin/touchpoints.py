@@ -128,15 +128,21 @@ def _replace_loaders():
     from recbole.data import utils
     from recbole.utils import get_model
 
-    from recbole_sibrar.recbole_plugin.loaders import ScenarioEvalLoader, training_sampler
+    from recbole_sibrar.recbole_plugin.loaders import ScenarioEvalLoader, UserLoader, training_sampler
 
     create_samplers, get_dataloader = utils.create_samplers, utils.get_dataloader
+
+    def own_train_loader(config):
+        choose = getattr(get_model(config["model"]), "train_loader", None)
+        return choose(config) if choose else None
 
     @functools.wraps(create_samplers)
     def create_scenario_samplers(config, dataset, built_datasets):
         if config["scenario"] is None:
             return create_samplers(config, dataset, built_datasets)
-        return training_sampler(config, built_datasets[0]), None, None
+        loader = own_train_loader(config)
+        needs_none = loader is not None and issubclass(loader, UserLoader)
+        return None if needs_none else training_sampler(config, built_datasets[0]), None, None
 
     @functools.wraps(get_dataloader)
     def get_scenario_dataloader(config, phase):
@@ -144,8 +150,7 @@ def _replace_loaders():
             return get_dataloader(config, phase)
         if phase != "train":
             return ScenarioEvalLoader
-        own_loader = getattr(get_model(config["model"]), "train_loader", None)
-        return own_loader(config) if own_loader else get_dataloader(config, phase)
+        return own_train_loader(config) or get_dataloader(config, phase)
 
     _replace(utils, "create_samplers", create_scenario_samplers, "recbole.data.utils:create_samplers")
     _replace(utils, "get_dataloader", get_scenario_dataloader, "recbole.data.utils:get_dataloader")

@@ -78,7 +78,7 @@ class ProtocolTrainer:
             raise self._diverged(f"has the training loss {loss.sum().item()} in epoch {self._epoch}")
 
     def _diverged(self, what):
-        temperature = self.config["temperature"]
+        temperature = self.config["temperature"] if self.config["variant"] in (None, "SC") else None
         hints = [
             f"lower learning_rate ({self.learning_rate})",
             *([f"raise temperature ({temperature})"] if temperature is not None else []),
