@@ -281,15 +281,17 @@ def test_a_modality_that_every_entity_lacks(tiny):
 
 MODELS = (*OUR_MODELS, "BPR", "Pop")
 SHARES = ("ndcg", "recall", "precision", "map", "mrr", "fscore", "coverage", "aplt", "hit", "itemcoverage")
-METRICS = ["NDCG", "Recall", "Precision", "MAP", "MRR", "FScore", "Coverage", "APLT", "ARP", "PL", "Hit", "GiniIndex"]
+UNDEFINED_WITHOUT_A_LIST = ("arp", "aplt", "pl")
+RECBOLES = ["Hit", "ItemCoverage", "GiniIndex", "AveragePopularity"]
+OURS = ["NDCG", "Recall", "Precision", "MAP", "MRR", "FScore", "Coverage", "APLT", "ARP", "PL"]
 
 
 @st.composite
 def tiny_runs(draw):
     """(files of a data set of 1-6 users and items, model, options)."""
-    n_users, n_items = draw(st.integers(1, 6)), draw(st.integers(1, 6))
+    n_users, n_items = (draw(st.sampled_from([1, 2, 3, 4, 5, 6, 6, 6])) for _ in range(2))
     everything = [(user, item) for user in range(n_users) for item in range(n_items)]
-    pairs = draw(st.lists(st.sampled_from(everything), min_size=1, max_size=24))
+    pairs = draw(st.lists(st.sampled_from(everything), min_size=draw(st.sampled_from([1, 6, 12])), max_size=24))
     has = st.sampled_from(draw(st.sampled_from([[True], [False], [True, False]])))
 
     def rows(side, n, *texts):
@@ -308,8 +310,8 @@ def tiny_runs(draw):
         "eval_candidates": draw(st.sampled_from(["scenario", "all"])),
         "missing": {"rate": draw(st.sampled_from([0.0, 0.5, 1.0]))},
         "train_batch_size": draw(st.sampled_from([1, 2, 2048])),
-        "topk": [1, 3, 10],
-        "metrics": METRICS,
+        **draw(st.sampled_from([{"topk": [1, 3, 10], "metrics": OURS}, {"topk": [1], "metrics": ["NDCG", *RECBOLES]}])),
+        "valid_metric": "NDCG@1",
     }
     if model in ("SiBraR", "MuBraR"):
         options["variant"] = draw(st.sampled_from(["base", "S", "SC"]))
@@ -317,6 +319,9 @@ def tiny_runs(draw):
         options["single_branch"] = draw(st.sampled_from(["both", "item", "user"]))
         options["batch_norm"] = draw(st.booleans())
     return files, model, options
+
+
+trained = []
 
 
 def result_or_message(tiny, case):
@@ -331,26 +336,30 @@ def result_or_message(tiny, case):
         result = run(model, "tiny", None, given)
     except SibrarError as error:
         assert len(str(error)) > 20
-        event("refused")
+        event(f"refused: {str(error)[-40:]}")
         return
-    event("trained")
+    trained.append(result)
     for metric, value in {**result.test_result, **result.valid_result}.items():
         name = metric.split("@")[0]
-        assert value is not None and (math.isfinite(value) or name in ("pl", "arp")), metric
-        assert name not in SHARES or 0 <= value <= 1, (metric, value)
+        assert value is not None and (math.isfinite(value) or name in UNDEFINED_WITHOUT_A_LIST), metric
+        assert name not in SHARES or math.isnan(value) or 0 <= value <= 1, (metric, value)
 
 
 random_data = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
 @given(tiny_runs())
-@settings(max_examples=200, derandomize=True, phases=[Phase.explicit, Phase.generate], **random_data)
+@settings(max_examples=100, derandomize=True, phases=[Phase.explicit, Phase.generate], **random_data)
 def test_random_data_give_a_result_or_our_own_error(tiny, case):
     result_or_message(tiny, case)
 
 
+def test_random_data_were_not_all_refused():
+    assert len(trained) > 20
+
+
 @pytest.mark.slow
 @given(tiny_runs())
-@settings(max_examples=2000, phases=[Phase.generate], **random_data)
+@settings(max_examples=800, phases=[Phase.generate], **random_data)
 def test_much_random_data_give_a_result_or_our_own_error(tiny, case):
     result_or_message(tiny, case)
