@@ -47,6 +47,7 @@ TOUCH_POINTS = {
     "recbole.data.dataset.dataset:Dataset.build": ("23efe0363311", "the warm split; cold splits beside it"),
     "recbole.data.dataset.dataset:Dataset._load_feat": ("9948d02fed03", "replaced for interactions: strict and by columns"),
     "recbole.data.dataset.dataset:Dataset._fill_nan": ("b156de9924b8", "replaced: fillna(inplace=True) does nothing in pandas 3"),
+    "recbole.data.dataset.dataset:Dataset._remap": ("51fd4947aa82", "its agg(len) is mended for pandas 3 by a len of its module"),
     "recbole.data.dataset.dataset:Dataset._load_data": ("9da47b33da9c", "would download an absent data set"),
     "recbole.data.dataset.dataset:Dataset._data_filtering": ("0e9dadb6063f", "raises ValueError when nothing is left"),
     "recbole.data.dataloader.general_dataloader:TrainDataLoader": ("1f41ac85f5e7", "base of PairLoader"),
@@ -245,6 +246,10 @@ def _mend_for_newer_packages():
             frame[column] = frame[column].fillna("")
         return frame
 
+    def length(values):  # of each entry in ``series.agg(len)``, for which pandas 3 hands over the whole series
+        each = isinstance(values, pd.Series) and len(values) > 0 and isinstance(values.iloc[0], np.ndarray)
+        return values.map(len) if each else len(values)
+
     fill_sequences = module.Dataset._fill_nan
 
     def fill_nan(self):
@@ -261,6 +266,7 @@ def _mend_for_newer_packages():
     _replace(module.Dataset, "_fill_nan", fill_nan, "recbole.data.dataset.dataset:Dataset._fill_nan")
     module.pd = ModuleType("pandas", "pandas with a read_csv that leaves no sequence missing")
     module.pd.__dict__.update({**vars(pd), "read_csv": read_csv})
+    module.len = length
     if not hasattr(dok_matrix, "_update"):
         dok_matrix._update = lambda self, entries: self._dict.update(entries)
 
