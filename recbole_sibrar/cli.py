@@ -5,6 +5,7 @@ import sys
 from dataclasses import fields
 
 from recbole_sibrar.errors import OptionError, SibrarError, WorkerError
+from recbole_sibrar.files import STORAGE_ERRORS
 
 RUN_DESCRIPTION = """\
 Train and test a model under the protocol of a scenario.
@@ -27,9 +28,8 @@ The later wins: property files of the package, --config_files in their order, th
 """
 
 INTERRUPTED = {
-    "run": "The same command with --resume=True goes on from the last whole epoch.",
-    "compare": "The same command goes on where it stopped.",
-    "reproduce": "The same command goes on where it stopped.",
+    "convert": "interrupted; no data set was written or changed. Vectors that were encoded are kept for the next time.",
+    "download": "interrupted; the same command goes on where it stopped.",
 }
 
 
@@ -40,9 +40,10 @@ def main(arguments=None) -> int:
         the exit code: 0; 1 if some of several runs, or a process of one, failed; 2 for a mistake in options or data;
         130 if interrupted.
     """
-    parser = _parser()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    known = None
     try:
+        parser = _parser()
         known, rest = parser.parse_known_args(arguments)
         if known.command is None:
             parser.print_help()
@@ -60,8 +61,15 @@ def main(arguments=None) -> int:
     except WorkerError as error:
         print(f"recbole-sibrar: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"recbole-sibrar: interrupted. {INTERRUPTED.get(known.command, '')}".rstrip(), file=sys.stderr)
+    except OSError as error:
+        if error.errno not in STORAGE_ERRORS:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"recbole-sibrar: {where}{error.strerror}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interrupt:
+        said = str(interrupt) or INTERRUPTED.get(getattr(known, "command", None), "interrupted.")
+        print(f"recbole-sibrar: {said}", file=sys.stderr)
         return 130
 
 

@@ -22,6 +22,14 @@ class CheckpointError(SibrarError):
     """A checkpoint cannot be read: not ours, truncated, or made by an incompatible version."""
 
 
+class WriteError(SibrarError):
+    """A file or folder cannot be written: no space, no permission, no such device."""
+
+
+class TrainingError(SibrarError):
+    """Training came to a loss or to scores that are no numbers."""
+
+
 class WorkerError(Exception):
     """A process of a run of several was killed or lost the others; the command line exits with code 1."""
 

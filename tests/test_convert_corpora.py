@@ -373,5 +373,5 @@ def test_a_full_disk_leaves_the_old_output(raw, monkeypatch, capsys):
             patch.setattr(place, full)
             assert convert("onion", raw, "--require") == 2
         error = capsys.readouterr().err
-        assert "No space left on device" in error and "what was there is unchanged" in error
+        assert "No space left on device" in error and "What was there before is as it was" in error
         assert rows("onion", "inter") == before and os.listdir("out") == ["onion"]

@@ -305,6 +305,7 @@ def test_checkpoints_of_models_that_keep_matrices(tiny, model):
 
 
 def test_hyper_tuning_sees_validation_results_only(tiny, monkeypatch):
+    pytest.importorskip("ray", reason="RecBole's objective reports to Ray")
     from ray import tune
     from recbole.quick_start import objective_function
     from recbole.trainer import HyperTuning

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -42,8 +43,15 @@ print(get_model('SiBraR').__name__, get_trainer(ModelType.GENERAL, 'MuBraR').__m
     assert run_python(code) == ["SiBraR", "ProtocolTrainer", "ScenarioDataset", "True"]
 
 
+no_ray = pytest.mark.skipif(find_spec("ray") is None, reason="recbole.quick_start alone needs ray, which is absent")
+
+
 @pytest.mark.parametrize(
-    "order", ["import recbole.quick_start, recbole_sibrar", "import recbole_sibrar, recbole.quick_start"]
+    "order",
+    [
+        pytest.param("import recbole.quick_start, recbole_sibrar", marks=no_ray),
+        "import recbole_sibrar, recbole.quick_start",
+    ],
 )
 def test_quick_start_is_mended_whenever_it_is_imported(order):
     names = "(q.load_data_and_model, q.objective_function)"

@@ -44,17 +44,12 @@ class AtomicDataset:
         Beside the atomic files it holds ``<name>.yaml`` (the modalities) and ``conversion.json`` (what was done).
 
         Raises:
-            DataError: a cell holds a tab or a line break; the disk is full or cannot be written to.
+            DataError: a cell holds a tab or a line break.
+            WriteError: the disk is full or cannot be written to.
         """
         target = Path(output) / self.name
-        try:
-            with atomic_directory(target) as folder:
-                self._write_into(folder)
-        except OSError as error:
-            raise DataError(
-                f"{target} cannot be written ({error.strerror or error}); what was there is unchanged. Make room, or "
-                "choose another folder with --output."
-            ) from None
+        with atomic_directory(target) as folder:
+            self._write_into(folder)
         return target
 
     def _write_into(self, folder):

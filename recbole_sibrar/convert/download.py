@@ -14,6 +14,7 @@ from tqdm import tqdm
 from recbole_sibrar.convert.atomic import checksum
 from recbole_sibrar.convert.onion import COUNTS, EVENTS, FEATURES, GENRES
 from recbole_sibrar.errors import DataError
+from recbole_sibrar.files import make_folder
 
 TIMEOUT = 30
 BLOCK_BYTES = 1 << 20
@@ -76,7 +77,7 @@ def download(corpus: str, folder) -> int:
         DataError: no connection, an HTTP error, or a wrong checksum; with the addresses and where to put the files.
     """
     source, folder = SOURCES[corpus], Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     try:
         wanted = [address for address in source.addresses if not (folder / _name(address)).is_file()]
         md5 = {**source.md5, **(_zenodo_checksums(source.record) if source.record and wanted else {})}

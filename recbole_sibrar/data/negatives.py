@@ -42,7 +42,7 @@ class NegativeSampler:
             raise DataError(
                 f"User {name!r} has interacted with all {n_items} training items, so no negative exists for this user "
                 f"({len(full)} such users). Filter them, for example with user_inter_num_interval='[1,{n_items - 1}]', "
-                "or use rec_loss=softmax."
+                "or train without negatives (SiBraR and MuBraR with rec_loss=softmax)."
             )
         self.stride = n_items + 1
         self.shifted = owners * self.stride + ranks - (np.arange(len(ranks)) - self.start[owners])

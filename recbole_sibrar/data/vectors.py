@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from recbole_sibrar.data.atomic import check_cells, read_header
-from recbole_sibrar.errors import DataError
+from recbole_sibrar.errors import DataError, WriteError
 from recbole_sibrar.files import atomic_directory
 
 CHUNK_ROWS = 2048
@@ -80,7 +80,7 @@ def read_vectors(path, separator="\t") -> tuple:
     ids, values = _parse(path, separator)
     try:
         write_cache(path, ids, [values], values.shape, values.dtype)
-    except OSError as error:
+    except (OSError, WriteError) as error:
         warnings.warn(
             f"{cache} cannot be written ({error}); {path.name} is parsed anew by every run and held in memory.",
             stacklevel=2,

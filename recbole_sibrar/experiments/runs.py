@@ -122,14 +122,24 @@ def check_distinct(runs) -> None:
 
 
 def execute(runs) -> list:
-    """Make the runs that are not there yet, one after the other, and return an ``Outcome`` for each."""
+    """Make the runs that are not there yet, one after the other, and return an ``Outcome`` for each.
+
+    Raises:
+        KeyboardInterrupt: with a sentence that says how many runs are kept.
+    """
     outcomes = []
-    with tqdm(runs, unit="run", disable=len(runs) < 2) as progress:
-        for run in progress:
-            progress.set_postfix_str(run.name)
-            outcomes.append(_outcome(run, progress))
-            if outcomes[-1].error:
-                progress.write(f"{run.name} failed: {_last_line(outcomes[-1].error)}", file=sys.stderr)
+    try:
+        with tqdm(runs, unit="run", disable=len(runs) < 2) as progress:
+            for run in progress:
+                progress.set_postfix_str(run.name)
+                outcomes.append(_outcome(run, progress))
+                if outcomes[-1].error:
+                    progress.write(f"{run.name} failed: {_last_line(outcomes[-1].error)}", file=sys.stderr)
+    except KeyboardInterrupt:
+        n = sum(outcome.error is None for outcome in outcomes)
+        raise KeyboardInterrupt(
+            f"interrupted; {n} of {len(runs)} runs are finished and kept: the same command goes on where it stopped."
+        ) from None
     return outcomes
 
 

@@ -130,17 +130,32 @@ def tune(study: Study) -> Trials:
 
     Raises:
         SibrarError: an option or the space is wrong, the data set does not exist, or every trial failed.
+        KeyboardInterrupt: with a sentence that says what is there; the best trial so far is in ``best.yaml``.
     """
     config = make_config(study.model, study.dataset, options=study.options)
     check(config)
     check_dataset(config["data_path"], study.dataset)
     check_space(study)
     trials = Trials(study, config, Path(config["output_dir"]) / f"tune-{run_name(config)}")
-    (_ray if study.engine == "ray" else _hyperopt)(study, trials)
+    try:
+        (_ray if study.engine == "ray" else _hyperopt)(study, trials)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_what_is_there(trials)) from None
     _write_best(trials)
     if set(MAP_OPTIONS) <= set(study.space.names):
         figures.save(figures.search_map(trials.table, *MAP_OPTIONS, config["valid_metric"]), trials.folder / "map")
     return trials
+
+
+def _what_is_there(trials):
+    if not any(row["error"] is None for row in trials.rows):
+        return "interrupted before the first trial ended."
+    _write_best(trials)
+    n = len(trials.rows)
+    return (
+        f"interrupted in trial {n + 1}; {trials.folder} holds those that ended (trials.csv) and the best of them "
+        "(best.yaml). The same command begins the search anew."
+    )
 
 
 def check_space(study: Study) -> None:

@@ -75,7 +75,8 @@ class ContentRidge(ContentModel):
 
     @torch.no_grad()
     def loss(self, batch) -> tuple:
-        """Solve for this epoch's lambda; the value is its share of the training interactions left unexplained."""
+        """Solve for this epoch's lambda; the value is the share of the training interactions' variance left
+        unexplained, 0 if there is none."""
         penalty = self.options.ridge_max * self.options.ridge_step ** int(self.step)
         self.step += 1
         values, directions = self._decompose()
@@ -84,7 +85,8 @@ class ContentRidge(ContentModel):
             values.square() + penalty
         ).square()
         total = (self._n_trained * self.means * (1 - self.means)).sum()
-        return (((total - explained.sum()) / total).requires_grad_(),)
+        unexplained = torch.where(total > 0, (total - explained.sum()) / total, 0.0)
+        return (unexplained.requires_grad_(),)
 
     def _decompose(self):
         """Singular values (R,) and right vectors (R, F); the left ones go into ``targets``."""

@@ -29,7 +29,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from logging import ERROR, getLogger
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
+from time import monotonic, sleep
 
 import torch
 import torch.distributed as dist
@@ -44,6 +46,8 @@ NAMES = ("nproc", "world_size", "ip", "port", "group_offset")
 # Torch's optimizers import torch._dynamo when they are first used, which takes as long as all the rest.
 START = "forkserver"
 PRELOADED = ["recbole_sibrar.recbole_plugin.run", "torch._dynamo"]
+
+SECONDS_TO_END = 5
 
 DEFAULTS = dict(zip(NAMES, (1, -1, "localhost", 5678, 0)))
 
@@ -159,7 +163,7 @@ def launch(world: World, function: Callable, arguments: tuple, backend: str = "g
         port = store.port
     with tempfile.TemporaryDirectory() as folder:
         job = (world, port, backend, Path(folder), function, arguments)
-        mp.get_context(START).set_forkserver_preload(PRELOADED)
+        _start_forkserver()
         context = mp.start_processes(_work, job, world.n_local, join=False, start_method=START)
         try:
             while not context.join():
@@ -167,11 +171,31 @@ def launch(world: World, function: Callable, arguments: tuple, backend: str = "g
         except mp.ProcessExitedException as error:
             raise _failure(world, context, error, Path(folder)) from None
         finally:
-            for process in context.processes:
-                if process.is_alive():
-                    process.kill()
+            _end(context.processes)
         result = Path(folder) / "result"
         return pickle.loads(result.read_bytes()) if result.is_file() else None
+
+
+def _start_forkserver():
+    """Start it, and with it all processes to come, deaf to Ctrl-C: it is this process that hears it and ends them."""
+    mp.get_context(START).set_forkserver_preload(PRELOADED)
+    resource_tracker.ensure_running()  # which unblocks the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end(processes):
+    """Let those that still run remove the files that they are making; kill those that do not come to it."""
+    for process in processes:
+        process.terminate()
+    deadline = monotonic() + SECONDS_TO_END
+    for process in processes:
+        process.join(max(0, deadline - monotonic()))
+        if process.is_alive():
+            process.kill()
 
 
 def _work(local_rank, world, port, backend, folder, function, arguments):
@@ -198,6 +222,8 @@ def _work(local_rank, world, port, backend, folder, function, arguments):
 def _end_with_launcher():
     mp.parent_process().join()
     os.kill(os.getpid(), signal.SIGTERM)
+    sleep(SECONDS_TO_END)  # the signal is not heard while torch waits for the others
+    os._exit(1)
 
 
 _joined = False

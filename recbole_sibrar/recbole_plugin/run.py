@@ -13,6 +13,7 @@ from recbole.utils import get_model, get_trainer, init_logger, init_seed
 from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.errors import OptionError, SibrarError, nearest
 from recbole_sibrar.evaluation.metrics import METRICS, per_user_table
+from recbole_sibrar.files import remove_leftovers
 from recbole_sibrar.recbole_plugin import checkpoint, distributed
 from recbole_sibrar.recbole_plugin.capabilities import UNSERVED
 from recbole_sibrar.recbole_plugin.config import DEFAULT_SCENARIO, command_line_hidden, read_property_file
@@ -20,6 +21,7 @@ from recbole_sibrar.recbole_plugin.touchpoints import general_recommenders
 from recbole_sibrar.recbole_plugin.trainer import cold_fallback
 from recbole_sibrar.report.result import RunResult
 
+MODEL, PROGRESS = "model.pth", "progress.pth"
 QUIET = {"state": "ERROR", "show_progress": False}
 PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "scikit-learn")
 
@@ -69,6 +71,7 @@ def prepare(config: Config) -> Prepared:
     model_class = get_model(config["model"])
     dataset = create_dataset(config)
     getLogger().info(dataset)
+    _check_list_length(config, dataset)
     loaders = data_preparation(config, dataset)
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     model = model_class(config, loaders[0]._dataset).to(config["device"])
@@ -83,9 +86,10 @@ def check(config: Config) -> None:
     """What can be told from the configuration alone, before any data is read.
 
     Raises:
-        OptionError: ``valid_metric`` is not computed, or an option of the model is wrong.
+        OptionError: ``valid_metric`` is not computed, or an option of training or of the model is wrong.
     """
     _check_metric(config)
+    _check_training(config)
     model_class = get_model(config["model"])
     if hasattr(model_class, "check_options"):
         model_class.check_options(config)
@@ -97,6 +101,25 @@ def _check_metric(config):
         raise OptionError(
             f"valid_metric is {config['valid_metric']!r}, but metrics and topk produce others. "
             f"{nearest(config['valid_metric'].lower(), produced)}"
+        )
+
+
+def _check_training(config):
+    rate = config["learning_rate"]
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < float("inf"):
+        raise OptionError(f"learning_rate is {rate!r}; expected a number above 0.")
+    for name, least in (("epochs", 0), ("train_batch_size", 1), ("eval_batch_size", 1)):
+        value = config[name]
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise OptionError(f"{name} is {value!r}; expected an integer of at least {least}.")
+
+
+def _check_list_length(config, dataset):
+    theirs = [name for name in config["metrics"] if name.lower() not in METRICS]
+    if theirs and max(config["topk"]) > dataset.item_num:
+        raise OptionError(
+            f"topk is {config['topk']}, but RecBole's metrics ({', '.join(theirs)}) take lists no longer than the "
+            f"number of items, {dataset.item_num - 1}; lower topk or leave these metrics out."
         )
 
 
@@ -120,24 +143,40 @@ def run(model: str, dataset: str, config_files=None, options=None) -> RunResult 
     Raises:
         SibrarError: whatever is wrong with the options or the data.
         WorkerError: one of several processes was killed.
+        KeyboardInterrupt: with a sentence that says what is saved.
     """
     config = make_config(model, dataset, config_files, options)
     world = distributed.World.of(config.final_config_dict)
-    if world.size == 1:
-        return _run(config)
-    check(config)
-    distributed.check_shareable(config)
-    backend = "nccl" if config["device"].type == "cuda" else "gloo"
-    return distributed.launch(world, _run_process, (model, dataset, config_files, options), backend)
+    try:
+        if world.size == 1:
+            return _run(config)
+        check(config)
+        distributed.check_shareable(config)
+        backend = "nccl" if config["device"].type == "cuda" else "gloo"
+        return distributed.launch(world, _run_process, (model, dataset, config_files, options), backend)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_what_is_saved(run_folder(config) / PROGRESS)) from None
+
+
+def _what_is_saved(path):
+    if not path.is_file():
+        return "interrupted before the end of the first epoch; nothing is saved."
+    n = checkpoint.load(path)["next_epoch"]
+    epochs = "epoch 1 is" if n == 1 else f"epochs 1-{n} are"
+    return f"interrupted in epoch {n + 1}; {epochs} saved: the same command with --resume=True goes on."
 
 
 def _run_process(*arguments):
     return _run(make_config(*arguments))
 
 
+def run_folder(config) -> Path:
+    """Where the files of a run go."""
+    return Path(config["output_dir"]) / (config["run_name"] or run_name(config))
+
+
 def _run(config):
-    name = config["run_name"] or run_name(config)
-    folder = Path(config["output_dir"]) / name
+    folder = run_folder(config)
     config["checkpoint_dir"] = str(folder)
     if distributed.is_main():
         init_logger(config)
@@ -146,8 +185,12 @@ def _run(config):
     getLogger().info(config)
     prepared = prepare(config)
     trainer, (train_data, valid_data, test_data) = prepared.trainer, prepared.loaders
-    trainer.saved_model_file = str(folder / "model.pth")
-    trainer.progress_file = folder / "progress.pth"
+    trainer.saved_model_file = str(folder / MODEL)
+    trainer.progress_file = folder / PROGRESS
+    if distributed.is_main():
+        remove_leftovers(folder, (MODEL, PROGRESS))
+        if not config["resume"]:  # of another run, whose model.pth this one replaces
+            trainer.progress_file.unlink(missing_ok=True)
     if config["resume"] and distributed.from_main(trainer.progress_file.is_file):
         trainer.resume_progress(trainer.progress_file, train_data)
 
@@ -159,7 +202,7 @@ def _run(config):
 
     phase = test_data.phase
     result = RunResult(
-        name=name,
+        name=folder.name,
         model=config["model"],
         variant=config["variant"],
         dataset=config["dataset"],

@@ -11,6 +11,7 @@ import importlib.util
 import inspect
 import sys
 import warnings
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
@@ -27,6 +28,7 @@ TOUCH_POINTS = {
     "recbole.data.utils:create_samplers": ("72215a13bfd8", "replaced: negatives from training items"),
     "recbole.data.utils:get_dataloader": ("ae795a50ccb6", "replaced: loaders that follow the protocol"),
     "recbole.config.configurator:Config._load_internal_config_dict": ("0c02574bc56f", "extended by our property files"),
+    "recbole.config.configurator:Config.compatibility_settings": ("5030d75b2f92", "replaced: names that numpy 2 has not"),
     "recbole.config.configurator:Config._convert_config_dict": ("48152baf9a7a", "replaced: it evaluates strings"),
     "recbole.config.configurator:Config._init_device": ("d6b946b3b2e0", "without local_rank it joins no process group"),
     "recbole.trainer.trainer:Trainer.__init__": ("3e1bd209b5a4", "makes a Collector; ours takes its place"),
@@ -35,6 +37,7 @@ TOUCH_POINTS = {
     "recbole.trainer.trainer:Trainer._save_checkpoint": ("59378042d807", "replaced: plain data"),
     "recbole.trainer.trainer:Trainer.resume_checkpoint": ("fe7521a84a5c", "replaced: plain data"),
     "recbole.trainer.trainer:Trainer._train_epoch": ("2ee67cb58ea7", "timed; takes the loss from loss_func"),
+    "recbole.trainer.trainer:Trainer._check_nan": ("b5620efb18b6", "replaced: our error, for infinity too"),
     "recbole.trainer.trainer:Trainer._valid_epoch": ("711ddf0c4623", "timed"),
     "recbole.utils.utils:get_tensorboard": ("2d129a593b53", "replaced in all processes but the first"),
     "recbole.utils.wandblogger:WandbLogger": ("25c0a438c8db", "replaced in all processes but the first"),
@@ -43,12 +46,15 @@ TOUCH_POINTS = {
     "recbole.evaluator.evaluator:Evaluator": ("2bb7a669961e", "makes the metrics out of metrics_dict"),
     "recbole.data.dataset.dataset:Dataset.build": ("23efe0363311", "the warm split; cold splits beside it"),
     "recbole.data.dataset.dataset:Dataset._load_feat": ("9948d02fed03", "replaced for interactions: strict and by columns"),
+    "recbole.data.dataset.dataset:Dataset._fill_nan": ("b156de9924b8", "replaced: fillna(inplace=True) does nothing in pandas 3"),
+    "recbole.data.dataset.dataset:Dataset._remap": ("51fd4947aa82", "its agg(len) is mended for pandas 3 by a len of its module"),
     "recbole.data.dataset.dataset:Dataset._load_data": ("9da47b33da9c", "would download an absent data set"),
     "recbole.data.dataset.dataset:Dataset._data_filtering": ("0e9dadb6063f", "raises ValueError when nothing is left"),
     "recbole.data.dataloader.general_dataloader:TrainDataLoader": ("1f41ac85f5e7", "base of PairLoader"),
     "recbole.data.dataloader.general_dataloader:FullSortEvalDataLoader": ("1c224cf8d1b1", "base of ScenarioEvalLoader"),
     "recbole.data.dataloader.abstract_dataloader:AbstractDataLoader": ("dd5c7e52c581", "base of UserLoader"),
     "recbole.model.general_recommender.pop:Pop.calculate_loss": ("7d24b7f573d4", "replaced: it counts once for each batch, and negatives too"),
+    "recbole.utils.logger:init_logger": ("548f4cebce48", "wraps stdout in each run; the second time it does not"),
     "recbole.quick_start.quick_start:load_data_and_model": ("a7709915fca7", "replaced: reads our checkpoints"),
     "recbole.quick_start.quick_start:objective_function": ("517c95a67f6b", "replaced: it reports test results to the tuner"),
 }  # fmt: skip
@@ -88,6 +94,8 @@ def register() -> None:
     _register_metrics()
     _register_models()
     _replace_popularity_count()
+    _wrap_console_once()
+    _mend_for_newer_packages()
     _when_quick_start_is_imported()
 
 
@@ -127,15 +135,21 @@ def _replace_loaders():
     from recbole.data import utils
     from recbole.utils import get_model
 
-    from recbole_sibrar.recbole_plugin.loaders import ScenarioEvalLoader, training_sampler
+    from recbole_sibrar.recbole_plugin.loaders import ScenarioEvalLoader, UserLoader, training_sampler
 
     create_samplers, get_dataloader = utils.create_samplers, utils.get_dataloader
+
+    def own_train_loader(config):
+        choose = getattr(get_model(config["model"]), "train_loader", None)
+        return choose(config) if choose else None
 
     @functools.wraps(create_samplers)
     def create_scenario_samplers(config, dataset, built_datasets):
         if config["scenario"] is None:
             return create_samplers(config, dataset, built_datasets)
-        return training_sampler(config, built_datasets[0]), None, None
+        loader = own_train_loader(config)
+        needs_none = loader is not None and issubclass(loader, UserLoader)
+        return None if needs_none else training_sampler(config, built_datasets[0]), None, None
 
     @functools.wraps(get_dataloader)
     def get_scenario_dataloader(config, phase):
@@ -143,8 +157,7 @@ def _replace_loaders():
             return get_dataloader(config, phase)
         if phase != "train":
             return ScenarioEvalLoader
-        own_loader = getattr(get_model(config["model"]), "train_loader", None)
-        return own_loader(config) if own_loader else get_dataloader(config, phase)
+        return own_train_loader(config) or get_dataloader(config, phase)
 
     _replace(utils, "create_samplers", create_scenario_samplers, "recbole.data.utils:create_samplers")
     _replace(utils, "get_dataloader", get_scenario_dataloader, "recbole.data.utils:get_dataloader")
@@ -204,6 +217,60 @@ def _replace_popularity_count():
     _replace(Pop, "calculate_loss", calculate_loss, "recbole.model.general_recommender.pop:Pop.calculate_loss")
 
 
+def _wrap_console_once():
+    """Each run wraps ``sys.stdout`` once more; after some hundred, as trials of ``tune``, printing recurses too deep."""
+    from recbole.utils import logger
+
+    logger.init = functools.cache(logger.init)
+
+
+def _mend_for_newer_packages():
+    """What RecBole takes from numpy, pandas and scipy and newer ones have no longer; nothing changes with older ones."""
+    import numpy as np
+    import pandas as pd
+    from recbole.config import Config
+    from recbole.data.dataset import dataset as module
+    from recbole.utils import FeatureType
+    from scipy.sparse import dok_matrix
+
+    names = {"bool": np.bool_, "int": np.int_, "float": np.float64, "complex": np.complex128, "object": np.object_}
+    names |= {"str": np.str_, "long": np.int_, "unicode": np.str_}
+
+    def compatibility_settings(self):
+        for name, value in names.items():
+            setattr(np, name, value)
+
+    def read_csv(*args, **kwargs):
+        frame = pd.read_csv(*args, **kwargs)
+        for column in frame.columns[frame.columns.astype(str).str.endswith("_seq")]:
+            frame[column] = frame[column].fillna("")
+        return frame
+
+    def length(values):  # of each entry in ``series.agg(len)``, for which pandas 3 hands over the whole series
+        each = isinstance(values, pd.Series) and len(values) > 0 and isinstance(values.iloc[0], np.ndarray)
+        return values.map(len) if each else len(values)
+
+    fill_sequences = module.Dataset._fill_nan
+
+    def fill_nan(self):
+        for feat in (getattr(self, name) for name in self.feat_name_list):
+            for field in feat:
+                if self.field2type[field] == FeatureType.TOKEN:
+                    feat[field] = feat[field].fillna(0)
+                elif self.field2type[field] == FeatureType.FLOAT:
+                    feat[field] = feat[field].fillna(feat[field].mean())
+        fill_sequences(self)
+
+    where = "recbole.config.configurator:Config.compatibility_settings"
+    _replace(Config, "compatibility_settings", compatibility_settings, where)
+    _replace(module.Dataset, "_fill_nan", fill_nan, "recbole.data.dataset.dataset:Dataset._fill_nan")
+    module.pd = ModuleType("pandas", "pandas with a read_csv that leaves no sequence missing")
+    module.pd.__dict__.update({**vars(pd), "read_csv": read_csv})
+    module.len = length
+    if not hasattr(dok_matrix, "_update"):
+        dok_matrix._update = lambda self, entries: self._dict.update(entries)
+
+
 def general_recommenders() -> list:
     """The names of RecBole's general recommenders and ours."""
     import recbole.model.general_recommender as general
@@ -217,7 +284,10 @@ def general_recommenders() -> list:
 
 
 def _when_quick_start_is_imported():
-    """``recbole.quick_start`` imports ray; replace its functions when somebody imports it, not before."""
+    """Replace the functions of ``recbole.quick_start`` when somebody imports it, not before.
+
+    It imports ``ray.tune`` for a function that is replaced; it is given an empty module, and no ray is needed.
+    """
     name = "recbole.quick_start.quick_start"
     if name in sys.modules:
         _replace_quick_start(sys.modules[name])
@@ -237,11 +307,25 @@ class _QuickStartFinder:
         execute = spec.loader.exec_module
 
         def exec_module(module):
-            execute(module)
+            with _without_ray():
+                execute(module)
             _replace_quick_start(module)
 
         spec.loader.exec_module = exec_module
         return spec
+
+
+@contextmanager
+def _without_ray():
+    if "ray" in sys.modules:
+        yield
+        return
+    sys.modules["ray"] = ModuleType("ray")
+    sys.modules["ray"].tune = None
+    try:
+        yield
+    finally:
+        del sys.modules["ray"]
 
 
 def _replace_quick_start(module):

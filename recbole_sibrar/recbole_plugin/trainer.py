@@ -1,11 +1,11 @@
 """RecBole's trainers under the protocol: candidates, cold entities of models without content, plain checkpoints."""
 
-from pathlib import Path
 from time import perf_counter
 
 import torch
 
-from recbole_sibrar.errors import SibrarError
+from recbole_sibrar.errors import TrainingError
+from recbole_sibrar.files import make_folder
 from recbole_sibrar.models.core import InnerProductModel
 from recbole_sibrar.recbole_plugin import checkpoint, distributed, random_state
 from recbole_sibrar.recbole_plugin.capabilities import capabilities_of
@@ -22,7 +22,7 @@ class ProtocolTrainer:
     PAIRS_PER_PREDICTION = 4096
 
     def __init__(self, config, model):
-        Path(config["checkpoint_dir"]).mkdir(parents=True, exist_ok=True)  # RecBole's way fails if another process does
+        make_folder(config["checkpoint_dir"])  # RecBole's way fails if another process does
         super().__init__(config, model)
         self.seconds = {"train": [], "valid": []}
         self.history = []
@@ -31,6 +31,7 @@ class ProtocolTrainer:
         self._phase = None
         self._shared_loss = None
         self.progress_file = None
+        self._epoch = 0
         self.n_finished_epochs = 0
 
     def fit(self, train_data, valid_data=None, *args, **kwargs):
@@ -48,11 +49,15 @@ class ProtocolTrainer:
             if core.every_epoch_counts:
                 self.stopping_step = self.epochs
         self._shared_loss = distributed.shared_loss(self.model)
-        return super().fit(train_data, valid_data, *args, **kwargs)
+        try:
+            return super().fit(train_data, valid_data, *args, **kwargs)
+        finally:
+            self.tensorboard.close()  # else its thread and file stay, of each trial of a search
 
     def _train_epoch(self, train_data, epoch_idx, *args, **kwargs):
         if self.progress_file is not None and epoch_idx > self.start_epoch:
             self._save_progress(train_data, epoch_idx)
+        self._epoch = epoch_idx + 1
         if self._shared_loss is not None:
             kwargs["loss_func"] = self._shared_loss
         result = self._timed("train", super()._train_epoch, train_data, epoch_idx, *args, **kwargs)
@@ -67,6 +72,19 @@ class ProtocolTrainer:
         if self.history:
             self.history[-1]["valid"] = float(score)
         return score, result
+
+    def _check_nan(self, loss):
+        if not torch.isfinite(loss).all():
+            raise self._diverged(f"has the training loss {loss.sum().item()} in epoch {self._epoch}")
+
+    def _diverged(self, what):
+        temperature = self.config["temperature"] if self.config["variant"] in (None, "SC") else None
+        hints = [
+            f"lower learning_rate ({self.learning_rate})",
+            *([f"raise temperature ({temperature})"] if temperature is not None else []),
+            *([] if self.clip_grad_norm else ["set clip_grad_norm='{max_norm: 1}'"]),
+        ]
+        return TrainingError(f"{type(self.model).__name__} {what}: {' or '.join(hints)}.")
 
     def _timed(self, what, function, *args, **kwargs):
         start = perf_counter()
@@ -86,7 +104,7 @@ class ProtocolTrainer:
     def _full_sort_batch_eval(self, batched_data):
         interaction, scores, positive_u, positive_i = super()._full_sort_batch_eval(batched_data)
         if torch.isnan(scores).any():
-            raise SibrarError(f"{type(self.model).__name__} scored NaN; lower learning_rate or check its options.")
+            raise self._diverged(f"gives NaN as scores after epoch {self._epoch}")
         if self._phase is not None:
             scores = self._without_untrained(scores, interaction[self.config["USER_ID_FIELD"]])
         return interaction, scores, positive_u, positive_i
