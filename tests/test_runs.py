@@ -13,6 +13,7 @@ import torch
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.recbole_plugin.config import OUR_MODELS
 from recbole_sibrar.recbole_plugin.run import load_data_and_model, make_config, prepare, run
+from recbole_sibrar.recbole_plugin.trainer import ProtocolTrainer
 
 SCENARIOS = ["warm", "user_cold", "item_cold"]
 every_scenario = pytest.mark.parametrize("scenario", SCENARIOS)
@@ -224,6 +225,21 @@ def test_only_candidates_are_recommended_and_nothing_seen(tiny, scenario):
 def test_fewer_candidates_than_places(tiny):
     result = run("SiBraR", "tiny", None, tiny.options(scenario="item_cold", topk=[3, 25]))
     assert result.n_candidates < 25 and math.isfinite(result.test_result["ndcg@25"])
+
+
+@every_scenario
+@pytest.mark.parametrize("topk", [3, 40])
+@pytest.mark.parametrize("names", [None, ["interactions", "genres"]], ids=["all", "ties"])
+def test_lists_from_embeddings_are_those_of_all_scores(tiny, monkeypatch, scenario, topk, names):
+    """Cold items with tags alone have equal scores; the lists may be longer than the candidates are many."""
+    options = {"scenario": scenario, "item_modalities": names, "topk": [topk], "valid_metric": f"NDCG@{topk}"}
+    ready, _, result = trained(tiny, **options)
+    lists = ready.trainer.eval_collector.recommendations
+    monkeypatch.setattr(ProtocolTrainer, "_ranks_by_embeddings", lambda self: False)
+    assert ready.trainer.evaluate(ready.loaders[2]) == result
+    expected = ready.trainer.eval_collector.recommendations
+    for name in ("items", "hits", "n_relevant"):
+        assert getattr(lists, name).equal(getattr(expected, name)), name
 
 
 # modalities

@@ -45,7 +45,8 @@ class SparseRows:
 
     def select(self, rows: Tensor) -> "SparseRows":
         """The matrix of these rows, in this order."""
-        starts, lengths = self.indptr[rows], self.lengths[rows]
+        starts = self.indptr[rows]
+        lengths = self.indptr[rows + 1] - starts
         indptr = F.pad(lengths.cumsum(0), (1, 0))
         entries = torch.arange(int(indptr[-1]), device=rows.device)
         entries = entries + torch.repeat_interleave(starts - indptr[:-1], lengths)
@@ -67,6 +68,19 @@ class SparseRows:
     def row_of_entry(self) -> Tensor:
         """(nnz,) the row that each entry of ``columns`` belongs to."""
         return torch.repeat_interleave(torch.arange(len(self.lengths), device=self.indptr.device), self.lengths)
+
+    def contains(self, columns: Tensor) -> Tensor:
+        """(R, K) columns -> (R, K) bool, whether each row has them; the matrix as ``from_pairs`` or ``select`` made it.
+
+        >>> SparseRows.from_pairs([0, 0, 1], [3, 4, 4], 2, 5).contains(torch.tensor([[4, 1], [0, 3]])).tolist()
+        [[True, False], [False, False]]
+        """
+        if not len(self.columns):
+            return torch.zeros_like(columns, dtype=torch.bool)
+        keys = self.row_of_entry() * self.n_columns + self.columns
+        wanted = torch.arange(len(columns), device=columns.device).unsqueeze(1) * self.n_columns + columns
+        place = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
+        return keys[place] == wanted
 
     def mark(self, target: Tensor, value=True) -> Tensor:
         """Set ``target`` (R, n_columns) to ``value`` at the non-zero places, in place."""

@@ -132,8 +132,8 @@ class BranchRecommender(InnerProductModel):
         drawn = (torch.rand(len(lengths), generator=generator).to(lengths.device) * lengths).long()
         positives = own.columns[own.indptr[:-1] + drawn]
         negatives = torch.randint(len(self.catalogue), (n_negatives,), generator=generator).to(lengths.device)
-        known = own.mark(torch.zeros(len(lengths), len(self.catalogue), dtype=torch.bool, device=lengths.device))
-        return self.catalogue[torch.cat([positives, negatives])], None, known[:, negatives]
+        known = own.contains(negatives.expand(len(lengths), -1))
+        return self.catalogue[torch.cat([positives, negatives])], None, known
 
     def _entities(self, side: str, ids: Tensor, generator) -> Views:
         """Each entity once, with a draw of modalities that all of its occurrences in the step share.

@@ -82,8 +82,8 @@ class AllUsersLoader(UserLoader):
 class ScenarioEvalLoader(FullSortEvalDataLoader):
     """Evaluation batches under the protocol.
 
-    RecBole's trainer sets ``scores[history] = -inf``; here ``history`` is a boolean mask (B, n_items) of everything
-    that is not ranked for the user: no candidate, or seen earlier.
+    RecBole's trainer sets ``scores[history] = -inf``; here ``history`` are the row and column numbers of all that the
+    users have seen earlier. ``ProtocolTrainer`` takes out what is no candidate.
     """
 
     def __init__(self, config, dataset, sampler, shuffle=False):
@@ -100,6 +100,19 @@ class ScenarioEvalLoader(FullSortEvalDataLoader):
 
     def collate_fn(self, index):
         users = self.users[torch.as_tensor(index)]
-        masked = self.phase.seen.select(users).mark((~self.phase.candidates).repeat(len(users), 1))
-        positives = self.phase.positives.select(users)
-        return Interaction({self.uid_field: users}), masked, positives.row_of_entry(), positives.columns
+        seen, positives = self.phase.seen.select(users), self.phase.positives.select(users)
+        history = seen.row_of_entry(), seen.columns
+        return Interaction({self.uid_field: users}), history, positives.row_of_entry(), positives.columns
+
+
+class UserEvalLoader(ScenarioEvalLoader):
+    """The same users, for a trainer that needs nothing else to make their lists."""
+
+    USERS_AT_A_TIME = 1024
+
+    def _init_batch_size_and_step(self):
+        self.step = self.USERS_AT_A_TIME
+        self.set_batch_size(self.step)
+
+    def collate_fn(self, index):
+        return Interaction({self.uid_field: self.users[torch.as_tensor(index)]}), None, None, None

