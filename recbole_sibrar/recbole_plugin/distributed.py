@@ -373,8 +373,12 @@ class _GatherRows(torch.autograd.Function):
     def backward(ctx, gradient):
         gradient = gradient.contiguous()
         dist.all_reduce(gradient)
-        start = sum(ctx.lengths[: rank()])
-        return gradient[start : start + ctx.lengths[rank()]], None
+        return _own(gradient, ctx.lengths), None
+
+
+def _own(rows, lengths):
+    """This process's of the gathered rows of all, which have these numbers of them."""
+    return rows.split(lengths)[rank()]
 
 
 def shared_rows(function: Callable, *rows: Tensor) -> Tensor:
@@ -402,8 +406,7 @@ def _normalise_by_all_rows(layer):
 
     def own(layer, inputs, output):
         if layer.training:
-            start = sum(layer.lengths[: rank()])
-            return output[start : start + layer.lengths[rank()]]
+            return _own(output, layer.lengths)
 
     layer.register_forward_pre_hook(whole)
     layer.register_forward_hook(own)

@@ -36,11 +36,16 @@ class ProtocolTrainer:
         self._epoch = 0
         self.n_finished_epochs = 0
 
+    @property
+    def _core(self):
+        """The model behind the adapter, if it is one of ours."""
+        core = getattr(self.model, "core", None)
+        return core if isinstance(core, InnerProductModel) else None
+
     def _build_optimizer(self, **kwargs):
         """Our models' Adam and AdamW in one pass: a step over large tables takes a ninth of the time."""
         optimizer = super()._build_optimizer(**kwargs)
-        is_ours = isinstance(getattr(self.model, "core", None), InnerProductModel)
-        if is_ours and isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW)):
+        if self._core is not None and isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW)):
             for group in optimizer.param_groups:
                 group["fused"] = True
         return optimizer
@@ -54,10 +59,9 @@ class ProtocolTrainer:
                 f"{type(self.model).__name__} has no score for what is evaluated here, only the fallback of "
                 f"{cold_fallback(self.model, phase)}; it trains for one epoch, since more could not change a metric."
             )
-        core = getattr(self.model, "core", None)
-        if isinstance(core, InnerProductModel):
+        if self._core is not None:
             distributed.main_first(lambda: self.model.pretrain(self.config))
-            if core.every_epoch_counts:
+            if self._core.every_epoch_counts:
                 self.stopping_step = self.epochs
         self._shared_loss = distributed.shared_loss(self.model)
         try:
@@ -117,9 +121,8 @@ class ProtocolTrainer:
         return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
 
     def _ranks_by_embeddings(self):
-        if self._phase is None or self._cold or not self.eval_collector.lists_suffice:
-            return False
-        return isinstance(getattr(self.model, "core", None), InnerProductModel)
+        has_protocol = self._phase is not None and not self._cold
+        return has_protocol and self._core is not None and self.eval_collector.lists_suffice
 
     def _make_ranking(self):
         self.model.eval()
