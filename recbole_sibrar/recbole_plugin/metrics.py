@@ -57,8 +57,7 @@ class ProtocolCollector(Collector):
 
     def eval_batch_collect(self, scores_tensor, interaction, positive_u, positive_i):
         if isinstance(scores_tensor, Lists):
-            self._lists.append((scores_tensor.items, scores_tensor.hits, scores_tensor.n_relevant))
-            self._users.append(interaction[self.config["USER_ID_FIELD"]])
+            self._add(interaction, scores_tensor.items, scores_tensor.hits, scores_tensor.n_relevant)
             return
         super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
         if not self.register.need(RECOMMENDATIONS):
@@ -77,7 +76,10 @@ class ProtocolCollector(Collector):
             ranked = (scores > -torch.inf).any(0)
             self._ranked = ranked if self._ranked is None else self._ranked | ranked
         padding = (0, k - items.shape[1])
-        self._lists.append((pad(items * filled, padding), pad(hits, padding), relevant.sum(1)))
+        self._add(interaction, pad(items * filled, padding), pad(hits, padding), relevant.sum(1))
+
+    def _add(self, interaction, *lists):
+        self._lists.append(lists)
         self._users.append(interaction[self.config["USER_ID_FIELD"]])
 
     def get_data_struct(self):
