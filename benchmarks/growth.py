@@ -31,6 +31,7 @@ from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.vectors import DiskVectors
 from recbole_sibrar.evaluation.ranking import Ranking
 from recbole_sibrar.models.batches import PairBatch, UserBatch
+from recbole_sibrar.models.optimizer import TableAdamW, large_tables
 from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.sibrar import SiBraR
 
@@ -111,7 +112,7 @@ def build(sizes, loss, folder, seconds):
 
 def train(model, batch, n_steps):
     """Seconds of each step and of its parts: drawing, loss, gradients, optimizer."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.003, weight_decay=0.1, fused=True)
+    optimizer = TableAdamW(model.parameters(), large_tables(model), lr=0.003, weight_decay=0.1)
     parts = []
     for _ in range(n_steps + 1):
         drawn, drawing = timed(batch)

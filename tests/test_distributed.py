@@ -15,6 +15,7 @@ import torch
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.errors import DataError, OptionError
+from recbole_sibrar.models import optimizer
 from recbole_sibrar.recbole_plugin import checkpoint, distributed
 from recbole_sibrar.recbole_plugin.distributed import World
 from recbole_sibrar.recbole_plugin.run import make_config, prepare, run
@@ -150,6 +151,19 @@ def test_results_are_those_of_one_process_also_across_machines(tiny):
 
 def free_port():
     return torch.distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False).port
+
+
+def run_with_large_tables(settings):
+    optimizer.LARGE_FROM, before = 1, optimizer.LARGE_FROM
+    try:
+        return run("SiBraR", "tiny", None, {**settings, **NO_DRAWS})
+    finally:
+        optimizer.LARGE_FROM = before
+
+
+def test_results_with_large_tables_are_those_of_one_process(tiny):
+    settings = tiny.options(epochs=4, train_batch_size=16)
+    same_result(in_two(run_with_large_tables, settings), run_with_large_tables(settings))
 
 
 def interrupted_and_resumed(settings):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from recbole_sibrar.errors import OptionError
+from recbole_sibrar.models import optimizer
 from recbole_sibrar.recbole_plugin import checkpoint
 from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.recbole_plugin.trainer import ProtocolTrainer
@@ -47,6 +48,12 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(tiny, monkeypatch, model, op
     assert [entry["valid"] for entry in resumed.history] == [entry["valid"] for entry in whole.history]
     assert [entry["loss"] for entry in resumed.history] == pytest.approx([entry["loss"] for entry in whole.history])
     assert resumed.n_epochs == 6 and not Path("results/broken/progress.pth").exists()
+
+
+@pytest.mark.parametrize("model", ["SiBraR", "CLCRec"])
+def test_large_tables_too(tiny, monkeypatch, model):
+    monkeypatch.setattr(optimizer, "LARGE_FROM", 1)
+    test_a_resumed_run_ends_as_an_uninterrupted_one(tiny, monkeypatch, model, {"train_batch_size": 32}, stop=3)
 
 
 def test_resuming_with_other_options_is_refused(tiny, monkeypatch):

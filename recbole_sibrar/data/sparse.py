@@ -117,6 +117,9 @@ class _WeightedRowSum(torch.autograd.Function):
 def weighted_row_sum(matrix: SparseRows, table: Tensor, weights: Tensor = None) -> Tensor:
     """``(matrix * weights) @ table``: for each row the weighted sum of the table's rows at its columns.
 
+    Where an optimizer has given the table a function ``read`` (``models.optimizer.TableAdamW``), the gradient goes to
+    the rows that are read, so that nothing is as large as the table.
+
     Args:
         matrix: R x C.
         table: (C, D).
@@ -125,6 +128,9 @@ def weighted_row_sum(matrix: SparseRows, table: Tensor, weights: Tensor = None) 
     Returns:
         (R, D); an empty row is zero.
     """
+    if hasattr(table, "read") and torch.is_grad_enabled():
+        rows, place = matrix.columns.unique(return_inverse=True)
+        matrix, table = SparseRows(matrix.indptr, place, len(rows)), table.read(rows)
     return _WeightedRowSum.apply(table, matrix, weights)
 
 

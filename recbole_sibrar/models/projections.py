@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_sibrar.data.modalities import Modality
-from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
+from recbole_sibrar.data.sparse import SparseRows, gather_rows, weighted_row_sum
 from recbole_sibrar.models.layers import ACTIVATION_LAYERS, centre, hold_values, mlp
 
 N_BINS = 8
@@ -111,7 +111,7 @@ class CategoryProjection(Projection):
         self.network = _rest(sizes, self.activation)
 
     def forward(self, features):
-        return self.network(self.table(features))
+        return self.network(gather_rows(self.table.weight, features))
 
 
 class _RowsProjection(Projection):
@@ -182,7 +182,7 @@ class IdProjection(Projection):
         return rows
 
     def forward(self, features):
-        return self.table(features)
+        return gather_rows(self.table.weight, features)
 
 
 PROJECTIONS = {

@@ -32,7 +32,7 @@ TOUCH_POINTS = {
     "recbole.config.configurator:Config._convert_config_dict": ("48152baf9a7a", "replaced: it evaluates strings"),
     "recbole.config.configurator:Config._init_device": ("d6b946b3b2e0", "without local_rank it joins no process group"),
     "recbole.trainer.trainer:Trainer.__init__": ("3e1bd209b5a4", "makes a Collector; ours takes its place"),
-    "recbole.trainer.trainer:Trainer._build_optimizer": ("81f2ebf61cca", "our models' Adam and AdamW are fused"),
+    "recbole.trainer.trainer:Trainer._build_optimizer": ("81f2ebf61cca", "our models' Adam and AdamW are fused, or lazy on large tables"),
     "recbole.trainer.trainer:Trainer.evaluate": ("a24a9dde4db8", "extended by checkpoint loading and the phase"),
     "recbole.trainer.trainer:Trainer._full_sort_batch_eval": ("82664fc5e5aa", "sets scores[mask] = -inf; cold ids replaced after"),
     "recbole.trainer.trainer:Trainer._save_checkpoint": ("59378042d807", "replaced: plain data"),
