@@ -238,6 +238,28 @@ def test_an_entity_without_any_modality_scores_as_the_average_training_entity(mo
     assert torch.allclose(model.embeddings("item", torch.tensor([24]))[0], expected, atol=1e-6)
 
 
+@every_model
+def test_the_average_is_made_once_until_something_changes(model_class, monkeypatch):
+    model, empty = build(model_class), torch.tensor([24])
+    encoder, means = model.sides["item"], []
+    monkeypatch.setattr(model, "_mean", lambda side: means.append(model_class._mean(model, side)) or means[-1])
+
+    def average():
+        model.eval()
+        return model.embeddings("item", empty)[0]
+
+    assert torch.equal(average(), average()) and len(means) == 1
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.02, fused=True)
+    sum(model.loss(batch(model.options))).backward()
+    optimizer.step()
+    assert torch.equal(average(), average()) and len(means) == 2 and not torch.equal(means[0], means[1])
+    before, encoder.in_evaluation = encoder.in_evaluation, torch.tensor([True, False, True, True, True])
+    assert torch.equal(average(), average()) and len(means) == 3 and not torch.equal(means[1], means[2])
+    encoder.in_evaluation = before
+    assert torch.equal(average(), means[1])
+
+
 def test_untrained_ids_never_enter_a_score():
     model = build(SiBraR, plain_side="embedding").eval()
     users = model.sides["user"]

@@ -92,11 +92,13 @@ class ContentModel(InnerProductModel):
 
     @torch.no_grad()
     def embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
-        result = torch.cat([self.own_embeddings(side, part) for part in ids.split(chunk)])
-        empty = ~self.scorable(side)[ids]
+        def own(ids):
+            return torch.cat([self.own_embeddings(side, part) for part in ids.split(chunk)])
+
+        result, empty = own(ids), ~self.scorable(side)[ids]
         if empty.any():
             known = self.trained(side).nonzero().squeeze(1)
-            result[empty] = torch.cat([self.own_embeddings(side, part) for part in known.split(chunk)]).mean(0)
+            result[empty] = self._once(side, lambda: own(known).mean(0), self.trained(side), self.evaluated)
         return result
 
     def requirements(self, scenario):

@@ -1,5 +1,6 @@
 """The contract between a model and everything around it: training, evaluation, result files, the table of models."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,7 @@ class InnerProductModel(nn.Module):
         super().__init__()
         self.options, self.seed = options, seed
         self.modalities = {}
+        self._kept = {}
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     @property
@@ -91,6 +93,15 @@ class InnerProductModel(nn.Module):
         Raises:
             OptionError: it cannot.
         """
+
+    def _once(self, name: str, function: Callable, *read: Tensor) -> Tensor:
+        """``function()``, kept until a tensor of the state dict or of ``read`` is changed or replaced."""
+        tensors = [*self.state_dict(keep_vars=True).values(), *read]
+        versions = [tensor._version for tensor in tensors]
+        kept = self._kept.get(name)
+        if kept is None or kept[1] != versions or any(old is not new for old, new in zip(kept[0], tensors)):
+            self._kept[name] = kept = tensors, versions, function()
+        return kept[2]
 
     def _next_step(self) -> torch.Generator:
         """The generator of a training step; a resumed run draws as an uninterrupted one."""

@@ -200,9 +200,15 @@ class BranchRecommender(InnerProductModel):
     def _fill_empty(self, side, fused, used):
         empty = ~used.any(1)
         if empty.any():
-            known = (self.sides[side].trained & self.used_in_evaluation(side).any(1)).nonzero().squeeze(1)
-            fused[empty] = self.embeddings(side, known).mean(0) if len(known) else 0.0
+            encoder = self.sides[side]
+            read = encoder.trained, encoder.evaluated, encoder.in_evaluation
+            fused[empty] = self._once(side, lambda: self._mean(side), *read)
         return fused
+
+    def _mean(self, side):
+        """(D,) of the training entities that have a modality left; zero if none has."""
+        known = (self.sides[side].trained & self.used_in_evaluation(side).any(1)).nonzero().squeeze(1)
+        return self.embeddings(side, known).mean(0) if len(known) else 0.0
 
     def requirements(self, scenario: str) -> None:
         """Check before training that the cold side has content to be scored by.
