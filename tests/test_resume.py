@@ -53,6 +53,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(tiny, monkeypatch, model, op
 @pytest.mark.parametrize("model", ["SiBraR", "CLCRec"])
 def test_large_tables_too(tiny, monkeypatch, model):
     monkeypatch.setattr(optimizer, "LARGE_FROM", 1)
+    monkeypatch.setattr(optimizer, "COST_OF_A_ROW", 0)
     test_a_resumed_run_ends_as_an_uninterrupted_one(tiny, monkeypatch, model, {"train_batch_size": 32}, stop=3)
 
 

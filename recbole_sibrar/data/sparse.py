@@ -104,7 +104,8 @@ class _WeightedRowSum(torch.autograd.Function):
     def backward(ctx, gradient):
         matrix = ctx.matrix
         order = matrix.columns.argsort(stable=True)
-        offsets = torch.searchsorted(matrix.columns[order], torch.arange(ctx.n_rows, device=order.device))
+        counts = torch.bincount(matrix.columns, minlength=ctx.n_rows)
+        offsets = counts.cumsum(0) - counts
         rows = matrix.row_of_entry()[order]
         weights = None if ctx.weights is None else ctx.weights[order]
         return (
@@ -117,8 +118,7 @@ class _WeightedRowSum(torch.autograd.Function):
 def weighted_row_sum(matrix: SparseRows, table: Tensor, weights: Tensor = None) -> Tensor:
     """``(matrix * weights) @ table``: for each row the weighted sum of the table's rows at its columns.
 
-    Where an optimizer has given the table a function ``read`` (``models.optimizer.TableAdamW``), the gradient goes to
-    the rows that are read, so that nothing is as large as the table.
+    A table to which an optimizer has given a function ``read`` (``models.optimizer.TableAdamW``) is read by it.
 
     Args:
         matrix: R x C.
@@ -129,8 +129,8 @@ def weighted_row_sum(matrix: SparseRows, table: Tensor, weights: Tensor = None) 
         (R, D); an empty row is zero.
     """
     if hasattr(table, "read") and torch.is_grad_enabled():
-        rows, place = matrix.columns.unique(return_inverse=True)
-        matrix, table = SparseRows(matrix.indptr, place, len(rows)), table.read(rows)
+        table, columns = table.read(matrix.columns)
+        matrix = SparseRows(matrix.indptr, columns, len(table))
     return _WeightedRowSum.apply(table, matrix, weights)
 
 

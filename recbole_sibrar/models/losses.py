@@ -18,7 +18,7 @@ def symmetric_info_nce(first: Tensor, second: Tensor, temperature: float, valid:
     Args:
         first, second: (..., S, D), two views of S entities; leading dimensions are separate sets.
         temperature: tau.
-        valid: (..., S) bool; an entity without two views is no anchor and no negative.
+        valid: (..., S) bool; an entity without two views is no anchor and no negative. By default all have two.
 
     Returns:
         the mean over all valid anchors; zero if there is none.
@@ -27,17 +27,18 @@ def symmetric_info_nce(first: Tensor, second: Tensor, temperature: float, valid:
     0.6265
     """
     logits = F.normalize(first, dim=-1) @ F.normalize(second, dim=-1).transpose(-1, -2) / temperature
-    if valid is None:
-        valid = torch.ones(logits.shape[:-1], dtype=torch.bool, device=logits.device)
     return symmetric_info_nce_of(logits, valid)
 
 
-def symmetric_info_nce_of(logits: Tensor, valid: Tensor) -> Tensor:
+def symmetric_info_nce_of(logits: Tensor, valid: Tensor = None) -> Tensor:
     """``symmetric_info_nce`` from its logits, (..., S, S) cosines over temperature, and ``valid`` (..., S)."""
-    absent = ~(valid.unsqueeze(-1) & valid.unsqueeze(-2))
-    logits = logits.masked_fill(absent & ~torch.eye(logits.shape[-1], dtype=torch.bool, device=logits.device), -1e9)
+    if valid is not None:
+        absent = ~(valid.unsqueeze(-1) & valid.unsqueeze(-2))
+        logits = logits.masked_fill(absent & ~torch.eye(logits.shape[-1], dtype=torch.bool, device=logits.device), -1e9)
     diagonal = logits.diagonal(dim1=-2, dim2=-1)
     losses = logits.logsumexp(-1) + logits.logsumexp(-2) - 2 * diagonal
+    if valid is None:
+        return losses.sum() / max(losses.numel(), 1)
     return (losses * valid).sum() / valid.sum().clamp(min=1)
 
 

@@ -166,7 +166,8 @@ class BranchRecommender(InnerProductModel):
             return losses.symmetric_info_nce_of(logits, views.paired[sets])
         limit = self.options.contrastive_batch_size
         kept = torch.randperm(len(views.fused), generator=generator)[:limit].to(views.fused.device)
-        return losses.symmetric_info_nce(views.first[kept], views.second[kept], temperature, views.paired[kept])
+        kept = kept[views.paired[kept]]
+        return losses.symmetric_info_nce(views.first[kept], views.second[kept], temperature)
 
     # scoring
 
