@@ -50,7 +50,7 @@ class ProtocolTrainer:
         with Adam's weight decay, which is part of a gradient.
         """
         optimizer = super()._build_optimizer(**kwargs)
-        if self._core is None or not isinstance(optimizer, torch.optim.Adam):
+        if self._core is None or not isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW)):
             return optimizer
         for group in optimizer.param_groups:
             group["fused"] = True
