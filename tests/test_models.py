@@ -31,6 +31,9 @@ SETTINGS = {
     "attention": {"fusion": "attention"},
     "bpr attention": {"rec_loss": "bpr", "fusion": "attention", "single_branch": "both"},
     "id embedding": {"plain_side": "embedding"},
+    "prior": {"prior_strength": 0.7},
+    "priors of both sides": {"prior_strength": 0.7, "single_branch": "both", "rec_loss": "bpr"},
+    "prior, sampled softmax": {"prior_strength": 0.7, "variant": "base", "softmax_negatives": 7},
     "deep": {
         "encoder_hidden_sizes": [6, 6],
         "projection_hidden_sizes": [5],
@@ -83,7 +86,9 @@ def side_modalities(order=None, **replaced):
 def build(model_class, modalities=None, seed=3, **options):
     torch.manual_seed(0)
     matrix = SparseRows.from_pairs(*interactions(), N_USERS, N_ITEMS)
-    return model_class(ModelOptions(embedding_size=8, **options), modalities or side_modalities(), matrix, seed)
+    model = model_class(ModelOptions(embedding_size=8, **options), modalities or side_modalities(), matrix, seed)
+    model.pretrain(None, show_progress=False)
+    return model
 
 
 def batch(options):
@@ -270,13 +275,14 @@ def test_untrained_ids_never_enter_a_score():
     assert torch.equal(all_scores(model), before)
 
 
-def test_tags_and_categories_without_a_training_entity_are_missing():
-    """Their embeddings are never trained: an item that has nothing else must score as one without the modality."""
+def test_tags_and_categories_without_a_training_entity_are_left_out():
+    """Their embeddings are never trained. An item of unknown tags is one that has tags, but none that counts."""
     modalities = side_modalities()["item"]
     trained = torch.arange(N_ITEMS) < N_TRAINED
     tags = SparseRows.from_pairs([3, 22, 22, 23], [0, 0, 4, 4], N_ITEMS, 5)
     genres = Modality("genres", "tags", tags.lengths > 0, tags, 5, tuple("abcde")).known_to(trained)
-    assert genres.vocabulary == ("a",) and genres.available.nonzero().squeeze(1).tolist() == [3, 22]
+    assert genres.vocabulary == ("a",) and genres.available.nonzero().squeeze(1).tolist() == [3, 22, 23]
+    assert genres.values.select(torch.tensor([3, 22, 23])).lengths.tolist() == [1, 1, 0]
     labels = torch.zeros(N_ITEMS, dtype=torch.long).index_fill_(0, torch.tensor([21, 22]), 3)
     label = Modality("label", "category", torch.arange(N_ITEMS) > 0, labels, 4, tuple("wxyz")).known_to(trained)
     assert label.vocabulary == ("w",) and not label.available[21] and label.available[23]

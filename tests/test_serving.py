@@ -12,6 +12,7 @@ from recbole_sibrar.errors import CheckpointError, DataError, OptionError
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.recbole_plugin.run import load_data_and_model, run
 from recbole_sibrar.recbole_plugin.trained import TrainedModel
+from recbole_sibrar.models.prior import RANK
 from recbole_sibrar.serving.recommender import Recommender
 from recbole_sibrar.serving.topk import top_k
 
@@ -121,7 +122,7 @@ def test_contributions_add_up_to_the_score(tiny, model):
         for item in ("i1", "i30", "new"):
             parts = recommender.explain(user, item)
             assert parts["contribution"].sum() == pytest.approx(recommender.score(user, [item]).iloc[0], abs=1e-5)
-    assert set(recommender.explain("u1", "new")["item_modality"]) == {"genres", "year", "picture"}
+    assert set(recommender.explain("u1", "new")["item_modality"]) == {"genres", "year", "picture", "content_prior"}
 
 
 def test_similar_entities(recommender):
@@ -134,14 +135,13 @@ def test_similar_entities(recommender):
 def test_embeddings_for_an_index(recommender, tiny):
     recommender.add_items(new_item(tiny, 29, "new"))
     ids, fused, modalities = recommender.embeddings("item")
-    assert (
-        ids[-1] == "new" and fused.shape == (31, 8) and set(modalities) == {"interactions", "genres", "year", "picture"}
-    )
+    assert ids[-1] == "new" and set(modalities) == {"interactions", "genres", "year", "picture"}
+    assert fused.shape == (31, 8 + RANK) and modalities["genres"].shape == (31, 8)
     assert modalities["picture"][-1].isnan().all() and not modalities["genres"][-1].isnan().any()
     own = torch.stack([values[-1] for values in modalities.values()])
     there = ~own.isnan().any(1)
     fusion = recommender.model.fusion["item"]
-    assert torch.allclose(fused[-1], fusion(own.nan_to_num().unsqueeze(0), there.unsqueeze(0))[0], atol=1e-6)
+    assert torch.allclose(fused[-1, :8], fusion(own.nan_to_num().unsqueeze(0), there.unsqueeze(0))[0], atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,9 @@ class Modality:
     def known_to(self, trained: Tensor) -> "Modality":
         """Without the categories and tags that no training entity has: their embeddings would stay untrained.
 
+        An entity whose category is unknown lacks the modality; one with unknown tags alone has it, and no tag, as the
+        tags of a sum that were rarer and rarer would weigh less and less.
+
         Args:
             trained: (N,) bool.
         """
@@ -81,7 +84,7 @@ class Modality:
             columns, rows = position[self.values.columns], self.values.row_of_entry()
             kept = columns >= 0
             values = SparseRows.from_pairs(rows[kept], columns[kept], len(self.available), max(len(known), 1))
-            has_known = values.lengths > 0
+            has_known = torch.full_like(self.available, len(known) > 0)
         else:
             return self
         return replace(

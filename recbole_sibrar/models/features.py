@@ -4,10 +4,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_sibrar.data.modalities import Modality
+from recbole_sibrar.data.modalities import Modalities, Modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.models.layers import centre, hold_values
 from recbole_sibrar.models.projections import piecewise_linear, quantile_edges
+
+MAX_VALUES = 2000
+"""Of a modality's categories, tags or pairs of tags so many have a column of their own, the most frequent ones."""
 
 
 class Block(nn.Module):
@@ -26,7 +29,7 @@ class Block(nn.Module):
         super().__init__()
         known = (modality.available & trained).nonzero().squeeze(1)
         self.build(modality, known)
-        mean, lengths = centre(self.columns_of, known)
+        mean, lengths = centre(lambda entities: self.columns_of(self.stored(entities)), known)
         self.register_buffer("mean", mean, persistent=False)
         length = lengths.square().mean().sqrt() if len(known) else torch.ones(())
         self.register_buffer("factor", weight / length.clamp(min=1e-6), persistent=False)
@@ -38,22 +41,25 @@ class Block(nn.Module):
     def build(self, modality, known):
         hold_values(self, modality.values)
 
-    def columns_of(self, ids: Tensor) -> Tensor:
-        """(R,) entities that have the modality -> (R, F)."""
+    def stored(self, ids: Tensor):
+        """The features of entities (R,) that have the modality."""
+        return self.values[ids]
+
+    def columns_of(self, features) -> Tensor:
+        """Features of R entities, as ``stored`` gives them -> (R, F)."""
         raise NotImplementedError
 
-    def forward(self, ids: Tensor, used: Tensor) -> Tensor:
-        """(R,) entities, (R,) bool whether to read them -> (R, F), zero where not."""
-        place = used.nonzero().squeeze(1)
-        rows = (self.columns_of(ids[place]) - self.mean) * self.factor
-        return rows.new_zeros(len(ids), self.width).index_copy(0, place, rows)
+    def forward(self, features, place: Tensor, n: int) -> Tensor:
+        """Features of the entities at ``place`` (R,) among ``n`` -> (n, F), zero for the others."""
+        rows = (self.columns_of(features) - self.mean) * self.factor
+        return rows.new_zeros(n, self.width).index_copy(0, place, rows)
 
 
 class VectorBlock(Block):
     """The vector."""
 
-    def columns_of(self, ids):
-        return self.values[ids].float()
+    def columns_of(self, features):
+        return features.float()
 
 
 class CategoryBlock(Block):
@@ -61,10 +67,10 @@ class CategoryBlock(Block):
 
     def build(self, modality, known):
         super().build(modality, known)
-        self.n_values = modality.width
+        self.register_buffer("column", most_frequent(modality.values[known], modality.width), persistent=False)
 
-    def columns_of(self, ids):
-        return F.one_hot(self.values[ids], self.n_values).float()
+    def columns_of(self, features):
+        return F.one_hot(self.column[features] + 1, int(self.column.max()) + 2)[:, 1:].float()
 
 
 class NumberBlock(Block):
@@ -74,8 +80,8 @@ class NumberBlock(Block):
         super().build(modality, known)
         self.register_buffer("edges", quantile_edges(modality.values[known]), persistent=False)
 
-    def columns_of(self, ids):
-        return piecewise_linear(self.values[ids], self.edges)
+    def columns_of(self, features):
+        return piecewise_linear(features, self.edges)
 
 
 class TagsBlock(Block):
@@ -85,33 +91,92 @@ class TagsBlock(Block):
         self.register_buffer("indptr", modality.values.indptr, persistent=False)
         self.register_buffer("columns", modality.values.columns, persistent=False)
         self.n_values = modality.width
+        self.register_buffer("column", most_frequent(self.stored(known).columns, modality.width), persistent=False)
 
-    def columns_of(self, ids):
-        tags = SparseRows(self.indptr, self.columns, self.n_values).select(ids)
-        return tags.mark(torch.zeros(len(ids), self.n_values, device=ids.device), 1.0)
+    def stored(self, ids):
+        return SparseRows(self.indptr, self.columns, self.n_values).select(ids)
+
+    def columns_of(self, features):
+        column = self.column[features.columns]
+        shown = features.keep(column >= 0)
+        rows = torch.zeros(len(features.lengths), int(self.column.max()) + 1, device=column.device)
+        return SparseRows(shown.indptr, column[column >= 0], rows.shape[1]).mark(rows, 1.0)
 
 
 class TagPairsBlock(TagsBlock):
-    """One column for each pair of tags that occurs together in training: the ``MAX_PAIRS`` most frequent ones.
+    """One column for each pair of tags that occurs together in training.
 
     A linear model of single tags cannot tell a romantic comedy from a romance and a comedy.
     """
 
-    MAX_PAIRS = 2000
-
     def build(self, modality, known):
         super().build(modality, known)
-        rows = TagsBlock.columns_of(self, known)
+        rows = TagsBlock.columns_of(self, self.stored(known))
         count = (rows.T @ rows).triu(1).flatten()
-        found = count.topk(min(self.MAX_PAIRS, len(count)))
+        found = count.topk(min(MAX_VALUES, len(count)))
         pairs = found.indices[found.values > 0]
-        first, second = pairs // self.n_values, pairs % self.n_values
-        self.register_buffer("first", first, persistent=False)
-        self.register_buffer("second", second, persistent=False)
+        self.register_buffer("first", pairs // rows.shape[1], persistent=False)
+        self.register_buffer("second", pairs % rows.shape[1], persistent=False)
 
-    def columns_of(self, ids):
-        rows = super().columns_of(ids)
+    def columns_of(self, features):
+        rows = super().columns_of(features)
         return rows[:, self.first] * rows[:, self.second]
 
 
+def most_frequent(values: Tensor, n_values: int) -> Tensor:
+    """(n_values,) the column of each value: the ``MAX_VALUES`` most frequent ones in their order, -1 for the others.
+
+    >>> most_frequent(torch.tensor([2, 2, 0]), 4).tolist()
+    [0, -1, 1, -1]
+    """
+    count = torch.bincount(values, minlength=n_values)
+    kept = count.topk(min(MAX_VALUES, n_values)).indices
+    kept = kept[count[kept] > 0].sort().values
+    return torch.full((n_values,), -1).index_copy_(0, kept, torch.arange(len(kept)))
+
+
 BLOCKS = {"vector": VectorBlock, "category": CategoryBlock, "number": NumberBlock, "tags": TagsBlock}
+
+WEIGHTS = {"vector": 1.0, "category": 1.0, "number": 4.0, "tags": 1.0, "pairs": 0.7}
+"""How much each kind's block counts, and that of the pairs of a modality of tags."""
+
+
+class LinearFeatures(nn.Module):
+    """The blocks of several modalities side by side.
+
+    Args:
+        modalities: M of them, of N entities.
+        trained: (N,) bool, the entities that occur in training.
+        weights: as ``WEIGHTS``; without pairs if these weigh nothing.
+    """
+
+    def __init__(self, modalities: Modalities, trained: Tensor, weights: dict):
+        super().__init__()
+        self.blocks, self.block_of = nn.ModuleList(), []
+        for index, entry in enumerate(modalities.entries):
+            self._add(BLOCKS[entry.kind](entry, trained, weights[entry.kind]), index)
+            if entry.kind == "tags" and weights["pairs"]:
+                self._add(TagPairsBlock(entry, trained, weights["pairs"]), index)
+
+    def _add(self, block, index):
+        self.blocks.append(block)
+        self.block_of.append(index)
+
+    @property
+    def width(self) -> int:
+        return sum(block.width for block in self.blocks)
+
+    def forward(self, ids: Tensor, used: Tensor) -> Tensor:
+        """(R,) entities, (R, M) bool which modalities to read -> (R, F), zero where missing."""
+        places = [used[:, m].nonzero().squeeze(1) for m in self.block_of]
+        features = [block.stored(ids[place]) for block, place in zip(self.blocks, places)]
+        return self._rows(features, places, len(ids))
+
+    def embed(self, modalities: Modalities, used: Tensor) -> Tensor:
+        """As ``forward``, of R entities that are not among those of the training data."""
+        places = [used[:, m].nonzero().squeeze(1) for m in self.block_of]
+        features = [modalities.entries[m].features(place) for m, place in zip(self.block_of, places)]
+        return self._rows(features, places, len(used))
+
+    def _rows(self, features, places, n):
+        return torch.cat([block(*given, n) for block, *given in zip(self.blocks, features, places)], dim=1)

@@ -1,7 +1,8 @@
 """The recommender behind SiBraR and MuBraR: two entity encoders, fusion, scores, and the training loss.
 
 How a batch becomes a loss: ids -> (distinct entities encoded once, ``EntityEncoder``) -> modality embeddings ->
-sampled modalities (``sampling``) -> fused embeddings (``fusion``) -> recommendation and contrastive loss (``losses``).
+sampled modalities (``sampling``) -> fused embeddings (``fusion``) -> beside them what is known in closed form
+(``prior``) -> recommendation and contrastive loss (``losses``).
 """
 
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from recbole_sibrar.models.entity import EntityEncoder, id_modality
 from recbole_sibrar.models.fusion import FUSIONS, MeanFusion
 from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.pairs import set_products
+from recbole_sibrar.models.prior import ContentPrior
 from recbole_sibrar.models.sampling import chosen_mask, sample_modalities
 
 
@@ -30,7 +32,7 @@ class Views:
     """Embeddings of a step's entities.
 
     Attributes:
-        fused: (N, D).
+        fused: (N, D + P), the priors' columns among them.
         first, second: (N, D) embeddings of the first two sampled modalities; None without sampling of two.
         paired: (N,) bool, whether the entity has two.
     """
@@ -42,7 +44,10 @@ class Views:
 
 
 class BranchRecommender(InnerProductModel):
-    """Scores are inner products of fused user and item embeddings.
+    """Scores are inner products of fused user and item embeddings, those of the content priors among them.
+
+    With ``prior_strength`` a ``ContentPrior`` of each single-branch side that has content adds its columns to the
+    fused embeddings of both sides, and training learns what it leaves. The papers have no such part.
 
     An entity without any modality in use has the mean embedding of the training entities when scores are made: such
     a user gets the average user's list, such an item the average item's score, never NaN.
@@ -66,6 +71,7 @@ class BranchRecommender(InnerProductModel):
         trained = trained_entities(interactions)
         self.sides = nn.ModuleDict({side: self._side(side, modalities[side], trained[side]) for side in SIDES})
         self.fusion = nn.ModuleDict({side: self._fusion(encoder) for side, encoder in self.sides.items()})
+        self.priors = nn.ModuleDict({side: self._prior(side) for side in SIDES if self._has_prior(side)})
         self.register_buffer("catalogue", trained["item"].nonzero().squeeze(1), persistent=False)
         self.register_buffer("indptr", interactions.indptr, persistent=False)
         position = torch.full((interactions.n_columns,), -1)
@@ -88,7 +94,20 @@ class BranchRecommender(InnerProductModel):
         fusion_class = FUSIONS[self.options.fusion] if len(encoder.names) > 1 else MeanFusion
         return fusion_class(len(encoder.names), self.options.embedding_size)
 
+    def _has_prior(self, side):
+        has_content = set(self.sides[side].names) - {INTERACTIONS}
+        return bool(self.options.prior_strength and self.options.is_single_branch(side) and has_content)
+
+    def _prior(self, side):
+        other = next(name for name in SIDES if name != side)
+        return ContentPrior(self.modalities[side], self.sides[side].trained, len(self.sides[other].trained))
+
     # training
+
+    def pretrain(self, folder, show_progress):
+        users = SparseRows(self.indptr, self.catalogue[self.targets], len(self.sides["item"].trained))
+        for side, prior in self.priors.items():
+            prior.fit(users if side == "item" else users.transposed(), self.options.prior_strength)
 
     def loss(self, batch) -> tuple:
         """(recommendation loss, weighted contrastive loss or none) of a ``PairBatch`` or ``UserBatch``."""
@@ -142,12 +161,14 @@ class BranchRecommender(InnerProductModel):
         """
         encoder = self.sides[side]
         available = encoder.available[ids]
+        priors = [prior.of_trained(side, ids) for prior in self.priors.values()]
         if not self.options.samples:
-            return Views(self.fusion[side](self.rowwise(encoder, ids, available), available))
+            fused = self.fusion[side](self.rowwise(encoder, ids, available), available)
+            return Views(torch.cat([fused, *priors], dim=1))
         choice = sample_modalities(available, self.options.n_sampled, generator)
         used = chosen_mask(choice, len(encoder.names))
         embeddings = self.rowwise(encoder, ids, used)
-        fused = self.fusion[side](embeddings, used)
+        fused = torch.cat([self.fusion[side](embeddings, used), *priors], dim=1)
         if choice.shape[1] < 2:
             return Views(fused)
         flat = embeddings.flatten(0, 1)
@@ -184,19 +205,24 @@ class BranchRecommender(InnerProductModel):
 
     @torch.no_grad()
     def embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
-        """(N,) ids -> (N, D) fused embeddings, with the training entities' mean where no modality is left."""
+        """(N,) ids -> (N, D + P) fused embeddings, with the training entities' mean where no modality is left."""
         used = self.used_in_evaluation(side)
-        encoder, fusion = self.sides[side], self.fusion[side]
-        fused = torch.cat([fusion(encoder(part, used[part]), used[part]) for part in ids.split(chunk)])
+        fused = torch.cat([self._fused(side, part, used[part]) for part in ids.split(chunk)])
         return self._fill_empty(side, fused, used[ids])
+
+    def _fused(self, side, ids, used):
+        encoder = self.sides[side]
+        priors = [prior(side, ids, used, encoder.names) for prior in self.priors.values()]
+        return torch.cat([self.fusion[side](encoder(ids, used), used), *priors], dim=1)
 
     @torch.no_grad()
     def embed(self, features: Modalities) -> Tensor:
-        """Fused embeddings (N, D) of entities that are not among those of the training data, from their features."""
+        """(N, D + P) fused embeddings of entities that the training data do not have, from their features."""
         encoder = self.sides[features.side]
         used = features.available & encoder.in_evaluation
         fused = self.fusion[features.side](encoder.embed(features, used), used)
-        return self._fill_empty(features.side, fused, used)
+        priors = [prior.embed(features, used) for prior in self.priors.values()]
+        return self._fill_empty(features.side, torch.cat([fused, *priors], dim=1), used)
 
     def _fill_empty(self, side, fused, used):
         empty = ~used.any(1)

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 from recbole_sibrar.models.checked import option
 from recbole_sibrar.models.content import ContentModel, ContentOptions
-from recbole_sibrar.models.features import BLOCKS, TagPairsBlock
+from recbole_sibrar.models.features import WEIGHTS, LinearFeatures
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,13 @@ class ContentRidgeOptions(ContentOptions):
 
     ridge_max: float = option("penalty lambda of the first epoch", low=1e-9, default=1000.0)
     ridge_step: float = option("factor from the penalty of one epoch to the next", low=0.01, high=0.99, default=0.6)
-    vector_weight: float = option("weight of a vector modality", low=0, default=1.0)
-    category_weight: float = option("weight of a category modality", low=0, default=1.0)
-    number_weight: float = option("weight of a number modality", low=0, default=4.0)
-    tags_weight: float = option("weight of a tags modality", low=0, default=1.0)
-    pairs_weight: float = option("weight of the pairs of tags of a tags modality; 0: none", low=0, default=0.7)
+    vector_weight: float = option("weight of a vector modality", low=0, default=WEIGHTS["vector"])
+    category_weight: float = option("weight of a category modality", low=0, default=WEIGHTS["category"])
+    number_weight: float = option("weight of a number modality", low=0, default=WEIGHTS["number"])
+    tags_weight: float = option("weight of a tags modality", low=0, default=WEIGHTS["tags"])
+    pairs_weight: float = option(
+        "weight of the pairs of tags of a tags modality; 0: none", low=0, default=WEIGHTS["pairs"]
+    )
 
     @property
     def batches(self):
@@ -50,28 +52,16 @@ class ContentRidge(ContentModel):
     def __init__(self, options: ContentRidgeOptions, modalities: dict, interactions: SparseRows, seed: int):
         super().__init__(options, modalities, interactions, seed)
         trained = self.trained(self.content_side)
-        self.blocks, self.block_of = nn.ModuleList(), []
-        for index, entry in enumerate(self.modalities[self.content_side].entries):
-            self._add(BLOCKS[entry.kind], entry, index, trained, getattr(options, f"{entry.kind}_weight"))
-            if entry.kind == "tags" and options.pairs_weight:
-                self._add(TagPairsBlock, entry, index, trained, options.pairs_weight)
+        weights = {name: getattr(options, f"{name}_weight") for name in WEIGHTS}
+        self.features = LinearFeatures(self.modalities[self.content_side], trained, weights)
         self.register_buffer("indptr", interactions.indptr, persistent=False)
         self.register_buffer("columns", interactions.columns, persistent=False)
         n_trained, n_other = int(trained.sum()), len(self.trained(self.other_side))
-        n_features = sum(block.width for block in self.blocks)
-        rank = min(n_trained, n_features)
-        self.coefficients = nn.Parameter(torch.zeros(n_features, rank))
+        rank = min(n_trained, self.features.width)
+        self.coefficients = nn.Parameter(torch.zeros(self.features.width, rank))
         self.targets = nn.Parameter(torch.zeros(n_other, rank))
         self.means = nn.Parameter(torch.zeros(n_other))
         self._decomposition = None
-
-    def _add(self, block_class, entry, index, trained, weight):
-        self.blocks.append(block_class(entry, trained, weight))
-        self.block_of.append(index)
-
-    def features(self, ids: Tensor, used: Tensor) -> Tensor:
-        """(N,) ids of the content side, (N, M) bool which modalities to read -> (N, F), zero where missing."""
-        return torch.cat([block(ids, used[:, m]) for block, m in zip(self.blocks, self.block_of)], dim=1)
 
     @torch.no_grad()
     def loss(self, batch) -> tuple:

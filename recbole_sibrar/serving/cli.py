@@ -51,7 +51,8 @@ def add_serving_parsers(commands) -> None:
         "export",
         help="write user and item embeddings, fused and per modality",
         description="Write embeddings for an index of your choice: for users and items a text file of ids, an array of "
-        "fused embeddings (N, D) and one per modality, NaN where the modality is missing.",
+        "fused embeddings (N, D), behind them the columns of a content prior, and one per modality, NaN where the "
+        "modality is missing.",
     )
     export.add_argument("--checkpoint", required=True, metavar="FILE", help="model.pth of a run")
     export.add_argument("--output", required=True, metavar="DIR", help="a new folder, or one that export made before")

@@ -1,6 +1,7 @@
 """Side information of new entities, given as a table, to modalities that a trained model can embed."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ def features_of(rows: pd.DataFrame, known: Modalities, histories=None, tokens=No
         histories: for each entity a list of column numbers of the interaction matrix; none by default.
         tokens: names of the entities for messages.
 
-    A category or tag that the model has never seen is taken as missing, with a warning.
+    A category that the model has never seen is taken as missing and such a tag is left out, with a warning.
 
     Raises:
         OptionError: a column is no modality. DataError: a value is not of the modality's kind.
@@ -81,7 +82,8 @@ def _category(entry, cells, tokens):
 def _tags(entry, cells, tokens):
     lists = [cell.split() if isinstance(cell, str) else list(map(str, () if cell is None else cell)) for cell in cells]
     _warn_of_unknown(entry, {tag for tags in lists for tag in tags}, tokens)
-    return tags_modality(entry.name, lists, entry.vocabulary)
+    has_tags = torch.tensor([bool(tags and entry.vocabulary) for tags in lists], dtype=torch.bool)
+    return replace(tags_modality(entry.name, lists, entry.vocabulary), available=has_tags)
 
 
 def _warn_of_unknown(entry, found, tokens):

@@ -118,7 +118,8 @@ class Recommender:
         """How much each pair of modalities contributes to a score: user_modality, item_modality, contribution.
 
         Exact, since every fusion is a weighted sum over modalities: the score is the sum of the inner products of the
-        two entities' parts. Empty if one of the two has no modality at all.
+        two entities' parts, and of what the content prior adds (``content_prior``, if there is one). Empty if one of
+        the two has no modality at all.
         """
         request = self.directory.requests([user])[0]
         parts = {"user": self._parts("user", *self._user_source(request)), "item": self._item_parts(item)}
@@ -127,10 +128,17 @@ class Recommender:
             for user_name, user_part in parts["user"].items()
             for item_name, item_part in parts["item"].items()
         ]
+        if rows and self.model.priors:
+            width = self.model.options.embedding_size
+            known = self._user_embeddings([request])[0, width:] @ self._items[self.directory.find("item", item), width:]
+            rows.append(("content_prior", "content_prior", float(known)))
         return pd.DataFrame(rows, columns=["user_modality", "item_modality", "contribution"])
 
     def embeddings(self, side: str) -> tuple:
-        """ids, fused (N, D) and {modality: (N, D), NaN where it is missing} of the known entities and added items."""
+        """ids, fused (N, D + P) and {modality: (N, D), NaN where it is missing} of the known entities and added items.
+
+        P are the columns of the content priors, 0 without.
+        """
         known = torch.arange(1, self.n_trained[side])
         used = self.model.used_in_evaluation(side)[known]
         parts = [(self.model.modality_embeddings(side, known), used)]
@@ -157,7 +165,7 @@ class Recommender:
         return features_of(rows, self.model.modalities["user"], histories, [request.name for request in requests])
 
     def _user_embeddings(self, requests) -> Tensor:
-        result = torch.empty(len(requests), self.model.options.embedding_size)
+        result = torch.empty(len(requests), self._items.shape[1])
         known = [position for position, request in enumerate(requests) if request.known is not None]
         new = [position for position, request in enumerate(requests) if request.known is None]
         if known:
@@ -173,7 +181,7 @@ class Recommender:
             return encoder.embed(features, used), used
 
     def _parts(self, side, known, features) -> dict:
-        """{modality: (D,)}, which add up to the entity's embedding."""
+        """{modality: (D,)}, which add up to the entity's embedding but for what the content prior adds."""
         if known is None:
             values, used = self._new_parts(side, features)
         else:

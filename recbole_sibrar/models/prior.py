@@ -1,0 +1,136 @@
+"""The content prior: a closed-form recommendation from content, for a model to learn what it leaves."""
+
+import torch
+from torch import Tensor, nn
+
+from recbole_sibrar.data.modalities import INTERACTIONS, Modalities
+from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
+from recbole_sibrar.models.features import WEIGHTS, LinearFeatures
+
+RANK = 64
+"""Width of the vectors; on ml-100k and ml-1m a ridge of this rank ranks as the full one."""
+
+
+class ContentPrior(nn.Module):
+    r"""Ridge regression from content to interactions, as inner products of vectors of both sides.
+
+    With x_j the features of an entity of the content side (``features``) and X those of its training entities,
+
+    .. math:: \hat y_{kj} = \sum_{l \in \mathcal{I}_k} x_j^\top (X^\top X + \lambda)^{-1} x_l = v_j^\top w_k,
+              \qquad w_k = \sum_{l \in \mathcal{I}_k} v_l
+
+    for an entity k of the other side whose training interactions are I_k: the prediction of ``ContentRidge`` but for
+    the mean of each k. It is cut to ``RANK`` by reduced-rank regression, the first eigenvectors of the predictions.
+    lambda is what generalised cross-validation chooses (Golub, Heath and Wahba, Technometrics 1979), which needs the
+    training data alone.
+
+    v is zero without content, w without interactions, and both before ``fit``.
+
+    Args:
+        modalities: M modalities of the N entities of the content side; interactions are no content.
+        trained: (N,) bool, the entities that occur in training.
+        n_other: K, entities of the other side.
+    """
+
+    PENALTIES = tuple(1000.0 * 0.6**step for step in range(20))
+    DIRECTIONS = 512  # principal components of the features that are looked at
+    ROWS = 4096  # entities at a time
+
+    def __init__(self, modalities: Modalities, trained: Tensor, n_other: int):
+        super().__init__()
+        self.side = modalities.side
+        self.content = [m for m, name in enumerate(modalities.names) if name != INTERACTIONS]
+        content = Modalities(self.side, tuple(modalities.entries[m] for m in self.content))
+        self.features = LinearFeatures(content, trained, WEIGHTS)
+        self.register_buffer("available", content.available, persistent=False)
+        self.register_buffer("trained", trained, persistent=False)
+        self.register_buffer("coefficients", torch.zeros(self.features.width, RANK))
+        self.register_buffer("of_content", torch.zeros(len(trained), RANK))
+        self.register_buffer("of_other", torch.zeros(n_other, RANK))
+
+    @torch.no_grad()
+    def fit(self, matrix: SparseRows, strength: float) -> None:
+        """Solve.
+
+        Args:
+            matrix: other x content side, the training interactions.
+            strength: how much a prediction counts that is off the mean by the standard deviation of the interactions.
+        """
+        entities = self.trained.nonzero().squeeze(1)
+        values, directions = self._principal(entities)
+        rows = torch.zeros(len(self.trained), len(values))
+        for ids in entities.split(self.ROWS):
+            rows[ids] = self._features(ids) @ directions
+        spread = torch.zeros(len(values), len(values))
+        for ids in torch.arange(len(self.of_other)).split(self.ROWS):
+            profiles = weighted_row_sum(matrix.select(ids), rows)
+            spread += profiles.T @ profiles
+        lengths, n_trained = matrix.lengths.float(), max(len(entities), 1)
+        variance = (lengths - lengths.square() / n_trained).sum()
+        penalty = self._penalty(values, spread, variance, n_trained)
+        scale = (values + penalty).rsqrt()
+        _, vectors = torch.linalg.eigh(scale.unsqueeze(1) * spread * scale)
+        deviation = (variance / (n_trained * len(self.of_other))).sqrt()
+        turn = scale.unsqueeze(1) * vectors[:, -RANK:] * (strength / deviation.clamp(min=1e-12)).sqrt()
+        self.coefficients.zero_()[:, : turn.shape[1]] = directions @ turn
+        self.of_content.zero_()[:, : turn.shape[1]] = rows @ turn
+        self.of_other.copy_(weighted_row_sum(matrix, self.of_content))
+
+    def _features(self, ids):
+        return self.features(ids, self.available[ids])
+
+    def _principal(self, entities):
+        """Of the Gram matrix of the features: its largest eigenvalues (R,) and their eigenvectors (F, R)."""
+        width = self.features.width
+        if len(entities) <= width:
+            features = self._features(entities)
+            values, left = torch.linalg.eigh(features @ features.T)
+            kept = self._kept(values)
+            return values[kept], features.T @ left[:, kept] * values[kept].rsqrt()
+        gram = torch.zeros(width, width)
+        for ids in entities.split(self.ROWS):
+            features = self._features(ids)
+            gram += features.T @ features
+        values, right = torch.linalg.eigh(gram)
+        kept = self._kept(values)
+        return values[kept], right[:, kept]
+
+    def _kept(self, values):
+        above = values > values.amax(0, keepdim=True) * 1e-6 if len(values) else values > 0
+        return above.nonzero().squeeze(1)[-self.DIRECTIONS :]
+
+    def _penalty(self, values, spread, variance, n_trained):
+        """lambda by generalised cross-validation."""
+        explained = spread.diagonal() / values
+        scores = []
+        for penalty in self.PENALTIES:
+            kept = values / (values + penalty)
+            left = variance - (explained * (1 - (1 - kept).square())).sum()
+            scores.append(left / (n_trained - 1 - kept.sum()).square())
+        return self.PENALTIES[int(torch.stack(scores).argmin())]
+
+    def of_trained(self, side: str, ids: Tensor) -> Tensor:
+        """(R,) ids -> (R, RANK), as in training: of all content, and of all training interactions."""
+        return (self.of_content if side == self.side else self.of_other)[ids]
+
+    def forward(self, side: str, ids: Tensor, used: Tensor, names: list) -> Tensor:
+        """(R,) ids, (R, M) bool which of the side's modalities ``names`` to read -> (R, RANK)."""
+        if side == self.side:
+            return self.features(ids, used[:, self.content]) @ self.coefficients
+        return self.of_other[ids] * self._has_profile(used, names)
+
+    def embed(self, features: Modalities, used: Tensor) -> Tensor:
+        """As ``forward``, of entities that are not among those of the training data."""
+        if features.side == self.side:
+            content = Modalities(self.side, tuple(features.entries[m] for m in self.content))
+            return self.features.embed(content, used[:, self.content]) @ self.coefficients
+        if INTERACTIONS not in features.names:
+            return self.of_other.new_zeros(len(used), RANK)
+        history = features.entries[features.names.index(INTERACTIONS)].values
+        return weighted_row_sum(history, self.of_content) * self._has_profile(used, features.names)
+
+    @staticmethod
+    def _has_profile(used, names):
+        if INTERACTIONS not in names:
+            return 1.0
+        return used[:, names.index(INTERACTIONS), None]
