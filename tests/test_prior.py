@@ -85,6 +85,15 @@ def test_without_content_or_profile_it_says_nothing():
     assert torch.equal(shown[0], prior.of_other[3]) and shown[1].abs().sum() == 0
 
 
+def test_without_any_content_at_all_it_stays_silent():
+    item, trained, matrix = data()
+    plot = item.entries[1]
+    none = Modality("plot", "vector", torch.zeros_like(plot.available), plot.values, WIDTH)
+    prior = ContentPrior(Modalities("item", (item.entries[0], none)), trained, N_USERS)
+    prior.fit(matrix, 1.0)
+    assert prior.of_other.abs().sum() == 0
+
+
 def test_new_entities_get_what_the_same_known_ones_have():
     prior, item, _, matrix = fitted()
     rows = torch.tensor([3, 44])

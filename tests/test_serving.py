@@ -10,9 +10,9 @@ from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.vectors import STORAGES, DiskVectors
 from recbole_sibrar.errors import CheckpointError, DataError, OptionError
 from recbole_sibrar.models import MODELS
+from recbole_sibrar.models.prior import RANK
 from recbole_sibrar.recbole_plugin.run import load_data_and_model, run
 from recbole_sibrar.recbole_plugin.trained import TrainedModel
-from recbole_sibrar.models.prior import RANK
 from recbole_sibrar.serving.recommender import Recommender
 from recbole_sibrar.serving.topk import top_k
 
@@ -136,7 +136,7 @@ def test_embeddings_for_an_index(recommender, tiny):
     recommender.add_items(new_item(tiny, 29, "new"))
     ids, fused, modalities = recommender.embeddings("item")
     assert ids[-1] == "new" and set(modalities) == {"interactions", "genres", "year", "picture"}
-    assert fused.shape == (31, 8 + RANK) and modalities["genres"].shape == (31, 8)
+    assert fused.shape == (31, 8 + 2 * RANK) and modalities["genres"].shape == (31, 8)
     assert modalities["picture"][-1].isnan().all() and not modalities["genres"][-1].isnan().any()
     own = torch.stack([values[-1] for values in modalities.values()])
     there = ~own.isnan().any(1)

@@ -58,6 +58,8 @@ class ContentPrior(nn.Module):
         """
         entities = self.trained.nonzero().squeeze(1)
         values, directions = self._principal(entities)
+        if not len(values):
+            return
         rows = torch.zeros(len(self.trained), len(values))
         for ids in entities.split(self.ROWS):
             rows[ids] = self._features(ids) @ directions
