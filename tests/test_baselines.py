@@ -14,7 +14,7 @@ from recbole_sibrar.cli import main
 from recbole_sibrar.data.modalities import Modalities, Modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
-from recbole_sibrar.models import MODELS, als, dropoutnet
+from recbole_sibrar.models import MODELS, als, dropoutnet, features
 from recbole_sibrar.models.als import implicit_als
 from recbole_sibrar.models.batches import PairBatch, UserBatch
 from recbole_sibrar.models.clcrec import CLCRec
@@ -268,7 +268,14 @@ def test_pairs_of_tags_are_those_of_training_entities():
     block = TagPairsBlock(entry, torch.tensor([False, True, True, False]), 1.0)
     pairs = set(zip(block.first.tolist(), block.second.tolist()))
     assert pairs == {(0, 1), (0, 2), (1, 2)} and (block.first[0], block.second[0]) == (0, 1)
-    assert block.columns_of(torch.tensor([2]))[0].tolist() == [1, 0, 0]
+    assert block.columns_of(block.stored(torch.tensor([2])))[0].tolist() == [1, 0, 0]
+
+
+def test_only_the_most_frequent_tags_have_columns(monkeypatch):
+    monkeypatch.setattr(features, "MAX_VALUES", 2)
+    tags = SparseRows.from_pairs([0, 1, 1, 2, 2, 2], [3, 3, 1, 3, 1, 0], 3, 5)
+    block = TagsBlock(Modality("genres", "tags", tags.lengths > 0, tags, 5), torch.ones(3, dtype=torch.bool), 1.0)
+    assert block.columns_of(tags).tolist() == [[0, 1], [1, 1], [1, 1]]
 
 
 @pytest.mark.parametrize("block_class", [TagsBlock, TagPairsBlock, NumberBlock])
@@ -277,7 +284,8 @@ def test_blocks_are_centred_scaled_and_zero_where_missing(block_class):
     entry = side_modalities()["item"].select([kind]).entries[0]
     trained = torch.arange(N_ITEMS) < 20
     block = block_class(entry, trained, weight=2.0)
-    rows = block(torch.arange(N_ITEMS), entry.available)
+    place = entry.available.nonzero().squeeze(1)
+    rows = block(block.stored(place), place, N_ITEMS)
     known = rows[entry.available & trained]
     assert known.mean(0).abs().max() < 1e-6 and (rows[~entry.available] == 0).all()
     assert known.square().sum(1).mean().sqrt() == pytest.approx(2.0, abs=1e-5)

@@ -9,6 +9,8 @@ from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.models.layers import centre, hold_values
 from recbole_sibrar.models.projections import piecewise_linear, quantile_edges
 
+ROWS_COUNTED = 4096
+
 MAX_VALUES = 2000
 """Of a modality's categories, tags or pairs of tags so many have a column of their own, the most frequent ones."""
 
@@ -111,12 +113,16 @@ class TagPairsBlock(TagsBlock):
 
     def build(self, modality, known):
         super().build(modality, known)
-        rows = TagsBlock.columns_of(self, self.stored(known))
-        count = (rows.T @ rows).triu(1).flatten()
+        width = int(self.column.max()) + 1
+        together = torch.zeros(width, width)
+        for ids in known.split(ROWS_COUNTED):
+            rows = TagsBlock.columns_of(self, self.stored(ids))
+            together += rows.T @ rows
+        count = together.triu(1).flatten()
         found = count.topk(min(MAX_VALUES, len(count)))
         pairs = found.indices[found.values > 0]
-        self.register_buffer("first", pairs // rows.shape[1], persistent=False)
-        self.register_buffer("second", pairs % rows.shape[1], persistent=False)
+        self.register_buffer("first", pairs // width, persistent=False)
+        self.register_buffer("second", pairs % width, persistent=False)
 
     def columns_of(self, features):
         rows = super().columns_of(features)

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from recbole_sibrar.data.modalities import INTERACTIONS, Modalities
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
@@ -49,22 +50,28 @@ class ContentPrior(nn.Module):
         self.register_buffer("of_other", torch.zeros(n_other, RANK))
 
     @torch.no_grad()
-    def fit(self, matrix: SparseRows, strength: float) -> None:
+    def fit(self, matrix: SparseRows, strength: float, show_progress: bool = False) -> None:
         """Solve.
 
         Args:
             matrix: other x content side, the training interactions.
-            strength: how much a prediction counts that is off the mean by the standard deviation of the interactions.
+            strength: the score of a prediction that is one standard deviation of the interactions above their mean.
+            show_progress: draw progress bars.
         """
         entities = self.trained.nonzero().squeeze(1)
-        values, directions = self._principal(entities)
+        others = torch.arange(len(self.of_other), device=entities.device)
+
+        def blocks(ids):
+            return tqdm(ids.split(self.ROWS), desc="Content prior", leave=False, disable=not show_progress)
+
+        values, directions = self._principal(entities, blocks)
         if not len(values):
             return
-        rows = torch.zeros(len(self.trained), len(values))
-        for ids in entities.split(self.ROWS):
+        rows = values.new_zeros(len(self.trained), len(values))
+        for ids in blocks(entities):
             rows[ids] = self._features(ids) @ directions
-        spread = torch.zeros(len(values), len(values))
-        for ids in torch.arange(len(self.of_other)).split(self.ROWS):
+        spread = values.new_zeros(len(values), len(values))
+        for ids in blocks(others):
             profiles = weighted_row_sum(matrix.select(ids), rows)
             spread += profiles.T @ profiles
         lengths, n_trained = matrix.lengths.float(), max(len(entities), 1)
@@ -72,7 +79,7 @@ class ContentPrior(nn.Module):
         penalty = self._penalty(values, spread, variance, n_trained)
         scale = (values + penalty).rsqrt()
         _, vectors = torch.linalg.eigh(scale.unsqueeze(1) * spread * scale)
-        deviation = (variance / (n_trained * len(self.of_other))).sqrt()
+        deviation = (variance / (n_trained * len(others))).sqrt()
         turn = scale.unsqueeze(1) * vectors[:, -RANK:] * (strength / deviation.clamp(min=1e-12)).sqrt()
         self.coefficients.zero_()[:, : turn.shape[1]] = directions @ turn
         self.of_content.zero_()[:, : turn.shape[1]] = rows @ turn
@@ -81,7 +88,7 @@ class ContentPrior(nn.Module):
     def _features(self, ids):
         return self.features(ids, self.available[ids])
 
-    def _principal(self, entities):
+    def _principal(self, entities, blocks):
         """Of the Gram matrix of the features: its largest eigenvalues (R,) and their eigenvectors (F, R)."""
         width = self.features.width
         if len(entities) <= width:
@@ -89,8 +96,8 @@ class ContentPrior(nn.Module):
             values, left = torch.linalg.eigh(features @ features.T)
             kept = self._kept(values)
             return values[kept], features.T @ left[:, kept] * values[kept].rsqrt()
-        gram = torch.zeros(width, width)
-        for ids in entities.split(self.ROWS):
+        gram = self.coefficients.new_zeros(width, width)
+        for ids in blocks(entities):
             features = self._features(ids)
             gram += features.T @ features
         values, right = torch.linalg.eigh(gram)

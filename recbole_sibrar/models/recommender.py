@@ -107,7 +107,8 @@ class BranchRecommender(InnerProductModel):
     def pretrain(self, folder, show_progress):
         users = SparseRows(self.indptr, self.catalogue[self.targets], len(self.sides["item"].trained))
         for side, prior in self.priors.items():
-            prior.fit(users if side == "item" else users.transposed(), self.options.prior_strength)
+            matrix = users if side == "item" else users.transposed()
+            prior.fit(matrix, self.options.prior_strength, show_progress)
 
     def loss(self, batch) -> tuple:
         """(recommendation loss, weighted contrastive loss or none) of a ``PairBatch`` or ``UserBatch``."""
