@@ -33,7 +33,7 @@ def data(width=WIDTH):
 
 def fitted(strength=1.0, **kwargs):
     item, trained, matrix = data(**kwargs)
-    prior = ContentPrior(item, trained, N_USERS)
+    prior = ContentPrior(item, trained, N_USERS, profile=0)
     prior.fit(matrix, strength)
     return prior, item, trained, matrix
 
@@ -63,7 +63,7 @@ def test_it_is_the_ridge_that_generalised_cross_validation_chooses(width):
     deviation = (targets - targets.mean(1, keepdim=True)).square().mean().sqrt()
     every = torch.arange(N_ITEMS)
     used = torch.ones(N_ITEMS, 2, dtype=torch.bool) & prior.available
-    found = prior.of_other @ prior("item", every, used, ["interactions", "plot"]).T
+    found = prior.of_other @ prior("item", every, used).T
     torch.testing.assert_close(found.double(), expected / deviation, atol=2e-3, rtol=1e-3)
 
 
@@ -72,7 +72,7 @@ def test_strength_is_a_factor_and_nothing_is_known_before_fitting():
     scores = [prior.of_other @ prior.of_content.T for prior in (one, three)]
     torch.testing.assert_close(scores[1], 3 * scores[0])
     item, trained, _ = data()
-    fresh = ContentPrior(item, trained, N_USERS)
+    fresh = ContentPrior(item, trained, N_USERS, profile=0)
     assert fresh.of_content.abs().sum() == 0 and fresh.of_other.shape == (N_USERS, RANK)
 
 
@@ -81,7 +81,7 @@ def test_without_content_or_profile_it_says_nothing():
     assert prior.of_content[7].abs().sum() == 0 and prior.of_content[~trained].abs().sum() == 0
     assert prior.of_other[0].abs().sum() == 0
     profile = torch.tensor([[True], [False]])
-    shown = prior("user", torch.tensor([3, 3]), profile, ["interactions"])
+    shown = prior("user", torch.tensor([3, 3]), profile)
     assert torch.equal(shown[0], prior.of_other[3]) and shown[1].abs().sum() == 0
 
 
@@ -89,7 +89,7 @@ def test_without_any_content_at_all_it_stays_silent():
     item, trained, matrix = data()
     plot = item.entries[1]
     none = Modality("plot", "vector", torch.zeros_like(plot.available), plot.values, WIDTH)
-    prior = ContentPrior(Modalities("item", (item.entries[0], none)), trained, N_USERS)
+    prior = ContentPrior(Modalities("item", (item.entries[0], none)), trained, N_USERS, profile=0)
     prior.fit(matrix, 1.0)
     assert prior.of_other.abs().sum() == 0
 
@@ -102,9 +102,7 @@ def test_new_entities_get_what_the_same_known_ones_have():
         for entry in item.entries
     )
     used = torch.ones(2, 2, dtype=torch.bool)
-    torch.testing.assert_close(
-        prior.embed(Modalities("item", entries), used), prior("item", rows, used, list(item.names))
-    )
+    torch.testing.assert_close(prior.embed(Modalities("item", entries), used), prior("item", rows, used))
     histories = Modality("interactions", "interactions", torch.ones(2, dtype=torch.bool), matrix.select(rows), N_ITEMS)
     torch.testing.assert_close(
         prior.embed(Modalities("user", (histories,)), torch.ones(2, 1, dtype=torch.bool)), prior.of_other[rows]
@@ -117,7 +115,7 @@ def test_interactions_of_cold_items_change_nothing():
     plot = item.entries[1]
     changed = torch.where(trained.unsqueeze(1), plot.values, plot.values + 100)
     other = Modalities("item", (item.entries[0], Modality("plot", "vector", plot.available, changed, WIDTH)))
-    priors = [ContentPrior(modalities, trained, N_USERS) for modalities in (item, other)]
+    priors = [ContentPrior(modalities, trained, N_USERS, profile=0) for modalities in (item, other)]
     for prior in priors:
         prior.fit(matrix, 1.0)
     assert torch.equal(priors[0].coefficients, priors[1].coefficients)

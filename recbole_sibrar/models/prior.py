@@ -31,15 +31,16 @@ class ContentPrior(nn.Module):
         modalities: M modalities of the N entities of the content side; interactions are no content.
         trained: (N,) bool, the entities that occur in training.
         n_other: K, entities of the other side.
+        profile: which of the other side's modalities are the interactions; None if it has another one in their place.
     """
 
     PENALTIES = tuple(1000.0 * 0.6**step for step in range(20))
     DIRECTIONS = 512  # principal components of the features that are looked at
     ROWS = 4096  # entities at a time
 
-    def __init__(self, modalities: Modalities, trained: Tensor, n_other: int):
+    def __init__(self, modalities: Modalities, trained: Tensor, n_other: int, profile: int | None):
         super().__init__()
-        self.side = modalities.side
+        self.side, self.profile = modalities.side, profile
         self.content = [m for m, name in enumerate(modalities.names) if name != INTERACTIONS]
         content = Modalities(self.side, tuple(modalities.entries[m] for m in self.content))
         self.features = LinearFeatures(content, trained, WEIGHTS)
@@ -122,24 +123,18 @@ class ContentPrior(nn.Module):
         """(R,) ids -> (R, RANK), as in training: of all content, and of all training interactions."""
         return (self.of_content if side == self.side else self.of_other)[ids]
 
-    def forward(self, side: str, ids: Tensor, used: Tensor, names: list) -> Tensor:
-        """(R,) ids, (R, M) bool which of the side's modalities ``names`` to read -> (R, RANK)."""
+    def forward(self, side: str, ids: Tensor, used: Tensor) -> Tensor:
+        """(R,) ids, (R, M) bool which of the side's modalities to read -> (R, RANK)."""
         if side == self.side:
             return self.features(ids, used[:, self.content]) @ self.coefficients
-        return self.of_other[ids] * self._has_profile(used, names)
+        return self.of_other[ids] if self.profile is None else self.of_other[ids] * used[:, self.profile, None]
 
     def embed(self, features: Modalities, used: Tensor) -> Tensor:
         """As ``forward``, of entities that are not among those of the training data."""
         if features.side == self.side:
             content = Modalities(self.side, tuple(features.entries[m] for m in self.content))
             return self.features.embed(content, used[:, self.content]) @ self.coefficients
-        if INTERACTIONS not in features.names:
+        if self.profile is None:
             return self.of_other.new_zeros(len(used), RANK)
-        history = features.entries[features.names.index(INTERACTIONS)].values
-        return weighted_row_sum(history, self.of_content) * self._has_profile(used, features.names)
-
-    @staticmethod
-    def _has_profile(used, names):
-        if INTERACTIONS not in names:
-            return 1.0
-        return used[:, names.index(INTERACTIONS), None]
+        history = features.entries[self.profile].values
+        return weighted_row_sum(history, self.of_content) * used[:, self.profile, None]

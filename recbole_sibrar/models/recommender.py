@@ -99,8 +99,9 @@ class BranchRecommender(InnerProductModel):
         return bool(self.options.prior_strength and self.options.is_single_branch(side) and has_content)
 
     def _prior(self, side):
-        other = next(name for name in SIDES if name != side)
-        return ContentPrior(self.modalities[side], self.sides[side].trained, len(self.sides[other].trained))
+        other = self.sides[next(name for name in SIDES if name != side)]
+        profile = other.names.index(INTERACTIONS) if INTERACTIONS in other.names else None
+        return ContentPrior(self.modalities[side], self.sides[side].trained, len(other.trained), profile)
 
     # training
 
@@ -213,7 +214,7 @@ class BranchRecommender(InnerProductModel):
 
     def _fused(self, side, ids, used):
         encoder = self.sides[side]
-        priors = [prior(side, ids, used, encoder.names) for prior in self.priors.values()]
+        priors = [prior(side, ids, used) for prior in self.priors.values()]
         return torch.cat([self.fusion[side](encoder(ids, used), used), *priors], dim=1)
 
     @torch.no_grad()
