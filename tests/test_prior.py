@@ -94,6 +94,14 @@ def test_without_any_content_at_all_it_stays_silent():
     assert prior.of_other.abs().sum() == 0
 
 
+def test_where_everyone_took_everything_there_is_nothing_to_explain():
+    item, trained, _ = data()
+    everything = trained.expand(N_USERS, -1).nonzero(as_tuple=True)
+    prior = ContentPrior(item, trained, N_USERS, profile=0)
+    prior.fit(SparseRows.from_pairs(*everything, N_USERS, N_ITEMS), 1.0)
+    assert prior.of_content.abs().sum() == 0
+
+
 def test_new_entities_get_what_the_same_known_ones_have():
     prior, item, _, matrix = fitted()
     rows = torch.tensor([3, 44])

@@ -25,7 +25,7 @@ class ContentPrior(nn.Module):
     lambda is what generalised cross-validation chooses (Golub, Heath and Wahba, Technometrics 1979), which needs the
     training data alone.
 
-    v is zero without content, w without interactions, and both before ``fit``.
+    v is zero without content, w without interactions, and both where there is nothing to explain and before ``fit``.
 
     Args:
         modalities: M modalities of the N entities of the content side; interactions are no content.
@@ -65,8 +65,10 @@ class ContentPrior(nn.Module):
         def blocks(ids):
             return tqdm(ids.split(self.ROWS), desc="Content prior", leave=False, disable=not show_progress)
 
+        lengths, n_trained = matrix.lengths.float(), max(len(entities), 1)
+        variance = (lengths - lengths.square() / n_trained).sum()
         values, directions = self._principal(entities, blocks)
-        if not len(values):
+        if not len(values) or not variance > 0:
             return
         rows = values.new_zeros(len(self.trained), len(values))
         for ids in blocks(entities):
@@ -75,8 +77,6 @@ class ContentPrior(nn.Module):
         for ids in blocks(others):
             profiles = weighted_row_sum(matrix.select(ids), rows)
             spread += profiles.T @ profiles
-        lengths, n_trained = matrix.lengths.float(), max(len(entities), 1)
-        variance = (lengths - lengths.square() / n_trained).sum()
         penalty = self._penalty(values, spread, variance, n_trained)
         scale = (values + penalty).rsqrt()
         _, vectors = torch.linalg.eigh(scale.unsqueeze(1) * spread * scale)
