@@ -1,4 +1,6 @@
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -142,3 +144,18 @@ def test_malformed_declarations(declared, message):
 def test_unknown_modality_is_named(folder):
     with pytest.raises(OptionError, match="Unknown item modality 'genre'. Did you mean 'genres'"):
         load(folder).select(["genre"])
+
+
+def test_of_several_that_read_a_vector_file_first_one_makes_the_copy(tmp_path, monkeypatch):
+    path, parsed, parse = tmp_path / "x.plot", [], vectors._parse
+    path.write_text("item_id:token\tplot:float_seq\n" + "".join(f"i{row}\t{row} 1\n" for row in range(300)))
+
+    def slowly(*arguments):
+        parsed.append(1)
+        time.sleep(0.2)
+        return parse(*arguments)
+
+    monkeypatch.setattr(vectors, "_parse", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: vectors.read_vectors(path), range(4)))
+    assert len(parsed) == 1 and all((values[:, 0] == np.arange(300)).all() for _, values in found)

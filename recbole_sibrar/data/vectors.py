@@ -1,9 +1,11 @@
 """Vector modalities: parsed from text once, then read from a binary copy beside the atomic file."""
 
+import fcntl
 import json
 import os
 import warnings
 import weakref
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -76,19 +78,43 @@ def read_vectors(path, separator="\t") -> tuple:
         DataError: the file is malformed, two vectors differ in length, or a value is not finite.
     """
     path = Path(path)
+    found = _cached(path)
+    if found is None:
+        read_header(path, separator)
+        with _locked(path):
+            found = _cached(path) or _parse_and_cache(path, separator)
+    return found
+
+
+@contextmanager
+def _locked(path):
+    """Hold the file, so that one of several processes that need the binary copy makes it."""
+    with open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            pass  # some network file systems have no locks
+        yield
+
+
+def _cached(path):
     cache = _cache_of(path)
     try:
         if json.loads((cache / "source.json").read_text()) == _stamp(path):
             return np.load(cache / "ids.npy"), np.load(cache / "values.npy", mmap_mode="r")
     except (OSError, ValueError):
-        pass
+        return None
+
+
+def _parse_and_cache(path, separator):
+    cache = _cache_of(path)
     ids, values = _parse(path, separator)
     try:
         write_cache(path, ids, [values], values.shape, values.dtype)
     except (OSError, WriteError) as error:
         warnings.warn(
             f"{cache} cannot be written ({error}); {path.name} is parsed anew by every run and held in memory.",
-            stacklevel=2,
+            stacklevel=3,
         )
         return ids, values
     return ids, np.load(cache / "values.npy", mmap_mode="r")
