@@ -148,6 +148,11 @@ class Modalities:
         """(N, M) bool: the availability mask in evaluation."""
         return torch.stack([entry.evaluated for entry in self.entries], dim=1)
 
+    @property
+    def content(self) -> "Modalities":
+        """Without the interactions."""
+        return replace(self, entries=tuple(entry for entry in self.entries if entry.name != INTERACTIONS))
+
     def known_to(self, trained: Tensor) -> "Modalities":
         """See ``Modality.known_to``."""
         return replace(self, entries=tuple(entry.known_to(trained) for entry in self.entries))

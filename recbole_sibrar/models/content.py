@@ -1,6 +1,6 @@
 """What the content-based baselines share: one side with content, and a linear layer on all of its modalities."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -69,13 +69,13 @@ class ContentModel(InnerProductModel):
             raise OptionError(
                 f"{side}_modalities names {INTERACTIONS!r}, which are no content to {name}; leave it out."
             )
-        entries = tuple(entry for entry in modalities.entries if entry.name != INTERACTIONS)
-        if not entries:
+        content = modalities.content
+        if not content.entries:
             raise OptionError(
                 f"{name} needs a {side} modality beside the interactions; declare one under 'modalities: {side}:' in "
                 "the data set's YAML, or use the content of the other side with --content_side."
             )
-        return replace(modalities, entries=entries)
+        return content
 
     def trained(self, side: str) -> Tensor:
         """(N,) bool, which entities occur in training."""

@@ -174,15 +174,18 @@ class LinearFeatures(nn.Module):
 
     def forward(self, ids: Tensor, used: Tensor) -> Tensor:
         """(R,) entities, (R, M) bool which modalities to read -> (R, F), zero where missing."""
-        places = [used[:, m].nonzero().squeeze(1) for m in self.block_of]
+        places = self._places(used)
         features = [block.stored(ids[place]) for block, place in zip(self.blocks, places)]
         return self._rows(features, places, len(ids))
 
     def embed(self, modalities: Modalities, used: Tensor) -> Tensor:
         """As ``forward``, of R entities that are not among those of the training data."""
-        places = [used[:, m].nonzero().squeeze(1) for m in self.block_of]
+        places = self._places(used)
         features = [modalities.entries[m].features(place) for m, place in zip(self.block_of, places)]
         return self._rows(features, places, len(used))
+
+    def _places(self, used):
+        return [used[:, m].nonzero().squeeze(1) for m in self.block_of]
 
     def _rows(self, features, places, n):
         return torch.cat([block(*given, n) for block, *given in zip(self.blocks, features, places)], dim=1)

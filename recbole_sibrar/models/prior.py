@@ -42,9 +42,8 @@ class ContentPrior(nn.Module):
         super().__init__()
         self.side, self.profile = modalities.side, profile
         self.content = [m for m, name in enumerate(modalities.names) if name != INTERACTIONS]
-        content = Modalities(self.side, tuple(modalities.entries[m] for m in self.content))
-        self.features = LinearFeatures(content, trained, WEIGHTS)
-        self.register_buffer("available", content.available, persistent=False)
+        self.features = LinearFeatures(modalities.content, trained, WEIGHTS)
+        self.register_buffer("available", modalities.content.available, persistent=False)
         self.register_buffer("trained", trained, persistent=False)
         self.register_buffer("coefficients", torch.zeros(self.features.width, RANK))
         self.register_buffer("of_content", torch.zeros(len(trained), RANK))
@@ -81,7 +80,7 @@ class ContentPrior(nn.Module):
         scale = (values + penalty).rsqrt()
         _, vectors = torch.linalg.eigh(scale.unsqueeze(1) * spread * scale)
         deviation = (variance / (n_trained * len(others))).sqrt()
-        turn = scale.unsqueeze(1) * vectors[:, -RANK:] * (strength / deviation.clamp(min=1e-12)).sqrt()
+        turn = scale.unsqueeze(1) * vectors[:, -RANK:] * (strength / deviation).sqrt()
         self.coefficients.zero_()[:, : turn.shape[1]] = directions @ turn
         self.of_content.zero_()[:, : turn.shape[1]] = rows @ turn
         self.of_other.copy_(weighted_row_sum(matrix, self.of_content))
@@ -90,7 +89,7 @@ class ContentPrior(nn.Module):
         return self.features(ids, self.available[ids])
 
     def _principal(self, entities, blocks):
-        """Of the Gram matrix of the features: its largest eigenvalues (R,) and their eigenvectors (F, R)."""
+        """Of the Gram matrix of the features: its largest eigenvalues (R,), ascending, and their vectors (F, R)."""
         width = self.features.width
         if len(entities) <= width:
             features = self._features(entities)
@@ -106,8 +105,7 @@ class ContentPrior(nn.Module):
         return values[kept], right[:, kept]
 
     def _kept(self, values):
-        above = values > values.amax(0, keepdim=True) * 1e-6 if len(values) else values > 0
-        return above.nonzero().squeeze(1)[-self.DIRECTIONS :]
+        return (values > values[-1:] * 1e-6).nonzero().squeeze(1)[-self.DIRECTIONS :]
 
     def _penalty(self, values, spread, variance, n_trained):
         """lambda by generalised cross-validation."""
@@ -132,8 +130,7 @@ class ContentPrior(nn.Module):
     def embed(self, features: Modalities, used: Tensor) -> Tensor:
         """As ``forward``, of entities that are not among those of the training data."""
         if features.side == self.side:
-            content = Modalities(self.side, tuple(features.entries[m] for m in self.content))
-            return self.features.embed(content, used[:, self.content]) @ self.coefficients
+            return self.features.embed(features.content, used[:, self.content]) @ self.coefficients
         if self.profile is None:
             return self.of_other.new_zeros(len(used), RANK)
         history = features.entries[self.profile].values

@@ -95,8 +95,8 @@ class BranchRecommender(InnerProductModel):
         return fusion_class(len(encoder.names), self.options.embedding_size)
 
     def _has_prior(self, side):
-        has_content = set(self.sides[side].names) - {INTERACTIONS}
-        return bool(self.options.prior_strength and self.options.is_single_branch(side) and has_content)
+        has_content = self.options.is_single_branch(side) and self.modalities[side].content.entries
+        return bool(self.options.prior_strength and has_content)
 
     def _prior(self, side):
         other = self.sides[next(name for name in SIDES if name != side)]
