@@ -95,7 +95,7 @@ def build(sizes, loss, prior, folder, seconds):
         "user": Modalities("user", (interaction_modality(*pairs, n_users, n_items),)),
         "item": Modalities("item", (interaction_modality(*reversed(pairs), n_items, n_users), *vectors)),
     }
-    model = SiBraR(ModelOptions(**LOSSES[loss], prior_strength=prior), modalities, interactions, 0)
+    model = SiBraR(ModelOptions(**LOSSES[loss], content_prior=prior), modalities, interactions, 0)
     seconds["model"] = perf_counter() - start
     if prior:
         _, seconds["content prior"] = timed(model.pretrain, None, False)
@@ -241,7 +241,7 @@ def main():
     parser.add_argument(
         "--folder", type=Path, default=Path(tempfile.gettempdir()) / "growth", help="of --full's vectors"
     )
-    parser.add_argument("--prior", type=float, default=0.0, help="prior_strength of --full; 1.5 in item cold start")
+    parser.add_argument("--prior", type=float, default=0.0, help="content_prior of --full; 1.5 in item cold start")
     parser.add_argument("--output", help="also write the figures there, as JSON")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -31,9 +31,10 @@ SETTINGS = {
     "attention": {"fusion": "attention"},
     "bpr attention": {"rec_loss": "bpr", "fusion": "attention", "single_branch": "both"},
     "id embedding": {"plain_side": "embedding"},
-    "prior": {"prior_strength": 0.7},
-    "priors of both sides": {"prior_strength": 0.7, "single_branch": "both", "rec_loss": "bpr"},
-    "prior, sampled softmax": {"prior_strength": 0.7, "variant": "base", "softmax_negatives": 7},
+    "content prior": {"content_prior": 0.7},
+    "interaction prior": {"interaction_prior": 0.7},
+    "all priors": {"content_prior": 0.7, "interaction_prior": 0.7, "single_branch": "both", "rec_loss": "bpr"},
+    "content prior, sampled softmax": {"content_prior": 0.7, "variant": "base", "softmax_negatives": 7},
     "deep": {
         "encoder_hidden_sizes": [6, 6],
         "projection_hidden_sizes": [5],

@@ -3,8 +3,9 @@ import torch
 
 from recbole_sibrar.data.modalities import Modalities, Modality, interaction_modality
 from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.models.batches import UserBatch
 from recbole_sibrar.models.options import ModelOptions
-from recbole_sibrar.models.prior import RANK, ContentPrior
+from recbole_sibrar.models.prior import ContentPrior, InteractionPrior
 from recbole_sibrar.models.sibrar import SiBraR
 
 N_USERS, N_ITEMS, N_TRAINED, WIDTH = 60, 50, 40, 6
@@ -33,8 +34,8 @@ def data(width=WIDTH):
 
 def fitted(strength=1.0, **kwargs):
     item, trained, matrix = data(**kwargs)
-    prior = ContentPrior(item, trained, N_USERS, profile=0)
-    prior.fit(matrix, strength)
+    prior = ContentPrior(item, trained, N_USERS, profile=0, strength=strength)
+    prior.fit(matrix)
     return prior, item, trained, matrix
 
 
@@ -69,16 +70,16 @@ def test_it_is_the_ridge_that_generalised_cross_validation_chooses(width):
 
 def test_strength_is_a_factor_and_nothing_is_known_before_fitting():
     one, three = (fitted(strength)[0] for strength in (1.0, 3.0))
-    scores = [prior.of_other @ prior.of_content.T for prior in (one, three)]
+    scores = [prior.of_other @ prior.of_side.T for prior in (one, three)]
     torch.testing.assert_close(scores[1], 3 * scores[0])
     item, trained, _ = data()
-    fresh = ContentPrior(item, trained, N_USERS, profile=0)
-    assert fresh.of_content.abs().sum() == 0 and fresh.of_other.shape == (N_USERS, RANK)
+    fresh = ContentPrior(item, trained, N_USERS, profile=0, strength=1.0)
+    assert fresh.of_side.abs().sum() == 0 and fresh.of_other.shape == (N_USERS, ContentPrior.RANK)
 
 
 def test_without_content_or_profile_it_says_nothing():
     prior, _, trained, _ = fitted()
-    assert prior.of_content[7].abs().sum() == 0 and prior.of_content[~trained].abs().sum() == 0
+    assert prior.of_side[7].abs().sum() == 0 and prior.of_side[~trained].abs().sum() == 0
     assert prior.of_other[0].abs().sum() == 0
     profile = torch.tensor([[True], [False]])
     shown = prior("user", torch.tensor([3, 3]), profile)
@@ -89,17 +90,17 @@ def test_without_any_content_at_all_it_stays_silent():
     item, trained, matrix = data()
     plot = item.entries[1]
     none = Modality("plot", "vector", torch.zeros_like(plot.available), plot.values, WIDTH)
-    prior = ContentPrior(Modalities("item", (item.entries[0], none)), trained, N_USERS, profile=0)
-    prior.fit(matrix, 1.0)
+    prior = ContentPrior(Modalities("item", (item.entries[0], none)), trained, N_USERS, profile=0, strength=1.0)
+    prior.fit(matrix)
     assert prior.of_other.abs().sum() == 0
 
 
 def test_where_everyone_took_everything_there_is_nothing_to_explain():
     item, trained, _ = data()
     everything = trained.expand(N_USERS, -1).nonzero(as_tuple=True)
-    prior = ContentPrior(item, trained, N_USERS, profile=0)
-    prior.fit(SparseRows.from_pairs(*everything, N_USERS, N_ITEMS), 1.0)
-    assert prior.of_content.abs().sum() == 0
+    prior = ContentPrior(item, trained, N_USERS, profile=0, strength=1.0)
+    prior.fit(SparseRows.from_pairs(*everything, N_USERS, N_ITEMS))
+    assert prior.of_side.abs().sum() == 0
 
 
 def test_new_entities_get_what_the_same_known_ones_have():
@@ -123,9 +124,9 @@ def test_interactions_of_cold_items_change_nothing():
     plot = item.entries[1]
     changed = torch.where(trained.unsqueeze(1), plot.values, plot.values + 100)
     other = Modalities("item", (item.entries[0], Modality("plot", "vector", plot.available, changed, WIDTH)))
-    priors = [ContentPrior(modalities, trained, N_USERS, profile=0) for modalities in (item, other)]
+    priors = [ContentPrior(modalities, trained, N_USERS, profile=0, strength=1.0) for modalities in (item, other)]
     for prior in priors:
-        prior.fit(matrix, 1.0)
+        prior.fit(matrix)
     assert torch.equal(priors[0].coefficients, priors[1].coefficients)
     assert torch.equal(priors[0].of_other, priors[1].of_other)
 
@@ -133,16 +134,102 @@ def test_interactions_of_cold_items_change_nothing():
 def test_it_is_part_of_the_scores_and_of_the_state():
     item, _, matrix = data()
     user = Modalities("user", (interaction_modality(matrix.row_of_entry(), matrix.columns, N_USERS, N_ITEMS),))
-    options = ModelOptions(embedding_size=8, prior_strength=2.0)
+    options = ModelOptions(embedding_size=8, content_prior=2.0)
     model = SiBraR(options, {"user": user, "item": item}, matrix, 0)
     model.pretrain(None, show_progress=False)
     model.eval()
     users, items = (model.embeddings(side, torch.arange(1, 5)) for side in ("user", "item"))
-    prior = model.priors["item"]
+    prior = model.priors["item_content_prior"]
     torch.testing.assert_close(users[:, 8:], prior.of_other[1:5])
-    torch.testing.assert_close(items[:, 8:], prior.of_content[1:5])
+    torch.testing.assert_close(items[:, 8:], prior.of_side[1:5])
     again = SiBraR(options, {"user": user, "item": item}, matrix, 0)
     again.load_state_dict(model.state_dict())
     assert torch.equal(
         again.eval().embeddings("item", torch.arange(N_ITEMS)), model.embeddings("item", torch.arange(N_ITEMS))
     )
+
+
+# interactions
+
+
+def autoencoder(strength=1.0, own=0, profile=0):
+    item, trained, matrix = data()
+    prior = InteractionPrior(N_ITEMS, N_USERS, own, profile, strength, seed=0)
+    prior.fit(matrix)
+    return prior, item, trained, matrix
+
+
+def solved(trained, matrix):
+    """X (X^T X + lambda)^{-1} X^T X in units of the interactions' deviation, and what an item gives itself."""
+    known = dense(matrix)
+    gram = known.T @ known
+    penalty = InteractionPrior.SHRINKAGE * known.sum() / trained.sum()
+    weights = torch.linalg.inv(gram + penalty * torch.eye(N_ITEMS, dtype=torch.double)) @ gram
+    targets = known[:, trained]
+    deviation = (targets - targets.mean(1, keepdim=True)).square().mean().sqrt()
+    return known @ weights / deviation, weights.diagonal()
+
+
+def test_it_is_the_linear_autoencoder():
+    prior, _, trained, matrix = autoencoder(strength=3.0)
+    scores = prior.of_other @ prior.of_side.T
+    torch.testing.assert_close(scores.double(), 3 * solved(trained, matrix)[0], atol=1e-4, rtol=1e-4)
+
+
+def test_ease_differs_by_a_factor_for_each_item_where_an_item_is_unknown():
+    _, _, trained, matrix = autoencoder()
+    scores, own = solved(trained, matrix)
+    known = dense(matrix)
+    penalty = InteractionPrior.SHRINKAGE * known.sum() / trained.sum()
+    inverse = torch.linalg.inv(known.T @ known + penalty * torch.eye(N_ITEMS, dtype=torch.double))
+    ease = torch.eye(N_ITEMS, dtype=torch.double) - inverse / inverse.diagonal()
+    expected = (known @ ease)[known == 0]
+    found = (scores / (1 - own))[known == 0]
+    factor = found.abs().sum() / expected.abs().sum()
+    torch.testing.assert_close(found, expected * factor)
+
+
+def test_new_entities_are_folded_in():
+    prior, item, _, matrix = autoencoder()
+    rows, used = torch.tensor([3, 12]), torch.ones(2, 1, dtype=torch.bool)
+    for side, histories, width in (("user", matrix, N_ITEMS), ("item", matrix.transposed(), N_USERS)):
+        entry = Modality("interactions", "interactions", torch.ones(2, dtype=torch.bool), histories.select(rows), width)
+        found = prior.embed(Modalities(side, (entry,)), used)
+        torch.testing.assert_close(found, prior(side, rows, used), atol=1e-4, rtol=1e-3)
+        assert prior.embed(Modalities(side, (entry,)), ~used).abs().sum() == 0
+        assert prior(side, rows, ~used).abs().sum() == 0
+
+
+def test_a_side_without_an_interaction_modality_is_known_by_its_ids():
+    prior, item, _, _ = autoencoder(own=None, profile=None)
+    rows, used = torch.tensor([3, 12]), torch.ones(2, 1, dtype=torch.bool)
+    for side in ("user", "item"):
+        assert (prior(side, rows, used).abs().sum(1) > 0).all()
+        assert prior.embed(Modalities(side, item.entries[1:]), used).abs().sum() == 0
+
+
+def test_an_interaction_prior_of_nothing_is_silent():
+    prior = InteractionPrior(N_ITEMS, N_USERS, 0, 0, 1.0, seed=0)
+    prior.fit(SparseRows.from_pairs([], [], N_USERS, N_ITEMS))
+    assert prior.of_side.abs().sum() == 0 and prior.of_other.abs().sum() == 0
+
+
+def test_training_does_not_see_it_and_scores_do():
+    item, trained, matrix = data()
+    user = Modalities("user", (interaction_modality(matrix.row_of_entry(), matrix.columns, N_USERS, N_ITEMS),))
+    known = matrix.lengths.nonzero().squeeze(1)
+    items = torch.tensor([item for item in range(1, N_ITEMS) if item != 45])  # 45 has nothing: the mean stands in
+    losses, scores = [], []
+    for strength in (0.0, 2.0):
+        torch.manual_seed(0)
+        model = SiBraR(
+            ModelOptions(embedding_size=8, interaction_prior=strength), {"user": user, "item": item}, matrix, 0
+        )
+        model.pretrain(None, show_progress=False)
+        losses.append(sum(model.loss(UserBatch(torch.arange(1, 20)))))
+        model.eval()
+        scores.append(model.embeddings("user", known) @ model.embeddings("item", items).T)
+    assert torch.equal(*losses)
+    prior, added = model.priors["interaction_prior"], scores[1] - scores[0]
+    torch.testing.assert_close(added, prior.of_other[known] @ prior.of_side[items].T, atol=1e-4, rtol=1e-4)
+    assert not added[:, ~trained[items]].any()

@@ -10,7 +10,7 @@ from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.vectors import STORAGES, DiskVectors
 from recbole_sibrar.errors import CheckpointError, DataError, OptionError
 from recbole_sibrar.models import MODELS
-from recbole_sibrar.models.prior import RANK
+from recbole_sibrar.models.prior import ContentPrior
 from recbole_sibrar.recbole_plugin.run import load_data_and_model, run
 from recbole_sibrar.recbole_plugin.trained import TrainedModel
 from recbole_sibrar.serving.recommender import Recommender
@@ -122,7 +122,8 @@ def test_contributions_add_up_to_the_score(tiny, model):
         for item in ("i1", "i30", "new"):
             parts = recommender.explain(user, item)
             assert parts["contribution"].sum() == pytest.approx(recommender.score(user, [item]).iloc[0], abs=1e-5)
-    assert set(recommender.explain("u1", "new")["item_modality"]) == {"genres", "year", "picture", "content_prior"}
+    named = set(recommender.explain("u1", "new")["item_modality"])
+    assert named == {"genres", "year", "picture", "item_content_prior", "user_content_prior"}
 
 
 def test_similar_entities(recommender):
@@ -136,7 +137,7 @@ def test_embeddings_for_an_index(recommender, tiny):
     recommender.add_items(new_item(tiny, 29, "new"))
     ids, fused, modalities = recommender.embeddings("item")
     assert ids[-1] == "new" and set(modalities) == {"interactions", "genres", "year", "picture"}
-    assert fused.shape == (31, 8 + 2 * RANK) and modalities["genres"].shape == (31, 8)
+    assert fused.shape == (31, 8 + 2 * ContentPrior.RANK) and modalities["genres"].shape == (31, 8)
     assert modalities["picture"][-1].isnan().all() and not modalities["genres"][-1].isnan().any()
     own = torch.stack([values[-1] for values in modalities.values()])
     there = ~own.isnan().any(1)

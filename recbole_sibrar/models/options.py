@@ -36,8 +36,11 @@ class ModelOptions(CheckedOptions):
     batch_norm: bool = option("after every second linear layer of the encoder and on its output", default=False)
     normalize_input: bool = option("L2-normalise the projected modalities", default=False)
     fusion: str = option("how an entity's modalities become its embedding", tuple(FUSIONS), default="attention")
-    prior_strength: float = option(
-        "weight of the closed-form content prior, to which training adds; 0: none", low=0, default=0.0
+    content_prior: float = option(
+        "weight of a closed-form recommendation from content, to which training adds; 0: none", low=0, default=0.0
+    )
+    interaction_prior: float = option(
+        "weight of a closed-form recommendation from interactions, added in evaluation; 0: none", low=0, default=0.0
     )
     input_dropout: float = option("dropout on the projected modalities", low=0, high=0.99, default=0.0)
     interaction_dropout: float = option(

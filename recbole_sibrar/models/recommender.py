@@ -23,7 +23,7 @@ from recbole_sibrar.models.entity import EntityEncoder, id_modality
 from recbole_sibrar.models.fusion import FUSIONS, MeanFusion
 from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.pairs import set_products
-from recbole_sibrar.models.prior import ContentPrior
+from recbole_sibrar.models.prior import ContentPrior, InteractionPrior
 from recbole_sibrar.models.sampling import chosen_mask, sample_modalities
 
 
@@ -46,8 +46,8 @@ class Views:
 class BranchRecommender(InnerProductModel):
     """Scores are inner products of fused user and item embeddings, those of the content priors among them.
 
-    With ``prior_strength`` a ``ContentPrior`` of each single-branch side that has content adds its columns to the
-    fused embeddings of both sides, and training learns what it leaves. The papers have no such part.
+    Priors (``prior``) add columns to the fused embeddings of both sides: with ``content_prior`` one of each
+    single-branch side that has content, with ``interaction_prior`` one of the interactions. The papers have none.
 
     An entity without any modality in use has the mean embedding of the training entities when scores are made: such
     a user gets the average user's list, such an item the average item's score, never NaN.
@@ -71,7 +71,7 @@ class BranchRecommender(InnerProductModel):
         trained = trained_entities(interactions)
         self.sides = nn.ModuleDict({side: self._side(side, modalities[side], trained[side]) for side in SIDES})
         self.fusion = nn.ModuleDict({side: self._fusion(encoder) for side, encoder in self.sides.items()})
-        self.priors = nn.ModuleDict({side: self._prior(side) for side in SIDES if self._has_prior(side)})
+        self.priors = nn.ModuleDict(self._priors())
         self.register_buffer("catalogue", trained["item"].nonzero().squeeze(1), persistent=False)
         self.register_buffer("indptr", interactions.indptr, persistent=False)
         position = torch.full((interactions.n_columns,), -1)
@@ -94,22 +94,33 @@ class BranchRecommender(InnerProductModel):
         fusion_class = FUSIONS[self.options.fusion] if len(encoder.names) > 1 else MeanFusion
         return fusion_class(len(encoder.names), self.options.embedding_size)
 
-    def _has_prior(self, side):
-        has_content = self.options.is_single_branch(side) and self.modalities[side].content.entries
-        return bool(self.options.prior_strength and has_content)
-
-    def _prior(self, side):
-        other = self.sides[next(name for name in SIDES if name != side)]
-        profile = other.names.index(INTERACTIONS) if INTERACTIONS in other.names else None
-        return ContentPrior(self.modalities[side], self.sides[side].trained, len(other.trained), profile)
+    def _priors(self):
+        options, sides = self.options, self.sides
+        n = {side: len(encoder.trained) for side, encoder in sides.items()}
+        profile = {
+            side: encoder.names.index(INTERACTIONS) if INTERACTIONS in encoder.names else None
+            for side, encoder in sides.items()
+        }
+        priors = {}
+        for side, other in zip(SIDES, reversed(SIDES)):
+            has_content = options.is_single_branch(side) and self.modalities[side].content.entries
+            if options.content_prior and has_content:
+                priors[f"{side}_content_prior"] = ContentPrior(
+                    self.modalities[side], sides[side].trained, n[other], profile[other], options.content_prior
+                )
+        if options.interaction_prior:
+            priors["interaction_prior"] = InteractionPrior(
+                n["item"], n["user"], profile["item"], profile["user"], options.interaction_prior, self.seed
+            )
+        return priors
 
     # training
 
     def pretrain(self, folder, show_progress):
         users = SparseRows(self.indptr, self.catalogue[self.targets], len(self.sides["item"].trained))
-        for side, prior in self.priors.items():
-            matrix = users if side == "item" else users.transposed()
-            prior.fit(matrix, self.options.prior_strength, show_progress)
+        for prior in self.priors.values():
+            matrix = users if prior.side == "item" else users.transposed()
+            prior.fit(matrix, show_progress)
 
     def loss(self, batch) -> tuple:
         """(recommendation loss, weighted contrastive loss or none) of a ``PairBatch`` or ``UserBatch``."""
@@ -163,7 +174,7 @@ class BranchRecommender(InnerProductModel):
         """
         encoder = self.sides[side]
         available = encoder.available[ids]
-        priors = [prior.of_trained(side, ids) for prior in self.priors.values()]
+        priors = [prior.of_trained(side, ids) for prior in self.priors.values() if prior.in_training]
         if not self.options.samples:
             fused = self.fusion[side](self.rowwise(encoder, ids, available), available)
             return Views(torch.cat([fused, *priors], dim=1))

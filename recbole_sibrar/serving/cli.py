@@ -51,7 +51,7 @@ def add_serving_parsers(commands) -> None:
         "export",
         help="write user and item embeddings, fused and per modality",
         description="Write embeddings for an index of your choice: for users and items a text file of ids, an array of "
-        "fused embeddings (N, D), behind them the columns of a content prior, and one per modality, NaN where the "
+        "fused embeddings (N, D), behind them the columns of the priors, and one per modality, NaN where the "
         "modality is missing.",
     )
     export.add_argument("--checkpoint", required=True, metavar="FILE", help="model.pth of a run")

@@ -118,8 +118,8 @@ class Recommender:
         """How much each pair of modalities contributes to a score: user_modality, item_modality, contribution.
 
         Exact, since every fusion is a weighted sum over modalities: the score is the sum of the inner products of the
-        two entities' parts, and of what the content prior adds (``content_prior``, if there is one). Empty if one of
-        the two has no modality at all.
+        two entities' parts, and of what each prior adds, under the prior's name (``item_content_prior``,
+        ``user_content_prior``, ``interaction_prior``). Empty if one of the two has no modality at all.
         """
         request = self.directory.requests([user])[0]
         parts = {"user": self._parts("user", *self._user_source(request)), "item": self._item_parts(item)}
@@ -128,16 +128,17 @@ class Recommender:
             for user_name, user_part in parts["user"].items()
             for item_name, item_part in parts["item"].items()
         ]
-        if rows and self.model.priors:
-            width = self.model.options.embedding_size
-            known = self._user_embeddings([request])[0, width:] @ self._items[self.directory.find("item", item), width:]
-            rows.append(("content_prior", "content_prior", float(known)))
+        if rows:
+            products = self._user_embeddings([request])[0] * self._items[self.directory.find("item", item)]
+            widths = [self.model.options.embedding_size, *(prior.rank for prior in self.model.priors.values())]
+            _, *added = products.split(widths)
+            rows += [(name, name, float(part.sum())) for name, part in zip(self.model.priors, added)]
         return pd.DataFrame(rows, columns=["user_modality", "item_modality", "contribution"])
 
     def embeddings(self, side: str) -> tuple:
         """ids, fused (N, D + P) and {modality: (N, D), NaN where it is missing} of the known entities and added items.
 
-        P are the columns of the content priors, 0 without.
+        P are the columns of the priors, 0 without.
         """
         known = torch.arange(1, self.n_trained[side])
         used = self.model.used_in_evaluation(side)[known]
@@ -181,7 +182,7 @@ class Recommender:
             return encoder.embed(features, used), used
 
     def _parts(self, side, known, features) -> dict:
-        """{modality: (D,)}, which add up to the entity's embedding but for what the content prior adds."""
+        """{modality: (D,)}, which add up to the entity's embedding but for what priors add."""
         if known is None:
             values, used = self._new_parts(side, features)
         else:
