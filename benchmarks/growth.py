@@ -1,7 +1,7 @@
 """How a training step, loading and memory grow with the data; every size in a process of its own.
 
     python benchmarks/growth.py [--factors 1 4 16] [--output FILE]
-    python benchmarks/growth.py --full [--folder FOLDER] [--steps 5] [--prior 1.5] [--output FILE]
+    python benchmarks/growth.py --full [--folder FOLDER] [--steps 5] [--priors content_prior=1.5] [--output FILE]
 
 Data are random and made in memory: the interactions, the items, or the item modalities are multiplied. SiBraR_SC, 64-d,
 trains with bpr (2,048 positives with 10 negatives each) and with softmax over 512 negatives that a batch of 1,024 users
@@ -82,7 +82,7 @@ def draw_vectors(sizes, folder, number, rng):
     return Modality(f"v{number}", "vector", available, values, shape[1])
 
 
-def build(sizes, loss, prior, folder, seconds):
+def build(sizes, loss, priors, folder, seconds):
     """The model, the interactions, and a function that draws the batch of a step."""
     rng = np.random.default_rng(0)
     users, items = draw_interactions(sizes, rng)
@@ -95,10 +95,10 @@ def build(sizes, loss, prior, folder, seconds):
         "user": Modalities("user", (interaction_modality(*pairs, n_users, n_items),)),
         "item": Modalities("item", (interaction_modality(*reversed(pairs), n_items, n_users), *vectors)),
     }
-    model = SiBraR(ModelOptions(**LOSSES[loss], content_prior=prior), modalities, interactions, 0)
+    model = SiBraR(ModelOptions(**LOSSES[loss], **priors), modalities, interactions, 0)
     seconds["model"] = perf_counter() - start
-    if prior:
-        _, seconds["content prior"] = timed(model.pretrain, None, False)
+    if priors:
+        _, seconds["priors"] = timed(model.pretrain, None, False)
     size = BATCH[loss]
     if loss == "softmax":
         known = (interactions.lengths > 0).nonzero().squeeze(1)
@@ -144,7 +144,7 @@ def work(arguments):
     """One size, in a process of its own."""
     sizes, seconds = arguments["sizes"], {}
     before = peak()
-    model, interactions, batch = build(sizes, arguments["loss"], arguments["prior"], arguments["folder"], seconds)
+    model, interactions, batch = build(sizes, arguments["loss"], arguments["priors"], arguments["folder"], seconds)
     built = peak()
     step = train(model, batch, arguments["steps"])
     trained = peak()
@@ -210,18 +210,18 @@ def grow(factors, steps):
             if growing == "modalities":
                 sizes["modalities"] = factor
             for loss in LOSSES:
-                result = in_a_process("work", sizes=sizes, loss=loss, prior=0.0, folder=None, steps=steps, rank=False)
+                result = in_a_process("work", sizes=sizes, loss=loss, priors={}, folder=None, steps=steps, rank=False)
                 results.append((f"{growing} x {factor}", result))
     return results
 
 
-def grow_to_full(folder, steps, prior):
+def grow_to_full(folder, steps, priors):
     """The large size, and what an epoch would take."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     results = []
     for loss in LOSSES:
         result = in_a_process(
-            "work", sizes=FULL, loss=loss, prior=prior, folder=str(folder), steps=steps, rank=loss == "bpr"
+            "work", sizes=FULL, loss=loss, priors=priors, folder=str(folder), steps=steps, rank=loss == "bpr"
         )
         results.append(("full", result))
         hours = result["steps_of_an_epoch"] * sum(result["step"].values()) / 3600
@@ -241,7 +241,9 @@ def main():
     parser.add_argument(
         "--folder", type=Path, default=Path(tempfile.gettempdir()) / "growth", help="of --full's vectors"
     )
-    parser.add_argument("--prior", type=float, default=0.0, help="content_prior of --full; 1.5 in item cold start")
+    parser.add_argument(
+        "--priors", nargs="+", default=[], metavar="NAME=STRENGTH", help="content_prior, interaction_prior of --full"
+    )
     parser.add_argument("--output", help="also write the figures there, as JSON")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -249,8 +251,9 @@ def main():
         task = json.loads(arguments.worker)
         print(json.dumps({"work": work, "load": load}[task["kind"]](task)))
         return
+    priors = {name: float(strength) for name, strength in (entry.split("=") for entry in arguments.priors)}
     results = (
-        grow_to_full(arguments.folder, arguments.steps, arguments.prior)
+        grow_to_full(arguments.folder, arguments.steps, priors)
         if arguments.full
         else grow(arguments.factors, arguments.steps)
     )

@@ -1,9 +1,6 @@
 """The priors: closed-form recommendations from content and from interactions, beside what a model learns."""
 
-import numpy as np
 import torch
-from scipy.sparse import csr_matrix
-from sklearn.utils.extmath import randomized_svd
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -206,6 +203,7 @@ class InteractionPrior(Prior):
 
     RANK = 512
     SHRINKAGE = 10.0
+    ITERATIONS, OVERSAMPLING = 5, 10
     in_training = False
 
     def __init__(self, n_items: int, n_users: int, own: int | None, profile: int | None, strength: float, seed: int):
@@ -219,16 +217,28 @@ class InteractionPrior(Prior):
         variance = variation(matrix, n_trained)
         if not variance > 0:
             return
-        entries = (np.ones(len(matrix.columns), np.float32), matrix.columns.cpu().numpy(), matrix.indptr.cpu().numpy())
-        shape = len(matrix.lengths), matrix.n_columns
-        _, values, vectors = randomized_svd(csr_matrix(entries, shape), self.rank, random_state=self.seed)
-        squares, vectors = (torch.from_numpy(part.copy()).to(self.of_side) for part in (values**2, vectors.T))
-        squares = squares.where(squares > squares[0] * 1e-6, 0.0)
+        squares, vectors = self._principal(matrix, show_progress)
         penalty = self.SHRINKAGE * len(matrix.columns) / n_trained
         deviation = (variance / (n_trained * len(self.of_other))).sqrt()
         self.of_side.copy_(vectors * (squares / (squares + penalty) * self.strength / deviation).sqrt())
         self.of_other.copy_(weighted_row_sum(matrix, self.of_side))
         self.folding.copy_(squares.reciprocal().where(squares > 0, 0.0))
+
+    def _principal(self, matrix, show_progress):
+        """The largest S^2, (P,), and V, (n_items, P), by subspace iteration (Halko, Martinsson and Tropp, 2011)."""
+        by_item, n_items = matrix.transposed(), matrix.n_columns
+
+        def gram(table):
+            return weighted_row_sum(by_item, weighted_row_sum(matrix, table))
+
+        generator = torch.Generator().manual_seed(self.seed)
+        width = min(self.rank + self.OVERSAMPLING, n_items)
+        directions = torch.randn(n_items, width, generator=generator).to(self.of_side)
+        for _ in tqdm(range(self.ITERATIONS), desc="Interaction prior", leave=False, disable=not show_progress):
+            directions = torch.linalg.qr(gram(directions)).Q
+        values, turn = torch.linalg.eigh(directions.T @ gram(directions))
+        values = values[-self.rank :]
+        return values.where(values > values[-1] * 1e-6, 0.0), directions @ turn[:, -self.rank :]
 
     def own(self, ids, used):
         return masked(self.of_side[ids], used, self.interactions)
