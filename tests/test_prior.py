@@ -43,20 +43,33 @@ def dense(matrix):
     return matrix.mark(torch.zeros(len(matrix.lengths), matrix.n_columns), 1.0).double()
 
 
+def kernel(features, anchors):
+    """What the prior takes for the similarity of two items."""
+    square = anchors.square().sum(1).mean()
+    distances = (features.unsqueeze(1) - anchors).square().sum(2)
+    return square * torch.exp(-ContentPrior.GAMMA * distances / square)
+
+
 def ridge(prior, trained, matrix, penalty):
-    """Predictions of the textbook's ridge for all items, and the score of generalised cross-validation."""
-    every = torch.arange(N_ITEMS)
-    features = prior.features(every, prior.available).double()
-    known, targets = features[trained], dense(matrix)[:, trained].T
-    inverse = torch.linalg.inv(known.T @ known + penalty * torch.eye(known.shape[1], dtype=torch.double))
-    hat = known @ inverse @ known.T
-    left = targets - targets.mean(0) - hat @ targets
-    score = left.square().sum() / (len(known) - 1 - hat.trace()) ** 2
-    return (features @ inverse @ known.T @ targets).T, score
+    """Predictions of the textbook's kernel ridge for all items, and the score of generalised cross-validation."""
+    features = prior.features(torch.arange(N_ITEMS), prior.available).double()
+    known = trained & prior.available.any(1)
+    similar = kernel(features, features[known])
+    similar = similar - similar[known].mean(0)  # centred in the space of the kernel's features
+    similar = similar - similar.mean(1, keepdim=True)
+    targets = dense(matrix)[:, known].T
+    inverse = torch.linalg.inv(similar[known] + penalty * torch.eye(int(known.sum()), dtype=torch.double))
+    hat = similar[known] @ inverse
+    every = dense(matrix)[:, trained].T
+    left = (every - every.mean(0)).square().sum() - (targets * (hat @ (2 * targets - hat @ targets))).sum()
+    score = left / (len(every) - 1 - hat.trace()) ** 2
+    predictions = similar @ inverse @ targets
+    predictions[~prior.available.any(1)] = 0
+    return predictions.T, score
 
 
 @pytest.mark.parametrize("width", [WIDTH, 90], ids=["more entities than features", "more features than entities"])
-def test_it_is_the_ridge_that_generalised_cross_validation_chooses(width):
+def test_it_is_the_kernel_ridge_that_generalised_cross_validation_chooses(width):
     prior, _, trained, matrix = fitted(width=width)
     results = [ridge(prior, trained, matrix, penalty) for penalty in ContentPrior.PENALTIES]
     expected = min(results, key=lambda result: result[1])[0]
@@ -66,6 +79,15 @@ def test_it_is_the_ridge_that_generalised_cross_validation_chooses(width):
     used = torch.ones(N_ITEMS, 2, dtype=torch.bool) & prior.available
     found = prior.of_other @ prior("item", every, used).T
     torch.testing.assert_close(found.double(), expected / deviation, atol=2e-3, rtol=1e-3)
+
+
+def test_with_fewer_anchors_than_items_it_is_close(monkeypatch):
+    exact = fitted()[0]
+    monkeypatch.setattr(ContentPrior, "ANCHORS", 30)
+    near, _, trained, _ = fitted()
+    assert near.anchors.shape[0] == 30 < trained.sum()
+    scores = torch.stack([(prior.of_other @ prior.of_side.T).flatten() for prior in (exact, near)])
+    assert torch.corrcoef(scores)[0, 1] > 0.95
 
 
 def test_strength_is_a_factor_and_nothing_is_known_before_fitting():
@@ -128,6 +150,7 @@ def test_interactions_of_cold_items_change_nothing():
     for prior in priors:
         prior.fit(matrix)
     assert torch.equal(priors[0].coefficients, priors[1].coefficients)
+    assert torch.equal(priors[0].anchors, priors[1].anchors)
     assert torch.equal(priors[0].of_other, priors[1].of_other)
 
 

@@ -79,16 +79,26 @@ def variation(matrix: SparseRows, n_columns: int) -> Tensor:
     return (lengths - lengths.square() / max(n_columns, 1)).sum()
 
 
+def principal(gram: Tensor, limit: int) -> tuple:
+    """The largest eigenvalues (P,) of a matrix, ascending and none of them next to zero, and their vectors (N, P)."""
+    values, vectors = torch.linalg.eigh(gram)
+    kept = (values > values[-1] * 1e-6).nonzero().squeeze(1)[-limit:]
+    return values[kept], vectors[:, kept]
+
+
 class ContentPrior(Prior):
-    r"""Ridge regression from content to interactions; a model is trained on top of it and learns what it leaves.
+    r"""Kernel ridge regression from content to interactions; a model is trained on top of it and learns what it leaves.
 
-    With x_j the features of an entity (``features``) and X those of the training entities,
+    With x_j the features of an entity (``features``), m their mean squared length and K the kernel of the training
+    entities, centred,
 
-    .. math:: v_j^\top w_k = \sum_{l \in \mathcal{I}_k} x_j^\top (X^\top X + \lambda)^{-1} x_l
+    .. math:: v_j^\top w_k = \sum_{l \in \mathcal{I}_k} \big( k(x_j, \cdot) (K + \lambda)^{-1} \big)_l, \qquad
+              k(x, y) = m \, e^{-\gamma \lVert x - y \rVert^2 / m}
 
-    the prediction of ``ContentRidge`` but for the mean of each k. It is cut to ``RANK`` by reduced-rank regression, the
-    first eigenvectors of the predictions. lambda is what generalised cross-validation chooses (Golub, Heath and Wahba,
-    Technometrics 1979), which needs the training data alone.
+    ``ContentRidge`` but for the kernel, which sees modalities together (an old film of this genre), and for the mean of
+    each k. It is cut to ``RANK`` by reduced-rank regression, the first eigenvectors of the predictions. lambda is what
+    generalised cross-validation chooses (Golub, Heath and Wahba, Technometrics 1979), which needs the training data
+    alone. From ``ANCHORS`` entities on the kernel is that of Nystroem (Williams and Seeger, NIPS 2000).
 
     v is zero without content, and both are where there is nothing to explain.
 
@@ -98,9 +108,11 @@ class ContentPrior(Prior):
         n_other, profile, strength: see ``Prior``.
     """
 
-    RANK = 64  # on ml-100k and ml-1m a ridge of this rank ranks as the full one
+    RANK = 64  # on ml-100k and ml-1m a regression of this rank ranks as the full one
+    GAMMA = 0.5
     PENALTIES = tuple(1000.0 * 0.6**step for step in range(20))
-    DIRECTIONS = 512  # principal components of the features that are looked at
+    ANCHORS = 2048
+    DIRECTIONS = 512  # principal components of the kernel that are looked at
     ROWS = 4096  # entities at a time
 
     def __init__(self, modalities: Modalities, trained: Tensor, n_other: int, profile: int | None, strength: float):
@@ -109,23 +121,44 @@ class ContentPrior(Prior):
         self.features = LinearFeatures(modalities.content, trained, WEIGHTS)
         self.register_buffer("available", modalities.content.available, persistent=False)
         self.register_buffer("trained", trained, persistent=False)
-        self.register_buffer("coefficients", torch.zeros(self.features.width, self.RANK))
+        known = self._known()
+        places = torch.linspace(0, len(known) - 1, min(self.ANCHORS, len(known)), device=known.device)
+        anchors = known[places.long()]
+        self.register_buffer("anchors", self.features(anchors, self.available[anchors]), persistent=False)
+        square = self.anchors.square().sum(1).mean().clamp(min=1e-6) if len(anchors) else torch.ones(())
+        self.register_buffer("square", square, persistent=False)
+        self.register_buffer("coefficients", torch.zeros(len(anchors), self.RANK))
+        self.register_buffer("offset", torch.zeros(self.RANK))
+
+    def _known(self):
+        """The training entities that have content."""
+        return (self.trained & self.available.any(1)).nonzero().squeeze(1)
+
+    def _kernel(self, features):
+        """(R, F) -> (R, A), with the anchors."""
+        return self.square * torch.exp(-self.GAMMA / self.square * torch.cdist(features, self.anchors).square())
 
     @torch.no_grad()
     def fit(self, matrix, show_progress=False):
-        entities = self.trained.nonzero().squeeze(1)
-        others = torch.arange(len(self.of_other), device=entities.device)
+        known, n_trained = self._known(), int(self.trained.sum())
+        others = torch.arange(len(self.of_other), device=known.device)
 
         def blocks(ids):
             return tqdm(ids.split(self.ROWS), desc="Content prior", leave=False, disable=not show_progress)
 
-        n_trained, variance = max(len(entities), 1), variation(matrix, len(entities))
-        values, directions = self._principal(entities, blocks)
-        if not len(values) or not variance > 0:
+        variance = variation(matrix, n_trained)
+        if not len(known) or not variance > 0:
             return
-        rows = values.new_zeros(len(self.trained), len(values))
-        for ids in blocks(entities):
-            rows[ids] = self._features(ids) @ directions
+        basis = self._basis()
+        rows = basis.new_zeros(len(self.trained), basis.shape[1])
+        for ids in blocks(known):
+            rows[ids] = self._kernel(self.features(ids, self.available[ids])) @ basis
+        mean = rows[known].mean(0)
+        rows[known] -= mean
+        values, directions = principal(rows.T @ rows, self.DIRECTIONS)
+        if not len(values):
+            return
+        rows = rows @ directions
         spread = values.new_zeros(len(values), len(values))
         for ids in blocks(others):
             profiles = weighted_row_sum(matrix.select(ids), rows)
@@ -135,31 +168,15 @@ class ContentPrior(Prior):
         _, vectors = torch.linalg.eigh(scale.unsqueeze(1) * spread * scale)
         deviation = (variance / (n_trained * len(others))).sqrt()
         turn = scale.unsqueeze(1) * vectors[:, -self.RANK :] * (self.strength / deviation).sqrt()
-        self.coefficients.zero_()[:, : turn.shape[1]] = directions @ turn
+        self.coefficients.zero_()[:, : turn.shape[1]] = basis @ directions @ turn
+        self.offset.zero_()[: turn.shape[1]] = mean @ directions @ turn
         self.of_side.zero_()[:, : turn.shape[1]] = rows @ turn
         self.of_other.copy_(weighted_row_sum(matrix, self.of_side))
 
-    def _features(self, ids):
-        return self.features(ids, self.available[ids])
-
-    def _principal(self, entities, blocks):
-        """Of the Gram matrix of the features: its largest eigenvalues (R,), ascending, and their vectors (F, R)."""
-        width = self.features.width
-        if len(entities) <= width:
-            features = self._features(entities)
-            values, left = torch.linalg.eigh(features @ features.T)
-            kept = self._kept(values)
-            return values[kept], features.T @ left[:, kept] * values[kept].rsqrt()
-        gram = self.coefficients.new_zeros(width, width)
-        for ids in blocks(entities):
-            features = self._features(ids)
-            gram += features.T @ features
-        values, right = torch.linalg.eigh(gram)
-        kept = self._kept(values)
-        return values[kept], right[:, kept]
-
-    def _kept(self, values):
-        return (values > values[-1:] * 1e-6).nonzero().squeeze(1)[-self.DIRECTIONS :]
+    def _basis(self):
+        """(A, P), by which rows of the kernel become features whose inner products are the kernel."""
+        values, vectors = principal(self._kernel(self.anchors).double(), self.DIRECTIONS)
+        return (vectors * values.rsqrt()).float()
 
     def _penalty(self, values, spread, variance, n_trained):
         """lambda by generalised cross-validation."""
@@ -172,10 +189,15 @@ class ContentPrior(Prior):
         return self.PENALTIES[int(torch.stack(scores).argmin())]
 
     def own(self, ids, used):
-        return self.features(ids, used[:, self.content]) @ self.coefficients
+        used = used[:, self.content]
+        return self._vectors(self.features(ids, used), used)
 
     def own_of(self, features, used):
-        return self.features.embed(features.content, used[:, self.content]) @ self.coefficients
+        used = used[:, self.content]
+        return self._vectors(self.features.embed(features.content, used), used)
+
+    def _vectors(self, features, used):
+        return (self._kernel(features) @ self.coefficients - self.offset) * used.any(1, keepdim=True)
 
 
 class InteractionPrior(Prior):
