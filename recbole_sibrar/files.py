@@ -3,9 +3,13 @@
 import errno
 import os
 import shutil
+import signal
 import tempfile
+import threading
 from contextlib import contextmanager
 from pathlib import Path
+
+import torch
 
 from recbole_sibrar.errors import WriteError
 
@@ -71,6 +75,32 @@ def _replacing(path, mode, encoding, newline):
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def save_tensors(path, state) -> None:
+    """``torch.save``, whole or not at all; Ctrl-C waits, since torch's writer may abort the process when interrupted.
+
+    Raises:
+        WriteError: the disk is full, or may not be written to.
+    """
+    with _interrupts_held_back(), atomic_file(path, "wb") as file:
+        torch.save(state, file)
+
+
+@contextmanager
+def _interrupts_held_back():
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held = []
+    signal.signal(signal.SIGINT, lambda *signal_and_frame: held.append(signal_and_frame))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if held:
+        handler(*held[0])
 
 
 def remove_leftovers(folder, names) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
-from recbole_sibrar.files import atomic_file
+from recbole_sibrar.files import save_tensors
 from recbole_sibrar.models.als import implicit_als
 from recbole_sibrar.models.batches import DistinctPairs, PairBatch
 from recbole_sibrar.models.checked import option
@@ -109,8 +109,7 @@ class DropoutNet(ContentModel):
                 getLogger().warning(f"{path} cannot be read; it is made again.")
         getLogger().info(f"DropoutNet: pre-training by implicit ALS ({settings}), kept in {path}")
         vectors = dict(zip(("user", "item"), implicit_als(matrix, show_progress=show_progress, **settings)))
-        with atomic_file(path, "wb") as file:
-            torch.save(vectors, file)
+        save_tensors(path, vectors)
         return vectors
 
     def loss(self, batch: PairBatch) -> tuple:

@@ -10,7 +10,7 @@ from scipy import sparse
 
 import recbole_sibrar
 from recbole_sibrar.errors import CheckpointError, OptionError
-from recbole_sibrar.files import atomic_file
+from recbole_sibrar.files import save_tensors
 
 FORMAT = "recbole-sibrar checkpoint 1"
 
@@ -131,8 +131,7 @@ def save(path, config, model, dataset=None, **training_state) -> None:
         "serving": _serving_state(model, dataset) if dataset is not None else None,
         **training_state,
     }
-    with atomic_file(path, "wb") as file:
-        torch.save(state, file)
+    save_tensors(path, state)
 
 
 def _serving_state(model, dataset):
