@@ -116,14 +116,14 @@ def test_users_by_side_information_only_and_without_anything(recommender):
 
 @pytest.mark.parametrize("model", ["SiBraR", "MuBraR"])
 def test_contributions_add_up_to_the_score(tiny, model):
-    recommender = Recommender.load(trained(tiny, model))
+    recommender = Recommender.load(trained(tiny, model, interaction_prior=2.0))
     recommender.add_items(new_item(tiny, 4, "new"))
     for user in ("u1", ["i2", "i4"], {"age": 30}):
         for item in ("i1", "i30", "new"):
             parts = recommender.explain(user, item)
             assert parts["contribution"].sum() == pytest.approx(recommender.score(user, [item]).iloc[0], abs=1e-5)
     named = set(recommender.explain("u1", "new")["item_modality"])
-    assert named == {"genres", "year", "picture", "item_content_prior", "user_content_prior"}
+    assert named == {"genres", "year", "picture", "item_content_prior", "user_content_prior", "interaction_prior"}
 
 
 def test_similar_entities(recommender):
