@@ -1,10 +1,14 @@
 """A tiny data set on disk, and a quiet, isolated place to run RecBole in."""
 
 import logging
+import signal
 import sys
 
 import numpy as np
 import pytest
+
+# A shell's background jobs ignore Ctrl-C, and so would the runs that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
