@@ -81,7 +81,8 @@ def test_gradients_are_those_of_one_process(tiny):
             assert shared[name][kind].keys() == alone[name][kind].keys()
             for key, value in alone[name][kind].items():
                 found = shared[name][kind][key]
-                assert torch.allclose(found, value, rtol=1e-4, atol=1e-6), (name, key, (found - value).abs().max())
+                # not 0: a bias before batch normalisation has no gradient but rounding's
+                assert torch.allclose(found, value, rtol=1e-4, atol=5e-6), (name, key, (found - value).abs().max())
     assert len(alone["batch norm"][2]) > 0
 
 
