@@ -41,6 +41,11 @@ class Prior(nn.Module):
         """Solve, with progress bars if they are wanted; ``matrix``: other side x this side, training interactions."""
         raise NotImplementedError
 
+    def _factor(self, variance: Tensor, n_trained: int) -> Tensor:
+        """() of v and of w, by which scores are in units of ``strength``; ``variance``: see ``variation``."""
+        deviation = (variance / (n_trained * len(self.of_other))).sqrt()
+        return (self.strength / deviation).sqrt()
+
     def own(self, ids: Tensor, used: Tensor) -> Tensor:
         """(R,) ids, (R, M) bool which modalities of ``side`` to read -> (R, P), v."""
         raise NotImplementedError
@@ -166,8 +171,7 @@ class ContentPrior(Prior):
         penalty = self._penalty(values, spread, variance, n_trained)
         scale = (values + penalty).rsqrt()
         _, vectors = torch.linalg.eigh(scale.unsqueeze(1) * spread * scale)
-        deviation = (variance / (n_trained * len(others))).sqrt()
-        turn = scale.unsqueeze(1) * vectors[:, -self.RANK :] * (self.strength / deviation).sqrt()
+        turn = scale.unsqueeze(1) * vectors[:, -self.RANK :] * self._factor(variance, n_trained)
         self.coefficients.zero_()[:, : turn.shape[1]] = basis @ directions @ turn
         self.offset.zero_()[: turn.shape[1]] = mean @ directions @ turn
         self.of_side.zero_()[:, : turn.shape[1]] = rows @ turn
@@ -241,10 +245,10 @@ class InteractionPrior(Prior):
             return
         squares, vectors = self._principal(matrix, show_progress)
         penalty = self.SHRINKAGE * len(matrix.columns) / n_trained
-        deviation = (variance / (n_trained * len(self.of_other))).sqrt()
-        self.of_side.copy_(vectors * (squares / (squares + penalty) * self.strength / deviation).sqrt())
+        kept = (squares / (squares + penalty)).sqrt() * self._factor(variance, n_trained)
+        self.of_side.zero_()[:, : len(squares)] = vectors * kept
         self.of_other.copy_(weighted_row_sum(matrix, self.of_side))
-        self.folding.copy_(squares.reciprocal().where(squares > 0, 0.0))
+        self.folding.zero_()[: len(squares)] = squares.reciprocal()
 
     def _principal(self, matrix, show_progress):
         """The largest S^2, (P,), and V, (n_items, P), by subspace iteration (Halko, Martinsson and Tropp, 2011)."""
@@ -258,9 +262,8 @@ class InteractionPrior(Prior):
         directions = torch.randn(n_items, width, generator=generator).to(self.of_side)
         for _ in tqdm(range(self.ITERATIONS), desc="Interaction prior", leave=False, disable=not show_progress):
             directions = torch.linalg.qr(gram(directions)).Q
-        values, turn = torch.linalg.eigh(directions.T @ gram(directions))
-        values = values[-self.rank :]
-        return values.where(values > values[-1] * 1e-6, 0.0), directions @ turn[:, -self.rank :]
+        squares, turn = principal(directions.T @ gram(directions), self.rank)
+        return squares, directions @ turn
 
     def own(self, ids, used):
         return masked(self.of_side[ids], used, self.interactions)
