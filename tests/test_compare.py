@@ -86,6 +86,18 @@ def test_finished_runs_are_reused_and_others_are_not(tiny, started, capsys):
     assert len(started) == 5
 
 
+def test_a_baseline_does_not_run_again_for_an_option_that_a_scenario_sets_for_other_models(tiny):
+    models = tuple(map(ModelSpec.parse, ("SiBraR", "CLCRec", "BPR")))
+    options = {key: value for key, value in tiny.options().items() if key not in ("output_dir", "data_path")}
+    plan = Plan(models, ("tiny",), ("warm", "item_cold"), options=options, data_path=tiny.options()["data_path"])
+    known = {(run.model, run.scenario): set(run.config) for run in plan_runs(plan)}
+    assert {"single_branch", "interaction_prior"} <= known["SiBraR", "warm"]
+    assert "content_side" in known["CLCRec", "item_cold"]
+    for scenario in ("warm", "item_cold"):
+        assert not known["CLCRec", scenario] & {"single_branch", "content_prior", "interaction_prior"}
+        assert not known["BPR", scenario] & {"single_branch", "content_side", "content_prior", "interaction_prior"}
+
+
 def test_a_run_of_its_own_is_reused(tiny, started):
     options = [f"--{key}={value}" for key, value in tiny.options().items()]
     assert cli.main(["run", "--model=Pop", "--dataset=tiny", "--scenario=warm", *options]) == 0

@@ -3,6 +3,7 @@
 import ast
 import sys
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 
 import yaml
@@ -85,6 +86,12 @@ def property_layers(model: str, dataset: str, scenario: str, data_path) -> list:
     return [path for path in candidates if path.is_file()]
 
 
+def foreign_options(model: str) -> set:
+    """Options of our models that ``model`` does not have; a scenario's file sets some, for the models that do."""
+    names = {name: {entry.name for entry in fields(known.options_class)} for name, known in MODELS.items()}
+    return set().union(*names.values()) - names.get(model, set())
+
+
 def apply_layers(config, model: str, dataset: str) -> None:
     """Add our layers to ``config.internal_config_dict`` where the protocol applies, and check the option names.
 
@@ -97,8 +104,11 @@ def apply_layers(config, model: str, dataset: str) -> None:
     scenario = external.get("scenario") or DEFAULT_SCENARIO
     internal = config.internal_config_dict
     data_path = external.get("data_path", read_property_file(props_folder() / "protocol.yaml")["data_path"])
-    for path in property_layers(model, dataset, scenario, data_path):
+    *general, of_scenario = property_layers(model, dataset, scenario, data_path)
+    for path in general:
         internal.update(read_property_file(path))
+    foreign = foreign_options(model)
+    internal.update({name: value for name, value in read_property_file(of_scenario).items() if name not in foreign})
     internal["scenario"] = scenario
     check_names(external, internal, config.parameters)
     for name in ("save_dataset", "save_dataloaders", "dataset_save_path", "dataloaders_save_path"):
