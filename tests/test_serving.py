@@ -18,7 +18,8 @@ from recbole_sibrar.serving.topk import top_k
 
 
 def trained(tiny, model="SiBraR", **options):
-    result = run(model, "tiny", None, tiny.options(**{"scenario": "item_cold", "single_branch": "both", **options}))
+    ours = {"single_branch": "both"} if model in MODELS else {}
+    result = run(model, "tiny", None, tiny.options(**{"scenario": "item_cold", **ours, **options}))
     return f"results/{result.name}/model.pth"
 
 
