@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -260,6 +261,18 @@ def test_marks_means_and_deviations():
     assert "\\textbf{0.4000}" in text and "B$^{\\dagger}$" in text and "5 \\% of \\{it\\}" in text
     assert text.count("{") == text.count("}")
     assert "0.4000 ¹" in terminal(table) and "§ 2 of 2 runs failed: boom" in terminal(table)
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs LaTeX (apt-get install texlive-latex-recommended)")
+def test_the_latex_table_compiles(tmp_path):
+    strange = r"ValueError: 5 % of {it} & C:\new~1, x_1^2 < #3 > $y"
+    failed = [Entry(f"M_{n}", (result(0.1),), 2, f"{strange} {n}") for n in range(6)]
+    table = comparison(Entry("A_S", (result(0.1), result(0.3)), 2), *failed)
+    document = f"\\documentclass{{article}}\\usepackage{{booktabs}}\\begin{{document}}{latex(table)}\\end{{document}}"
+    (tmp_path / "table.tex").write_text(document, encoding="utf-8")
+    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "table.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0 and (tmp_path / "table.pdf").is_file(), done.stdout[-2000:]
 
 
 def test_directions():

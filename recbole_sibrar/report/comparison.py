@@ -16,6 +16,13 @@ from recbole_sibrar.report.tables import write_csv, write_markdown
 DIGITS = 4
 NOTE_MARKS = "†‡§¶‖"
 LATEX_MARKS = dict(zip(NOTE_MARKS, ("\\dagger", "\\ddagger", "\\S", "\\P", "\\|")))
+LATEX_ESCAPES = str.maketrans(
+    {
+        **{character: f"\\{character}" for character in "&%$#_{}"},
+        **{"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"},
+        **{"<": "\\textless{}", ">": "\\textgreater{}", "±": "$\\pm$"},
+    }
+)
 TEST_NAMES = {
     "difference": "difference",
     "d_z": "d_z",
@@ -184,16 +191,14 @@ def cells(comparison: Comparison, markup: Markup) -> pd.DataFrame:
 
 
 def _latex(text):
-    for character in "&%$#_{}":
-        text = text.replace(character, f"\\{character}")
-    return text
+    return text.translate(LATEX_ESCAPES)
 
 
 def latex(comparison: Comparison) -> str:
     """A ``table`` environment; it needs the package booktabs."""
     table = cells(comparison, LATEX)
     notes = "".join(f" $^{{{LATEX_MARKS.get(mark, mark)}}}$ {_latex(note)}." for note, mark in comparison.notes.items())
-    caption = _latex(comparison.title).replace("±", "$\\pm$") + "." + notes
+    caption = f"{_latex(comparison.title)}.{notes}"
     return table.style.hide(axis="index").to_latex(
         hrules=True,
         column_format="l" + "r" * (table.shape[1] - 1),
