@@ -122,14 +122,16 @@ class Recommender:
         ``user_content_prior``, ``interaction_prior``). Empty if one of the two has no modality at all.
         """
         request = self.directory.requests([user])[0]
-        parts = {"user": self._parts("user", *self._user_source(request)), "item": self._item_parts(item)}
+        known, features = self._user_source(request)
+        parts = {"user": self._parts("user", known, features), "item": self._item_parts(item)}
         rows = [
             (user_name, item_name, float(user_part @ item_part))
             for user_name, user_part in parts["user"].items()
             for item_name, item_part in parts["item"].items()
         ]
         if rows:
-            products = self._user_embeddings([request])[0] * self._items[self.directory.find("item", item)]
+            user = self.model.embed(features) if known is None else self.model.embeddings("user", torch.tensor([known]))
+            products = user[0] * self._items[self.directory.find("item", item)]
             widths = [self.model.options.embedding_size, *(prior.rank for prior in self.model.priors.values())]
             _, *added = products.split(widths)
             rows += [(name, name, float(part.sum())) for name, part in zip(self.model.priors, added)]
