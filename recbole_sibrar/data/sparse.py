@@ -92,13 +92,15 @@ class _WeightedRowSum(torch.autograd.Function):
     """``embedding_bag``'s sum with a backward pass that is a sum over the transposed matrix.
 
     PyTorch's own backward pass scatters entry by entry (79 ms against 2 ms forward for 800,000 entries of width 64 on
-    2 cores); sorting the entries by column turns it into one more forward-like pass, deterministic as well.
+    2 cores); sorting the entries by column turns it into one more forward-like pass, deterministic as well. A table
+    that lies column by column, as LAPACK leaves it, would be read 30 times as slowly.
     """
 
     @staticmethod
     def forward(ctx, table, matrix, weights):
         ctx.matrix, ctx.weights, ctx.n_rows = matrix, weights, len(table)
-        return F.embedding_bag(matrix.columns, table, matrix.indptr[:-1], mode="sum", per_sample_weights=weights)
+        rows = table.contiguous()
+        return F.embedding_bag(matrix.columns, rows, matrix.indptr[:-1], mode="sum", per_sample_weights=weights)
 
     @staticmethod
     def backward(ctx, gradient):
