@@ -5,7 +5,8 @@ from recbole_sibrar.data.modalities import Modalities, Modality, interaction_mod
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.models.batches import UserBatch
 from recbole_sibrar.models.options import ModelOptions
-from recbole_sibrar.models.prior import ContentPrior, InteractionPrior
+from recbole_sibrar.models.priors import ContentPrior, InteractionPrior
+from recbole_sibrar.models.priors.kernel import GAMMA, PENALTY, KernelRidge
 from recbole_sibrar.models.sibrar import SiBraR
 
 N_USERS, N_ITEMS, N_TRAINED, WIDTH = 60, 50, 40, 6
@@ -43,18 +44,18 @@ def dense(matrix):
     return matrix.mark(torch.zeros(len(matrix.lengths), matrix.n_columns), 1.0).double()
 
 
-def kernel(features, anchors):
+def similarity(features, anchors):
     """What the prior takes for the similarity of two items."""
     square = anchors.square().sum(1).mean()
     distances = (features.unsqueeze(1) - anchors).square().sum(2)
-    return square * torch.exp(-ContentPrior.GAMMA * distances / square)
+    return square * torch.exp(-GAMMA * distances / square)
 
 
-def ridge(prior, trained, matrix, penalty):
+def textbook_ridge(prior, trained, matrix, penalty):
     """Predictions of the textbook's kernel ridge for all items, and the score of generalised cross-validation."""
     features = prior.features(torch.arange(N_ITEMS), prior.available).double()
     known = trained & prior.available.any(1)
-    similar = kernel(features, features[known])
+    similar = similarity(features, features[known])
     similar = similar - similar[known].mean(0)  # centred in the space of the kernel's features
     similar = similar - similar.mean(1, keepdim=True)
     targets = dense(matrix)[:, known].T
@@ -71,7 +72,7 @@ def ridge(prior, trained, matrix, penalty):
 @pytest.mark.parametrize("width", [WIDTH, 90], ids=["more entities than features", "more features than entities"])
 def test_it_is_the_kernel_ridge_that_generalised_cross_validation_chooses(width):
     prior, _, trained, matrix = fitted(width=width)
-    results = [ridge(prior, trained, matrix, penalty) for penalty in ContentPrior.PENALTIES]
+    results = [textbook_ridge(prior, trained, matrix, penalty) for penalty in ContentPrior.PENALTIES]
     expected = min(results, key=lambda result: result[1])[0]
     targets = dense(matrix)[:, trained]
     deviation = (targets - targets.mean(1, keepdim=True)).square().mean().sqrt()
@@ -170,6 +171,76 @@ def test_it_is_part_of_the_scores_and_of_the_state():
     assert torch.equal(
         again.eval().embeddings("item", torch.arange(N_ITEMS)), model.embeddings("item", torch.arange(N_ITEMS))
     )
+
+
+# some of the content
+
+
+def two_sided(n_lacking=0):
+    """Items whose poster shows what the plot tells, but for noise; some trained ones have no plot."""
+    item, trained, matrix = data()
+    plot = item.entries[1]
+    generator = torch.Generator().manual_seed(1)
+    poster = plot.values @ torch.randn(WIDTH, WIDTH, generator=generator) + 0.3 * torch.randn(
+        N_ITEMS, WIDTH, generator=generator
+    )
+    available = plot.available & (torch.arange(N_ITEMS) > n_lacking)
+    entries = (
+        item.entries[0],
+        Modality("plot", "vector", available, plot.values * available.unsqueeze(1), WIDTH),
+        Modality("poster", "vector", plot.available, poster, WIDTH),
+    )
+    prior = ContentPrior(Modalities("item", entries), trained, N_USERS, profile=0, strength=1.0)
+    prior.fit(matrix)
+    return prior, trained & plot.available
+
+
+COLD, POSTER_ALONE = torch.tensor([41, 42, 43, 44, 46, 47, 48, 49]), torch.tensor([False, False, True])
+
+
+def test_the_regression_from_a_part_is_the_textbooks():
+    generator = torch.Generator().manual_seed(0)
+    anchors, new = (torch.randn(n, 3, generator=generator, dtype=torch.double) for n in (20, 5))
+    targets = torch.randn(20, 4, generator=generator, dtype=torch.double)
+    similar, square = similarity(anchors, anchors), anchors.square().sum(1).mean()
+    centring = torch.eye(20, dtype=torch.double) - 1 / 20
+    inverse = torch.linalg.inv(centring @ similar @ centring + PENALTY * square * torch.eye(20, dtype=torch.double))
+    expected = (similarity(new, anchors) - similar.mean(0)) @ centring @ inverse @ (centring @ targets)
+    torch.testing.assert_close(KernelRidge(anchors, targets)(new), expected + targets.mean(0))
+
+
+def test_what_is_missing_is_estimated_from_what_is_left(monkeypatch):
+    prior, _ = two_sided()
+    full = prior("item", COLD, torch.ones(len(COLD), 3, dtype=torch.bool))
+    estimated = prior("item", COLD, POSTER_ALONE.expand(len(COLD), -1))
+    monkeypatch.setattr(ContentPrior, "LEAST", N_ITEMS + 1)
+    at_its_mean = prior("item", COLD, POSTER_ALONE.expand(len(COLD), -1))
+    assert (estimated - full).norm() < 0.8 * (at_its_mean - full).norm()
+
+
+def test_anchors_that_lack_a_modality_are_not_regressed_from():
+    """Item 1 to 20 have no plot: who has a plot alone is predicted from the others alone."""
+    prior, known = two_sided(n_lacking=20)
+    used = torch.tensor([[False, True, False]])
+    prior("item", COLD[:1], used)
+    (regression,) = (found for kind, found in prior._partial.items() if kind == (True, False))
+    assert len(regression.anchors) == int(known[21:].sum()) < len(prior.anchors)
+
+
+def test_entities_of_training_that_lack_content_are_estimated_too():
+    prior, known = two_sided(n_lacking=20)
+    lacking = known.nonzero().squeeze(1)[:3]
+    assert int(lacking.max()) <= 20
+    torch.testing.assert_close(prior.of_side[lacking], prior("item", lacking, POSTER_ALONE.expand(3, -1)))
+
+
+def test_a_loaded_prior_does_not_use_what_it_estimated_before():
+    prior, _ = two_sided()
+    state = {name: -value if name == "targets" else value for name, value in prior.state_dict().items()}
+    used = POSTER_ALONE.expand(len(COLD), -1)
+    before = prior("item", COLD, used)
+    prior.load_state_dict(state)
+    torch.testing.assert_close(prior("item", COLD, used), -before)
 
 
 # interactions

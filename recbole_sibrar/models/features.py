@@ -172,6 +172,10 @@ class LinearFeatures(nn.Module):
     def width(self) -> int:
         return sum(block.width for block in self.blocks)
 
+    def columns_of(self, modalities: Tensor) -> Tensor:
+        """(M,) bool -> (F,) bool, the columns of these modalities."""
+        return torch.cat([modalities[m].expand(block.width) for m, block in zip(self.block_of, self.blocks)])
+
     def forward(self, ids: Tensor, used: Tensor) -> Tensor:
         """(R,) entities, (R, M) bool which modalities to read -> (R, F), zero where missing."""
         places = self._places(used)

@@ -2,7 +2,7 @@
 
 How a batch becomes a loss: ids -> (distinct entities encoded once, ``EntityEncoder``) -> modality embeddings ->
 sampled modalities (``sampling``) -> fused embeddings (``fusion``) -> beside them what is known in closed form
-(``prior``) -> recommendation and contrastive loss (``losses``).
+(``priors``) -> recommendation and contrastive loss (``losses``).
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from recbole_sibrar.models.entity import EntityEncoder, id_modality
 from recbole_sibrar.models.fusion import FUSIONS, MeanFusion
 from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.pairs import set_products
-from recbole_sibrar.models.prior import ContentPrior, InteractionPrior
+from recbole_sibrar.models.priors import ContentPrior, InteractionPrior
 from recbole_sibrar.models.sampling import chosen_mask, sample_modalities
 
 
@@ -46,7 +46,7 @@ class Views:
 class BranchRecommender(InnerProductModel):
     """Scores are inner products of fused user and item embeddings, those of the content priors among them.
 
-    Priors (``prior``) add columns to the fused embeddings of both sides: with ``content_prior`` one of each
+    Priors (``priors``) add columns to the fused embeddings of both sides: with ``content_prior`` one of each
     single-branch side that has content, with ``interaction_prior`` one of the interactions. The papers have none.
 
     An entity without any modality in use has the mean embedding of the training entities when scores are made: such

@@ -1,0 +1,79 @@
+"""A linear autoencoder of the users' interactions."""
+
+import torch
+from tqdm import tqdm
+
+from recbole_sibrar.data.sparse import weighted_row_sum
+from recbole_sibrar.models.priors.prior import Prior, masked, principal, variation
+
+
+class InteractionPrior(Prior):
+    r"""A linear autoencoder of the users' interactions; it joins a trained model in evaluation.
+
+    With :math:`U S V^\top` the singular value decomposition of the training interactions, users x items, cut to
+    ``RANK``,
+
+    .. math:: v = V \Big(\frac{S^2}{S^2 + \lambda}\Big)^{1/2}, \qquad
+              w v^\top = X (X^\top X + \lambda)^{-1} X^\top X.
+
+    EASE (Steck, WWW 2019) differs, for items that a user does not know, by a factor for each item, which keeps an item
+    from predicting itself. lambda is ``SHRINKAGE`` times the mean number of an item's interactions, which is Steck's
+    denoising (NeurIPS 2020) with a dropout of 10 in 11, the same for every item.
+
+    Training does not see it: an interaction is both what it predicts and what it predicts from, so that it leaves
+    less of a training interaction than of a new one (docs/experiments.md).
+
+    Args:
+        n_items, n_users: entities of both sides.
+        own: which of the items' modalities are their interactions; None if they have another one in their place.
+        profile, strength: see ``Prior``.
+        seed: of the decomposition's random directions.
+    """
+
+    RANK = 512
+    SHRINKAGE = 10.0
+    ITERATIONS, OVERSAMPLING = 5, 10
+    in_training = False
+
+    def __init__(self, n_items: int, n_users: int, own: int | None, profile: int | None, strength: float, seed: int):
+        super().__init__("item", n_items, n_users, min(self.RANK, n_items, n_users), profile, strength)
+        self.interactions, self.seed = own, seed
+        self.register_buffer("folding", torch.zeros(self.rank))
+
+    @torch.no_grad()
+    def fit(self, matrix, show_progress=False):
+        n_trained = len(matrix.columns.unique())
+        variance = variation(matrix, n_trained)
+        if not variance > 0:
+            return
+        squares, vectors = self._principal(matrix, show_progress)
+        penalty = self.SHRINKAGE * len(matrix.columns) / n_trained
+        kept = (squares / (squares + penalty)).sqrt() * self._factor(variance, n_trained)
+        self.of_side.zero_()[:, : len(squares)] = vectors * kept
+        self.of_other.copy_(weighted_row_sum(matrix, self.of_side))
+        self.folding.zero_()[: len(squares)] = squares.reciprocal()
+
+    def _principal(self, matrix, show_progress):
+        """The largest S^2, (P,), and V, (n_items, P), by subspace iteration (Halko, Martinsson and Tropp, 2011)."""
+        by_item, n_items = matrix.transposed(), matrix.n_columns
+
+        def gram(table):
+            return weighted_row_sum(by_item, weighted_row_sum(matrix, table))
+
+        generator = torch.Generator().manual_seed(self.seed)
+        width = min(self.rank + self.OVERSAMPLING, n_items)
+        directions = torch.randn(n_items, width, generator=generator).to(self.of_side)
+        for _ in tqdm(range(self.ITERATIONS), desc="Interaction prior", leave=False, disable=not show_progress):
+            directions = torch.linalg.qr(gram(directions)).Q
+        squares, turn = principal(directions.T @ gram(directions), self.rank)
+        return squares, directions @ turn
+
+    def own(self, ids, used):
+        return masked(self.of_side[ids], used, self.interactions)
+
+    def own_of(self, features, used):
+        """v of items by their users, w_k / S^2 in sum: for an item of the training data what it has."""
+        if self.interactions is None:
+            return self.of_side.new_zeros(len(used), self.rank)
+        users = features.entries[self.interactions].values
+        return masked(weighted_row_sum(users, self.of_other) * self.folding, used, self.interactions)
