@@ -26,13 +26,35 @@ def started(monkeypatch):
     """Runs are made in this process, for speed; the list of the names of those that were started."""
     names = []
 
-    def run(command, **kwargs):
+    def call(command, watch):
         assert command[:4] == [sys.executable, "-m", "recbole_sibrar.cli", "run"]
         names.append(next(word for word in command if word.startswith("--run_name=")).partition("=")[2])
-        return subprocess.CompletedProcess(command, cli.main(command[3:]), "", "")
+        return subprocess.CompletedProcess(command, cli.main(command[3:]), stderr="")
 
-    monkeypatch.setattr(runs.subprocess, "run", run)
+    monkeypatch.setattr(runs, "call", call)
     return names
+
+
+def test_a_run_shows_its_epochs_while_it_goes_on(tiny):
+    settings = {key: value for key, value in tiny.options().items() if key not in ("state", "show_progress")}
+    plan = Plan(
+        models=(ModelSpec.parse("SiBraR"),),
+        datasets=("tiny",),
+        scenarios=("warm",),
+        options={**settings, "epochs": 5, "stopping_step": 5},
+    )
+    (run,), seen = plan_runs(plan), []
+    done = runs.call(run.command, lambda: seen.append(runs._state(run)), interval=0.001)
+    assert done.returncode == 0, done.stderr
+    history = json.loads((run.folder / "result.json").read_text())["history"]
+    expected = [run.name, *(f"{run.name}, epoch {epoch['epoch']}: {epoch['valid']:.4f}" for epoch in history)]
+    assert seen[0] == run.name and len(set(seen)) > 2 and set(seen) <= set(expected)
+    assert not (run.folder / "progress.csv").exists()
+
+
+def test_what_a_command_says_before_it_fails_is_kept():
+    done = runs.call([sys.executable, "-c", "import sys; sys.exit('no such thing')"], lambda: None)
+    assert (done.returncode, done.stderr) == (1, "no such thing\n")
 
 
 def arguments(tiny, *models, scenarios=("item_cold",), **options):

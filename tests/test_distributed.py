@@ -250,7 +250,7 @@ def test_a_killed_process_ends_the_run_which_can_be_resumed(tiny, capsys, killed
     assert error.startswith(f"recbole-sibrar: process {killed} of 2 ended with SIGKILL") and error.count("\n") == 1
     assert checkpoint.load("results/r/model.pth")["epoch"] >= 0
     if killed:
-        assert {path.name for path in Path("results/r").iterdir()} == {"model.pth", "progress.pth"}
+        assert {path.name for path in Path("results/r").iterdir()} == {"model.pth", "progress.pth", "progress.csv"}
 
     epochs = checkpoint.load(progress)["next_epoch"] + 1
     assert main([*arguments, f"--epochs={epochs}", "--resume=True"]) == 0

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.errors import DataError, OptionError, SibrarError, TrainingError, WriteError
+from recbole_sibrar.experiments import runs
 from recbole_sibrar.files import atomic_directory, atomic_file, save_tensors
 from recbole_sibrar.models.recommender import BranchRecommender
 from recbole_sibrar.recbole_plugin import checkpoint
@@ -49,7 +50,7 @@ def test_ctrl_c_says_what_is_saved_and_the_run_goes_on(tiny, capsys, n_processes
     assert said == (
         f"recbole-sibrar: interrupted in epoch {n + 1}; {saved} saved: the same command with --resume=True goes on.\n"
     )
-    assert {path.name for path in progress.parent.iterdir()} == {"model.pth", "progress.pth"}
+    assert {path.name for path in progress.parent.iterdir()} == {"model.pth", "progress.pth", "progress.csv"}
     if n_processes == 1:
         assert main(arguments(tiny, "run", **{**endless, "epochs": n + 1, "resume": True})) == 0
 
@@ -92,14 +93,14 @@ def test_a_run_begun_anew_does_not_keep_another_ones_progress(tiny, monkeypatch,
 
 
 def test_ctrl_c_in_compare(tiny, monkeypatch, capsys):
-    original = subprocess.run
+    original = runs.call
     calls = []
 
     def interrupted_second(command, *args, **kwargs):
         calls.append(command)
         return original(command, *args, **kwargs) if len(calls) == 1 else interrupt()
 
-    monkeypatch.setattr(subprocess, "run", interrupted_second)
+    monkeypatch.setattr(runs, "call", interrupted_second)
     command = arguments(tiny, "compare", "--models", "Pop", "Random", "--scenarios", "warm")
     kept = [argument for argument in command if not argument.startswith(("--state", "--show_progress"))]
     assert main(kept) == 130

@@ -4,6 +4,8 @@ import json
 import shlex
 import subprocess
 import sys
+import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from recbole_sibrar.files import atomic_file
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.recbole_plugin import checkpoint
 from recbole_sibrar.recbole_plugin.config import check_dataset, valid_names
-from recbole_sibrar.recbole_plugin.run import QUIET, check, make_config
+from recbole_sibrar.recbole_plugin.run import HISTORY, PROGRESS, QUIET, check, make_config, remove_progress
 from recbole_sibrar.report.result import as_json
 
 # Where the data lies is compared as an absolute path.
@@ -129,7 +131,7 @@ def execute(runs) -> list:
     """
     outcomes = []
     try:
-        with tqdm(runs, unit="run", disable=len(runs) < 2) as progress:
+        with tqdm(runs, unit="run") as progress:
             for run in progress:
                 progress.set_postfix_str(run.name)
                 outcomes.append(_outcome(run, progress))
@@ -150,7 +152,7 @@ def _outcome(run, progress):
     if isinstance(found, dict):
         return Outcome(run, found)
     _forget_other_progress(run)
-    done = subprocess.run(run.command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace")
+    done = call(run.command, lambda: progress.set_postfix_str(_state(run)))
     found = finished(run)
     if done.returncode == 0 and isinstance(found, dict):
         (run.folder / "error.txt").unlink(missing_ok=True)
@@ -161,6 +163,31 @@ def _outcome(run, progress):
     with atomic_file(run.folder / "error.txt") as file:
         file.write(f"{shlex.join(run.command)}\nexit code {done.returncode}\n\n{error}\n")
     return Outcome(run, error=error)
+
+
+def call(command, watch, interval=1.0) -> subprocess.CompletedProcess:
+    """Run a command, its standard error kept, and call ``watch`` every ``interval`` seconds."""
+    with tempfile.TemporaryFile("w+", errors="replace") as errors:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors) as process:
+            try:
+                while process.poll() is None:
+                    watch()
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(interval)
+            except BaseException:
+                process.kill()
+                raise
+        errors.seek(0)
+        return subprocess.CompletedProcess(command, process.returncode, stderr=errors.read())
+
+
+def _state(run):
+    """The name of a run and the last of its epochs."""
+    path = run.folder / HISTORY
+    if not path.is_file():
+        return run.name
+    last = pd.read_csv(path).iloc[-1]
+    return f"{run.name}, epoch {last['epoch']:.0f}: {last['valid']:.4f}"
 
 
 def finished(run: Run):
@@ -187,7 +214,7 @@ def difference(wanted: dict, found: dict, free=FREE_TO_DIFFER) -> str | None:
 
 def _forget_other_progress(run):
     """An interrupted run goes on only with the options that it began with; otherwise it starts anew."""
-    path = run.folder / "progress.pth"
+    path = run.folder / PROGRESS
     if not path.is_file():
         return
     try:
@@ -195,7 +222,7 @@ def _forget_other_progress(run):
     except CheckpointError:
         before = {}
     if not before or difference(run.config, before, FREE_TO_DIFFER | checkpoint.FREE_TO_CHANGE):
-        path.unlink()
+        remove_progress(run.folder)
 
 
 def _last_line(text):

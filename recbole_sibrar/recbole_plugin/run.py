@@ -21,7 +21,7 @@ from recbole_sibrar.recbole_plugin.touchpoints import general_recommenders
 from recbole_sibrar.recbole_plugin.trainer import cold_fallback
 from recbole_sibrar.report.result import RunResult
 
-MODEL, PROGRESS = "model.pth", "progress.pth"
+MODEL, PROGRESS, HISTORY = "model.pth", "progress.pth", "progress.csv"
 QUIET = {"state": "ERROR", "show_progress": False}
 PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "scikit-learn")
 
@@ -132,7 +132,8 @@ def run(model: str, dataset: str, config_files=None, options=None) -> RunResult 
     """Train on the training split, choose the epoch on the validation split, evaluate once on the test split.
 
     Writes ``<output_dir>/<run name>/`` with ``result.json``, ``per_user.csv`` and ``model.pth``, the best epoch's
-    checkpoint. ``progress.pth`` is there while training goes on; with ``resume`` an interrupted run continues from it.
+    checkpoint. ``progress.pth``, from which an interrupted run continues with ``resume``, and ``progress.csv``, losses
+    and validation scores, are there while training goes on.
 
     With ``nproc`` or ``world_size`` above 1 this starts processes that share the work (``distributed``) and import the
     script that called it: guard the call with ``if __name__ == "__main__":``. The first process writes the files.
@@ -188,9 +189,9 @@ def _run(config):
     trainer.saved_model_file = str(folder / MODEL)
     trainer.progress_file = folder / PROGRESS
     if distributed.is_main():
-        remove_leftovers(folder, (MODEL, PROGRESS))
+        remove_leftovers(folder, (MODEL, PROGRESS, HISTORY))
         if not config["resume"]:  # of another run, whose model.pth this one replaces
-            trainer.progress_file.unlink(missing_ok=True)
+            remove_progress(folder)
     if config["resume"] and distributed.from_main(trainer.progress_file.is_file):
         trainer.resume_progress(trainer.progress_file, train_data)
 
@@ -231,8 +232,14 @@ def _run(config):
     )
     if distributed.is_main():
         result.write(folder, _per_user(prepared))
-        trainer.progress_file.unlink(missing_ok=True)
+        remove_progress(folder)
     return result
+
+
+def remove_progress(folder: Path) -> None:
+    """Remove what an interrupted run would continue from."""
+    for name in (PROGRESS, HISTORY):
+        (folder / name).unlink(missing_ok=True)
 
 
 def run_name(config) -> str:

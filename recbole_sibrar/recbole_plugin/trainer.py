@@ -2,11 +2,12 @@
 
 from time import perf_counter
 
+import pandas as pd
 import torch
 
 from recbole_sibrar.errors import TrainingError
 from recbole_sibrar.evaluation.ranking import Ranking
-from recbole_sibrar.files import make_folder
+from recbole_sibrar.files import atomic_file, make_folder
 from recbole_sibrar.models.core import InnerProductModel
 from recbole_sibrar.models.optimizer import TableAdamW, large_tables
 from recbole_sibrar.recbole_plugin import checkpoint, distributed, random_state
@@ -199,7 +200,10 @@ class ProtocolTrainer:
             self.logger.info(f"Saved {path}")
 
     def _save_progress(self, train_data, next_epoch):
-        """All that the next epoch depends on, so that a resumed run ends as an uninterrupted one would."""
+        """All that the next epoch depends on, so that a resumed run ends as an uninterrupted one would.
+
+        Beside it a table of the losses and validation scores so far, which is quickly read.
+        """
         random = distributed.gather(random_state.capture(train_data))
         if not distributed.is_main():
             return
@@ -215,6 +219,8 @@ class ProtocolTrainer:
             optimizer=self.optimizer.state_dict(),
             random=random,
         )
+        with atomic_file(self.progress_file.with_suffix(".csv")) as file:
+            pd.DataFrame(self.history).to_csv(file, index=False)
 
     def resume_progress(self, path, train_data):
         """Go on from a file that ``_save_progress`` wrote."""
