@@ -7,6 +7,9 @@ import sys
 import numpy as np
 import pytest
 
+from recbole_sibrar import cli
+from recbole_sibrar.experiments import execute
+
 # A shell's background jobs ignore Ctrl-C, and so would the runs that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -87,3 +90,31 @@ class TinyData:
 @pytest.fixture
 def tiny(tmp_path):
     return TinyData(tmp_path / "data")
+
+
+class InThisProcess:
+    """A run made here, for speed, in place of a ``Popen``; it seems to go on for some looks."""
+
+    def __init__(self, command, looks=0):
+        assert command[:4] == [sys.executable, "-m", "recbole_sibrar.cli", "run"]
+        self.returncode, self.looks = cli.main(command[3:]), looks
+
+    def poll(self):
+        self.looks -= 1
+        return self.returncode if self.looks < 0 else None
+
+    def wait(self, seconds):
+        return self.returncode
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The names of the runs that a command of many runs has started."""
+    names = []
+
+    def start(command, errors, threads):
+        names.append(next(word for word in command if word.startswith("--run_name=")).partition("=")[2])
+        return InThisProcess(command)
+
+    monkeypatch.setattr(execute, "start", start)
+    return names

@@ -4,11 +4,14 @@ import math
 
 import pytest
 
+from recbole_sibrar.data.splits import COLD_SIDE, SCENARIOS
 from recbole_sibrar.errors import OptionError
+from recbole_sibrar.recbole_plugin.capabilities import CONTENT_FREE
 from recbole_sibrar.recbole_plugin.config import OUR_MODELS
 from recbole_sibrar.recbole_plugin.run import UNSERVED, run
 from recbole_sibrar.recbole_plugin.touchpoints import general_recommenders
 
+BUILT_IN = [name for name in general_recommenders() if name not in OUR_MODELS]
 SMALL = {
     "ConvNCF": {"cnn_channels": [1, 4, 4], "cnn_kernels": [2, 2], "cnn_strides": [2, 2]},
     "DGCF": {"train_batch_size": 64},
@@ -17,12 +20,26 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("scenario", ["warm", "user_cold", "item_cold"])
-@pytest.mark.parametrize("model", [name for name in general_recommenders() if name not in OUR_MODELS])
-def test_runs_one_epoch(tiny, model, scenario):
+def runs_one_epoch(model, dataset, scenario, options):
+    options = {**options, "scenario": scenario, "epochs": 1}
     if model in UNSERVED:
         with pytest.raises(OptionError, match=f"{model} cannot be run"):
-            run(model, "tiny", None, tiny.options())
+            run(model, dataset, None, options)
         return
-    result = run(model, "tiny", None, tiny.options(scenario=scenario, epochs=1, **SMALL.get(model, {})))
+    result = run(model, dataset, None, options)
     assert all(math.isfinite(value) for value in result.test_result.values())
+    if model not in CONTENT_FREE:
+        assert list(result.cold_fallback) == ([COLD_SIDE[scenario]] if scenario in COLD_SIDE else [])
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("model", BUILT_IN)
+def test_runs_one_epoch(tiny, model, scenario):
+    runs_one_epoch(model, "tiny", scenario, {**tiny.options(), **SMALL.get(model, {})})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("model", BUILT_IN)
+def test_runs_one_epoch_on_ml_100k(model, scenario):
+    runs_one_epoch(model, "ml-100k", scenario, {"state": "ERROR", "show_progress": False})

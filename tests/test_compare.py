@@ -11,28 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from conftest import InThisProcess
 
 from recbole_sibrar import cli
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.evaluation.significance import paired_tests
-from recbole_sibrar.experiments import runs
+from recbole_sibrar.experiments import execute
 from recbole_sibrar.experiments.compare import plan_runs
 from recbole_sibrar.experiments.plan import ModelSpec, Plan
 from recbole_sibrar.report.comparison import MARKDOWN, Comparison, Entry, cells, goodness, latex, places, terminal
-
-
-@pytest.fixture
-def started(monkeypatch):
-    """Runs are made in this process, for speed; the list of the names of those that were started."""
-    names = []
-
-    def call(command, watch):
-        assert command[:4] == [sys.executable, "-m", "recbole_sibrar.cli", "run"]
-        names.append(next(word for word in command if word.startswith("--run_name=")).partition("=")[2])
-        return subprocess.CompletedProcess(command, cli.main(command[3:]), stderr="")
-
-    monkeypatch.setattr(runs, "call", call)
-    return names
 
 
 def test_a_run_shows_its_epochs_while_it_goes_on(tiny):
@@ -44,17 +31,46 @@ def test_a_run_shows_its_epochs_while_it_goes_on(tiny):
         options={**settings, "epochs": 5, "stopping_step": 5},
     )
     (run,), seen = plan_runs(plan), []
-    done = runs.call(run.command, lambda: seen.append(runs._state(run)), interval=0.001)
-    assert done.returncode == 0, done.stderr
-    history = json.loads((run.folder / "result.json").read_text())["history"]
+    process = execute.RunProcess(run)
+    while not process.has_ended:
+        seen.append(process.state)
+        process.wait(0.001)
+    outcome = process.outcome()
+    assert outcome.error is None
+    history = outcome.result["history"]
     expected = [run.name, *(f"{run.name}, epoch {epoch['epoch']}: {epoch['valid']:.4f}" for epoch in history)]
     assert seen[0] == run.name and len(set(seen)) > 2 and set(seen) <= set(expected)
     assert not (run.folder / "progress.csv").exists()
 
 
-def test_what_a_command_says_before_it_fails_is_kept():
-    done = runs.call([sys.executable, "-c", "import sys; sys.exit('no such thing')"], lambda: None)
-    assert (done.returncode, done.stderr) == (1, "no such thing\n")
+@pytest.mark.parametrize("n_jobs, threads", [(1, 4), (2, 2), (3, 1), (9, 1)])
+def test_several_runs_at_a_time_share_the_threads(tiny, monkeypatch, n_jobs, threads):
+    going, most = [], []
+
+    def start(command, errors, threads):
+        going.append((InThisProcess(command, looks=len(command) % 3 + 1), threads))
+        most.append(sum(process.looks >= 0 for process, _ in going))
+        return going[-1][0]
+
+    monkeypatch.setattr(execute, "start", start)
+    monkeypatch.setattr(execute.torch, "get_num_threads", lambda: 4)
+    command = arguments(tiny, "Pop", "Random", scenarios=("item_cold", "warm"), jobs=n_jobs)
+    assert cli.main(command) == 0
+    assert {given for _, given in going} == {threads} and max(most) == min(n_jobs, 4)
+    table = pd.read_csv("results/comparison/tiny-warm.csv")
+    assert list(table["model"]) == ["Pop", "Random"] and table["n_seeds"].tolist() == [1, 1]
+
+
+def test_the_environment_may_say_how_many_threads(monkeypatch, tmp_path):
+    told = []
+    for given in ({}, {"OMP_NUM_THREADS": "7"}):
+        monkeypatch.setattr(execute.os, "environ", {"PATH": execute.os.environ["PATH"], **given})
+        with open(tmp_path / "errors", "w+") as errors:
+            show = "import os, sys; sys.exit(os.environ['OMP_NUM_THREADS'])"
+            execute.start([sys.executable, "-c", show], errors, threads=3).wait()
+            errors.seek(0)
+            told.append(errors.read().strip())
+    assert told == ["3", "7"]
 
 
 def arguments(tiny, *models, scenarios=("item_cold",), **options):

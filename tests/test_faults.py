@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.errors import DataError, OptionError, SibrarError, TrainingError, WriteError
-from recbole_sibrar.experiments import runs
+from recbole_sibrar.experiments import execute
 from recbole_sibrar.files import atomic_directory, atomic_file, save_tensors
 from recbole_sibrar.models.recommender import BranchRecommender
 from recbole_sibrar.recbole_plugin import checkpoint
@@ -93,14 +93,14 @@ def test_a_run_begun_anew_does_not_keep_another_ones_progress(tiny, monkeypatch,
 
 
 def test_ctrl_c_in_compare(tiny, monkeypatch, capsys):
-    original = runs.call
+    original = execute.start
     calls = []
 
-    def interrupted_second(command, *args, **kwargs):
-        calls.append(command)
-        return original(command, *args, **kwargs) if len(calls) == 1 else interrupt()
+    def interrupted_second(*args, **kwargs):
+        calls.append(args)
+        return original(*args, **kwargs) if len(calls) == 1 else interrupt()
 
-    monkeypatch.setattr(runs, "call", interrupted_second)
+    monkeypatch.setattr(execute, "start", interrupted_second)
     command = arguments(tiny, "compare", "--models", "Pop", "Random", "--scenarios", "warm")
     kept = [argument for argument in command if not argument.startswith(("--state", "--show_progress"))]
     assert main(kept) == 130

@@ -7,7 +7,7 @@ import pytest
 
 from recbole_sibrar import cli
 from recbole_sibrar.data.splits import SCENARIOS
-from recbole_sibrar.experiments import reproduce, runs
+from recbole_sibrar.experiments import reproduce
 from recbole_sibrar.recbole_plugin.run import check, make_config
 
 TABLES = [(d, s) for d in reproduce.paper_datasets() for s in reproduce.paper_scenarios(d)]
@@ -39,7 +39,7 @@ def test_the_figures_are_complete():
 
 
 @pytest.fixture
-def paper(tiny, tmp_path, monkeypatch):
+def paper(tiny, tmp_path, monkeypatch, started):
     """A paper about the tiny data set."""
     folder = tmp_path / "paper"
     for scenario in ("warm", "item_cold"):
@@ -52,14 +52,8 @@ def paper(tiny, tmp_path, monkeypatch):
         "tiny,warm,MF,NDCG@3,0.125,here\ntiny,one_modality,MF,NDCG@3,0.5,here\n"
     )
     monkeypatch.setattr(reproduce, "paper_folder", lambda: folder)
-    monkeypatch.setattr(runs.subprocess, "run", lambda command, **_: Done(cli.main(command[3:])))
     given = {key: value for key, value in tiny.options().items() if key not in ("state", "show_progress")}
     return ["reproduce", "tiny", *(f"--{key}={value}" for key, value in given.items())]
-
-
-class Done:
-    def __init__(self, code):
-        self.returncode, self.stderr = code, ""
 
 
 def test_ours_beside_the_papers(paper, capsys):

@@ -81,6 +81,7 @@ def _add_compare(commands):
     )
     compare.add_argument("--reference", metavar="MODEL", help="tested against every other (default: the first)")
     compare.add_argument("--columns", nargs="+", metavar="METRIC", help="shown in tables, such as ndcg@10 mrr@10")
+    compare.add_argument("--jobs", type=int, metavar="N", help="runs at a time, which share the cores (default: 1)")
     compare.add_argument("--output_dir", metavar="DIR", help="default: results")
     compare.add_argument("--data_path", metavar="DIR", help="where data sets are looked for (default: atomic_data)")
     compare.set_defaults(handler=_compare, takes_options=True)
@@ -159,6 +160,7 @@ def _add_reproduce(commands):
     reproduce.add_argument("--models", nargs="+", metavar="MODEL", help="the papers' names, such as MF, SiBraR_SC")
     reproduce.add_argument("--seeds", type=int, default=1, metavar="N", help="how many (default: %(default)s)")
     reproduce.add_argument("--seed", type=int, default=2020, help="the first of them (default: %(default)s)")
+    reproduce.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: %(default)s)")
     reproduce.add_argument("--output_dir", default="results", metavar="DIR", help="default: %(default)s")
     reproduce.add_argument("--data_path", metavar="DIR", help="where data sets are looked for (default: atomic_data)")
     reproduce.set_defaults(handler=_reproduce, takes_options=True)
@@ -177,7 +179,7 @@ def _reproduce(arguments, options) -> int:
         "datasets": arguments.dataset,
         "scenarios": arguments.scenarios or reproduce.paper_scenarios(arguments.dataset),
         "options": options,
-        **{name: getattr(arguments, name) for name in ("seeds", "seed", "output_dir", "data_path")},
+        **{name: getattr(arguments, name) for name in ("seeds", "seed", "jobs", "output_dir", "data_path")},
     }
     plan = Plan.from_mapping(values)
     table, comparisons, failed = reproduce.reproduce(plan)

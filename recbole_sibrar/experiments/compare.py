@@ -6,8 +6,9 @@ import pandas as pd
 
 from recbole_sibrar.errors import OptionError, nearest
 from recbole_sibrar.evaluation.significance import compare_with_reference
+from recbole_sibrar.experiments.execute import execute
 from recbole_sibrar.experiments.plan import Plan
-from recbole_sibrar.experiments.runs import check_distinct, check_options_used, execute, known_options, plan_run
+from recbole_sibrar.experiments.runs import check_distinct, check_options_used, known_options, plan_run
 from recbole_sibrar.recbole_plugin.run import computed_metrics, make_config, model_label
 from recbole_sibrar.report.comparison import Comparison, Entry, write_comparison
 
@@ -70,7 +71,7 @@ def compare(plan: Plan) -> tuple:
         the comparisons, one for each data set and scenario, and the outcomes of runs that failed.
     """
     runs = plan_runs(plan)
-    outcomes = execute(runs)
+    outcomes = execute(runs, plan.jobs)
     return write_comparisons(outcomes, reference_label(plan, runs), plan.columns, Path(plan.output_dir) / "comparison")
 
 

@@ -56,6 +56,7 @@ class Plan:
         reference: the model (as in ``models``, or its name) that is tested against every other; the first by default.
         columns: metrics shown in tables and figures, such as ``ndcg@10``; a few by default.
         options: of all runs; one goes to the models that know it.
+        jobs: runs at a time.
     """
 
     models: tuple
@@ -69,6 +70,7 @@ class Plan:
     options: dict = field(default_factory=dict)
     output_dir: str = "results"
     data_path: str | None = None
+    jobs: int = 1
 
     @classmethod
     def from_mapping(cls, values: dict) -> "Plan":
@@ -92,7 +94,7 @@ class Plan:
     def __post_init__(self):
         for scenario in self.scenarios:
             check_scenario(scenario)
-        for name, low in (("seeds", 1), ("seed", 0)):
+        for name, low in (("seeds", 1), ("seed", 0), ("jobs", 1)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 raise OptionError(f"{name} is {value!r}; expected an integer of at least {low}.")

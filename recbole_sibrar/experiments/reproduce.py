@@ -6,8 +6,9 @@ import pandas as pd
 
 from recbole_sibrar.errors import OptionError, nearest
 from recbole_sibrar.experiments.compare import write_comparisons
+from recbole_sibrar.experiments.execute import execute
 from recbole_sibrar.experiments.plan import ModelSpec, Plan
-from recbole_sibrar.experiments.runs import check_options_used, execute, known_options, plan_run
+from recbole_sibrar.experiments.runs import check_options_used, known_options, plan_run
 from recbole_sibrar.recbole_plugin.config import props_folder, read_property_file
 from recbole_sibrar.recbole_plugin.run import make_config
 from recbole_sibrar.report.tables import write_csv, write_markdown
@@ -107,7 +108,7 @@ def reproduce(plan: Plan) -> tuple:
     Returns:
         the table of ``beside_the_paper``, the comparisons, and the outcomes of runs that failed.
     """
-    outcomes = execute(plan_paper_runs(plan))
+    outcomes = execute(plan_paper_runs(plan), plan.jobs)
     folder = Path(plan.output_dir) / "reproduction"
     labels = [spec.model for spec in plan.models]
     reference = REFERENCE if REFERENCE in labels else labels[0]

@@ -121,7 +121,8 @@ def find_space(path, model: str) -> Path:
         if not path.is_file():
             raise OptionError(f"No search space for {model} ships with the package; name one with --space FILE.")
         return path
-    return Path(path) if Path(path).is_file() else shipped / Path(path).name
+    of_package = shipped / Path(path).name
+    return of_package if of_package.is_file() and not Path(path).is_file() else Path(path)
 
 
 def tune(study: Study) -> Trials:

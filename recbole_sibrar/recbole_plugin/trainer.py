@@ -207,6 +207,8 @@ class ProtocolTrainer:
         random = distributed.gather(random_state.capture(train_data))
         if not distributed.is_main():
             return
+        with atomic_file(self.progress_file.with_suffix(".csv")) as file:
+            pd.DataFrame(self.history).to_csv(file, index=False)
         checkpoint.save(
             self.progress_file,
             self.config,
@@ -219,8 +221,6 @@ class ProtocolTrainer:
             optimizer=self.optimizer.state_dict(),
             random=random,
         )
-        with atomic_file(self.progress_file.with_suffix(".csv")) as file:
-            pd.DataFrame(self.history).to_csv(file, index=False)
 
     def resume_progress(self, path, train_data):
         """Go on from a file that ``_save_progress`` wrote."""

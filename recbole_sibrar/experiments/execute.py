@@ -1,0 +1,157 @@
+"""Runs in processes of their own, one or several at a time: finished ones are reused, failed ones are kept."""
+
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from recbole_sibrar.errors import CheckpointError
+from recbole_sibrar.experiments.runs import FREE_TO_DIFFER, Run, difference, finished
+from recbole_sibrar.files import atomic_file
+from recbole_sibrar.recbole_plugin import checkpoint
+from recbole_sibrar.recbole_plugin.run import HISTORY, PROGRESS, remove_progress
+from recbole_sibrar.report.result import as_json
+
+INTERVAL = 1.0  # seconds between two looks at what is going on
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run: its result, or the error that ended it."""
+
+    run: Run
+    result: dict | None = None
+    error: str | None = None
+
+    @property
+    def per_user(self) -> pd.DataFrame | None:
+        """``user``, ``seed`` and a column for each metric; None if the run failed or has no per-user values."""
+        path = self.run.folder / "per_user.csv"
+        if self.result is None or not path.is_file():
+            return None
+        table = pd.read_csv(path, dtype={0: str})
+        return table.rename(columns={table.columns[0]: "user"}).assign(seed=self.run.seed)
+
+
+def execute(runs, n_jobs: int = 1) -> list:
+    """Make the runs that are not there yet, ``n_jobs`` at a time, and return an ``Outcome`` for each.
+
+    Raises:
+        KeyboardInterrupt: with a sentence that says how many runs are kept.
+    """
+    waiting, going, outcomes = list(runs), [], {}
+    with tqdm(total=len(runs), unit="run") as progress:
+
+        def end(outcome):
+            outcomes[outcome.run.name] = outcome
+            if outcome.error:
+                progress.write(f"{outcome.run.name} failed: {outcome.error.splitlines()[-1]}", file=sys.stderr)
+            progress.update()
+
+        try:
+            while waiting or going:
+                for process in [process for process in going if process.has_ended]:
+                    going.remove(process)
+                    end(process.outcome())
+                while waiting and len(going) < n_jobs:
+                    run = waiting.pop(0)
+                    found = finished(run)
+                    if isinstance(found, dict):
+                        end(Outcome(run, found))
+                        continue
+                    if found is not None:
+                        progress.write(f"{run.name} runs again: {found}", file=sys.stderr)
+                    _forget_other_progress(run)
+                    going.append(RunProcess(run, n_jobs))
+                progress.set_postfix_str("; ".join(process.state for process in going))
+                if going:
+                    going[0].wait(INTERVAL)
+        except KeyboardInterrupt:
+            n = sum(outcome.error is None for outcome in outcomes.values())
+            raise KeyboardInterrupt(
+                f"interrupted; {n} of {len(runs)} runs are finished and kept: the same command goes on where it "
+                "stopped."
+            ) from None
+        finally:
+            for process in going:
+                process.kill()
+    return [outcomes[run.name] for run in runs]
+
+
+class RunProcess:
+    """A run that goes on in a process, whose standard error is kept.
+
+    Args:
+        n_jobs: how many share the machine; each computes with its share of the threads.
+    """
+
+    def __init__(self, run: Run, n_jobs: int = 1):
+        self.run = run
+        self._errors = tempfile.TemporaryFile("w+", errors="replace")
+        self._process = start(run.command, self._errors, threads=max(1, torch.get_num_threads() // n_jobs))
+
+    @property
+    def state(self) -> str:
+        """The name of the run and the last of its epochs."""
+        path = self.run.folder / HISTORY
+        if not path.is_file():
+            return self.run.name
+        last = pd.read_csv(path).iloc[-1]
+        return f"{self.run.name}, epoch {last['epoch']:.0f}: {last['valid']:.4f}"
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def wait(self, seconds: float) -> None:
+        """Until the process ends, but no longer than so many seconds."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._errors.close()
+
+    def outcome(self) -> Outcome:
+        """Of a run that has ended; ``error.txt`` in its folder says why it failed."""
+        code, found = self._process.returncode, finished(self.run)
+        with self._errors as file:
+            file.seek(0)
+            said = file.read().strip()
+        path = self.run.folder / "error.txt"
+        if code == 0 and isinstance(found, dict):
+            path.unlink(missing_ok=True)
+            return Outcome(self.run, found)
+        error = said or f"ended with exit code {code}"
+        if code == 0:
+            error = f"the run left no result with the options wanted: {found}"
+        with atomic_file(path) as file:
+            file.write(f"{shlex.join(self.run.command)}\nexit code {code}\n\n{error}\n")
+        return Outcome(self.run, error=error)
+
+
+def start(command, errors, threads: int) -> subprocess.Popen:
+    """Start a command that computes with so many threads, unless the environment says how many."""
+    environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
+
+
+def _forget_other_progress(run):
+    """An interrupted run goes on only with the options that it began with; otherwise it starts anew."""
+    path = run.folder / PROGRESS
+    if not path.is_file():
+        return
+    try:
+        before = as_json(checkpoint.load(path)["config"])
+    except CheckpointError:
+        before = {}
+    if not before or difference(run.config, before, FREE_TO_DIFFER | checkpoint.FREE_TO_CHANGE):
+        remove_progress(run.folder)
