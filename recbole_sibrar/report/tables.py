@@ -16,8 +16,16 @@ def write_csv(table: pd.DataFrame, path) -> Path:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A GitHub table with four digits."""
-    return tabulate(table, headers="keys", showindex=False, floatfmt=".4f", tablefmt="github", missingval="")
+    """A GitHub table with four digits; a cell without a value is empty.
+
+    >>> print(markdown(pd.DataFrame({"model": ["BPR", "Pop"], "ndcg@10": [0.25, float("nan")]})))
+    | model   |   ndcg@10 |
+    |---------|-----------|
+    | BPR     |    0.2500 |
+    | Pop     |           |
+    """
+    cells = table.astype(object).where(table.notna(), None)
+    return tabulate(cells, headers="keys", showindex=False, floatfmt=".4f", tablefmt="github", missingval="")
 
 
 def write_markdown(sections: dict, path) -> Path:
