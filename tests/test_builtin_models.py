@@ -12,16 +12,19 @@ from recbole_sibrar.recbole_plugin.run import UNSERVED, run
 from recbole_sibrar.recbole_plugin.touchpoints import general_recommenders
 
 BUILT_IN = [name for name in general_recommenders() if name not in OUR_MODELS]
-SMALL = {
-    "ConvNCF": {"cnn_channels": [1, 4, 4], "cnn_kernels": [2, 2], "cnn_strides": [2, 2]},
-    "DGCF": {"train_batch_size": 64},
-    "LDiffRec": {"n_cate": 1},
-    "NCL": {"num_clusters": 3},
+FITTING = {
+    "tiny": {
+        "ConvNCF": {"cnn_channels": [1, 4, 4], "cnn_kernels": [2, 2], "cnn_strides": [2, 2]},
+        "DGCF": {"train_batch_size": 64},
+        "LDiffRec": {"n_cate": 1},
+        "NCL": {"num_clusters": 3},
+    },
+    "ml-100k": {"NCL": {"num_clusters": 100}},
 }
 
 
 def runs_one_epoch(model, dataset, scenario, options):
-    options = {**options, "scenario": scenario, "epochs": 1}
+    options = {**options, **FITTING[dataset].get(model, {}), "scenario": scenario, "epochs": 1}
     if model in UNSERVED:
         with pytest.raises(OptionError, match=f"{model} cannot be run"):
             run(model, dataset, None, options)
@@ -35,7 +38,7 @@ def runs_one_epoch(model, dataset, scenario, options):
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("model", BUILT_IN)
 def test_runs_one_epoch(tiny, model, scenario):
-    runs_one_epoch(model, "tiny", scenario, {**tiny.options(), **SMALL.get(model, {})})
+    runs_one_epoch(model, "tiny", scenario, tiny.options())
 
 
 @pytest.mark.slow
@@ -43,3 +46,9 @@ def test_runs_one_epoch(tiny, model, scenario):
 @pytest.mark.parametrize("model", BUILT_IN)
 def test_runs_one_epoch_on_ml_100k(model, scenario):
     runs_one_epoch(model, "ml-100k", scenario, {"state": "ERROR", "show_progress": False})
+
+
+@pytest.mark.skipif("NCL" in UNSERVED, reason="NCL needs faiss")
+def test_more_clusters_than_users(tiny):
+    with pytest.raises(OptionError, match="num_clusters is 1000, but tiny has 40 users and 30 items"):
+        run("NCL", "tiny", None, tiny.options())

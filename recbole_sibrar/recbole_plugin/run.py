@@ -72,6 +72,7 @@ def prepare(config: Config) -> Prepared:
     dataset = create_dataset(config)
     getLogger().info(dataset)
     _check_list_length(config, dataset)
+    _check_clusters(config, dataset)
     loaders = data_preparation(config, dataset)
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     model = model_class(config, loaders[0]._dataset).to(config["device"])
@@ -120,6 +121,15 @@ def _check_list_length(config, dataset):
         raise OptionError(
             f"topk is {config['topk']}, but RecBole's metrics ({', '.join(theirs)}) take lists no longer than the "
             f"number of items, {dataset.item_num - 1}; lower topk or leave these metrics out."
+        )
+
+
+def _check_clusters(config, dataset):
+    n_clusters, n_fewest = config["num_clusters"], min(dataset.user_num, dataset.item_num)
+    if config["model"] == "NCL" and n_clusters > n_fewest:
+        raise OptionError(
+            f"num_clusters is {n_clusters}, but {config['dataset']} has {dataset.user_num - 1} users and "
+            f"{dataset.item_num - 1} items, and NCL clusters both; lower it, for example to {n_fewest // 10}."
         )
 
 
