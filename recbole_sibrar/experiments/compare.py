@@ -9,7 +9,8 @@ from recbole_sibrar.evaluation.significance import compare_with_reference
 from recbole_sibrar.experiments.execute import execute
 from recbole_sibrar.experiments.plan import Plan
 from recbole_sibrar.experiments.runs import check_distinct, check_options_used, known_options, plan_run
-from recbole_sibrar.recbole_plugin.run import computed_metrics, make_config, model_label
+from recbole_sibrar.recbole_plugin.checks import computed_metrics
+from recbole_sibrar.recbole_plugin.run import make_config, model_label
 from recbole_sibrar.report.comparison import Comparison, Entry, write_comparison
 
 DEFAULT_COLUMNS = ("recall", "coverage", "aplt")

@@ -8,8 +8,9 @@ from pathlib import Path
 from recbole_sibrar.errors import OptionError, suggestion
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.recbole_plugin import checkpoint
+from recbole_sibrar.recbole_plugin.checks import check
 from recbole_sibrar.recbole_plugin.config import check_dataset, valid_names
-from recbole_sibrar.recbole_plugin.run import QUIET, check, make_config
+from recbole_sibrar.recbole_plugin.run import QUIET, make_config
 from recbole_sibrar.report.result import as_json
 
 # Where the data lies is compared as an absolute path.

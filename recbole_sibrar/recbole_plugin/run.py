@@ -16,6 +16,7 @@ from recbole_sibrar.evaluation.metrics import METRICS, per_user_table
 from recbole_sibrar.files import remove_leftovers
 from recbole_sibrar.recbole_plugin import checkpoint, distributed
 from recbole_sibrar.recbole_plugin.capabilities import UNSERVED
+from recbole_sibrar.recbole_plugin.checks import check, check_sizes
 from recbole_sibrar.recbole_plugin.config import DEFAULT_SCENARIO, command_line_hidden, read_property_file
 from recbole_sibrar.recbole_plugin.touchpoints import general_recommenders
 from recbole_sibrar.recbole_plugin.trainer import cold_fallback
@@ -71,8 +72,7 @@ def prepare(config: Config) -> Prepared:
     model_class = get_model(config["model"])
     dataset = create_dataset(config)
     getLogger().info(dataset)
-    _check_list_length(config, dataset)
-    _check_clusters(config, dataset)
+    check_sizes(config, dataset)
     loaders = data_preparation(config, dataset)
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     model = model_class(config, loaders[0]._dataset).to(config["device"])
@@ -81,61 +81,6 @@ def prepare(config: Config) -> Prepared:
     if not distributed.is_main():
         init_seed(config["seed"] + distributed.rank(), config["reproducibility"])
     return Prepared(config, dataset, loaders, model, trainer)
-
-
-def check(config: Config) -> None:
-    """What can be told from the configuration alone, before any data is read.
-
-    Raises:
-        OptionError: ``valid_metric`` is not computed, or an option of training or of the model is wrong.
-    """
-    _check_metric(config)
-    _check_training(config)
-    model_class = get_model(config["model"])
-    if hasattr(model_class, "check_options"):
-        model_class.check_options(config)
-
-
-def _check_metric(config):
-    produced = computed_metrics(config)
-    if config["valid_metric"].lower() not in produced:
-        raise OptionError(
-            f"valid_metric is {config['valid_metric']!r}, but metrics and topk produce others. "
-            f"{nearest(config['valid_metric'].lower(), produced)}"
-        )
-
-
-def _check_training(config):
-    rate = config["learning_rate"]
-    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < float("inf"):
-        raise OptionError(f"learning_rate is {rate!r}; expected a number above 0.")
-    for name, least in (("epochs", 0), ("train_batch_size", 1), ("eval_batch_size", 1)):
-        value = config[name]
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise OptionError(f"{name} is {value!r}; expected an integer of at least {least}.")
-
-
-def _check_list_length(config, dataset):
-    theirs = [name for name in config["metrics"] if name.lower() not in METRICS]
-    if theirs and max(config["topk"]) > dataset.item_num:
-        raise OptionError(
-            f"topk is {config['topk']}, but RecBole's metrics ({', '.join(theirs)}) take lists no longer than the "
-            f"number of items, {dataset.item_num - 1}; lower topk or leave these metrics out."
-        )
-
-
-def _check_clusters(config, dataset):
-    n_clusters, n_fewest = config["num_clusters"], min(dataset.user_num, dataset.item_num)
-    if config["model"] == "NCL" and n_clusters > n_fewest:
-        raise OptionError(
-            f"num_clusters is {n_clusters}, but {config['dataset']} has {dataset.user_num - 1} users and "
-            f"{dataset.item_num - 1} items, and NCL clusters both; lower it, for example to {n_fewest // 10}."
-        )
-
-
-def computed_metrics(config: Config) -> list:
-    """The keys of the results: ``ndcg@10``, ..."""
-    return [f"{metric.lower()}@{k}" for metric in config["metrics"] for k in config["topk"]]
 
 
 def run(model: str, dataset: str, config_files=None, options=None) -> RunResult | None:

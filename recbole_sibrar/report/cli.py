@@ -80,7 +80,7 @@ def _load(arguments) -> list:
 
 
 def _check_metric(models, metric):
-    from recbole_sibrar.recbole_plugin.run import computed_metrics
+    from recbole_sibrar.recbole_plugin.checks import computed_metrics
 
     for model in models:
         known = computed_metrics(model.config)
