@@ -100,10 +100,10 @@ class RunProcess:
     @property
     def state(self) -> str:
         """The name of the run and the last of its epochs."""
-        path = self.run.folder / HISTORY
-        if not path.is_file():
+        try:
+            last = pd.read_csv(self.run.folder / HISTORY).iloc[-1]
+        except FileNotFoundError:  # no epoch has ended yet, or the last one has
             return self.run.name
-        last = pd.read_csv(path).iloc[-1]
         return f"{self.run.name}, epoch {last['epoch']:.0f}: {last['valid']:.4f}"
 
     @property
