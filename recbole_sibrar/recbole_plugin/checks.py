@@ -63,7 +63,7 @@ def _check_clusters(config, dataset):
     if config["model"] == "NCL" and n_clusters > n_fewest:
         raise OptionError(
             f"num_clusters is {n_clusters}, but {config['dataset']} has {dataset.user_num - 1} users and "
-            f"{dataset.item_num - 1} items, and NCL clusters both; lower it, for example to {n_fewest // 10}."
+            f"{dataset.item_num - 1} items, and NCL clusters both; lower it, for example to {max(1, n_fewest // 10)}."
         )
 
 
