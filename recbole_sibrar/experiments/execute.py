@@ -61,15 +61,11 @@ def execute(runs, n_jobs: int = 1) -> list:
                     going.remove(process)
                     end(process.outcome())
                 while waiting and len(going) < n_jobs:
-                    run = waiting.pop(0)
-                    found = finished(run)
-                    if isinstance(found, dict):
-                        end(Outcome(run, found))
-                        continue
-                    if found is not None:
-                        progress.write(f"{run.name} runs again: {found}", file=sys.stderr)
-                    _forget_other_progress(run)
-                    going.append(RunProcess(run, n_jobs))
+                    begun = _begin(waiting.pop(0), n_jobs, progress)
+                    if isinstance(begun, Outcome):
+                        end(begun)
+                    else:
+                        going.append(begun)
                 progress.set_postfix_str("; ".join(process.state for process in going))
                 if going:
                     going[0].wait(INTERVAL)
@@ -83,6 +79,17 @@ def execute(runs, n_jobs: int = 1) -> list:
             for process in going:
                 process.kill()
     return [outcomes[run.name] for run in runs]
+
+
+def _begin(run, n_jobs, progress):
+    """The ``Outcome`` of a run that is finished, the ``RunProcess`` of another."""
+    found = finished(run)
+    if isinstance(found, dict):
+        return Outcome(run, found)
+    if found is not None:
+        progress.write(f"{run.name} runs again: {found}", file=sys.stderr)
+    _forget_other_progress(run)
+    return RunProcess(run, n_jobs)
 
 
 class RunProcess:

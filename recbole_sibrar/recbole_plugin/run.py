@@ -142,7 +142,7 @@ def _run(config):
     prepared = prepare(config)
     trainer, (train_data, valid_data, test_data) = prepared.trainer, prepared.loaders
     trainer.saved_model_file = str(folder / MODEL)
-    trainer.progress_file = folder / PROGRESS
+    trainer.progress_file, trainer.history_file = folder / PROGRESS, folder / HISTORY
     if distributed.is_main():
         remove_leftovers(folder, (MODEL, PROGRESS, HISTORY))
         if not config["resume"]:  # of another run, whose model.pth this one replaces

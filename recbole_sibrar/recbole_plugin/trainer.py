@@ -7,12 +7,13 @@ import torch
 
 from recbole_sibrar.errors import TrainingError
 from recbole_sibrar.evaluation.ranking import Ranking
-from recbole_sibrar.files import atomic_file, make_folder
+from recbole_sibrar.files import make_folder
 from recbole_sibrar.models.core import InnerProductModel
 from recbole_sibrar.models.optimizer import TableAdamW, large_tables
 from recbole_sibrar.recbole_plugin import checkpoint, distributed, random_state
 from recbole_sibrar.recbole_plugin.capabilities import capabilities_of
 from recbole_sibrar.recbole_plugin.loaders import UserEvalLoader
+from recbole_sibrar.report.tables import write_csv
 
 
 class ProtocolTrainer:
@@ -34,7 +35,7 @@ class ProtocolTrainer:
             self.test_batch_size = self.PAIRS_PER_PREDICTION
         self._phase = None
         self._shared_loss = None
-        self.progress_file = None
+        self.progress_file = self.history_file = None
         self._epoch = 0
         self.n_finished_epochs = 0
 
@@ -207,8 +208,7 @@ class ProtocolTrainer:
         random = distributed.gather(random_state.capture(train_data))
         if not distributed.is_main():
             return
-        with atomic_file(self.progress_file.with_suffix(".csv")) as file:
-            pd.DataFrame(self.history).to_csv(file, index=False)
+        write_csv(pd.DataFrame(self.history), self.history_file)
         checkpoint.save(
             self.progress_file,
             self.config,

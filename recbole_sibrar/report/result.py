@@ -9,6 +9,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from recbole_sibrar.files import atomic_file
+from recbole_sibrar.report.tables import write_csv
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,7 @@ class RunResult:
         """``<folder>/result.json`` and, given the values, ``per_user.csv``; each whole or not at all."""
         folder = Path(folder)
         if per_user is not None:
-            with atomic_file(folder / "per_user.csv", newline="") as file:
-                pd.DataFrame(per_user).to_csv(file, index=False)
+            write_csv(pd.DataFrame(per_user), folder / "per_user.csv")
         with atomic_file(folder / "result.json") as file:
             json.dump(_without_nan(asdict(self)), file, indent=2, default=str)
             file.write("\n")
