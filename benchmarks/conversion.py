@@ -97,7 +97,7 @@ import numpy as np
 from pathlib import Path
 from recbole_sibrar.data.atomic import read_atomic
 from recbole_sibrar.data.modalities import load_modalities, parse_declarations
-from recbole_sibrar.recbole_plugin.config import read_property_file
+from recbole_sibrar.properties import read_property_file
 import resource
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 start = time.perf_counter()

@@ -6,6 +6,7 @@ from dataclasses import fields
 
 from recbole_sibrar.errors import OptionError, SibrarError, WorkerError
 from recbole_sibrar.files import STORAGE_ERRORS
+from recbole_sibrar.properties import parse_value
 
 RUN_DESCRIPTION = """\
 Train and test a model under the protocol of a scenario.
@@ -153,7 +154,6 @@ def _option_line(entry):
 
 
 def _run(known, rest) -> int:
-    from recbole_sibrar.recbole_plugin.config import parse_value
     from recbole_sibrar.recbole_plugin.run import run
 
     options = parse_options(rest)
@@ -176,8 +176,6 @@ def parse_options(arguments) -> dict:
     Raises:
         OptionError: an argument of another form, or an option given twice with different values.
     """
-    from recbole_sibrar.recbole_plugin.config import parse_value
-
     options, rest = {}, list(arguments)
     while rest:
         argument = rest.pop(0)

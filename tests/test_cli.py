@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from recbole_sibrar import checkpoint
 from recbole_sibrar.cli import main, parse_options
 from recbole_sibrar.errors import CheckpointError, OptionError
-from recbole_sibrar.recbole_plugin import checkpoint
-from recbole_sibrar.recbole_plugin.config import parse_value
+from recbole_sibrar.properties import parse_value
 from recbole_sibrar.recbole_plugin.touchpoints import TOUCH_POINTS
 
 

@@ -17,7 +17,7 @@ from recbole_sibrar.cli import main
 from recbole_sibrar.convert import onion, tables
 from recbole_sibrar.data.modalities import load_modalities, parse_declarations
 from recbole_sibrar.data.vectors import read_vectors
-from recbole_sibrar.recbole_plugin.config import read_property_file
+from recbole_sibrar.properties import read_property_file
 
 EVENTS = """user_id\ttrack_id\ttimestamp
 1\tAAA\t2018-01-01 00:00:00

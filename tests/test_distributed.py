@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from recbole_sibrar import checkpoint
 from recbole_sibrar.cli import main
 from recbole_sibrar.errors import DataError, OptionError
 from recbole_sibrar.models import optimizer
-from recbole_sibrar.recbole_plugin import checkpoint, distributed
+from recbole_sibrar.recbole_plugin import distributed
 from recbole_sibrar.recbole_plugin.distributed import World
 from recbole_sibrar.recbole_plugin.run import make_config, prepare, run
 from recbole_sibrar.recbole_plugin.trainer import ProtocolTrainer

@@ -14,12 +14,12 @@ import torch
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
+from recbole_sibrar import checkpoint
 from recbole_sibrar.cli import main
 from recbole_sibrar.errors import DataError, OptionError, SibrarError, TrainingError, WriteError
 from recbole_sibrar.experiments import execute
 from recbole_sibrar.files import atomic_directory, atomic_file, save_tensors
 from recbole_sibrar.models.recommender import BranchRecommender
-from recbole_sibrar.recbole_plugin import checkpoint
 from recbole_sibrar.recbole_plugin.config import OUR_MODELS
 from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.recbole_plugin.trainer import ProtocolTrainer

@@ -14,7 +14,7 @@ from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.projections import TagsProjection, VectorProjection
 from recbole_sibrar.models.sampling import chosen_mask, sample_modalities
 from recbole_sibrar.models.sibrar import SiBraR
-from recbole_sibrar.recbole_plugin.config import props_folder
+from recbole_sibrar.properties import props_folder
 
 N_USERS, N_ITEMS, N_TRAINED = 30, 25, 20
 MODELS = [SiBraR, MuBraR]

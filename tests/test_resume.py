@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from recbole_sibrar import checkpoint
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.models import optimizer
-from recbole_sibrar.recbole_plugin import checkpoint
 from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.recbole_plugin.trainer import ProtocolTrainer
 

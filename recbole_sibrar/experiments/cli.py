@@ -4,6 +4,7 @@ import argparse
 from dataclasses import fields
 
 from recbole_sibrar.errors import OptionError, nearest
+from recbole_sibrar.properties import read_property_file
 
 COMPARE_DESCRIPTION = """\
 Train and test models x data sets x scenarios x seeds, and write tables, tests and figures.
@@ -90,7 +91,6 @@ def _add_compare(commands):
 def _compare(arguments, options) -> int:
     from recbole_sibrar.experiments.compare import compare
     from recbole_sibrar.experiments.plan import Plan
-    from recbole_sibrar.recbole_plugin.config import read_property_file
 
     values = read_property_file(arguments.file) if arguments.file else {}
     if not isinstance(values.get("options", {}), dict):

@@ -12,10 +12,10 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from recbole_sibrar import checkpoint
 from recbole_sibrar.errors import CheckpointError
 from recbole_sibrar.experiments.runs import FREE_TO_DIFFER, Run, difference, finished
 from recbole_sibrar.files import atomic_file
-from recbole_sibrar.recbole_plugin import checkpoint
 from recbole_sibrar.recbole_plugin.run import HISTORY, PROGRESS, remove_progress
 from recbole_sibrar.report.result import as_json
 

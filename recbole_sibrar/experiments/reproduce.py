@@ -9,7 +9,7 @@ from recbole_sibrar.experiments.compare import write_comparisons
 from recbole_sibrar.experiments.execute import execute
 from recbole_sibrar.experiments.plan import ModelSpec, Plan
 from recbole_sibrar.experiments.runs import check_options_used, known_options, plan_run
-from recbole_sibrar.recbole_plugin.config import props_folder, read_property_file
+from recbole_sibrar.properties import props_folder, read_property_file
 from recbole_sibrar.recbole_plugin.run import make_config
 from recbole_sibrar.report.tables import write_csv, write_markdown
 

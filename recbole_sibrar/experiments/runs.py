@@ -5,9 +5,9 @@ import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from recbole_sibrar import checkpoint
 from recbole_sibrar.errors import OptionError, suggestion
 from recbole_sibrar.models import MODELS
-from recbole_sibrar.recbole_plugin import checkpoint
 from recbole_sibrar.recbole_plugin.checks import check
 from recbole_sibrar.recbole_plugin.config import check_dataset, valid_names
 from recbole_sibrar.recbole_plugin.run import QUIET, make_config

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from recbole_sibrar.errors import OptionError, nearest
+from recbole_sibrar.properties import parse_value
 
 # Kind: what its list holds.
 KINDS = {
@@ -96,8 +97,6 @@ class Space:
         >>> space.options({"embedding_size": 1})
         {'embedding_size': 128}
         """
-        from recbole_sibrar.recbole_plugin.config import parse_value
-
         if not mapping:
             raise OptionError(
                 "The search space is empty; it needs lines such as 'embedding_size: {choice: [64, 128]}'."

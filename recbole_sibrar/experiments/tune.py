@@ -15,8 +15,9 @@ import yaml
 from recbole_sibrar.errors import OptionError, SibrarError
 from recbole_sibrar.experiments.space import Space
 from recbole_sibrar.files import atomic_file
+from recbole_sibrar.properties import props_folder, read_property_file
 from recbole_sibrar.recbole_plugin.checks import check
-from recbole_sibrar.recbole_plugin.config import check_dataset, props_folder, read_property_file
+from recbole_sibrar.recbole_plugin.config import check_dataset
 from recbole_sibrar.recbole_plugin.run import make_config, run_name
 from recbole_sibrar.recbole_plugin.tuning import hyperopt_search, run_trial, worst_score
 from recbole_sibrar.report import figures

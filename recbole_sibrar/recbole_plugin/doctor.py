@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from recbole_sibrar.recbole_plugin.config import props_folder, read_property_file
+from recbole_sibrar.properties import props_folder, read_property_file
 from recbole_sibrar.recbole_plugin.touchpoints import TOUCH_POINTS, fingerprint
 
 PACKAGES = (

@@ -10,14 +10,16 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_logger, init_seed
 
+from recbole_sibrar import checkpoint
 from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.errors import OptionError, SibrarError, nearest
 from recbole_sibrar.evaluation.metrics import METRICS, per_user_table
 from recbole_sibrar.files import remove_leftovers
-from recbole_sibrar.recbole_plugin import checkpoint, distributed
+from recbole_sibrar.properties import read_property_file
+from recbole_sibrar.recbole_plugin import distributed
 from recbole_sibrar.recbole_plugin.capabilities import UNSERVED
 from recbole_sibrar.recbole_plugin.checks import check, check_sizes
-from recbole_sibrar.recbole_plugin.config import DEFAULT_SCENARIO, command_line_hidden, read_property_file
+from recbole_sibrar.recbole_plugin.config import DEFAULT_SCENARIO, command_line_hidden
 from recbole_sibrar.recbole_plugin.touchpoints import general_recommenders
 from recbole_sibrar.recbole_plugin.trainer import cold_fallback
 from recbole_sibrar.report.result import RunResult

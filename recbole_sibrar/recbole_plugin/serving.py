@@ -4,12 +4,12 @@ import pandas as pd
 import torch
 from recbole.data.interaction import Interaction
 
+from recbole_sibrar import checkpoint
 from recbole_sibrar.data.modalities import Modalities, Modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import CheckpointError, OptionError
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.models.core import trained_entities
-from recbole_sibrar.recbole_plugin import checkpoint
 from recbole_sibrar.recbole_plugin.capabilities import capabilities_of
 from recbole_sibrar.recbole_plugin.run import load_data_and_model
 from recbole_sibrar.serving.directory import Directory, check_k

@@ -115,7 +115,8 @@ def _check_version():
 def _replace_configuration():
     from recbole.config import Config
 
-    from recbole_sibrar.recbole_plugin.config import apply_layers, parse_value
+    from recbole_sibrar.properties import parse_value
+    from recbole_sibrar.recbole_plugin.config import apply_layers
 
     original = Config._load_internal_config_dict
 

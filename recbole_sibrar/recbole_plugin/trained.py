@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
+from recbole_sibrar import checkpoint
 from recbole_sibrar.data.missing import MissingOptions, drawn
 from recbole_sibrar.data.splits import COLD_SIDE, PHASES
 from recbole_sibrar.errors import CheckpointError, OptionError, nearest
 from recbole_sibrar.evaluation.metrics import per_user_table
-from recbole_sibrar.recbole_plugin import checkpoint
 from recbole_sibrar.recbole_plugin.run import QUIET, model_label, prepare_trained, run
 from recbole_sibrar.report.result import as_json
 

@@ -5,12 +5,13 @@ from time import perf_counter
 import pandas as pd
 import torch
 
+from recbole_sibrar import checkpoint
 from recbole_sibrar.errors import TrainingError
 from recbole_sibrar.evaluation.ranking import Ranking
 from recbole_sibrar.files import make_folder
 from recbole_sibrar.models.core import InnerProductModel
 from recbole_sibrar.models.optimizer import TableAdamW, large_tables
-from recbole_sibrar.recbole_plugin import checkpoint, distributed, random_state
+from recbole_sibrar.recbole_plugin import distributed, random_state
 from recbole_sibrar.recbole_plugin.capabilities import capabilities_of
 from recbole_sibrar.recbole_plugin.loaders import UserEvalLoader
 from recbole_sibrar.report.tables import write_csv
