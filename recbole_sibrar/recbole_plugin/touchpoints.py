@@ -23,7 +23,8 @@ RECBOLE_VERSION = "1.2.1"
 TOUCH_POINTS = {
     "recbole.utils.utils:get_model": ("b86d292b794a", "finds a model as recbole.model.general_recommender.<name>"),
     "recbole.utils.utils:get_trainer": ("3659feba6c4b", "finds a trainer as recbole.trainer.<Name>Trainer"),
-    "recbole.data.utils:create_dataset": ("1a2f76b26b3d", "finds a data set class as recbole.data.dataset.<Name>Dataset"),
+    "recbole.data.utils:create_dataset": ("1a2f76b26b3d", "replaced: it unpickles; finds a class as recbole.data.dataset.<Name>Dataset"),
+    "recbole.data.utils:load_split_dataloaders": ("ad97dd4b6a7c", "replaced: it unpickles"),
     "recbole.data.utils:data_preparation": ("18a29e80ec32", "calls create_samplers and get_dataloader of its own module"),
     "recbole.data.utils:create_samplers": ("72215a13bfd8", "replaced: negatives from training items"),
     "recbole.data.utils:get_dataloader": ("ae795a50ccb6", "replaced: loaders that follow the protocol"),
@@ -91,6 +92,7 @@ def register() -> None:
     for message in ("A value is trying to be set on a copy", "`torch.cuda.amp.GradScaler"):  # of RecBole's own code
         warnings.filterwarnings("ignore", message, FutureWarning)
     _replace_configuration()
+    _read_nothing_pickled()
     _replace_loaders()
     _register_metrics()
     _register_models()
@@ -131,6 +133,36 @@ def _replace_configuration():
     where = "recbole.config.configurator:Config."
     _replace(Config, "_load_internal_config_dict", load_internal_config_dict, where + "_load_internal_config_dict")
     _replace(Config, "_convert_config_dict", convert_config_dict, where + "_convert_config_dict")
+
+
+def _read_nothing_pickled():
+    """RecBole unpickles, and so executes, files of certain names beside a checkpoint and in the data set's folder."""
+    import numpy as np
+    import recbole.data
+    import recbole.data.dataset as classes
+    from recbole.data import utils
+    from recbole.model.general_recommender import ldiffrec
+    from recbole.utils import ModelType
+
+    kinds = {ModelType.SEQUENTIAL: "SequentialDataset", ModelType.KNOWLEDGE: "KnowledgeBasedDataset"}
+
+    def create_dataset(config):
+        own = f"{config['model']}Dataset"
+        name = own if hasattr(classes, own) else kinds.get(config["MODEL_TYPE"], "Dataset")
+        dataset = getattr(classes, name)(config)
+        if config["save_dataset"]:
+            dataset.save()
+        return dataset
+
+    def load_split_dataloaders(config):
+        return None
+
+    for replacement in (create_dataset, load_split_dataloaders):
+        name = replacement.__name__
+        _replace(utils, name, replacement, f"recbole.data.utils:{name}")
+        setattr(recbole.data, name, replacement)
+    ldiffrec.np = ModuleType("numpy", "numpy with a load that takes arrays of numbers only")
+    ldiffrec.np.__dict__.update({**vars(np), "load": lambda path, **_: np.load(path)})
 
 
 def _replace_loaders():
@@ -334,6 +366,7 @@ def _replace_quick_start(module):
     from recbole_sibrar.recbole_plugin import run
 
     package = sys.modules.get("recbole.quick_start")
+    module.create_dataset = sys.modules["recbole.data"].create_dataset
     for name in ("load_data_and_model", "objective_function"):
         _replace(module, name, getattr(run, name), f"{module.__name__}:{name}")
         if hasattr(package, name):
