@@ -1,12 +1,15 @@
 """Writing files whole or not at all: everything goes to a neighbour first and is renamed when complete."""
 
+import ctypes
 import errno
+import fcntl
+import glob
 import os
 import shutil
 import signal
 import tempfile
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -67,11 +70,13 @@ def _replacing(path, mode, encoding, newline):
     try:
         binary = "b" in mode
         with os.fdopen(handle, mode, encoding=None if binary else encoding, newline=newline) as file:
+            with suppress(OSError):  # some network file systems have no locks
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
+            temporary.chmod(0o644)
+            os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -104,15 +109,17 @@ def _interrupts_held_back():
 
 
 def remove_leftovers(folder, names) -> None:
-    """Remove what ``atomic_file`` was writing when the process was killed."""
+    """Remove what ``atomic_file`` was writing to files of these names, or patterns, when the process was killed."""
     for name in names:
         for path in Path(folder).glob(f".{name}.*"):
-            path.unlink(missing_ok=True)
+            _remove_if_left(path)
 
 
 @contextmanager
 def atomic_directory(path):
     """Yield an empty directory that takes the place of ``path`` only when the block ends without an exception.
+
+    What killed processes left of the same directory is removed first.
 
     Raises:
         WriteError: the disk is full, or may not be written to.
@@ -123,20 +130,103 @@ def atomic_directory(path):
         yield folder
 
 
+UNFINISHED = ".unfinished"
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
+
+
 @contextmanager
 def _replacing_directory(path):
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    previous = path.with_name(f".{path.name}.previous")
+    remove_unfinished(path)
+    previous = _previous(path)
+    with _temporary_directory(path) as temporary:
+        try:
+            yield temporary
+            temporary.chmod(0o755)
+            if not os.path.lexists(path):
+                os.replace(temporary, path)
+            elif _exchange(temporary, path):
+                _remove(temporary)
+            else:
+                os.replace(path, previous)
+                os.replace(temporary, path)
+                _remove(previous)
+        except BaseException:
+            _remove(temporary)
+            if previous.exists() and not path.exists():
+                os.replace(previous, path)
+            raise
+
+
+def remove_unfinished(path) -> None:
+    """Remove what processes that were killed while they wrote the directory ``path`` have left beside it.
+
+    A directory that a living process writes is left alone. One that was moved away and not replaced is put back.
+    """
+    path = Path(path)
+    previous = _previous(path)
+    if previous.exists() and not os.path.lexists(path):
+        os.replace(previous, path)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{UNFINISHED}"):
+        if left == previous or not left.name.endswith(f".previous{UNFINISHED}"):
+            _remove_if_left(left)
+
+
+def _remove_if_left(path):
+    """Remove it unless a living process holds it."""
+    try:
+        handle = _lock(path)
+    except OSError:
+        return
+    _remove(path)
+    os.close(handle)
+
+
+def _previous(path):
+    return path.with_name(f".{path.name}.previous{UNFINISHED}")
+
+
+@contextmanager
+def _temporary_directory(path):
+    """A new directory beside ``path``, locked for as long as this process lives."""
+    handle = None
+    while handle is None:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent))
+        try:
+            handle = _lock(temporary)
+        except (BlockingIOError, FileNotFoundError):
+            continue  # another process has taken it for a leftover before it was locked
+        except OSError:
+            break  # some network file systems have no locks
     try:
         yield temporary
-        temporary.chmod(0o755)
-        shutil.rmtree(previous, ignore_errors=True)
-        if path.exists():
-            os.replace(path, previous)
-        os.replace(temporary, path)
-        shutil.rmtree(previous, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if previous.exists() and not path.exists():
-            os.replace(previous, path)
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _lock(path):
+    """A handle that holds the lock of a file or directory."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
         raise
+    return handle
+
+
+def _remove(path):
+    """Remove a directory, or what stood in its place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _exchange(one, other) -> bool:
+    """Exchange two paths in one step, so that there is no moment without either; False where the system cannot."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
+    return rename(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0

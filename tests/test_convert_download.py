@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -84,6 +85,31 @@ def test_a_wrong_checksum(server, capsys):
     Path("raw/ml-1m.zip.part").write_bytes(b"x" * 10)
     assert main(["download", "ml-1m", "--raw", "raw"]) == 2
     assert "the checksum is not" in capsys.readouterr().err and not list(Path("raw").iterdir())
+
+
+def test_a_file_whose_unpacking_was_killed_is_unpacked_again(server, monkeypatch):
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setattr(download.shutil, "copyfileobj", lambda source, file: (file.write(b"1::"), os._exit(9)))
+        main(["download", "ml-1m", "--raw", "raw"])
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert main(["download", "ml-1m", "--raw", "raw"]) == 0
+    assert sorted(os.listdir("raw")) == ["ml-1m.zip", "ratings.dat"]
+    assert Path("raw/ratings.dat").read_text() == "1::2::3::4\n" * 1000
+
+
+def test_what_else_lies_in_the_folder_stays_as_it_is(server, capsys):
+    Path("raw").mkdir()
+    Path("raw/ratings.dat").write_text("mine")
+    with zipfile.ZipFile("raw/photos.zip", "w") as mine:
+        mine.writestr("photo.txt", "x")
+    assert main(["download", "ml-1m", "--raw", "raw"]) == 0
+    assert Path("raw/ratings.dat").read_text() == "mine"
+    assert sorted(os.listdir("raw")) == ["ml-1m.zip", "photos.zip", "ratings.dat"]
+    Path("raw/ml-1m.zip").write_bytes(CONTENT[:-30])
+    assert main(["download", "ml-1m", "--raw", "raw"]) == 2
+    assert "raw/ml-1m.zip is no whole archive" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("corpus", ["ml-1m", "onion", "amazon-vg"])

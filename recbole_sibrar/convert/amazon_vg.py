@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from recbole_sibrar.convert.assemble import Job, Side, check_modality_names
+from recbole_sibrar.convert.atomic import prepare
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair, k_core
 from recbole_sibrar.convert.tables import below, clean, find_file, line_blocks
 from recbole_sibrar.convert.vectors import read_embeddings
 from recbole_sibrar.errors import DataError
-from recbole_sibrar.files import make_folder
 
 PAPERS = {"users": 11_454, "items": 4177, "interactions": 87_098, "text": 768, "image": 2048}
 ITEM_KINDS = {"title": "text", "description": "text", "image_url": "text"}
@@ -86,7 +86,7 @@ def convert(
     """
     raw = Path(raw)
     edition, reviews_path, meta_path = _find(raw)
-    make_folder(output)
+    prepare(output, name)
     paths = {modality: below(path, raw) for modality, path in (item_vectors or {}).items()}
     log = StepLog()
     reviews = _read_reviews(reviews_path, edition, years, verified, log)

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import re
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -11,8 +13,57 @@ import yaml
 from tqdm import tqdm
 
 from recbole_sibrar.data.vectors import write_cache
-from recbole_sibrar.errors import DataError
-from recbole_sibrar.files import atomic_directory
+from recbole_sibrar.errors import DataError, OptionError
+from recbole_sibrar.files import atomic_directory, make_folder, remove_unfinished
+
+RECORD = "conversion.json"
+NAME = re.compile(r"[^\W_][\w.+=-]*")
+MAX_NAME_BYTES = 100
+
+
+def prepare(output, name: str) -> Path:
+    """Make RecBole's data_path and check, before anything is read, that the data set ``name`` may be written there.
+
+    What a killed conversion left of the same data set is removed.
+
+    Raises:
+        OptionError: a name that is no plain one, or a folder that no conversion made. WriteError: no such place.
+    """
+    name = str(name)
+    if not NAME.fullmatch(name) or len(name.encode()) > MAX_NAME_BYTES:
+        raise OptionError(
+            f"--name {name!r}: expected a plain name of up to {MAX_NAME_BYTES} letters, digits and . _ - + = that "
+            "begins with a letter or digit; --output says where the data set goes."
+        )
+    target = make_folder(output) / name
+    remove_unfinished(target)
+    refuse_foreign(target)
+    return target
+
+
+def refuse_foreign(target: Path) -> None:
+    """
+    Raises:
+        OptionError: ``target`` is there, and a conversion did not make it or not all of it.
+    """
+    if not os.path.lexists(target):
+        return
+    advice = "choose another --name or --output, or move it away."
+    try:
+        record = json.loads((target / RECORD).read_text(encoding="utf-8"))
+        record["converter"]
+    except (OSError, ValueError, TypeError, KeyError):
+        raise OptionError(f"{target} was not made by a conversion, and is not replaced; {advice}") from None
+    foreign = [path.name for path in sorted(target.iterdir()) if not _is_own(path.name, target.name, record)]
+    if foreign:
+        raise OptionError(f"{target} holds {foreign[0]!r}, which no conversion made, and is not replaced; {advice}")
+
+
+def _is_own(file, name, record):
+    """Whether a conversion made the file, or a run its binary copy; earlier conversions did not note their files."""
+    if file == RECORD or file.startswith((f".{name}.", f"..{name}.")):
+        return True
+    return file in record["files"] if "files" in record else file.startswith(f"{name}.")
 
 
 @dataclass
@@ -45,11 +96,13 @@ class AtomicDataset:
 
         Raises:
             DataError: a cell holds a tab or a line break.
+            OptionError: see ``prepare``.
             WriteError: the disk is full or cannot be written to.
         """
-        target = Path(output) / self.name
+        target = prepare(output, self.name)
         with atomic_directory(target) as folder:
             self._write_into(folder)
+            refuse_foreign(target)
         return target
 
     def _write_into(self, folder):
@@ -60,8 +113,9 @@ class AtomicDataset:
         text = yaml.safe_dump({"modalities": self.modalities}, sort_keys=False, default_flow_style=None)
         (folder / f"{self.name}.yaml").write_text(text, encoding="utf-8")
         versions = {package: version(package) for package in ("recbole-sibrar", "numpy", "pandas")}
-        record = json.dumps({**self.record, "versions": versions}, indent=2)
-        (folder / "conversion.json").write_text(record + "\n", encoding="utf-8")
+        files = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+        record = json.dumps({**self.record, "files": files, "versions": versions}, indent=2)
+        (folder / RECORD).write_text(record + "\n", encoding="utf-8")
 
     def _write_table(self, path, frame):
         for column in frame.columns:

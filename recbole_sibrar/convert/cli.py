@@ -14,7 +14,7 @@ examples:
   recbole-sibrar convert amazon-vg --raw amazon-vg --item-vectors text=text.npz image=image.npz
   recbole-sibrar convert table --name shop --interactions orders.csv --items products.csv --item-vectors text=text.npy
 """
-REPLACED = "An existing data set is replaced, whole or not at all."
+REPLACED = "A data set that a conversion made is replaced, whole or not at all; any other folder is left alone."
 
 
 def add_convert_parser(commands) -> None:

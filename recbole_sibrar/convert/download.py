@@ -1,7 +1,9 @@
 """The ``download`` command: a corpus's official files, with resume and checksum."""
 
 import json
+import shutil
 import zipfile
+import zlib
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -14,7 +16,7 @@ from tqdm import tqdm
 from recbole_sibrar.convert.atomic import checksum
 from recbole_sibrar.convert.onion import COUNTS, EVENTS, FEATURES, GENRES
 from recbole_sibrar.errors import DataError
-from recbole_sibrar.files import make_folder
+from recbole_sibrar.files import atomic_file, make_folder, remove_leftovers
 
 TIMEOUT = 30
 BLOCK_BYTES = 1 << 20
@@ -88,8 +90,9 @@ def download(corpus: str, folder) -> int:
         raise DataError(
             f"The download failed ({error}). Run the command again to go on, or put into {folder} by hand:\n  {lines}"
         ) from None
-    for path in folder.glob("*.zip"):
-        _unpack(path, folder)
+    for address in source.addresses:
+        if _name(address).endswith(".zip"):
+            _unpack(folder / _name(address), folder)
     if source.by_hand:
         print(f"not among the official files: {source.by_hand}")
     print(f"{corpus} is in {folder}; next: recbole-sibrar convert {corpus} --raw {folder}")
@@ -144,9 +147,14 @@ def _zenodo_checksums(record):
 
 
 def _unpack(path, folder):
-    """The files of an archive, without their folders."""
-    with zipfile.ZipFile(path) as archive:
-        for entry in archive.infolist():
-            target = folder / Path(entry.filename).name
-            if not entry.is_dir() and not target.is_file():
-                target.write_bytes(archive.read(entry))
+    """The files of an archive, without their folders, each whole or not at all; what is there stays as it is."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                target = folder / Path(entry.filename).name
+                remove_leftovers(folder, [target.name])
+                if not entry.is_dir() and not target.exists():
+                    with archive.open(entry) as packed, atomic_file(target, "wb") as file:
+                        shutil.copyfileobj(packed, file)
+    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is no whole archive ({error}); delete it and download again.") from None

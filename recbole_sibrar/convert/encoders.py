@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from recbole_sibrar.convert.vectors import Spool, Vectors
 from recbole_sibrar.errors import DataError, OptionError, nearest
-from recbole_sibrar.files import atomic_file
+from recbole_sibrar.files import atomic_file, remove_leftovers
 
 KINDS = ("text", "image")
 MODELS = {"text": "sentence-transformers/all-mpnet-base-v2", "image": "microsoft/resnet-50"}
@@ -124,6 +124,7 @@ class Store:
     parts: list = field(default_factory=list)
 
     def __post_init__(self):
+        remove_leftovers(self.folder, ["*.npz"])
         for path in sorted(self.folder.glob("*.npz")):
             try:
                 with np.load(path) as file:

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 
 from recbole_sibrar.convert.assemble import Job, Side, check_modality_names
+from recbole_sibrar.convert.atomic import prepare
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair
 from recbole_sibrar.convert.tables import below, read_table, refuse_duplicates
 from recbole_sibrar.convert.vectors import read_embeddings
 from recbole_sibrar.errors import DataError
-from recbole_sibrar.files import make_folder
 
 USER_KINDS = {"gender": "category", "age": "category", "occupation": "category"}
 ITEM_KINDS = {"title": "text", "year": "number", "genres": "tags"}
@@ -59,7 +59,7 @@ def convert(
     raw = Path(raw)
     if not raw.is_dir():
         raise DataError(f"{raw}: no such folder; --raw is where ratings.dat, users.dat and movies.dat are.")
-    make_folder(output)
+    prepare(output, name)
     plots = Path(plots) if plots else raw / "plots.tsv"
     paths = {modality: below(path, raw) for modality, path in (item_vectors or {}).items()}
     files = [raw / "ratings.dat", raw / "users.dat", raw / "movies.dat"]

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from recbole_sibrar.convert.assemble import Job, Side, check_modality_names
+from recbole_sibrar.convert.atomic import prepare
 from recbole_sibrar.convert.filters import StepLog, k_core
 from recbole_sibrar.convert.tables import below, find_file, join_tags, read_lines, read_table, refuse_duplicates
 from recbole_sibrar.convert.vectors import read_embeddings
 from recbole_sibrar.errors import DataError
-from recbole_sibrar.files import make_folder
 
 EVENTS = "userid_trackid_timestamp.tsv"
 COUNTS = "userid_trackid_count.tsv"
@@ -54,7 +54,7 @@ def convert(
     raw = Path(raw)
     if not raw.is_dir():
         raise DataError(f"{raw}: no such folder; --raw is where {EVENTS} and the other files are.")
-    make_folder(output)
+    prepare(output, name)
     if features is None:
         found = {modality: find_file(raw, file) for modality, file in FEATURES.items()}
         features = {modality: path for modality, path in found.items() if path}

@@ -5,11 +5,11 @@ from pathlib import Path
 import pandas as pd
 
 from recbole_sibrar.convert.assemble import ID, TYPES, Job, Side, check_modality_names
+from recbole_sibrar.convert.atomic import prepare
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair
 from recbole_sibrar.convert.tables import clean, join_tags, read_table, refuse_duplicates
 from recbole_sibrar.convert.vectors import read_embeddings
 from recbole_sibrar.errors import DataError, OptionError, nearest
-from recbole_sibrar.files import make_folder
 
 MAX_CATEGORY_SHARE = 0.5
 MAX_CATEGORY_LENGTH = 40
@@ -55,7 +55,7 @@ def convert(
     Raises:
         OptionError, DataError: naming option, file and line.
     """
-    make_folder(output)
+    prepare(output, name)
     pairs = _read_interactions(interactions, user_column, item_column)
     user_side, user_texts = _side("user", users, user_column, pairs, user_modalities, tag_separator)
     item_side, item_texts = _side("item", items, item_column, pairs, item_modalities, tag_separator)
