@@ -173,8 +173,8 @@ def test_an_item_without_any_modality_is_scored(tiny):
     assert torch.isfinite(scores).all() and math.isfinite(result["ndcg@3"])
 
 
-def test_ties_are_not_broken_by_the_order_of_the_file(tiny):
-    """RecBole numbers items as the file names them; constant scores must not recommend the first ones."""
+def test_ties_are_not_broken_by_the_numbers_of_items(tiny):
+    """Items are numbered in the order of their ids; constant scores must not recommend the first ones."""
     ready = prepared(tiny, "Pop", scenario="item_cold", eval_candidates="scenario")
     ready.trainer.fit(*ready.loaders[:2], verbose=False)
     ready.trainer.evaluate(ready.loaders[2])

@@ -8,6 +8,7 @@ from recbole.data.dataset import Dataset
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_sibrar.data.atomic import parse_numbers, read_atomic, read_header
+from recbole_sibrar.data.identity import interactions_digest, modality_digest, sorted_numbers
 from recbole_sibrar.data.missing import MissingOptions, remove
 from recbole_sibrar.data.modalities import (
     INTERACTIONS,
@@ -32,8 +33,13 @@ class ScenarioDataset(Dataset):
     Without a scenario it behaves as RecBole's own. Side information is not joined into RecBole's batches: a model asks
     for it once, with ``modalities``.
 
+    Ids are numbered in their sorted order, and interactions are in the order of these numbers: splits, draws and
+    results are the same whatever the order of the lines.
+
     Attributes:
         phase: the protocol of this split, after ``build``; None for training.
+        read: {what: fingerprint} of all that was read, see ``data.identity``: ``interactions`` and, once a model has
+            asked for them, modalities such as ``item genres``. All splits share it.
     """
 
     phase = None
@@ -90,6 +96,41 @@ class ScenarioDataset(Dataset):
                 f"({self.config['val_interval']}), user_inter_num_interval ({self.config['user_inter_num_interval']}) "
                 f"or item_inter_num_interval ({self.config['item_inter_num_interval']})."
             ) from None
+
+    def _remap_ID_all(self):
+        super()._remap_ID_all()
+        if self.scenario is None:
+            return
+        for fields in [*self.alias.values(), *([field] for field in self._rest_fields)]:
+            self._number_in_sorted_order(fields)
+        parts = self._sort_interactions()
+        tokens = {side: self.field2id_token[field] for side, field in zip(SIDES, (self.uid_field, self.iid_field))}
+        self.read = {"interactions": interactions_digest(tokens, parts)}
+
+    def _number_in_sorted_order(self, fields):
+        """Give the tokens of ``fields``, which share their numbers, those of their sorted order."""
+        columns = self._get_remap_list(fields)
+        if not columns:
+            return
+        tokens = self.field2id_token[columns[0][1]]
+        number = np.append(0, 1 + sorted_numbers(tokens[1:]))
+        in_order = tokens[np.argsort(number)]
+        token_number = {token: place for place, token in enumerate(in_order)}
+        for feat, field, kind in columns:
+            self.field2id_token[field], self.field2token_id[field] = in_order, token_number
+            is_sequence = kind == FeatureType.TOKEN_SEQ
+            feat[field] = [number[row] for row in feat[field]] if is_sequence else number[feat[field].to_numpy()]
+
+    def _sort_interactions(self):
+        """By user, item and the other columns, within each file; returns the columns of each file."""
+        sizes = [len(self.inter_feat)] if self.benchmark_filename_list is None else self.file_size_list
+        others = sorted(set(self.inter_feat) - {self.uid_field, self.iid_field})
+        names = [self.uid_field, self.iid_field, *others]
+        keys = [self.inter_feat[name].to_numpy() for name in names]
+        order = np.lexsort([*reversed(keys), np.repeat(np.arange(len(sizes)), sizes)])
+        self.inter_feat = self.inter_feat.iloc[order].reset_index(drop=True)
+        ends = np.cumsum(sizes)
+        return [self.inter_feat[names].iloc[end - size : end] for size, end in zip(sizes, ends)]
 
     def build(self):
         if self.scenario is None:
@@ -176,6 +217,7 @@ class ScenarioDataset(Dataset):
         loaded = load_modalities(
             self.dataset_path, self.dataset_name, side, fields[0], tokens, wanted, self._vector_storage()
         )
+        self.read.update({f"{side} {entry.name}": modality_digest(entry) for entry in loaded.entries})
         known = remove(Modalities(side, (interactions, *loaded.entries)), self._missing(), self.n_interactions(side))
         return known if names is None else known.select(names)
 
