@@ -1,10 +1,11 @@
 """SiBraR and MuBraR for RecBole: multimodal recommendation that keeps working when data is missing.
 
-Importing the package registers the models with RecBole (``recbole_plugin.touchpoints``).
+Importing the package is enough for RecBole to know the models (``hook``); without RecBole everything works but training
+and evaluation in it.
 """
 
 __version__ = "0.1.0"
 
-from recbole_sibrar.recbole_plugin.touchpoints import register
+from recbole_sibrar.hook import register_with_recbole
 
-register()
+register_with_recbole()

@@ -6,6 +6,7 @@ from dataclasses import fields
 
 from recbole_sibrar.errors import OptionError, SibrarError, WorkerError
 from recbole_sibrar.files import STORAGE_ERRORS
+from recbole_sibrar.hook import load_recbole
 from recbole_sibrar.properties import parse_value
 
 RUN_DESCRIPTION = """\
@@ -49,6 +50,8 @@ def main(arguments=None) -> int:
         if known.command is None:
             parser.print_help()
             return 2
+        if getattr(known, "needs_recbole", False):
+            load_recbole()
         if known.command == "run":
             return _run(known, rest)
         if getattr(known, "takes_options", False):
@@ -62,6 +65,15 @@ def main(arguments=None) -> int:
     except WorkerError as error:
         print(f"recbole-sibrar: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        package = (error.name or "recbole_sibrar").partition(".")[0]
+        if package == "recbole_sibrar":
+            raise
+        print(
+            f"recbole-sibrar: '{known.command}' needs {package}, which is not installed: pip install {package}",
+            file=sys.stderr,
+        )
+        return 2
     except OSError as error:
         if error.errno not in STORAGE_ERRORS:
             raise
@@ -110,6 +122,7 @@ def _parser():
         "--vector_storage",
         help="memory, or disk: vectors stay in their files, and each batch reads its own (default: memory)",
     )
+    run.set_defaults(needs_recbole=True)
     add_experiment_parsers(commands)
     add_serving_parsers(commands)
     add_report_parsers(commands)
@@ -117,9 +130,9 @@ def _parser():
     add_convert_parser(commands)
     doctor = commands.add_parser(
         "doctor",
-        help="versions, RecBole compatibility, where data is looked for",
-        description="Print the installed versions, whether RecBole's code is what this plugin was made for, and where "
-        "property files and data sets are looked for. Exit code 2 if RecBole differs.",
+        help="versions, what is on and off, RecBole compatibility, where data is looked for",
+        description="Print the installed versions, what works with them, whether RecBole's code is what this plugin "
+        "was made for, and where property files and data are. Exit code 2 if RecBole differs.",
     )
     doctor.set_defaults(handler=_doctor)
     models = commands.add_parser(
@@ -128,7 +141,7 @@ def _parser():
         description="Print what every model supports: cold items and users, missing modalities, users and items that "
         "the data set does not have; and which models a run cannot serve, with the reason.",
     )
-    models.set_defaults(handler=_models)
+    models.set_defaults(handler=_models, needs_recbole=True)
     return parser
 
 
@@ -204,7 +217,7 @@ def _models(_) -> int:
 
 
 def _doctor(_) -> int:
-    from recbole_sibrar.recbole_plugin.doctor import report
+    from recbole_sibrar.doctor import report
 
     text, healthy = report()
     print(text)

@@ -30,6 +30,10 @@ class TrainingError(SibrarError):
     """Training came to a loss or to scores that are no numbers."""
 
 
+class RecBoleMissing(SibrarError, ImportError):
+    """Something needs RecBole, which is not installed."""
+
+
 class WorkerError(Exception):
     """A process of a run of several was killed or lost the others; the command line exits with code 1."""
 

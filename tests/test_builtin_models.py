@@ -6,10 +6,9 @@ import pytest
 
 from recbole_sibrar.data.splits import COLD_SIDE, SCENARIOS
 from recbole_sibrar.errors import OptionError
-from recbole_sibrar.recbole_plugin.capabilities import CONTENT_FREE
+from recbole_sibrar.recbole_plugin.capabilities import CONTENT_FREE, general_recommenders
 from recbole_sibrar.recbole_plugin.config import OUR_MODELS
 from recbole_sibrar.recbole_plugin.run import UNSERVED, run
-from recbole_sibrar.recbole_plugin.touchpoints import general_recommenders
 
 BUILT_IN = [name for name in general_recommenders() if name not in OUR_MODELS]
 FITTING = {

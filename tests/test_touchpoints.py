@@ -3,8 +3,10 @@
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
+import recbole
 
 from recbole_sibrar.errors import SibrarError
 from recbole_sibrar.recbole_plugin import touchpoints
@@ -17,7 +19,7 @@ def test_recbole_is_as_we_know_it(touch_point):
 
 
 def test_another_version_is_refused(monkeypatch):
-    monkeypatch.setattr(touchpoints, "version", lambda name: "1.3.0")
+    monkeypatch.setattr(recbole, "__version__", "1.3.0")
     with pytest.raises(SibrarError, match="RecBole 1.3.0 is installed, but recbole_sibrar is made for 1.2.1"):
         touchpoints._check_version()
 
@@ -41,6 +43,28 @@ print(get_model('SiBraR').__name__, get_trainer(ModelType.GENERAL, 'MuBraR').__m
       recbole.data.dataset.SiBraRDataset.__name__, all(n in metrics_dict for n in ('fscore', 'arp', 'aplt', 'pl')))
 """
     assert run_python(code) == ["SiBraR", "ProtocolTrainer", "ScenarioDataset", "True"]
+
+
+@pytest.mark.parametrize("order", ["import recbole, recbole_sibrar", "import recbole_sibrar, recbole"])
+def test_recbole_knows_our_models_whichever_is_imported_first(order):
+    assert run_python(f"{order}; from recbole.utils import get_model; print(get_model('MuBraR'))")[-1].endswith(
+        "MuBraR'>"
+    )
+
+
+def test_another_version_is_refused_each_time_that_it_is_imported():
+    """Once, and the second import would have had a RecBole that knows nothing of us."""
+    Path("recbole").mkdir()
+    Path("recbole/__init__.py").write_text("__version__ = '1.3.0'")
+    code = """
+import recbole_sibrar.serving
+for _ in range(2):
+    try:
+        import recbole
+    except recbole_sibrar.errors.SibrarError as error:
+        print(str(error).split(',')[0])
+"""
+    assert run_python(code) == ["RecBole", "1.3.0", "is", "installed"] * 2
 
 
 no_ray = pytest.mark.skipif(find_spec("ray") is None, reason="recbole.quick_start alone needs ray, which is absent")

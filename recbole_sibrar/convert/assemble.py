@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tabulate import tabulate
 
 from recbole_sibrar.convert.atomic import AtomicDataset, checksum
 from recbole_sibrar.convert.filters import StepLog, k_core
@@ -210,7 +209,8 @@ def compare(expected: dict, actual: dict) -> None:
     if not expected:
         return
     rows = [(name, value, actual.get(name)) for name, value in expected.items()]
-    print(tabulate([(n, f"{e:,}", "absent" if a is None else f"{a:,}") for n, e, a in rows], ("", "papers", "here")))
+    cells = [(n, f"{e:,}", "absent" if a is None else f"{a:,}") for n, e, a in rows]
+    print(pd.DataFrame(cells, columns=["", "papers", "here"]).to_string(index=False))
     different = [name for name, value, found in rows if value != found]
     if different:
         print(

@@ -5,13 +5,14 @@ import json
 import os
 import re
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import yaml
 from tqdm import tqdm
 
+import recbole_sibrar
 from recbole_sibrar.data.vectors import write_cache
 from recbole_sibrar.errors import DataError, OptionError
 from recbole_sibrar.files import atomic_directory, make_folder, remove_unfinished
@@ -112,7 +113,7 @@ class AtomicDataset:
             write_vectors(folder / f"{self.name}.{modality}", modality, id_field, vectors)
         text = yaml.safe_dump({"modalities": self.modalities}, sort_keys=False, default_flow_style=None)
         (folder / f"{self.name}.yaml").write_text(text, encoding="utf-8")
-        versions = {package: version(package) for package in ("recbole-sibrar", "numpy", "pandas")}
+        versions = {package.__name__: package.__version__ for package in (recbole_sibrar, np, pd)}
         files = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
         record = json.dumps({**self.record, "files": files, "versions": versions}, indent=2)
         (folder / RECORD).write_text(record + "\n", encoding="utf-8")

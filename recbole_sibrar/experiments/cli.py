@@ -85,7 +85,7 @@ def _add_compare(commands):
     compare.add_argument("--jobs", type=int, metavar="N", help="runs at a time, which share the cores (default: 1)")
     compare.add_argument("--output_dir", metavar="DIR", help="default: results")
     compare.add_argument("--data_path", metavar="DIR", help="where data sets are looked for (default: atomic_data)")
-    compare.set_defaults(handler=_compare, takes_options=True)
+    compare.set_defaults(handler=_compare, takes_options=True, needs_recbole=True)
 
 
 def _compare(arguments, options) -> int:
@@ -118,7 +118,7 @@ def _add_tune(commands):
     tune.add_argument("--algorithm", choices=("tpe", "random"), default="tpe", help="default: %(default)s")
     tune.add_argument("--cpus_per_trial", type=int, metavar="N", help="with Ray (default: 1)")
     tune.add_argument("--address", help="of a running Ray cluster; without one Ray starts on this machine")
-    tune.set_defaults(handler=_tune, takes_options=True)
+    tune.set_defaults(handler=_tune, takes_options=True, needs_recbole=True)
 
 
 def _tune(arguments, options) -> int:
@@ -163,7 +163,7 @@ def _add_reproduce(commands):
     reproduce.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: %(default)s)")
     reproduce.add_argument("--output_dir", default="results", metavar="DIR", help="default: %(default)s")
     reproduce.add_argument("--data_path", metavar="DIR", help="where data sets are looked for (default: atomic_data)")
-    reproduce.set_defaults(handler=_reproduce, takes_options=True)
+    reproduce.set_defaults(handler=_reproduce, takes_options=True, needs_recbole=True)
 
 
 def _reproduce(arguments, options) -> int:

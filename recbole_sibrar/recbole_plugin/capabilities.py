@@ -1,7 +1,10 @@
 """What every model supports: ours by their declarations, RecBole's by what the protocol does for them."""
 
 import importlib.util
+import inspect
 
+import recbole.model.general_recommender as general
+from recbole.model.abstract_recommender import AbstractRecommender
 from tabulate import tabulate
 
 from recbole_sibrar.models import MODELS
@@ -41,6 +44,13 @@ def capability_table() -> str:
 
 def other_models() -> list:
     """The names behind the last row of the table."""
-    from recbole_sibrar.recbole_plugin.touchpoints import general_recommenders
-
     return [name for name in general_recommenders() if name not in (*MODELS, *CONTENT_FREE, *UNSERVED)]
+
+
+def general_recommenders() -> list:
+    """The names of RecBole's general recommenders and ours."""
+    return sorted(
+        name
+        for name, value in vars(general).items()
+        if inspect.isclass(value) and issubclass(value, AbstractRecommender)
+    )

@@ -17,10 +17,9 @@ from recbole_sibrar.evaluation.metrics import METRICS, per_user_table
 from recbole_sibrar.files import remove_leftovers
 from recbole_sibrar.properties import read_property_file
 from recbole_sibrar.recbole_plugin import distributed
-from recbole_sibrar.recbole_plugin.capabilities import UNSERVED
+from recbole_sibrar.recbole_plugin.capabilities import UNSERVED, general_recommenders
 from recbole_sibrar.recbole_plugin.checks import check, check_sizes
 from recbole_sibrar.recbole_plugin.config import DEFAULT_SCENARIO, command_line_hidden
-from recbole_sibrar.recbole_plugin.touchpoints import general_recommenders
 from recbole_sibrar.recbole_plugin.trainer import cold_fallback
 from recbole_sibrar.report.result import RunResult
 

@@ -1,7 +1,7 @@
 """Everything that we register in RecBole or replace in it, and the RecBole code that each entry relies on.
 
 ``TOUCH_POINTS`` lists the code; ``tests/test_touchpoints.py`` compares its fingerprints with the installed RecBole and
-fails when RecBole changes. ``register`` does the work once, when ``recbole_sibrar`` is imported.
+fails when RecBole changes. ``register`` does the work once, as soon as ``recbole_sibrar`` and RecBole are imported.
 """
 
 import functools
@@ -12,12 +12,10 @@ import inspect
 import sys
 import warnings
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
 from recbole_sibrar.errors import SibrarError
-
-RECBOLE_VERSION = "1.2.1"
+from recbole_sibrar.hook import RECBOLE_VERSION, on_import
 
 # "module:object" -> (first 12 digits of the SHA-256 of its source, why we rely on it)
 TOUCH_POINTS = {
@@ -86,7 +84,7 @@ def register() -> None:
     """Make RecBole know our models, data set class, trainers, metrics, property files and checkpoints.
 
     Raises:
-        SibrarError: RecBole is absent or of another version.
+        SibrarError: RecBole is of another version.
     """
     _check_version()
     for message in ("A value is trying to be set on a copy", "`torch.cuda.amp.GradScaler"):  # of RecBole's own code
@@ -100,16 +98,15 @@ def register() -> None:
     _wrap_console_once()
     _mend_for_newer_packages()
     _when_quick_start_is_imported()
+    _serve_their_models()
 
 
 def _check_version():
-    try:
-        installed = version("recbole")
-    except PackageNotFoundError:
-        raise SibrarError(f"RecBole is not installed; install recbole=={RECBOLE_VERSION}.") from None
-    if installed != RECBOLE_VERSION:
+    import recbole
+
+    if recbole.__version__ != RECBOLE_VERSION:
         raise SibrarError(
-            f"RecBole {installed} is installed, but recbole_sibrar is made for {RECBOLE_VERSION}: "
+            f"RecBole {recbole.__version__} is installed, but recbole_sibrar is made for {RECBOLE_VERSION}: "
             f"pip install recbole=={RECBOLE_VERSION}"
         )
 
@@ -219,6 +216,7 @@ def _register_models():
     from recbole.utils import get_trainer
 
     from recbole_sibrar.recbole_plugin import models
+    from recbole_sibrar.recbole_plugin.capabilities import general_recommenders
     from recbole_sibrar.recbole_plugin.config import OUR_MODELS
     from recbole_sibrar.recbole_plugin.dataset import ScenarioDataset
     from recbole_sibrar.recbole_plugin.trainer import protocol_trainer
@@ -305,48 +303,12 @@ def _mend_for_newer_packages():
         dok_matrix._update = lambda self, entries: self._dict.update(entries)
 
 
-def general_recommenders() -> list:
-    """The names of RecBole's general recommenders and ours."""
-    import recbole.model.general_recommender as general
-    from recbole.model.abstract_recommender import AbstractRecommender
-
-    return sorted(
-        name
-        for name, value in vars(general).items()
-        if inspect.isclass(value) and issubclass(value, AbstractRecommender)
-    )
-
-
 def _when_quick_start_is_imported():
     """Replace the functions of ``recbole.quick_start`` when somebody imports it, not before.
 
     It imports ``ray.tune`` for a function that is replaced; it is given an empty module, and no ray is needed.
     """
-    name = "recbole.quick_start.quick_start"
-    if name in sys.modules:
-        _replace_quick_start(sys.modules[name])
-    else:
-        sys.meta_path.insert(0, _QuickStartFinder(name))
-
-
-class _QuickStartFinder:
-    def __init__(self, name):
-        self.name = name
-
-    def find_spec(self, name, path=None, target=None):
-        if name != self.name:
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        execute = spec.loader.exec_module
-
-        def exec_module(module):
-            with _without_ray():
-                execute(module)
-            _replace_quick_start(module)
-
-        spec.loader.exec_module = exec_module
-        return spec
+    on_import("recbole.quick_start.quick_start", _replace_quick_start, within=_without_ray)
 
 
 @contextmanager
@@ -371,3 +333,14 @@ def _replace_quick_start(module):
         _replace(module, name, getattr(run, name), f"{module.__name__}:{name}")
         if hasattr(package, name):
             setattr(package, name, getattr(run, name))
+
+
+def _serve_their_models():
+    from recbole_sibrar.serving import known
+
+    def load(*arguments):
+        from recbole_sibrar.recbole_plugin.serving import load_known_only
+
+        return load_known_only(*arguments)
+
+    known.load_with_recbole = load

@@ -40,12 +40,12 @@ def add_report_parsers(commands) -> None:
     missing.add_argument("--rates", type=float, nargs="+", metavar="RATE", help="shares of loss, between 0 and 1")
     missing.add_argument("--pattern", choices=PATTERNS, default="uniform", help="who loses (default: %(default)s)")
     missing.add_argument("--retrain", action="store_true", help="with --rates: also train at each rate")
-    missing.set_defaults(handler=_missing)
+    missing.set_defaults(handler=_missing, needs_recbole=True)
 
     gap = commands.add_parser("gap", help="the modality gap", description=GAP_DESCRIPTION, formatter_class=raw)
     _add_models(gap, "results/gap")
     gap.add_argument("--max-entities", type=int, default=1000, metavar="N", help="draw so many (default: %(default)s)")
-    gap.set_defaults(handler=_gap)
+    gap.set_defaults(handler=_gap, needs_recbole=True)
 
     report = commands.add_parser(
         "report",

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pandas as pd
-from tabulate import tabulate
 
 from recbole_sibrar.files import atomic_file
 
@@ -24,6 +23,8 @@ def markdown(table: pd.DataFrame) -> str:
     | BPR     |    0.2500 |
     | Pop     |           |
     """
+    from tabulate import tabulate
+
     cells = table.astype(object).where(table.notna(), None)
     return tabulate(cells, headers="keys", showindex=False, floatfmt=".4f", tablefmt="github", missingval="")
 

@@ -4,13 +4,18 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from recbole_sibrar.data.modalities import Modalities
+from recbole_sibrar import checkpoint
+from recbole_sibrar.data.modalities import Modalities, Modality
 from recbole_sibrar.data.sparse import SparseRows
-from recbole_sibrar.errors import DataError, OptionError
+from recbole_sibrar.errors import CheckpointError, DataError, OptionError
+from recbole_sibrar.models import MODELS
 from recbole_sibrar.models.recommender import BranchRecommender
+from recbole_sibrar.serving import known
 from recbole_sibrar.serving.directory import Directory, check_k
 from recbole_sibrar.serving.features import features_of
 from recbole_sibrar.serving.topk import top_k
+
+CORE = "core."  # before the names of a model's parameters, which RecBole's interface to it owns
 
 
 class Recommender:
@@ -37,15 +42,32 @@ class Recommender:
     def load(path):
         """A recommender for the checkpoint of any model trained by our command, or in RecBole with this plugin.
 
-        SiBraR's and MuBraR's checkpoints hold all that is needed; for RecBole's own models, which serve known users and
-        items only, the data set is read again (``KnownOnlyRecommender``).
+        SiBraR's and MuBraR's checkpoints hold all that is needed; the other models serve known users and items only:
+        RecBole makes them anew, and the data set is read again (``KnownOnlyRecommender``).
 
         Raises:
             CheckpointError: the file is not such a checkpoint. Nothing in it is executed.
+            RecBoleMissing: another model's, and RecBole is not installed.
         """
-        from recbole_sibrar.recbole_plugin.serving import load_recommender
-
-        return load_recommender(path)
+        state = checkpoint.load(path)
+        serving = state.get("serving")
+        if not serving:
+            raise CheckpointError(f"{path} was written without the training data, so that nothing can be recommended.")
+        tokens = serving["tokens"]
+        indptr, columns = (serving["interactions"][name].clone() for name in ("indptr", "columns"))
+        interactions = SparseRows(indptr, columns, len(tokens["item"]))
+        config = state["config"]
+        model_class = MODELS.get(config["model"])
+        if model_class is None or not model_class.capabilities.new_entities:
+            return known.load(path, tokens, interactions)
+        modalities = {
+            side: Modalities(side, tuple(Modality.from_plain(entry) for entry in entries))
+            for side, entries in serving["modalities"].items()
+        }
+        model = model_class(model_class.options_class.from_mapping(config), modalities, interactions, config["seed"])
+        parameters = {name[len(CORE) :]: value for name, value in state["state_dict"].items()}
+        checkpoint.load_parameters(model, parameters, state["versions"])
+        return Recommender(model, tokens, interactions)
 
     # items
 

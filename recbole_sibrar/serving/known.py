@@ -1,0 +1,85 @@
+"""Recommendations of models that know the users and items of their training only."""
+
+from collections.abc import Callable
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.errors import OptionError
+from recbole_sibrar.hook import load_recbole
+from recbole_sibrar.models.core import trained_entities
+from recbole_sibrar.serving.directory import Directory, check_k
+
+# (path, tokens, interactions) -> KnownOnlyRecommender; there as soon as RecBole is imported, which such models need.
+load_with_recbole = None
+
+
+def load(path, tokens: dict, interactions: SparseRows) -> "KnownOnlyRecommender":
+    """From the checkpoint of a model that RecBole has to make anew.
+
+    Raises:
+        RecBoleMissing: it is not installed.
+    """
+    load_recbole()
+    return load_with_recbole(path, tokens, interactions)
+
+
+class KnownOnlyRecommender:
+    """A recommender around a model that takes users and items of its data set only, by id.
+
+    Those without training interactions are served if the model scores them by their content.
+
+    Args:
+        name: of the model. scores: (U,) user numbers -> (U, I) scores, which are the caller's own.
+        cold_sides: those whose entities without training interactions have scores.
+        tokens, interactions: as for ``Recommender``.
+    """
+
+    USERS_AT_A_TIME = 256
+
+    def __init__(
+        self, name: str, scores: Callable[[Tensor], Tensor], cold_sides, tokens: dict, interactions: SparseRows
+    ):
+        self.name, self._scores = name, scores
+        self.directory = Directory(tokens, interactions)
+        trained = trained_entities(interactions)
+        self._served = {side: torch.ones_like(mask) if side in cold_sides else mask for side, mask in trained.items()}
+        self._served["item"][0] = False
+
+    def recommend(self, users=None, k: int = 10, candidates=None, exclude_seen: bool = True) -> pd.DataFrame:
+        """As ``Recommender.recommend``, for the users and items that the model can score.
+
+        Raises:
+            OptionError: a user is not known by id, or had no interaction in training.
+        """
+        check_k(k)
+        requests = self.directory.requests(users)
+        for request in requests:
+            self._refuse_new(request)
+        allowed = self.directory.candidates(candidates) & self._served["item"]
+        seen = self.directory.seen(requests) if exclude_seen else None
+        parts = []
+        for rows in torch.arange(len(requests)).split(self.USERS_AT_A_TIME):
+            scores = self._scores(torch.tensor([requests[row].known for row in rows.tolist()]))
+            scores[:, ~allowed] = -torch.inf
+            if seen is not None:
+                seen.select(rows).mark(scores, -torch.inf)
+            parts.append(scores.topk(min(k, scores.shape[1]), dim=1))
+        scores, items = (torch.cat(part) for part in zip(*parts))
+        names = [request.name for request in requests]
+        return self.directory.table(("user", "rank", "item", "score"), names, scores, items)
+
+    def _refuse_new(self, request):
+        if request.known is None:
+            raise OptionError(f"{self.name} recommends for known users only, by id; use SiBraR or MuBraR for new ones.")
+        if not self._served["user"][request.known]:
+            raise OptionError(f"User {request.name!r} has no training interaction, which {self.name} needs.")
+
+    def _unsupported(self, *_, **__):
+        raise OptionError(
+            f"{self.name} only recommends, for the users and items of its training; use SiBraR or MuBraR."
+        )
+
+    add_items = score = similar_items = similar_users = explain = embeddings = _unsupported
