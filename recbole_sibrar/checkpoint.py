@@ -9,10 +9,10 @@ import torch
 from scipy import sparse
 
 import recbole_sibrar
-from recbole_sibrar.errors import CheckpointError, OptionError
+from recbole_sibrar.errors import CheckpointError, DataError, OptionError
 from recbole_sibrar.files import save_tensors
 
-FORMAT = "recbole-sibrar checkpoint 1"
+FORMAT = "recbole-sibrar checkpoint 2"
 
 # What RecBole's Config computes itself from the other options.
 DERIVED = {
@@ -65,6 +65,32 @@ def check_same_options(path, before: dict, now: dict) -> None:
         )
 
 
+def check_same_data(path, before: dict, now: dict, dataset: str) -> None:
+    """A model meets the data that it was trained on.
+
+    Args:
+        before, now: {what: fingerprint}, of the checkpoint and of the files as they are.
+
+    Raises:
+        DataError: naming what differs.
+    """
+    changed = differing_data(before, now)
+    if changed:
+        raise DataError(
+            f"{path} was made from other data: {changed} of {dataset!r} changed. Put the files back as they were (the "
+            "order of lines does not matter), or train again."
+        )
+
+
+def differing_data(before: dict, now: dict) -> str | None:
+    """What of the data differs, such as "interactions and item genres"; None if nothing does."""
+    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if not changed:
+        return None
+    *others, last = changed
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def differing_option(before: dict, now: dict, free: set) -> str | None:
     """The first option, by name, in which two configurations differ; None if they agree but for ``free``."""
     names = sorted((set(before) | set(now)) - free)
@@ -115,12 +141,13 @@ def restored(value):
     return [restored(entry) for entry in value] if isinstance(value, list) else value
 
 
-def save(path, config, model, dataset=None, **training_state) -> None:
+def save(path, config, model, dataset, with_serving: bool, **training_state) -> None:
     """Write a checkpoint, whole or not at all.
 
     Args:
-        dataset: the training split; with it the checkpoint holds what serving needs: original ids, training
-            interactions, and the features of the model's modalities.
+        dataset: the training split.
+        with_serving: whether the checkpoint holds what serving needs: original ids, training interactions, and the
+            features of the model's modalities.
     """
     state = {
         "format": FORMAT,
@@ -128,7 +155,8 @@ def save(path, config, model, dataset=None, **training_state) -> None:
         "config": plain_config(config),
         "state_dict": model.state_dict(),
         "other_parameter": plain(model.other_parameter()),
-        "serving": _serving_state(model, dataset) if dataset is not None else None,
+        "data": dict(dataset.read),
+        "serving": _serving_state(model, dataset) if with_serving else None,
         **training_state,
     }
     save_tensors(path, state)
@@ -138,10 +166,11 @@ def _serving_state(model, dataset):
     interactions = dataset.interaction_rows()
     fields = {"user": dataset.uid_field, "item": dataset.iid_field}
     core = getattr(model, "core", None)
-    modalities = core.modalities if core is not None and core.capabilities.new_entities else {}
+    modalities = core.modalities if core is not None else {}
     return {
         "tokens": {side: [str(token) for token in dataset.field2id_token[field]] for side, field in fields.items()},
         "interactions": {"indptr": interactions.indptr, "columns": interactions.columns},
+        "rows": dict(dataset.inter_feat.interaction) if core is None else {},
         "modalities": {side: [entry.to_plain() for entry in known.entries] for side, known in modalities.items()},
     }
 

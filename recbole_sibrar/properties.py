@@ -1,6 +1,7 @@
 """Property files: where they are, and how they and typed values are read, without ``eval``."""
 
 import ast
+import re
 from pathlib import Path
 
 import yaml
@@ -22,7 +23,7 @@ def parse_value(text):
     >>> [parse_value(text) for text in ("1e-3", "[64, 32]", "genres,plot", "true", "None", "{RS: [8, 1, 1]}")]
     [0.001, [64, 32], 'genres,plot', True, None, {'RS': [8, 1, 1]}]
     """
-    if not isinstance(text, str):
+    if not isinstance(text, str) or re.fullmatch(r"0\d+", text):  # DMF's inter_matrix_type is '01', no octal number
         return text
     try:
         return ast.literal_eval(text)

@@ -1,14 +1,19 @@
 """Every general recommender of RecBole runs under the protocol, or is refused with the reason."""
 
 import math
+import shutil
 
+import pandas as pd
 import pytest
+import torch
 
 from recbole_sibrar.data.splits import COLD_SIDE, SCENARIOS
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.recbole_plugin.capabilities import CONTENT_FREE, general_recommenders
 from recbole_sibrar.recbole_plugin.config import OUR_MODELS
-from recbole_sibrar.recbole_plugin.run import UNSERVED, run
+from recbole_sibrar.recbole_plugin.run import UNSERVED, load_data_and_model, run
+from recbole_sibrar.recbole_plugin.serving import known_only
+from recbole_sibrar.serving.recommender import Recommender
 
 BUILT_IN = [name for name in general_recommenders() if name not in OUR_MODELS]
 FITTING = {
@@ -27,17 +32,35 @@ def runs_one_epoch(model, dataset, scenario, options):
     if model in UNSERVED:
         with pytest.raises(OptionError, match=f"{model} cannot be run"):
             run(model, dataset, None, options)
-        return
+        return None
     result = run(model, dataset, None, options)
     assert all(math.isfinite(value) for value in result.test_result.values())
     if model not in CONTENT_FREE:
         assert list(result.cold_fallback) == ([COLD_SIDE[scenario]] if scenario in COLD_SIDE else [])
+    return f"results/{result.name}/model.pth"
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("scenario", ["user_cold", "item_cold"])
 @pytest.mark.parametrize("model", BUILT_IN)
 def test_runs_one_epoch(tiny, model, scenario):
     runs_one_epoch(model, "tiny", scenario, tiny.options())
+
+
+def recommended(recommender):
+    torch.manual_seed(0)
+    return recommender.recommend(["u1", "u2", "u30"], k=4)
+
+
+@pytest.mark.parametrize("model", BUILT_IN)
+def test_runs_one_epoch_when_warm_and_serves_without_the_data(tiny, model):
+    path = runs_one_epoch(model, "tiny", "warm", tiny.options())
+    if path is None:
+        return
+    _, trained, *_ = load_data_and_model(path)
+    directory = Recommender.load(path).directory
+    expected = recommended(known_only(trained, directory.tokens, directory.interactions, {}))
+    shutil.rmtree(tiny.folder)
+    pd.testing.assert_frame_equal(recommended(Recommender.load(path)), expected)
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from recbole_sibrar.evaluation.significance import paired_tests
 from recbole_sibrar.experiments import execute
 from recbole_sibrar.experiments.compare import plan_runs
 from recbole_sibrar.experiments.plan import ModelSpec, Plan
+from recbole_sibrar.recbole_plugin.run import DataNow
 from recbole_sibrar.report.comparison import MARKDOWN, Comparison, Entry, cells, goodness, latex, places, terminal
 
 
@@ -31,7 +32,7 @@ def test_a_run_shows_its_epochs_while_it_goes_on(tiny):
         options={**settings, "epochs": 5, "stopping_step": 5},
     )
     (run,), seen = plan_runs(plan), []
-    process = execute.RunProcess(run)
+    process = execute.RunProcess(run, DataNow().read_by(run.recbole_config))
     while not process.has_ended:
         seen.append(process.state)
         process.wait(0.001)
@@ -319,3 +320,54 @@ def test_directions():
     assert places("pl@10", values) == [0, 1, 2] and places("validation ndcg@10", values) == [0, 2, 1]
     assert places("ndcg@10", pd.Series([np.nan, 0.1])) == [0, 1]
     assert goodness("arp@5", pd.Series([2.0])).tolist() == [-2.0]
+
+
+# data that change between runs
+
+
+def test_a_result_of_other_data_is_made_again(tiny, started, capsys):
+    command = arguments(tiny, "SiBraR", "Pop", "DropoutNet")
+    assert cli.main(command) == 0 and len(started) == 3
+    lines = (tiny.folder / "tiny/tiny.item").read_text().splitlines()
+    (tiny.folder / "tiny/tiny.item").write_text("\n".join([lines[0], *reversed(lines[1:])]) + "\n")
+    assert cli.main(command) == 0 and len(started) == 3
+    tiny.vectors[7] = [1.0, 1.25, -7.0]
+    tiny.write()
+    assert cli.main(command) == 0
+    assert sorted(started[3:]) == ["DropoutNet-tiny-item_cold-seed2020", "SiBraR_SC-tiny-item_cold-seed2020"]
+    assert "runs again: it was made from other data: item picture of tiny changed" in capsys.readouterr().err
+    tiny.pairs = tiny.pairs[:-1]
+    tiny.write()
+    assert cli.main(command) == 0 and len(started) == 8
+
+
+def test_an_interrupted_run_does_not_go_on_with_other_data(tiny, started, monkeypatch):
+    from recbole_sibrar.recbole_plugin.trainer import ProtocolTrainer
+
+    original, epochs = ProtocolTrainer._train_epoch, []
+
+    def interrupt(self, train_data, epoch_idx, *args, **kwargs):
+        epochs.append(epoch_idx)
+        if len(epochs) == 3:
+            raise KeyboardInterrupt
+        return original(self, train_data, epoch_idx, *args, **kwargs)
+
+    monkeypatch.setattr(ProtocolTrainer, "_train_epoch", interrupt)
+    assert cli.main(arguments(tiny, "BPR", scenarios=("warm",), epochs=4)) == 1
+    tiny.pairs = tiny.pairs[:-1]
+    tiny.write()
+    assert cli.main(arguments(tiny, "BPR", scenarios=("warm",), epochs=4)) == 0
+    assert epochs == [0, 1, 2, 0, 1, 2, 3]
+
+
+def test_data_that_change_while_it_runs_fail_the_run(tiny, started, monkeypatch, capsys):
+    start = execute.start
+
+    def change_and_start(*arguments, **options):
+        tiny.pairs = tiny.pairs[:-1]
+        tiny.write()
+        return start(*arguments, **options)
+
+    monkeypatch.setattr(execute, "start", change_and_start)
+    assert cli.main(arguments(tiny, "Pop", scenarios=("warm",))) == 1
+    assert "other data: interactions of tiny changed" in capsys.readouterr().err

@@ -1,14 +1,24 @@
 """Data are what they are and not the order of their lines; a run knows the data that it read."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+from recbole.utils import get_model, get_trainer
 
+from recbole_sibrar import cli
 from recbole_sibrar.data.identity import modality_digest
 from recbole_sibrar.data.modalities import Modality
 from recbole_sibrar.data.splits import SCENARIOS
-from recbole_sibrar.recbole_plugin.run import make_config, prepare, run
+from recbole_sibrar.errors import DataError
+from recbole_sibrar.recbole_plugin.config import command_line_hidden
+from recbole_sibrar.recbole_plugin.run import load_data_and_model, make_config, prepare, run
+from recbole_sibrar.recbole_plugin.trainer import ProtocolTrainer
+from recbole_sibrar.serving.recommender import Recommender
 
 FILES = ("inter", "user", "item", "picture")
 
@@ -101,3 +111,85 @@ def test_what_is_missing_does_not_count_and_storage_neither(tiny):
     for stored in (values, values.float(), torch.where(available.unsqueeze(1), values, 7)):
         digests.add(modality_digest(Modality("v", "vector", available, stored, 2)))
     assert len(digests) == 1
+
+
+OURS_AND_THEIRS = ["SiBraR", "MuBraR", "CLCRec", "DropoutNet", "ContentRidge", "BPR", "MultiVAE", "LightGCN"]
+
+
+@pytest.mark.parametrize("model", OURS_AND_THEIRS)
+def test_a_checkpoint_serves_alike_whatever_happens_to_the_files(tiny, model):
+    run(model, "tiny", None, tiny.options(scenario="item_cold", run_name="r"))
+
+    def recommended():
+        return Recommender.load("results/r/model.pth").recommend(["u1", "u2"], k=5)
+
+    first = recommended()
+    shuffle(tiny, *FILES)
+    pd.testing.assert_frame_equal(recommended(), first)
+    change(tiny, "inter", "u1\ti25", "u1\ti2")
+    tiny.interactions("inter", tiny.pairs[:50])
+    pd.testing.assert_frame_equal(recommended(), first)
+    shutil.rmtree(tiny.folder)
+    pd.testing.assert_frame_equal(recommended(), first)
+
+
+@pytest.mark.parametrize("model", ["SiBraR", "DropoutNet", "BPR", "MultiVAE"])
+def test_a_trained_model_meets_its_own_data_again_or_is_refused(tiny, model):
+    result = run(model, "tiny", None, tiny.options(run_name="r", epochs=1))
+    shuffle(tiny, *FILES)
+    _, trained, _, _, _, test_data = load_data_and_model("results/r/model.pth")
+    config = make_config(model, "tiny", None, tiny.options(epochs=1))
+    trainer = prepare(config).trainer
+    trainer.model = trained
+    assert trainer.evaluate(test_data, load_best_model=False) == result.test_result
+    tiny.interactions("inter", [*tiny.pairs, (1, 2)])
+    with pytest.raises(DataError, match="model.pth was made from other data: interactions of 'tiny' changed"):
+        load_data_and_model("results/r/model.pth")
+
+
+def test_recbole_alone_refuses_other_data_too(tiny):
+    """Without a scenario users and items are numbered by the lines, as RecBole does it."""
+    with command_line_hidden():
+        config = Config("BPR", "tiny", config_dict={**tiny.options(), "checkpoint_dir": "saved"})
+    train_data, valid_data, _ = data_preparation(config, create_dataset(config))
+    trainer = get_trainer(config["MODEL_TYPE"], "BPR")(config, get_model("BPR")(config, train_data._dataset))
+    trainer.fit(train_data, valid_data, verbose=False)
+    path = trainer.saved_model_file
+    first = Recommender.load(path).recommend(["u1"], k=5)
+    load_data_and_model(path)
+    shuffle(tiny, "inter")
+    with pytest.raises(DataError, match="made from other data: interactions"):
+        load_data_and_model(path)
+    pd.testing.assert_frame_equal(Recommender.load(path).recommend(["u1"], k=5), first)
+
+
+@pytest.mark.parametrize("suffix, old, new, part", [("inter", "u1\ti25", "u1\ti2", "interactions"),
+                                                   ("item", "i3\tgroup1 any", "i3\tany", "item genres")])  # fmt: skip
+def test_missing_and_gap_refuse_other_data(tiny, capsys, suffix, old, new, part):
+    run("SiBraR", "tiny", None, tiny.options(scenario="item_cold", run_name="r"))
+    change(tiny, suffix, old, new)
+    for command in ("missing", "gap"):
+        assert cli.main([command, "results/r"]) == 2
+        assert f"other data: {part} of 'tiny' changed" in capsys.readouterr().err
+
+
+def test_resuming_with_other_data_is_refused(tiny, monkeypatch):
+    settings = tiny.options(epochs=4, run_name="r")
+    original = ProtocolTrainer._valid_epoch
+
+    def interrupt(self, *args, **kwargs):
+        if self.n_finished_epochs == 3:
+            raise KeyboardInterrupt
+        return original(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ProtocolTrainer, "_valid_epoch", interrupt)
+        run("SiBraR", "tiny", None, settings)
+    whole = run("SiBraR", "tiny", None, {**settings, "run_name": "whole"})
+    change(tiny, "user", "u3\tM", "u3\tF")
+    change(tiny, "picture", "i7\t1.0 1.5", "i7\t1.0 1.25")
+    with pytest.raises(DataError, match="progress.pth was made from other data: item picture of 'tiny' changed"):
+        run("SiBraR", "tiny", None, {**settings, "resume": True})
+    change(tiny, "picture", "i7\t1.0 1.25", "i7\t1.0 1.5")
+    shuffle(tiny, *FILES)
+    assert run("SiBraR", "tiny", None, {**settings, "resume": True}).test_result == whole.test_result

@@ -13,10 +13,10 @@ import torch
 from tqdm import tqdm
 
 from recbole_sibrar import checkpoint
-from recbole_sibrar.errors import CheckpointError
-from recbole_sibrar.experiments.runs import FREE_TO_DIFFER, Run, difference, finished
+from recbole_sibrar.errors import CheckpointError, SibrarError
+from recbole_sibrar.experiments.runs import FREE_TO_DIFFER, Run, changed_data, difference, finished
 from recbole_sibrar.files import atomic_file
-from recbole_sibrar.recbole_plugin.run import HISTORY, PROGRESS, remove_progress
+from recbole_sibrar.recbole_plugin.run import HISTORY, PROGRESS, DataNow, remove_progress
 from recbole_sibrar.report.result import as_json
 
 INTERVAL = 1.0  # seconds between two looks at what is going on
@@ -46,7 +46,7 @@ def execute(runs, n_jobs: int = 1) -> list:
     Raises:
         KeyboardInterrupt: with a sentence that says how many runs are kept.
     """
-    waiting, going, outcomes = list(runs), [], {}
+    waiting, going, outcomes, data_now = list(runs), [], {}, DataNow()
     with tqdm(total=len(runs), unit="run") as progress:
 
         def end(outcome):
@@ -61,7 +61,7 @@ def execute(runs, n_jobs: int = 1) -> list:
                     going.remove(process)
                     end(process.outcome())
                 while waiting and len(going) < n_jobs:
-                    begun = _begin(waiting.pop(0), n_jobs, progress)
+                    begun = _begin(waiting.pop(0), data_now, n_jobs, progress)
                     if isinstance(begun, Outcome):
                         end(begun)
                     else:
@@ -81,26 +81,31 @@ def execute(runs, n_jobs: int = 1) -> list:
     return [outcomes[run.name] for run in runs]
 
 
-def _begin(run, n_jobs, progress):
-    """The ``Outcome`` of a run that is finished, the ``RunProcess`` of another."""
-    found = finished(run)
+def _begin(run, data_now, n_jobs, progress):
+    """The ``Outcome`` of a run that is finished or has no data, the ``RunProcess`` of another."""
+    try:
+        data = data_now.read_by(run.recbole_config)
+    except SibrarError as error:
+        return Outcome(run, error=str(error))
+    found = finished(run, data)
     if isinstance(found, dict):
         return Outcome(run, found)
     if found is not None:
         progress.write(f"{run.name} runs again: {found}", file=sys.stderr)
-    _forget_other_progress(run)
-    return RunProcess(run, n_jobs)
+    _forget_other_progress(run, data)
+    return RunProcess(run, data, n_jobs)
 
 
 class RunProcess:
     """A run that goes on in a process, whose standard error is kept.
 
     Args:
+        data: {what: fingerprint} of what it is to read.
         n_jobs: how many share the machine; each computes with its share of the threads.
     """
 
-    def __init__(self, run: Run, n_jobs: int = 1):
-        self.run = run
+    def __init__(self, run: Run, data: dict, n_jobs: int = 1):
+        self.run, self._data = run, data
         self._errors = tempfile.TemporaryFile("w+", errors="replace")
         self._process = start(run.command, self._errors, threads=max(1, torch.get_num_threads() // n_jobs))
 
@@ -129,7 +134,7 @@ class RunProcess:
 
     def outcome(self) -> Outcome:
         """Of a run that has ended; ``error.txt`` in its folder says why it failed."""
-        code, found = self._process.returncode, finished(self.run)
+        code, found = self._process.returncode, finished(self.run, self._data)
         with self._errors as file:
             file.seek(0)
             said = file.read().strip()
@@ -139,7 +144,7 @@ class RunProcess:
             return Outcome(self.run, found)
         error = said or f"ended with exit code {code}"
         if code == 0:
-            error = f"the run left no result with the options wanted: {found}"
+            error = f"the run left no result with the options and data wanted: {found}"
         with atomic_file(path) as file:
             file.write(f"{shlex.join(self.run.command)}\nexit code {code}\n\n{error}\n")
         return Outcome(self.run, error=error)
@@ -151,14 +156,16 @@ def start(command, errors, threads: int) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
 
 
-def _forget_other_progress(run):
-    """An interrupted run goes on only with the options that it began with; otherwise it starts anew."""
+def _forget_other_progress(run, data):
+    """An interrupted run goes on only with the options and data that it began with; otherwise it starts anew."""
     path = run.folder / PROGRESS
     if not path.is_file():
         return
     try:
-        before = as_json(checkpoint.load(path)["config"])
+        before = checkpoint.load(path)
+        free = FREE_TO_DIFFER | checkpoint.FREE_TO_CHANGE
+        fits = not (difference(run.config, as_json(before["config"]), free) or changed_data(run, before["data"], data))
     except CheckpointError:
-        before = {}
-    if not before or difference(run.config, before, FREE_TO_DIFFER | checkpoint.FREE_TO_CHANGE):
+        fits = False
+    if not fits:
         remove_progress(run.folder)

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from recbole_sibrar import checkpoint
@@ -24,6 +24,7 @@ class Run:
     Attributes:
         label: the model's name in tables. name: of the run's folder.
         options: what the run is given. config: its effective configuration as plain JSON data.
+        recbole_config: the same as RecBole has it.
     """
 
     label: str
@@ -34,6 +35,7 @@ class Run:
     seed: int
     options: dict
     config: dict
+    recbole_config: object = field(repr=False, compare=False)
 
     @property
     def folder(self) -> Path:
@@ -63,7 +65,7 @@ def plan_run(label: str, model: str, dataset: str, scenario: str, seed: int, opt
     split = f"split{config['split_seed']}-" if config["split_seed"] is not None else ""
     name = f"{prefix}{label}-{dataset}-{scenario}-{split}seed{seed}"
     plain = as_json(checkpoint.plain_config(config))
-    return Run(label, name, model, dataset, scenario, seed, options, plain)
+    return Run(label, name, model, dataset, scenario, seed, options, plain, config)
 
 
 def known_options(options: dict, config) -> dict:
@@ -98,8 +100,13 @@ def check_distinct(runs) -> None:
         seen.add(run.name)
 
 
-def finished(run: Run):
-    """The result of a finished run with the same options; a string that says why there is none; None if never run."""
+def finished(run: Run, data: dict):
+    """The result of a finished run with the same options and data; a string that says why there is none; None if never
+    run.
+
+    Args:
+        data: {what: fingerprint} as the files are.
+    """
     path = run.folder / "result.json"
     if not path.is_file():
         return None
@@ -108,7 +115,13 @@ def finished(run: Run):
         found = result["config"]
     except (ValueError, KeyError, TypeError):
         return f"{path} is not a result"
-    return difference(run.config, found) or result
+    return difference(run.config, found) or changed_data(run, result.get("data"), data) or result
+
+
+def changed_data(run: Run, before: dict | None, now: dict) -> str | None:
+    """What of the data is not as it was, as a sentence; None if they are the same."""
+    changed = checkpoint.differing_data(before or {}, now)
+    return changed and f"it was made from other data: {changed} of {run.dataset} changed"
 
 
 def difference(wanted: dict, found: dict, free=FREE_TO_DIFFER) -> str | None:

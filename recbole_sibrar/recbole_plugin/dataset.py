@@ -1,10 +1,12 @@
 """The data set under the protocol: interactions through RecBole, splits and modalities through ``data``."""
 
+from logging import getLogger
 from pathlib import Path
 
 import numpy as np
 import torch
 from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_sibrar.data.atomic import parse_numbers, read_atomic, read_header
@@ -100,12 +102,17 @@ class ScenarioDataset(Dataset):
     def _remap_ID_all(self):
         super()._remap_ID_all()
         if self.scenario is None:
+            pairs = self.inter_feat[[self.uid_field, self.iid_field]]
+            self.read = {"interactions": interactions_digest(self._tokens(), [pairs])}
             return
         for fields in [*self.alias.values(), *([field] for field in self._rest_fields)]:
             self._number_in_sorted_order(fields)
         parts = self._sort_interactions()
-        tokens = {side: self.field2id_token[field] for side, field in zip(SIDES, (self.uid_field, self.iid_field))}
-        self.read = {"interactions": interactions_digest(tokens, parts)}
+        self.read = {"interactions": interactions_digest(self._tokens(), parts)}
+
+    def _tokens(self):
+        """{side: ids by number}."""
+        return {"user": self.field2id_token[self.uid_field], "item": self.field2id_token[self.iid_field]}
 
     def _number_in_sorted_order(self, fields):
         """Give the tokens of ``fields``, which share their numbers, those of their sorted order."""
@@ -204,6 +211,19 @@ class ScenarioDataset(Dataset):
             OptionError, DataError: an unknown name; a file that is absent or malformed.
         """
         fields = (self.uid_field, self.iid_field) if side == "user" else (self.iid_field, self.uid_field)
+        own, other = (self.inter_feat[field] for field in fields)
+        interactions = interaction_modality(own, other, self.num(fields[0]), self.num(fields[1]))
+        entries = (interactions, *self.side_information(side, names, self._vector_storage()).entries)
+        known = remove(Modalities(side, entries), self._missing(), self.n_interactions(side))
+        names = parse_names(names, f"{side}_modalities")
+        return known if names is None else known.select(names)
+
+    def side_information(self, side: str, names, vector_storage: str) -> Modalities:
+        """The declared modalities of one side, or those among ``names``; ``read`` has their fingerprints then.
+
+        Raises:
+            OptionError, DataError: as ``modalities``.
+        """
         declarations = parse_declarations(self.config["modalities"], side)
         names = parse_names(names, f"{side}_modalities")
         declared = [INTERACTIONS, *(entry.name for entry in declarations)]
@@ -211,15 +231,27 @@ class ScenarioDataset(Dataset):
             if name not in declared:
                 raise OptionError(f"Unknown {side} modality {name!r}. {nearest(name, declared)}")
         wanted = [entry for entry in declarations if names is None or entry.name in names]
-        own, other = (self.inter_feat[field] for field in fields)
-        interactions = interaction_modality(own, other, self.num(fields[0]), self.num(fields[1]))
-        tokens = np.asarray(self.field2id_token[fields[0]])
-        loaded = load_modalities(
-            self.dataset_path, self.dataset_name, side, fields[0], tokens, wanted, self._vector_storage()
-        )
+        field = self.uid_field if side == "user" else self.iid_field
+        tokens = np.asarray(self.field2id_token[field])
+        loaded = load_modalities(self.dataset_path, self.dataset_name, side, field, tokens, wanted, vector_storage)
         self.read.update({f"{side} {entry.name}": modality_digest(entry) for entry in loaded.entries})
-        known = remove(Modalities(side, (interactions, *loaded.entries)), self._missing(), self.n_interactions(side))
-        return known if names is None else known.select(names)
+        return loaded
+
+    def read_of(self, names: dict) -> dict:
+        """``read``, of the interactions and some modalities alone, which are read if they were not yet.
+
+        Args:
+            names: {side: names of modalities, None for all}.
+        """
+        wanted = ["interactions"]
+        for side, own in names.items():
+            declared = [entry.name for entry in parse_declarations(self.config["modalities"], side)]
+            own = declared if own is None else [name for name in declared if name in own]
+            new = [name for name in own if f"{side} {name}" not in self.read]
+            if new:
+                self.side_information(side, new, "disk")
+            wanted += [f"{side} {name}" for name in own]
+        return {name: self.read[name] for name in wanted}
 
     def _missing(self):
         options = MissingOptions.parse(self.config["missing"])
@@ -237,3 +269,26 @@ class ScenarioDataset(Dataset):
     def n_interactions(self, side: str) -> torch.Tensor:
         """(N,) of each entity in the whole data set, all splits together; what models learn never depends on it."""
         return torch.from_numpy(self._n_interactions[self.uid_field if side == "user" else self.iid_field])
+
+
+class StoredSplit(ScenarioDataset):
+    """The training split as a checkpoint holds it: what RecBole's models are made from, without files.
+
+    Args:
+        stored: what ``checkpoint.save`` keeps for serving; it is copied.
+    """
+
+    def __init__(self, config, stored: dict):
+        self.config, self.dataset_name, self.logger = config, config["dataset"], getLogger()
+        self._get_preset()
+        self._get_field_from_config()
+        rows = {name: values.clone() for name, values in stored["rows"].items()}
+        self.inter_feat, self.user_feat, self.item_feat = Interaction(rows), None, None
+        self.feat_name_list = ["inter_feat"]
+        for name in rows:
+            self.set_field_property(name, FeatureType.FLOAT, FeatureSource.INTERACTION, 1)
+            self.field2bucketnum[name] = 2
+        for side, field in zip(SIDES, (self.uid_field, self.iid_field)):
+            self.set_field_property(field, FeatureType.TOKEN, FeatureSource.INTERACTION, 1)
+            self.field2id_token[field] = np.array(stored["tokens"][side])
+            self.field2token_id[field] = {token: number for number, token in enumerate(stored["tokens"][side])}

@@ -51,6 +51,11 @@ class Adapter(GeneralRecommender):
         cls._options(config)
 
     @classmethod
+    def read_modalities(cls, config, side):
+        """Which modalities of a side the configured model reads, None for all."""
+        return cls._options(config).read_modalities(side)
+
+    @classmethod
     def train_loader(cls, config):
         """The data loader that makes the batches of the configured loss."""
         return LOADERS[cls._options(config).batches]

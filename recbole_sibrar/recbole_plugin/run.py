@@ -20,6 +20,7 @@ from recbole_sibrar.recbole_plugin import distributed
 from recbole_sibrar.recbole_plugin.capabilities import UNSERVED, general_recommenders
 from recbole_sibrar.recbole_plugin.checks import check, check_sizes
 from recbole_sibrar.recbole_plugin.config import DEFAULT_SCENARIO, command_line_hidden
+from recbole_sibrar.recbole_plugin.dataset import StoredSplit
 from recbole_sibrar.recbole_plugin.trainer import cold_fallback
 from recbole_sibrar.report.result import RunResult
 
@@ -82,6 +83,27 @@ def prepare(config: Config) -> Prepared:
     if not distributed.is_main():
         init_seed(config["seed"] + distributed.rank(), config["reproducibility"])
     return Prepared(config, dataset, loaders, model, trainer)
+
+
+class DataNow:
+    """The fingerprints of data sets as their files are, each read once; nothing is trained."""
+
+    def __init__(self):
+        self._opened = {}
+
+    def read_by(self, config: Config) -> dict:
+        """{what: fingerprint} of all that a run of this configuration reads.
+
+        Raises:
+            SibrarError: the data set cannot be read.
+        """
+        names = {*config.parameters["Dataset"], "dataset", "benchmark_filename", "modalities", "scenario"}
+        key = repr([(name, config[name]) for name in sorted(names)])
+        if key not in self._opened:
+            self._opened[key] = create_dataset(config)
+            self._opened[key].inter_feat = None
+        dataset, own = self._opened[key], getattr(get_model(config["model"]), "read_modalities", None)
+        return dataset.read_of({side: own(config, side) for side in SIDES} if own else {})
 
 
 def run(model: str, dataset: str, config_files=None, options=None) -> RunResult | None:
@@ -185,6 +207,7 @@ def _run(config):
         modalities=_modalities(prepared.model),
         config=checkpoint.plain_config(config),
         versions={package: version(package) for package in PACKAGES},
+        data=dict(prepared.dataset.read),
     )
     if distributed.is_main():
         result.write(folder, _per_user(prepared))
@@ -264,11 +287,26 @@ def load_data_and_model(model_file):
 
 
 def prepare_trained(path, **options) -> Prepared:
-    """As ``prepare``, with the configuration and the parameters of a checkpoint; ``options`` win over the former."""
+    """As ``prepare``, with the configuration and the parameters of a checkpoint; ``options`` win over the former.
+
+    Raises:
+        DataError: the data are not those that the model was trained on.
+    """
     state = checkpoint.load(path)
     with command_line_hidden():
         config = Config(config_dict={**state["config"], **options})
     init_logger(config)
     prepared = prepare(config)
+    checkpoint.check_same_data(path, state["data"], prepared.dataset.read, config["dataset"])
     checkpoint.restore(prepared.model, state)
     return prepared
+
+
+def stored_model(state: dict):
+    """The model of RecBole that a checkpoint holds, made from what is in it; the data set's files are not read."""
+    with command_line_hidden():
+        config = Config(config_dict=state["config"])
+    init_seed(config["seed"], config["reproducibility"])
+    model = get_model(config["model"])(config, StoredSplit(config, state["serving"])).to(config["device"])
+    checkpoint.restore(model, state)
+    return model

@@ -4,17 +4,21 @@ import torch
 from recbole.data.interaction import Interaction
 
 from recbole_sibrar.recbole_plugin.capabilities import capabilities_of
-from recbole_sibrar.recbole_plugin.run import load_data_and_model
+from recbole_sibrar.recbole_plugin.run import stored_model
 from recbole_sibrar.serving.known import KnownOnlyRecommender
 
 
-def load_known_only(path, tokens, interactions) -> KnownOnlyRecommender:
-    """A recommender from a checkpoint, for which the data set is read again."""
-    _, model, *_ = load_data_and_model(path)
+def load_known_only(state: dict, tokens, interactions) -> KnownOnlyRecommender:
+    """A recommender from a checkpoint."""
+    return known_only(stored_model(state), tokens, interactions, state["data"])
+
+
+def known_only(model, tokens, interactions, data) -> KnownOnlyRecommender:
+    """A recommender around a model of RecBole."""
     model.eval()
     name = type(model).__name__
     cold_sides = capabilities_of(name).cold_sides
-    return KnownOnlyRecommender(name, lambda users: _scores(model, users), cold_sides, tokens, interactions)
+    return KnownOnlyRecommender(name, lambda users: _scores(model, users), cold_sides, tokens, interactions, data)
 
 
 @torch.no_grad()

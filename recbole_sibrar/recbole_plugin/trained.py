@@ -39,6 +39,11 @@ class TrainedModel:
         self.name = model_label(self.config)
         self.scenario, self.dataset = self.config["scenario"], self.config["dataset"]
 
+    @property
+    def data(self) -> dict:
+        """{what: fingerprint} of what it was trained on."""
+        return self._prepared.dataset.read
+
     def phase(self, name: str):
         """The protocol of a split, ``valid`` or ``test``."""
         return self._prepared.loaders[PHASES.index(name)].phase
@@ -108,7 +113,7 @@ class TrainedModel:
     def train_again(self, options: MissingOptions, output_dir, run_name: str) -> dict:
         """The same run from its beginning, with modalities missing in training too; the test metrics.
 
-        A run of this name that is finished, with the same options, is not repeated.
+        A run of this name that is finished, with the same options and data, is not repeated.
         """
         settings = {
             **checkpoint.plain_config(self.config),
@@ -119,6 +124,7 @@ class TrainedModel:
         path = Path(output_dir) / run_name / "result.json"
         if path.is_file():
             finished = json.loads(path.read_text(encoding="utf-8"))
-            if checkpoint.differing_option(finished["config"], as_json(settings), checkpoint.FREE_TO_DIFFER) is None:
+            changed = checkpoint.differing_option(finished["config"], as_json(settings), checkpoint.FREE_TO_DIFFER)
+            if not changed and not checkpoint.differing_data(finished.get("data", {}), self.data):
                 return finished["test_result"]
         return run(settings["model"], settings["dataset"], options=settings).test_result

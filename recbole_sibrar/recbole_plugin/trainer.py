@@ -193,6 +193,7 @@ class ProtocolTrainer:
             self.config,
             self.model,
             self._training_split,
+            with_serving=True,
             epoch=epoch,
             cur_step=self.cur_step,
             best_valid_score=float(self.best_valid_score),
@@ -214,6 +215,8 @@ class ProtocolTrainer:
             self.progress_file,
             self.config,
             self.model,
+            train_data._dataset,
+            with_serving=False,
             next_epoch=next_epoch,
             cur_step=self.cur_step,
             best_valid_score=float(self.best_valid_score),
@@ -227,6 +230,7 @@ class ProtocolTrainer:
         """Go on from a file that ``_save_progress`` wrote."""
         state = self._load(path)
         checkpoint.check_same_options(path, state["config"], checkpoint.plain_config(self.config))
+        checkpoint.check_same_data(path, state["data"], train_data._dataset.read, self.config["dataset"])
         checkpoint.restore(self.model, state)
         self.optimizer.load_state_dict(state["optimizer"])
         self.start_epoch = state["next_epoch"]

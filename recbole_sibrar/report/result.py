@@ -16,7 +16,8 @@ from recbole_sibrar.report.tables import write_csv
 class RunResult:
     """What ``result.json`` holds. Seconds are wall-clock; ``epoch`` and ``validation`` are means over the epochs.
 
-    ``history`` has an entry for each epoch: its number, the training loss, the validation score.
+    ``history`` has an entry for each epoch: its number, the training loss, the validation score. ``data`` are the
+    fingerprints of what was read: of the interactions, and of each modality (``data.identity``).
     """
 
     name: str
@@ -40,6 +41,7 @@ class RunResult:
     modalities: dict = field(default_factory=dict)
     config: dict = field(default_factory=dict)
     versions: dict = field(default_factory=dict)
+    data: dict = field(default_factory=dict)
 
     def write(self, folder, per_user=None) -> None:
         """``<folder>/result.json`` and, given the values, ``per_user.csv``; each whole or not at all."""

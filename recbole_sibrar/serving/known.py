@@ -9,21 +9,32 @@ from torch import Tensor
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.hook import load_recbole
-from recbole_sibrar.models.core import trained_entities
+from recbole_sibrar.models.core import InnerProductModel, trained_entities
 from recbole_sibrar.serving.directory import Directory, check_k
 
-# (path, tokens, interactions) -> KnownOnlyRecommender; there as soon as RecBole is imported, which such models need.
+# (checkpoint, tokens, interactions) -> recommender; there as soon as RecBole is imported, which such models need.
 load_with_recbole = None
 
 
-def load(path, tokens: dict, interactions: SparseRows) -> "KnownOnlyRecommender":
-    """From the checkpoint of a model that RecBole has to make anew.
+def load(state: dict, tokens: dict, interactions: SparseRows) -> "KnownOnlyRecommender":
+    """From the checkpoint of one of RecBole's models, which it has to make anew.
 
     Raises:
         RecBoleMissing: it is not installed.
     """
     load_recbole()
-    return load_with_recbole(path, tokens, interactions)
+    return load_with_recbole(state, tokens, interactions)
+
+
+def of_core(model: InnerProductModel, tokens: dict, interactions: SparseRows, data: dict) -> "KnownOnlyRecommender":
+    """Around one of our models."""
+    items = model.embeddings("item", torch.arange(interactions.n_columns))
+
+    def scores(users):
+        return model.embeddings("user", users) @ items.T
+
+    sides = model.capabilities.cold_sides
+    return KnownOnlyRecommender(type(model).__name__, scores, sides, tokens, interactions, data)
 
 
 class KnownOnlyRecommender:
@@ -34,15 +45,21 @@ class KnownOnlyRecommender:
     Args:
         name: of the model. scores: (U,) user numbers -> (U, I) scores, which are the caller's own.
         cold_sides: those whose entities without training interactions have scores.
-        tokens, interactions: as for ``Recommender``.
+        tokens, interactions, data: as for ``Recommender``.
     """
 
     USERS_AT_A_TIME = 256
 
     def __init__(
-        self, name: str, scores: Callable[[Tensor], Tensor], cold_sides, tokens: dict, interactions: SparseRows
+        self,
+        name: str,
+        scores: Callable[[Tensor], Tensor],
+        cold_sides,
+        tokens: dict,
+        interactions: SparseRows,
+        data: dict,
     ):
-        self.name, self._scores = name, scores
+        self.name, self._scores, self.data = name, scores, data
         self.directory = Directory(tokens, interactions)
         trained = trained_entities(interactions)
         self._served = {side: torch.ones_like(mask) if side in cold_sides else mask for side, mask in trained.items()}

@@ -29,10 +29,11 @@ class Recommender:
         model: a trained SiBraR or MuBraR.
         tokens: {side: (N,) original ids}, position 0 is padding.
         interactions: users x items, the training interactions.
+        data: the fingerprints of what it was trained on.
     """
 
-    def __init__(self, model: BranchRecommender, tokens: dict, interactions: SparseRows):
-        self.model = model.eval()
+    def __init__(self, model: BranchRecommender, tokens: dict, interactions: SparseRows, data: dict):
+        self.model, self.data = model.eval(), data
         self.directory = Directory(tokens, interactions)
         self.n_trained = {side: len(tokens[side]) for side in tokens}
         self._items = model.embeddings("item", torch.arange(self.n_trained["item"]))
@@ -42,8 +43,8 @@ class Recommender:
     def load(path):
         """A recommender for the checkpoint of any model trained by our command, or in RecBole with this plugin.
 
-        SiBraR's and MuBraR's checkpoints hold all that is needed; the other models serve known users and items only:
-        RecBole makes them anew, and the data set is read again (``KnownOnlyRecommender``).
+        A checkpoint holds all that is needed; the data set's files are not read. Models other than SiBraR and MuBraR
+        serve known users and items only (``KnownOnlyRecommender``), and RecBole makes its own models anew.
 
         Raises:
             CheckpointError: the file is not such a checkpoint. Nothing in it is executed.
@@ -58,8 +59,8 @@ class Recommender:
         interactions = SparseRows(indptr, columns, len(tokens["item"]))
         config = state["config"]
         model_class = MODELS.get(config["model"])
-        if model_class is None or not model_class.capabilities.new_entities:
-            return known.load(path, tokens, interactions)
+        if model_class is None:
+            return known.load(state, tokens, interactions)
         modalities = {
             side: Modalities(side, tuple(Modality.from_plain(entry) for entry in entries))
             for side, entries in serving["modalities"].items()
@@ -67,7 +68,9 @@ class Recommender:
         model = model_class(model_class.options_class.from_mapping(config), modalities, interactions, config["seed"])
         parameters = {name[len(CORE) :]: value for name, value in state["state_dict"].items()}
         checkpoint.load_parameters(model, parameters, state["versions"])
-        return Recommender(model, tokens, interactions)
+        if not model.capabilities.new_entities:
+            return known.of_core(model.eval(), tokens, interactions, state["data"])
+        return Recommender(model, tokens, interactions, state["data"])
 
     # items
 
