@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recbole_sibrar.cli import main
-from recbole_sibrar.convert import onion, tables
+from recbole_sibrar.convert import onion
+from recbole_sibrar.data import tables
 from recbole_sibrar.data.modalities import load_modalities, parse_declarations
 from recbole_sibrar.data.vectors import read_vectors
 from recbole_sibrar.properties import read_property_file
@@ -319,7 +320,7 @@ def test_malformed_amazon(tmp_path, capsys, text, message):
         ("orders.csv", "buyer,product\n", "no line below the header"),
         ("products.csv", "product,price\nx,1\nx,2\n", "line 3: id 'x' occurs twice"),
         ("products.csv", "product,a,a\nx,1,2\n", "column 'a' occurs twice"),
-        ("products.csv", "product,price\nx,1\ny,inf\n", "line 3: 'inf' in price is not a finite number"),
+        ("products.csv", "product,price\nx,1\ny,inf\n", "line 3: 'inf' in column 'price' is not a finite number"),
     ],
 )
 def test_malformed_tables(shop, capsys, file, text, message):
@@ -335,7 +336,7 @@ def test_malformed_tables(shop, capsys, file, text, message):
         (["--item-modalities", "tag=tags"], "Did you mean 'tags'"),
         (["--item-modalities", "tags=tag"], "unknown kind. Did you mean 'tags'"),
         (["--item-modalities", "price=number", "tags"], "expected name=kind, for example genres=tags"),
-        (["--item-modalities", "maker=number"], "'A' in maker is not a finite number"),
+        (["--item-modalities", "maker=number"], "'A' in column 'maker' is not a finite number"),
         (["--item-vectors", "tags=text.npy"], "'tags' is taken"),
         (["--item-vectors", "face=face.npz"], "no vector belongs to any of the 3 items"),
         (["--item-vectors", "a=text.npy", "--user-vectors", "a=face.npz"], "'a' is taken"),

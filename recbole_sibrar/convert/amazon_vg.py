@@ -11,8 +11,8 @@ import pandas as pd
 from recbole_sibrar.convert.assemble import Job, Side, check_modality_names
 from recbole_sibrar.convert.atomic import prepare
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair, k_core
-from recbole_sibrar.convert.tables import below, clean, find_file, line_blocks
 from recbole_sibrar.convert.vectors import read_embeddings
+from recbole_sibrar.data.tables import below, clean, find_file, line_blocks
 from recbole_sibrar.errors import DataError
 
 PAPERS = {"users": 11_454, "items": 4177, "interactions": 87_098, "text": 768, "image": 2048}

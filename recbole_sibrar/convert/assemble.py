@@ -14,6 +14,8 @@ from recbole_sibrar.errors import DataError, OptionError, nearest
 ID = {"user": "user_id", "item": "item_id"}
 TYPES = {"tags": "token_seq", "category": "token", "number": "float", "text": "token_seq"}
 RESERVED = ("interactions", "inter", "user", "item", "yaml")
+SPECIAL = ("interactions", "id", "history")
+MAX_COLUMN_BYTES = 100
 
 
 @dataclass
@@ -69,6 +71,32 @@ def _example(ids):
     return repr(str(ids[0])) if len(ids) else "none"
 
 
+def check_column_names(path, names, modalities=()) -> None:
+    """
+    Args:
+        path: of the table.
+        names: its columns, which become fields of an atomic file.
+        modalities: those of them that become modalities.
+
+    Raises:
+        DataError: a name that the atomic file, an option that lists modalities, or serving could not take.
+    """
+    for name in names:
+        problem = _problem(name)
+        if name in SPECIAL and name in modalities:
+            problem = f"cannot be the name of a modality, as {', '.join(SPECIAL)} have a meaning of their own"
+        if problem:
+            raise DataError(f"{path}, line 1: the column name {name!r} {problem}; rename or remove the column.")
+
+
+def _problem(name):
+    if not name.strip():
+        return "is empty"
+    if name != name.strip() or set(name) & set(":,\t\r\n"):
+        return "holds a colon, a comma or a line break, or has blanks around it"
+    return f"is longer than {MAX_COLUMN_BYTES} bytes" if len(name.encode()) > MAX_COLUMN_BYTES else None
+
+
 def check_modality_names(users: Side, items: Side, vectors: dict) -> None:
     """
     Args:
@@ -76,11 +104,13 @@ def check_modality_names(users: Side, items: Side, vectors: dict) -> None:
         vectors: {option: modality names} that are to become files.
 
     Raises:
-        OptionError: a name is a column, RecBole's own file, or given twice.
+        OptionError: a name is a column, RecBole's own file, given twice, or none for a file.
     """
-    taken = {*RESERVED, *users.table.columns, *items.table.columns}
+    taken = {*RESERVED, *SPECIAL, *users.table.columns, *items.table.columns}
     for option, names in vectors.items():
         for name in names:
+            if _problem(name) or set(name) & set("/\\\0") or name.startswith("."):
+                raise OptionError(f"{option}: {name!r} cannot be the name of a file of vectors; use one such as plot.")
             if name in taken:
                 raise OptionError(f"{option}: {name!r} is taken; give the vectors another name, such as plot.")
             taken.add(name)

@@ -5,6 +5,7 @@ from time import perf_counter
 
 from recbole_sibrar.convert import amazon_vg, ml_1m, onion, table
 from recbole_sibrar.convert.encoders import MODELS, Encode
+from recbole_sibrar.data.tables import MISSING
 from recbole_sibrar.errors import OptionError
 
 EXAMPLE = """\
@@ -205,6 +206,7 @@ def _add_table(corpora):
             arguments.require,
             arguments.float16,
             _encode(arguments),
+            arguments.missing,
         )
 
     description = "Convert tables of your own: csv, tsv (also .gz, .bz2) or parquet, each with a header."
@@ -220,6 +222,10 @@ def _add_table(corpora):
             help=f"tags, category, number or text, where the guess is wrong, e.g. {example}",
         )  # fmt: skip
     parser.add_argument("--tag-separator", default="|", metavar="TEXT", help="in a cell of tags (default: %(default)s)")
+    parser.add_argument(
+        "--missing", nargs="*", metavar="TEXT", help="in features, beside the empty cell (default: "
+        f"{' '.join(MISSING)}; empty: none)",
+    )  # fmt: skip
     parser.add_argument("--min", nargs="+", default=[], metavar="COLUMN=NUMBER", help="keep interactions from here on")
     parser.add_argument(
         "--require", nargs="+", default=[], metavar="FEATURE", help="drop users and items without these"

@@ -9,8 +9,8 @@ import pandas as pd
 from recbole_sibrar.convert.assemble import Job, Side, check_modality_names
 from recbole_sibrar.convert.atomic import prepare
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair
-from recbole_sibrar.convert.tables import below, read_table, refuse_duplicates
 from recbole_sibrar.convert.vectors import read_embeddings
+from recbole_sibrar.data.tables import below, read_table, refuse_duplicates
 from recbole_sibrar.errors import DataError
 
 USER_KINDS = {"gender": "category", "age": "category", "occupation": "category"}
@@ -98,6 +98,8 @@ def _lines(path):
     with open(path, encoding="latin-1") as file:
         for number, line in enumerate(file, start=1):
             empty = False
+            if number == 1 and line.startswith("\xef\xbb\xbf"):
+                raise DataError(f"{path}, line 1: a byte order mark; the official file is latin-1 without one.")
             yield number, line.rstrip("\r\n").split("::")
     if empty:
         raise DataError(f"{path}: the file is empty.")
@@ -113,17 +115,18 @@ def _read(path, columns, text=()):
         na_filter=False, quoting=3,
     )  # fmt: skip
     frame.columns = columns
+    frame.index += 1
     for column in columns:
         if column in text:
             continue
         numbers = pd.to_numeric(frame[column], errors="coerce")
         if numbers.isna().any():
-            line = int(numbers.isna().to_numpy().argmax())
-            raise DataError(f"{path}, line {line + 1}: {frame[column].iloc[line]!r} in {column} is not a number.")
+            line = numbers.isna().idxmax()
+            raise DataError(f"{path}, line {line}: {frame[column][line]!r} in {column} is not a number.")
         if column in ("rating", "timestamp"):
             frame[column] = numbers
     if "item_id" not in frame:
-        refuse_duplicates(path, frame["user_id"], first_line=1)
+        refuse_duplicates(path, frame["user_id"])
     return frame
 
 
@@ -138,7 +141,8 @@ def _read_movies(path):
         title, year = match.groups() if match else (title, None)
         rows.append((token, title.strip(), float(year) if year else np.nan, tags))
     frame = pd.DataFrame(rows, columns=["item_id", "title", "year", "genres"])
-    refuse_duplicates(path, frame["item_id"], first_line=1)
+    frame.index += 1
+    refuse_duplicates(path, frame["item_id"])
     return frame
 
 

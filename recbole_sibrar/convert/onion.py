@@ -10,8 +10,17 @@ import pandas as pd
 from recbole_sibrar.convert.assemble import Job, Side, check_modality_names
 from recbole_sibrar.convert.atomic import prepare
 from recbole_sibrar.convert.filters import StepLog, k_core
-from recbole_sibrar.convert.tables import below, find_file, join_tags, read_lines, read_table, refuse_duplicates
 from recbole_sibrar.convert.vectors import read_embeddings
+from recbole_sibrar.data.tables import (
+    below,
+    clean,
+    find_file,
+    is_marker,
+    join_tags,
+    read_lines,
+    read_table,
+    refuse_duplicates,
+)
 from recbole_sibrar.errors import DataError
 
 EVENTS = "userid_trackid_timestamp.tsv"
@@ -190,18 +199,19 @@ def _read_counts(path):
     frame = read_table(path, ["user_id", "track_id", "count"])
     numbers = pd.to_numeric(frame["count"], errors="coerce")
     if numbers.isna().any():
-        line = int(numbers.isna().to_numpy().argmax())
-        raise DataError(f"{path}, line {line + 2}: count {frame['count'].iloc[line]!r} is not a number.")
+        line = numbers.isna().idxmax()
+        raise DataError(f"{path}, line {line}: count {frame['count'][line]!r} is not a number.")
     plays = pd.DataFrame({"user_id": frame["user_id"], "item_id": frame["track_id"], "plays": numbers})
     return plays.groupby(["user_id", "item_id"], as_index=False, sort=False)["plays"].sum()
 
 
 def _read_users(path):
-    """Gender other than m and f, an empty country and an age that is no positive number are missing."""
+    """Gender other than m and f, a country that is a marker or -1, and an age that is no positive number are missing."""
     frame = read_table(path, ["user_id", *USER_KINDS])
     refuse_duplicates(path, frame["user_id"])
     frame["gender"] = frame["gender"].str.lower().map(GENDERS).fillna("")
-    frame["country"] = frame["country"].mask(frame["country"].isin(["-1", "NaN", "nan"]), "").str.replace(" ", "_")
+    country = clean(frame["country"])
+    frame["country"] = country.mask(country.map(is_marker) | (country == "-1"), "").str.replace(" ", "_")
     ages = pd.to_numeric(frame["age"], errors="coerce")
     frame["age"] = ages.where((ages > 0) & np.isfinite(ages))
     return frame[["user_id", *USER_KINDS]]

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from recbole_sibrar.convert.assemble import ID, TYPES, Job, Side, check_modality_names
+from recbole_sibrar.convert.assemble import ID, TYPES, Job, Side, check_column_names, check_modality_names
 from recbole_sibrar.convert.atomic import prepare
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair
-from recbole_sibrar.convert.tables import clean, join_tags, read_table, refuse_duplicates
 from recbole_sibrar.convert.vectors import read_embeddings
+from recbole_sibrar.data.atomic import LARGEST, parse_numbers
+from recbole_sibrar.data.tables import clean, is_marker, join_tags, read_table, refuse_duplicates
 from recbole_sibrar.errors import DataError, OptionError, nearest
 
 MAX_CATEGORY_SHARE = 0.5
@@ -33,6 +34,7 @@ def convert(
     require=(),
     half=False,
     encode=None,
+    missing=None,
 ) -> Path:
     """Write a data set of one's own as atomic files.
 
@@ -51,14 +53,18 @@ def convert(
         require: drop users and items without these features.
         half: store vectors as float16.
         encode: an ``encoders.Encode``, which makes vectors of texts or pictures.
+        missing: texts in features that stand for a missing value, as the empty cell does; by default
+            ``data.tables.MISSING``.
 
     Raises:
         OptionError, DataError: naming option, file and line.
     """
+    if user_column == item_column:
+        raise OptionError(f"--user-column and --item-column are both {user_column!r}; expected two columns.")
     prepare(output, name)
     pairs = _read_interactions(interactions, user_column, item_column)
-    user_side, user_texts = _side("user", users, user_column, pairs, user_modalities, tag_separator)
-    item_side, item_texts = _side("item", items, item_column, pairs, item_modalities, tag_separator)
+    user_side, user_texts = _side("user", users, user_column, pairs, user_modalities, tag_separator, missing)
+    item_side, item_texts = _side("item", items, item_column, pairs, item_modalities, tag_separator, missing)
     clash = [column for column in user_side.kinds if column in {*item_side.kinds, *pairs}]
     clash += [column for column in item_side.kinds if column in pairs]
     if clash:
@@ -80,7 +86,7 @@ def convert(
     options = {
         "user_column": user_column, "item_column": item_column, "user_modalities": user_side.kinds,
         "item_modalities": item_side.kinds, "tag_separator": tag_separator, "min": minimum or {}, "k_core": k,
-        "require": list(require), "float16": half,
+        "require": list(require), "float16": half, "missing": missing,
     }  # fmt: skip
     files = [path for path in (interactions, users, items) if path]
     files += [path for paths in vectors.values() for path in paths.values()]
@@ -89,30 +95,54 @@ def convert(
 
 
 def _read_interactions(path, user_column, item_column):
-    frame = read_table(path, [user_column, item_column])
-    frame = frame.rename(columns={user_column: ID["user"], item_column: ID["item"]})
-    for column in ID.values():
-        empty = (frame[column] == "").to_numpy()
-        if empty.any():
-            raise DataError(f"{path}, line {int(empty.argmax()) + 2}: {column} is empty.")
+    frame = _renamed(path, read_table(path, [user_column, item_column]), {user_column: "user", item_column: "item"})
+    check_column_names(path, frame.columns)
+    for id_field in ID.values():
+        frame[id_field] = _ids(path, frame[id_field])
     for column in frame.columns.difference(list(ID.values())):
         numbers = pd.to_numeric(frame[column], errors="coerce")
-        if numbers.notna().all():
+        wrong = numbers.isna() | (numbers.abs() > LARGEST)
+        if not wrong.any():
             frame[column] = numbers
         elif column in ("rating", "timestamp"):
-            line = int(numbers.isna().to_numpy().argmax()) + 2
-            raise DataError(f"{path}, line {line}: {frame[column].iloc[line - 2]!r} in {column} is not a number.")
-    return frame[[*ID.values(), *(column for column in frame if column not in ID.values())]]
+            line = wrong.idxmax()
+            raise DataError(f"{path}, line {line}: {frame[column][line]!r} in {column} is not a finite number.")
+        else:
+            frame[column] = clean(frame[column])
+    frame = frame[[*ID.values(), *(column for column in frame if column not in ID.values())]]
+    return frame.reset_index(drop=True)
 
 
-def _side(name, path, id_column, pairs, given, tag_separator):
+def _renamed(path, frame, sides):
+    """The table with its id columns called as in atomic files; ``sides`` is {column: user | item}."""
+    names = {column: ID[side] for column, side in sides.items()}
+    for column, id_field in names.items():
+        if id_field in frame and id_field not in names:
+            side = sides[column]
+            raise DataError(
+                f"{path}, line 1: a column {id_field!r} stands beside {column!r}, the --{side}-column; rename or "
+                "remove it."
+            )
+    return frame.rename(columns=names)
+
+
+def _ids(path, column):
+    ids = column.str.strip()
+    for wrong, what in ((ids == "", "is empty"), (ids.str.contains(r"[\t\r\n]"), "holds a tab or a line break")):
+        if wrong.any():
+            raise DataError(f"{path}, line {wrong.idxmax()}: {column.name} {what}.")
+    return ids
+
+
+def _side(name, path, id_column, pairs, given, tag_separator, missing):
     """The side, and the unchanged texts of its columns for the encoders: {column: {id: text}}."""
     id_field, given = ID[name], given or {}
     if path is None:
         if given:
             raise OptionError(f"--{name}-modalities needs --{name}s FILE, the table with the columns.")
         return Side(name, pd.DataFrame({id_field: pairs[id_field].unique()})), {}
-    table = read_table(path, [id_column]).rename(columns={id_column: id_field})
+    table = _renamed(path, read_table(path, [id_column]), {id_column: name})
+    table[id_field] = _ids(path, table[id_field])
     refuse_duplicates(path, table[id_field])
     columns = [column for column in table if column != id_field]
     for column, kind in given.items():
@@ -120,12 +150,30 @@ def _side(name, path, id_column, pairs, given, tag_separator):
             raise OptionError(f"--{name}-modalities: {path} has no column {column!r}. {nearest(column, columns)}")
         if kind not in TYPES:
             raise OptionError(f"--{name}-modalities {column}={kind}: unknown kind. {nearest(kind, TYPES)}")
-    kinds = {column: given.get(column) or guess_kind(table[column], tag_separator) for column in columns}
-    texts = {column: dict(zip(table[id_field], table[column])) for column in columns if kinds[column] == "text"}
+    kinds, texts = {}, {}
+    for column in columns:
+        table[column], said = _without_markers(table[column], missing)
+        kinds[column] = kind = given.get(column) or guess_kind(table[column], tag_separator)
+        print(f"  {name} column {column!r}: {kind}{'' if column in given else ' (guessed)'}{said}")
+        if kind == "text":
+            texts[column] = dict(zip(table[id_field], table[column]))
+    check_column_names(path, table.columns, [column for column, kind in kinds.items() if kind != "text"])
     for column, kind in kinds.items():
-        print(f"  {name} column {column!r}: {kind}{'' if column in given else ' (guessed)'}")
         table[column] = _parse(table[column], kind, tag_separator, path)
-    return Side(name, table, kinds), texts
+    return Side(name, table.reset_index(drop=True), kinds), texts
+
+
+def _without_markers(column, missing):
+    """The column with "" where the text stands for a missing value, and words that count them.
+
+    Args:
+        missing: the texts; those of ``tables.MISSING`` by default.
+    """
+    stripped = column.str.strip()
+    marked = stripped.map(is_marker) if missing is None else stripped.isin(missing)
+    found = stripped[marked & (stripped != "")].value_counts()
+    said = ", ".join(f"{count:,} {text!r}" for text, count in found.items())
+    return column.mask(marked | (stripped == ""), ""), f"; missing: {said}" if said else ""
 
 
 def guess_kind(column: pd.Series, tag_separator: str) -> str:
@@ -149,15 +197,7 @@ def guess_kind(column: pd.Series, tag_separator: str) -> str:
 
 def _parse(column, kind, tag_separator, path):
     if kind == "number":
-        numbers = pd.to_numeric(column.where(column != "", None), errors="coerce").astype(float)
-        wrong = ((numbers.isna() & (column != "")) | numbers.abs().eq(float("inf"))).to_numpy()
-        if wrong.any():
-            line = int(wrong.argmax())
-            raise DataError(
-                f"{path}, line {line + 2}: {column.iloc[line]!r} in {column.name} is not a finite number; leave the "
-                "cell empty where the value is missing."
-            )
-        return numbers
+        return parse_numbers(column.str.strip(), path, column.name)
     if kind == "tags":
         return column.map(lambda cell: join_tags(cell.split(tag_separator)))
     return clean(column)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recbole_sibrar.convert.tables import OPENERS, SEPARATORS, parquet_blocks, read_lines
+from recbole_sibrar.data.tables import OPENERS, SEPARATORS, parquet_blocks, read_lines
 from recbole_sibrar.errors import DataError
 
 FORMATS = "npz (ids, values), npy with <name>.ids.txt beside it, tsv, csv (also .gz, .bz2) or parquet"

@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from recbole_sibrar.errors import DataError, nearest
@@ -20,7 +21,7 @@ def read_header(path, separator="\t") -> dict:
     if not path.is_file():
         raise DataError(f"{path}: no such file.")
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig", newline="\n") as file:
             header = file.readline().rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise DataError(
@@ -40,7 +41,7 @@ def read_header(path, separator="\t") -> dict:
 
 
 def read_atomic(path, fields=None, separator="\t") -> pd.DataFrame:
-    """Some columns of an atomic file as strings; an empty cell is ``""``.
+    """Some columns of an atomic file as strings; an empty cell is ``""``; the index is the number of the line.
 
     Args:
         path: the file.
@@ -65,11 +66,12 @@ def read_atomic(path, fields=None, separator="\t") -> pd.DataFrame:
         raise DataError(f"{path}: not UTF-8 text ({error.reason}). Re-encode it as UTF-8.") from None
     if frame.empty:
         raise DataError(f"{path}: no line below the header.")
+    frame.index += 2
     return frame[fields]
 
 
 def check_cells(path, n_cells: int, separator="\t") -> None:
-    """Every line has as many cells as the header; pandas would silently pad short lines.
+    """Every line has as many cells as the header; pandas would silently pad short lines, and end one at a lone CR.
 
     Raises:
         DataError: naming the first line that has not.
@@ -80,21 +82,29 @@ def check_cells(path, n_cells: int, separator="\t") -> None:
             if line.count(mark) != n_cells - 1:
                 found = line.count(mark) + 1 if line.strip() else 0
                 raise DataError(f"{path}, line {number}: {found} cells, expected {n_cells} as in the header.")
+            if b"\r" in line.rstrip(b"\r\n") or b"\0" in line:
+                raise DataError(f"{path}, line {number}: a carriage return or zero byte within the line; remove it.")
+
+
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def parse_numbers(values: pd.Series, path, field) -> pd.Series:
-    """Strings to floats; the empty string is NaN (missing).
+    """Strings to float64; the empty string is NaN (missing).
+
+    Args:
+        values: with the numbers of their lines as the index.
 
     Raises:
-        DataError: a value is neither empty nor a finite number.
+        DataError: a value is neither empty nor a finite number that float32 holds.
     """
     numbers = pd.to_numeric(values.where(values != "", None), errors="coerce").astype("float64")
-    wrong = (numbers.isna() & (values != "")) | numbers.abs().eq(float("inf"))
+    wrong = (numbers.isna() & (values != "")) | (numbers.abs() > LARGEST)
     if wrong.any():
-        line = int(wrong.to_numpy().argmax())
+        line = wrong.idxmax()
         raise DataError(
-            f"{path}, line {line + 2}: {values.iloc[line]!r} in column {field!r} is not a finite number; "
-            "leave the cell empty where the value is missing."
+            f"{path}, line {line}: {values[line]!r} in column {field!r} is not a finite number below {LARGEST:.1e}; "
+            f"leave the cell empty where the value is missing."
         )
     return numbers
 
@@ -107,10 +117,8 @@ def align(frame: pd.DataFrame, id_field: str, tokens, path) -> pd.DataFrame:
     """
     duplicate = frame[id_field].duplicated()
     if duplicate.any():
-        line = int(duplicate.to_numpy().argmax())
-        raise DataError(
-            f"{path}, line {line + 2}: {id_field} {frame[id_field].iloc[line]!r} occurs twice; keep one row."
-        )
+        line = duplicate.idxmax()
+        raise DataError(f"{path}, line {line}: {id_field} {frame[id_field][line]!r} occurs twice; keep one row.")
     return frame.set_index(id_field).reindex(tokens)
 
 

@@ -5,7 +5,9 @@ import csv
 import gzip
 import io
 import lzma
+import warnings
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +65,7 @@ def line_blocks(path):
             if lines:
                 if number == 1:
                     lines = lines.removeprefix(b"\xef\xbb\xbf")
-                _check_utf8(path, number, lines)
+                _check_text(path, number, lines)
                 yield number, lines
                 number += lines.count(b"\n")
     if number == 1:
@@ -78,7 +80,11 @@ def _whole_lines(data, last):
     return lines.replace(b"\r\n", b"\n") if b"\r\n" in lines else lines, rest
 
 
-def _check_utf8(path, number, lines):
+def _check_text(path, number, lines):
+    wrong = lines.find(b"\0")
+    if wrong >= 0:
+        line = number + lines.count(b"\n", 0, wrong)
+        raise DataError(f"{path}, line {line}: a zero byte; save the file as UTF-8 text.")
     if lines.isascii():
         return
     try:
@@ -178,14 +184,27 @@ def table_format(path) -> str:
 
 
 def read_table(path, required=()) -> pd.DataFrame:
-    """A whole CSV, TSV or Parquet table as texts; a missing cell is ``""``. Quotes as in the csv module.
+    """A whole CSV, TSV or Parquet table as texts; a missing cell is ``""``; the index is the number of the line or row.
+
+    Quotes are those of the csv module. In a TSV where they cannot be, they are part of the text.
 
     Raises:
         DataError: the file cannot be read, a column is absent or twice there, a line has too many or too few cells, or
             no line stands below the header.
     """
     suffix = table_format(path)
-    frame = _read_parquet(path) if suffix == ".parquet" else _read_text(path, SEPARATORS[suffix])
+    frame = _texts(path, _read_parquet(path)) if suffix == ".parquet" else _read_text(path, SEPARATORS[suffix])
+    return _checked(path, frame, required)
+
+
+def read_values(path, required=()) -> pd.DataFrame:
+    """As ``read_table``, but the cells of a Parquet table stay what they are: numbers, lists, None."""
+    if table_format(path) != ".parquet":
+        return read_table(path, required)
+    return _checked(path, _read_parquet(path), required)
+
+
+def _checked(path, frame, required):
     duplicate = frame.columns[frame.columns.duplicated()]
     if len(duplicate):
         raise DataError(f"{path}, line 1: column {duplicate[0]!r} occurs twice; rename one.")
@@ -198,66 +217,135 @@ def read_table(path, required=()) -> pd.DataFrame:
 
 
 def _read_text(path, separator):
+    """The text table; quotes are tried as those of a csv writer, in a TSV then as text, then as any csv quotes."""
     try:
         return _gather(read_lines(path, separator, quotes_allowed=False), separator)
     except _QuotesFound:
-        return _gather(_quoted_rows(path, separator), separator)
+        pass
+    if separator == "\t":
+        for rows in (_quoted_rows(path, separator, as_written=True), read_lines(path, separator)):
+            with suppress(DataError):
+                return _gather(rows, separator)
+    return _gather(_quoted_rows(path, separator), separator)
 
 
 def _gather(items, separator):
-    """The header and then blocks, ``Lines`` or lists of rows, to a data frame."""
+    """The header and then blocks, ``Lines`` or (lines, rows), to a data frame."""
     blocks, header = [], None
     for item in items:
         if header is None:
             header = item
         elif isinstance(item, Lines):
-            blocks.append(_parse(io.BytesIO(item.block), separator, header))
+            blocks.append(_parse(item, separator, header))
         else:
-            blocks.append(pd.DataFrame(item, columns=header, dtype=str))
-    return pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame(columns=header)
+            blocks.append(pd.DataFrame(item[1], item[0], header, dtype=str))
+    return pd.concat(blocks) if blocks else pd.DataFrame(columns=header)
 
 
-def _parse(source, separator, header):
+def _parse(lines, separator, header):
     frame = pd.read_csv(
-        source, sep=separator, header=None, names=range(len(header)), dtype=str, na_filter=False,
-        quoting=csv.QUOTE_NONE, skip_blank_lines=False, encoding="utf-8",
+        io.BytesIO(lines.block), sep=separator, header=None, names=range(len(header)), dtype=str, na_filter=False,
+        quoting=csv.QUOTE_NONE, skip_blank_lines=False, encoding="utf-8", lineterminator="\n",
     )  # fmt: skip
-    frame.columns = header
+    frame.columns, frame.index = header, range(lines.number, lines.number + len(lines))
     return frame
 
 
-def _quoted_rows(path, separator, n_rows=100_000):
-    """The header and then lists of rows, by the csv module."""
-    reader = csv.reader(_text_lines(path), delimiter=separator, strict=True)
-    header, rows = None, []
+def _quoted_rows(path, separator, as_written=False, n_rows=100_000):
+    """The header and then (lines, rows), by the csv module.
+
+    A quote that belongs to the text may swallow lines, up to the next one. Where each of the lines that a cell goes
+    over is a row by itself, and no cell of the file goes over lines that are none, that is what has happened.
+
+    Args:
+        as_written: refuse a file whose quotes no csv writer writes, such as those around a word here and there.
+    """
+    taken = []
+    reader = csv.reader(_taking(_text_lines(path), taken), delimiter=separator, strict=True)
+    header, styles, numbers, rows, suspect, sure = None, None, [], [], None, False
     try:
         for row in reader:
+            number = reader.line_num - len(taken) + 1
+            if header is not None and len(row) != len(header):
+                raise DataError(
+                    f"{path}, line {number}: {len(row)} cells, expected {len(header)} as in the first line."
+                )
+            if as_written:
+                found = _styles(row, "".join(taken), separator)
+                styles = found if styles is None else styles & found
+                if not styles:
+                    raise DataError(f"{path}, line {number}: quotes that no csv writer writes.")
             if header is None:
                 header = row
                 yield header
-                continue
-            if len(row) != len(header):
-                raise DataError(
-                    f"{path}, line {reader.line_num}: {len(row)} cells, expected {len(header)} as in the first line."
-                )
-            rows.append(row)
+            else:
+                if len(taken) > 1:
+                    swallows = all(_is_row(line, separator, len(header)) for line in taken[1:])
+                    suspect, sure = suspect or (swallows and (number, reader.line_num)), sure or not swallows
+                numbers.append(number)
+                rows.append(row)
+            taken.clear()
             if len(rows) == n_rows:
-                yield rows
-                rows = []
+                yield numbers, rows
+                numbers, rows = [], []
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: {error}; check the quotes.") from None
+        number = reader.line_num - len(taken) + 1
+        raise DataError(f"{path}, line {number}: {error}; check the quotes.") from None
+    if suspect:
+        swallowed = f"{path}, line {suspect[0]}: a cell in quotes goes on to line {suspect[1]}"
+        if not sure:
+            raise DataError(f"{swallowed}, but these lines are rows too; double the quotes that belong to a text.")
+        warnings.warn(f"{swallowed}; check its quotes if these are rows of their own.", stacklevel=2)
     if rows:
-        yield rows
+        yield numbers, rows
+
+
+def _taking(lines, taken):
+    for line in lines:
+        taken.append(line)
+        yield line
+
+
+def _is_row(line, separator, n_cells):
+    try:
+        return len(next(csv.reader([line], delimiter=separator, strict=True))) == n_cells
+    except csv.Error:
+        return line.count(separator) == n_cells - 1
+
+
+def _styles(row, text, separator) -> set:
+    """The ways to quote in which a csv writer could have written the row: what needs it, all, or all but numbers."""
+    count, quoted = text.count('"'), [2 + 2 * cell.count('"') for cell in row]
+    styles = {"all"} if count == sum(quoted) else set()
+    for name, special in (("needed", f'"{separator}\r\n'), ("commas", f'"{separator}\r\n,')):
+        if count == sum(n for n, cell in zip(quoted, row) if set(cell) & set(special)):
+            styles.add(name)
+    texts = [(n, is_marker(cell)) for n, cell in zip(quoted, row) if not _is_number(cell)]
+    if sum(n for n, missing in texts if not missing) <= count <= sum(n for n, _ in texts):
+        styles.add("texts")
+    return styles
+
+
+def _is_number(cell):
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _text_lines(path):
     for _, block in line_blocks(path):
-        yield from io.StringIO(block.decode(), newline="")
+        yield from io.StringIO(block.decode(), newline="\n")
 
 
 def _read_parquet(path):
-    frame = pd.concat(parquet_blocks(path), ignore_index=True).rename(columns=str)
-    for column in frame.columns:
+    frame = pd.concat(parquet_blocks(path)).rename(columns=str)
+    return frame.set_axis(range(1, len(frame) + 1))
+
+
+def _texts(path, frame):
+    for column in frame.columns[~frame.columns.duplicated()]:
         if frame[column].map(lambda cell: isinstance(cell, (list, np.ndarray))).any():
             raise DataError(
                 f"{path}: column {column!r} holds lists; write each as one text with separators, or vectors as a file "
@@ -281,21 +369,39 @@ def parquet_blocks(path, n_rows=4096):
     try:
         with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(n_rows):
-                yield batch.to_pandas()
+                yield batch.to_pandas(integer_object_nulls=True)
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a readable Parquet file ({str(error):.200}).") from None
 
 
-def refuse_duplicates(path, ids: pd.Series, first_line: int = 2) -> None:
+def refuse_duplicates(path, ids: pd.Series) -> None:
     """
+    Args:
+        ids: with the numbers of their lines as the index.
+
     Raises:
         DataError: an id is empty or occurs twice.
     """
     for wrong, what in ((ids == "", "the id is empty"), (ids.duplicated(), "occurs twice; keep one row")):
         if wrong.any():
-            row = int(wrong.to_numpy().argmax())
-            text = what if ids.iloc[row] == "" else f"id {ids.iloc[row]!r} {what}"
-            raise DataError(f"{path}, line {first_line + row}: {text}.")
+            line = wrong.idxmax()
+            text = what if ids[line] == "" else f"id {ids[line]!r} {what}"
+            raise DataError(f"{path}, line {line}: {text}.")
+
+
+MISSING = ("NULL", "NaN", "None", "NA", "N/A", "#N/A", "<NA>", "NaT", "\\N", "-", "\u2013", "\u2014")
+"""Texts that tables write for a value that is not there, in any case, beside the empty cell."""
+_FOLDED = frozenset(text.casefold() for text in MISSING)
+
+
+def is_marker(text: str) -> bool:
+    """Whether a text says that there is no value.
+
+    >>> [is_marker(text) for text in ("", " ", "null", "N/A", " - ", "Nullify")]
+    [True, True, True, True, True, False]
+    """
+    text = text.strip()
+    return not text or text.casefold() in _FOLDED
 
 
 def join_tags(tags) -> str:
