@@ -182,6 +182,33 @@ def test_amazon_options(tmp_path):
     assert len(rows("amazon-vg", "inter")) == 1 + 7
 
 
+@pytest.mark.parametrize(
+    "images, address",
+    [
+        ([None], ""),
+        (None, ""),
+        ([], ""),
+        ({}, ""),
+        ({"hi_res": [None], "large": [None]}, ""),
+        ({"hi_res": [None, "second"], "large": ["first", "other"]}, "first"),
+        ({"hi_res": [None, "second"], "large": [None, "other"], "variant": ["MAIN", "PT01"]}, "second"),
+        ({"hi_res": [], "large": ["first"]}, "first"),
+        ({"hi_res": None, "large": "first"}, "first"),
+        ([None, {"hi_res": None, "large": None}, {"thumb": "small"}], "small"),
+        ([{"hi_res": "", "large": "first"}, "second"], "first"),
+        (["first", "second"], "first"),
+        ("first", "first"),
+        ([["first"], 3, {"hi_res": 3}], ""),
+    ],
+)
+def test_amazon_pictures_in_all_forms(tmp_path, images, address):
+    raw = write_amazon(tmp_path / "amazon", 2023)
+    meta = [{"parent_asin": item, "title": "T", "description": "text", "images": images} for item in "abc"]
+    (raw / "meta_Video_Games.jsonl").write_text("".join(json.dumps(item) + "\n" for item in meta))
+    assert convert("amazon-vg", raw, "--require") == 0
+    assert rows("amazon-vg", "item")[1] == f"a\tT\ttext\t{address}"
+
+
 @pytest.fixture
 def shop(tmp_path):
     (tmp_path / "orders.csv").write_text("buyer,product,rating\n1,x,5\n1,y,2\n2,x,4\n2,z,4\n1,x,1\n")
@@ -292,6 +319,9 @@ def test_malformed_onion(raw, capsys, name, change, message):
     assert rows("onion", "inter") == before and os.listdir("out") == ["onion"]
 
 
+REVIEW = '{"user_id": "u", "parent_asin": "a", "rating": 5, "timestamp": 1, "verified_purchase": true}\n'
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
@@ -299,6 +329,8 @@ def test_malformed_onion(raw, capsys, name, change, message):
         ("[1]\n", "line 1: list, expected an object"),
         ('{"user_id": "u"}\n', "line 1: no field 'parent_asin'"),
         ('{"user_id": "u", "parent_asin": "a", "rating": "x", "timestamp": 1, "verified_purchase": true}\n', "'x'"),
+        (REVIEW.replace("1", "NaN"), "nan"),
+        (REVIEW.replace("true", '"false"'), "'false'; expected two ids, two numbers, and true or false"),
         ("", "the file is empty"),
     ],
 )

@@ -1,6 +1,7 @@
 """Amazon Reviews, category Video Games: JSON lines of reviews and metadata, editions 2023 and 2018."""
 
 import json
+import math
 from array import array
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -49,7 +50,7 @@ EDITIONS = {
     ),
     2018: Edition(
         ("Video_Games_5.json", "Video_Games.json"), "meta_Video_Games.json", "reviewerID", "asin", "overall",
-        "unixReviewTime", "verified", 1, ("imageURLHighRes", "imageURL"),
+        "unixReviewTime", "verified", 1, ("imageURLHighRes", "imageURL", "image"),
     ),
 }  # fmt: skip
 
@@ -154,10 +155,11 @@ def _read_reviews(path, edition, years, verified, log):
     for line, review in _objects(path, fields):
         user, item, rating, time, is_verified = (review[name] for name in fields)
         n_read += 1
-        if not (isinstance(time, (int, float)) and isinstance(rating, (int, float)) and user and item):
+        if not (_is_finite(time) and _is_finite(rating) and isinstance(is_verified, bool) and user and item):
             raise DataError(
                 f"{path}, line {line}: {edition.user} {user!r}, {edition.item} {item!r}, {edition.rating} {rating!r}, "
-                f"{edition.time} {time!r}; expected two ids and two numbers."
+                f"{edition.time} {time!r}, {edition.verified} {is_verified!r}; expected two ids, two numbers, and true "
+                "or false."
             )
         if (verified and not is_verified) or not start <= time / edition.per_second < end:
             continue
@@ -171,6 +173,10 @@ def _read_reviews(path, edition, years, verified, log):
         frame[name] = pd.Categorical.from_codes(frame[name], list(numbers)).astype(object)
     kind = "verified, " if verified else ""
     return log.record(f"{kind}{years[0]} to {years[1]}", frame)
+
+
+def _is_finite(value):
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def _read_meta(path, edition, wanted):
@@ -195,12 +201,32 @@ def _text(value):
     return " ".join(part for part in parts if isinstance(part, str))
 
 
+SIZES = ("hi_res", "large", "thumb")
+
+
 def _image(meta, edition):
-    """The address of the first picture, the largest there is."""
+    """The address of the first picture, the largest there is.
+
+    A picture is an address, or a mapping from sizes to addresses; pictures are a list, or, as data sets on the Hugging
+    Face hub have them, a mapping from sizes to lists.
+    """
     for name in edition.images:
-        pictures = meta.get(name) or []
-        for picture in pictures if isinstance(pictures, list) else [pictures]:
-            address = picture if isinstance(picture, str) else picture.get("hi_res") or picture.get("large")
+        for picture in _pictures(meta.get(name)):
+            sizes = [picture] if isinstance(picture, str) else [picture.get(size) for size in SIZES]
+            address = next((size.strip() for size in sizes if isinstance(size, str) and size.strip()), "")
             if address:
                 return address
     return ""
+
+
+def _pictures(value):
+    """Texts and mappings from sizes to addresses."""
+    if isinstance(value, dict) and any(isinstance(addresses, list) for addresses in value.values()):
+        lists = {size: addresses if isinstance(addresses, list) else [] for size, addresses in value.items()}
+        n = max(map(len, lists.values()))
+        return [
+            {size: addresses[position] for size, addresses in lists.items() if position < len(addresses)}
+            for position in range(n)
+        ]
+    pictures = value if isinstance(value, list) else [value]
+    return [picture for picture in pictures if isinstance(picture, (str, dict))]

@@ -28,6 +28,7 @@ class Side:
         kinds: {column: tags | category | number | text}; a text is written but is no modality.
         vectors: {modality: Vectors}.
         having: {name: ids} that ``require`` may ask for beside columns and vectors.
+        cold: ids of the table that never had an interaction; they are kept.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Side:
     kinds: dict = field(default_factory=dict)
     vectors: dict = field(default_factory=dict)
     having: dict = field(default_factory=dict)
+    cold: list = field(default_factory=list)
 
     @property
     def id_field(self) -> str:
@@ -129,6 +131,11 @@ def require_features(interactions, sides, required, log: StepLog) -> pd.DataFram
             names = [name for features in known.values() for name in features]
             raise OptionError(f"--require {wanted!r} is not known here. {nearest(wanted, names)}")
         side = owners[-1]
+        having = set(known[side.name][wanted])
+        lacking = [token for token in side.cold if token not in having]
+        if lacking:
+            print(f"{len(lacking):,} {side.name}s without interactions lack {wanted}, such as {lacking[0]!r}: dropped")
+            side.cold = [token for token in side.cold if token in having]
         kept = interactions[side.id_field].isin(known[side.name][wanted])
         interactions = log.record(f"{side.name}s with {wanted}", interactions[kept])
     return interactions
@@ -180,18 +187,21 @@ class Job:
         if interactions.empty:
             raise DataError("No interaction is left after the filters; lower --k-core or loosen the other filters.")
         for side in sides:
-            side.restrict(interactions[side.id_field].unique())
+            log.name_dropped(side, interactions)
+            side.restrict([*interactions[side.id_field].unique(), *side.cold])
         if encode is not None:
             encode(users, items)
         actual = self._report(interactions, sides)
         return self._dataset(interactions, users, items, log, actual).write(self.output)
 
     def _report(self, interactions, sides):
-        sizes = {f"{side.name}s": len(side.table) for side in sides}
+        sizes = {f"{side.name}s": interactions[side.id_field].nunique() for side in sides}
         density = len(interactions) / np.prod([float(size) for size in sizes.values()])
         print(f"{', '.join(f'{size:,} {name}' for name, size in sizes.items())}, sparsity {1 - density:.5f}")
         for side in sides:
             ids = side.table[side.id_field]
+            if side.cold:
+                print(f"{len(side.cold):,} {side.name}s without interactions are kept, such as {side.cold[0]!r}")
             for name, having in side.known().items():
                 n, missing = int(ids.isin(having).sum()), ids[~ids.isin(having)]
                 example = f", not {missing.iloc[0]!r}" if len(missing) else ""
@@ -218,6 +228,7 @@ class Job:
             "options": self.options,
             "steps": log.steps,
             "shape": actual,
+            "without_interactions": {f"{side.name}s": len(side.cold) for side in (users, items)},
             "expected": self.expected,
             "inputs": {path.name: checksum(path) for path in map(Path, self.inputs)},
         }

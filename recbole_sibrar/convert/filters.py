@@ -11,9 +11,12 @@ class StepLog:
     """Prints and remembers users, items and interactions after each step of a conversion."""
 
     steps: list = field(default_factory=list)
+    first: dict = field(default_factory=dict)
 
     def record(self, step: str, interactions: pd.DataFrame) -> pd.DataFrame:
         """Note the state after ``step`` and hand the interactions through."""
+        if not self.steps:
+            self.first = {name: interactions[name].unique() for name in ("user_id", "item_id")}
         counts = {
             "users": int(interactions["user_id"].nunique()),
             "items": int(interactions["item_id"].nunique()),
@@ -26,6 +29,14 @@ class StepLog:
         print(f"{step:<28} {line}")
         self.steps.append({"step": step, **counts})
         return interactions
+
+    def name_dropped(self, side, interactions: pd.DataFrame) -> None:
+        """Count and name the users or items that were there after the first step and are no more."""
+        first = self.first[side.id_field]
+        dropped = first[~pd.Index(first).isin(interactions[side.id_field])]
+        if len(dropped):
+            examples = ", ".join(repr(str(token)) for token in dropped[:3])
+            print(f"{len(dropped):,} {side.name}s were dropped with their interactions, such as {examples}")
 
 
 def k_core(interactions: pd.DataFrame, k: int) -> pd.DataFrame:

@@ -206,7 +206,7 @@ def _read_counts(path):
 
 
 def _read_users(path):
-    """Gender other than m and f, a country that is a marker or -1, and an age that is no positive number are missing."""
+    """Gender other than m and f, a country of -1 or a marker, and an age that is no positive number are missing."""
     frame = read_table(path, ["user_id", *USER_KINDS])
     refuse_duplicates(path, frame["user_id"])
     frame["gender"] = frame["gender"].str.lower().map(GENDERS).fillna("")

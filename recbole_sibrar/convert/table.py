@@ -150,6 +150,7 @@ def _side(name, path, id_column, pairs, given, tag_separator, missing):
             raise OptionError(f"--{name}-modalities: {path} has no column {column!r}. {nearest(column, columns)}")
         if kind not in TYPES:
             raise OptionError(f"--{name}-modalities {column}={kind}: unknown kind. {nearest(kind, TYPES)}")
+    check_column_names(path, table.columns)
     kinds, texts = {}, {}
     for column in columns:
         table[column], said = _without_markers(table[column], missing)
@@ -160,7 +161,31 @@ def _side(name, path, id_column, pairs, given, tag_separator, missing):
     check_column_names(path, table.columns, [column for column, kind in kinds.items() if kind != "text"])
     for column, kind in kinds.items():
         table[column] = _parse(table[column], kind, tag_separator, path)
-    return Side(name, table.reset_index(drop=True), kinds), texts
+    side = Side(name, table.reset_index(drop=True), kinds)
+    _match(side, path, pairs[id_field])
+    return side, texts
+
+
+def _match(side, path, ids):
+    """Give the entities that have interactions and no row a row without features; note those with a row alone.
+
+    Raises:
+        DataError: no row is of an entity that has interactions.
+    """
+    rows, ids = side.table[side.id_field], pd.Series(ids.unique())
+    absent, cold = ids[~ids.isin(rows)], rows[~rows.isin(ids)]
+    if len(absent) == len(ids):
+        raise DataError(
+            f"{path}: none of the {len(ids):,} {side.name}s with interactions, such as {ids[0]!r}, has a row; the ids "
+            f"of this table are like {rows[0]!r}. Write them in the same way."
+        )
+    if len(absent):
+        print(
+            f"{len(absent):,} of {len(ids):,} {side.name}s have no row in {path}, such as {absent.iloc[0]!r}: kept "
+            "without its features, unless --require asks for one"
+        )
+    side.cold = cold.tolist()
+    side.table = pd.concat([side.table, pd.DataFrame({side.id_field: absent})], ignore_index=True)
 
 
 def _without_markers(column, missing):

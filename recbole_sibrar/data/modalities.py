@@ -294,7 +294,7 @@ def _number(declaration, column):
 
 
 def _tags(declaration, column):
-    lists = [cell.split(" ") if cell else [] for cell in column.fillna("")]
+    lists = [[tag for tag in cell.split(" ") if tag] for cell in column.fillna("")]
     return tags_modality(declaration.name, lists, sorted({tag for tags in lists for tag in tags}))
 
 

@@ -178,10 +178,10 @@ def _parse(path, separator):
     for chunk in reader:
         rows = []
         for offset, (token, text) in enumerate(zip(chunk["id"], chunk["vector"])):
-            if not text:
+            if not text.strip():
                 continue
             try:
-                row = np.array(text.split(" "), dtype=np.float32)
+                row = np.array(text.split(), dtype=np.float32)
             except ValueError as error:
                 raise DataError(
                     f"{path}, line {first_line + offset}: {error}; expected numbers between spaces."

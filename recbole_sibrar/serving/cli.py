@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 
 from recbole_sibrar.data.modalities import SIDES
-from recbole_sibrar.errors import DataError, OptionError
+from recbole_sibrar.data.tables import read_values
+from recbole_sibrar.errors import OptionError
 from recbole_sibrar.files import atomic_directory, atomic_file
+from recbole_sibrar.serving.features import is_empty, is_missing
 from recbole_sibrar.serving.recommender import Recommender
 
 TABLES = (".csv", ".tsv", ".parquet")
@@ -22,7 +24,8 @@ Recommend items from a checkpoint (model.pth of a run).
 
 Tables are csv, tsv or parquet. A table of users has the columns user_id, history (item ids between spaces) and
 modalities, each of them optional; a row with nothing but a user_id is a known user. A table of new items has item_id
-and modalities. Tags and vectors are written with spaces between tags or numbers; an empty cell is missing.
+and modalities. Tags and vectors are written with spaces between tags or numbers; an empty cell is missing, and so is
+one with NULL, NaN, None, N/A or a dash.
 """
 
 
@@ -61,22 +64,6 @@ def add_serving_parsers(commands) -> None:
     export.set_defaults(handler=_export)
 
 
-def read_table(path) -> pd.DataFrame:
-    """A csv, tsv or parquet table; ids and features stay as they are written."""
-    path = Path(path)
-    if path.suffix not in TABLES:
-        raise OptionError(f"{path}: a table is one of {', '.join(TABLES)}.")
-    if not path.is_file():
-        raise DataError(f"{path}: no such file.")
-    try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        separator = "," if path.suffix == ".csv" else "\t"
-        return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8")
-    except (ValueError, OSError, pd.errors.ParserError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
-
-
 def write_table(table: pd.DataFrame, path) -> None:
     """Write a csv, tsv or parquet table, whole or not at all."""
     path = Path(path)
@@ -92,10 +79,11 @@ def users_of(table: pd.DataFrame) -> list:
     """The rows of a table of users, as ``Recommender.recommend`` takes them."""
     users = []
     for position, row in enumerate(table.to_dict("records")):
-        values = {name: cell for name, cell in row.items() if not (np.isscalar(cell) and (cell == "" or pd.isna(cell)))}
-        name = str(values.pop("user_id", f"#{position}"))
+        values = {name: cell for name, cell in row.items() if not is_empty(cell)}
+        name = str(values.pop("user_id", f"#{position}")).strip()
         history = values.pop("history", None)
-        if history is None and not values and "user_id" in table:
+        history = None if is_missing(history) else history
+        if history is None and "user_id" in table and all(map(is_missing, values.values())):
             users.append(name)
             continue
         history = history.split() if isinstance(history, str) else [] if history is None else list(history)
@@ -103,10 +91,16 @@ def users_of(table: pd.DataFrame) -> list:
     return users
 
 
+def _items_of(table):
+    if "item_id" in table:
+        table["item_id"] = table["item_id"].astype(str).str.strip()
+    return table
+
+
 def _load(arguments):
     recommender = Recommender.load(arguments.checkpoint)
     if arguments.new_items:
-        recommender.add_items(read_table(arguments.new_items))
+        recommender.add_items(_items_of(read_values(arguments.new_items)))
     return recommender
 
 
@@ -116,7 +110,7 @@ def _recommend(arguments) -> int:
     recommender = _load(arguments)
     users = arguments.users
     if arguments.users_file:
-        users = users_of(read_table(arguments.users_file))
+        users = users_of(read_values(arguments.users_file))
     elif arguments.history:
         users = [arguments.history]
     table = recommender.recommend(users, arguments.k, arguments.candidates, not arguments.include_seen)

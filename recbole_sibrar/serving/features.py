@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from recbole_sibrar.data.atomic import LARGEST
 from recbole_sibrar.data.modalities import (
     INTERACTIONS,
     Modalities,
@@ -16,6 +17,7 @@ from recbole_sibrar.data.modalities import (
     tags_modality,
 )
 from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.data.tables import is_marker
 from recbole_sibrar.errors import DataError, OptionError, nearest
 
 
@@ -57,13 +59,19 @@ def features_of(rows: pd.DataFrame, known: Modalities, histories=None, tokens=No
             )
         else:
             column = rows[entry.name] if entry.name in rows else pd.Series([None] * len(rows))
-            cells = [None if _is_empty(cell) else cell for cell in column]
+            cells = [None if is_missing(cell, entry.vocabulary) else cell for cell in column]
             entries.append(readers[entry.kind](entry, cells, tokens))
     return Modalities(known.side, tuple(entries))
 
 
-def _is_empty(cell):
+def is_empty(cell) -> bool:
+    """Whether a cell of a table is empty."""
     return cell is None or (np.isscalar(cell) and (cell == "" or pd.isna(cell)))
+
+
+def is_missing(cell, vocabulary=()) -> bool:
+    """Whether it is empty or, as the converter reads it, says so in words that are in no vocabulary."""
+    return is_empty(cell) or (isinstance(cell, str) and cell not in vocabulary and is_marker(cell))
 
 
 def _history(entry, histories):
@@ -75,6 +83,7 @@ def _history(entry, histories):
 
 def _category(entry, cells, tokens):
     texts = ["" if cell is None else str(cell) for cell in cells]
+    texts = [text if text in entry.vocabulary else " ".join(text.split()) for text in texts]
     _warn_of_unknown(entry, {text for text in texts if text}, tokens)
     return category_modality(entry.name, texts, entry.vocabulary)
 
@@ -102,6 +111,10 @@ def _number(entry, cells, tokens):
                 numbers[row] = float(cell)
             except (TypeError, ValueError):
                 raise DataError(f"{tokens[row]!r}: {entry.name} is {cell!r}; expected a number, or nothing.") from None
+            if abs(numbers[row]) > LARGEST:
+                raise DataError(
+                    f"{tokens[row]!r}: {entry.name} is {cell!r}; expected a finite number below {LARGEST:.1e}."
+                )
     return number_modality(entry.name, numbers)
 
 

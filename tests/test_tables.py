@@ -1,0 +1,274 @@
+"""Rows in, rows out: whatever a table looks like, each cell arrives in its place or the file and line are named."""
+
+import csv
+import io
+import json
+import re
+import warnings
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from recbole_sibrar.cli import main
+from recbole_sibrar.data.atomic import read_atomic
+from recbole_sibrar.data.tables import MISSING, is_marker, read_table
+from recbole_sibrar.errors import DataError
+from recbole_sibrar.serving.cli import users_of
+
+
+def write(text, name="t.csv"):
+    Path(name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return name
+
+
+# the reader
+
+
+@pytest.mark.parametrize(
+    "name, text, cells",
+    [
+        ("t.csv", 'id,a\n1,"x, y"\n2,"say ""hi"""\n', ["x, y", 'say "hi"']),
+        ("t.csv", 'id,a\n1,12" vinyl\n2,x\n', ['12" vinyl', "x"]),
+        ("t.csv", 'id,a\r\n1,"two\r\nlines"\r\n2,x\r\n', ["two\nlines", "x"]),
+        ("t.csv", b"\xef\xbb\xbfid,a\n1,x\n2,\n", ["x", ""]),
+        ("t.csv", b'\xef\xbb\xbf"id","a"\n"1","x"\n"2",""\n', ["x", ""]),
+        ("t.tsv", 'id\ta\n1\t"Heat\n2\tx\n', ['"Heat', "x"]),
+        ("t.tsv", 'id\ta\n1\t"Heat\n2\tx"\n', ['"Heat', 'x"']),
+        ("t.tsv", 'id\ta\n1\t"Heat"\n2\tx\n', ['"Heat"', "x"]),
+        ("t.tsv", 'id\ta\n1\t"say ""hi"""\n2\tx\n', ['say "hi"', "x"]),
+        ("t.tsv", 'id\ta\n1\t"a, b"\n2\tx\n', ["a, b", "x"]),  # a spreadsheet
+        ("t.tsv", '"id"\t"a"\n1\t"x"\n2\tNA\n', ["x", "NA"]),  # R
+        ("t.tsv", 'id\ta\n1\t"two\nlines"\n2\tx\n', ["two\nlines", "x"]),
+        ("t.tsv", "id\ta\n1\tx\ry\n2\tx\n", ["x\ry", "x"]),
+    ],
+)
+def test_quotes_marks_and_line_ends(name, text, cells):
+    assert read_table(write(text, name))["a"].tolist() == cells
+
+
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        ("t.csv", "id,a\n1,x\n2,y,\n", "line 3: 3 cells, expected 2"),
+        ("t.csv", "id,a\n1\n", "line 2: 1 cells, expected 2"),
+        ("t.csv", "id,a\n1,x\n\n2,y\n", "line 3: 0 cells, expected 2"),
+        ("t.csv", 'id,a\n1,"x\n2,y"\n3,z\n', "line 2: a cell in quotes goes on to line 3, but these lines are rows"),
+        ("t.csv", 'id,a\n1,x\n2,"y\n3,z\n', "line 3: unexpected end of data; check the quotes"),
+        ("t.csv", 'id,a\n1,"x" y\n', "line 2: ',' expected after '\"'"),
+        ("t.csv", 'id,a\n1,"two\nlines"\n2,"x\n', "line 4: unexpected end of data"),
+        ("t.csv", 'id,a\n1,"x"\n2,y\rz\n', "line 3: new-line character seen in unquoted field"),
+        ("t.csv", "id,a\n1,x\0y\n", "line 2: a zero byte"),
+        ("t.csv", "id,a\n1,x\n".encode("utf-16"), "line 1: a zero byte"),
+        ("t.csv", b"id,a\n1,\xe9\n", "line 2: not UTF-8"),
+        ("t.tsv", 'id\ta\n1\t"x"\ty\n', "line 2: 3 cells, expected 2"),
+    ],
+)
+def test_tables_that_could_be_misread(name, text, message):
+    with pytest.raises(DataError, match=f"{re.escape(name)}, {re.escape(message)}"):
+        read_table(write(text, name))
+
+
+def test_a_text_of_two_lines_that_look_like_rows_is_taken_where_texts_of_many_lines_are_sure():
+    path = write('id,a\n1,"Great, it is\nreally, good"\n2,"two\nlines"\n')
+    with pytest.warns(UserWarning, match="line 2: a cell in quotes goes on to line 3"):
+        assert read_table(path)["a"].tolist() == ["Great, it is\nreally, good", "two\nlines"]
+
+
+def test_lines_are_counted_with_those_inside_cells():
+    assert read_table(write('id,a\n1,"two\nlines"\n2,x\n')).index.tolist() == [2, 4]
+
+
+# through the converter and back
+
+CELL = st.one_of(
+    st.sampled_from(
+        ["", "x", "a b", '12" disk', '"', '""', '"a', 'b"', " x ", "x  y", "a,b", "é", "\xa0x", "7", "1e3"]
+    ),
+    st.sampled_from(MISSING),
+    st.text("ab \"',|;\n\r\t\\-", max_size=6),
+)
+HEADER = ["item_id", "a", "b"]
+
+
+@st.composite
+def tables(draw):
+    """(file name, bytes, the cells or None where the file is no table of these)."""
+    n = draw(st.integers(1, 4))
+    rows = [[f"i{row}", draw(CELL), draw(CELL)] for row in range(n)]
+    suffix, separator = draw(st.sampled_from([("csv", ","), ("tsv", "\t")]))
+    style = draw(st.sampled_from(["minimal", "all", "bare"]))
+    if style == "bare":
+        text = "".join(f"{separator.join(row)}\n" for row in [HEADER, *rows])
+    else:
+        file = io.StringIO(newline="")
+        quoting = csv.QUOTE_MINIMAL if style == "minimal" else csv.QUOTE_ALL
+        csv.writer(file, delimiter=separator, quoting=quoting, lineterminator="\n").writerows([HEADER, *rows])
+        text = file.getvalue()
+    if style == "bare" and separator == "," and any('"' in cell for row in rows for cell in row):
+        rows = None  # in a csv a quote at the beginning of a cell is no part of it
+    if style == "bare" and rows and any(set(cell) & {separator, "\n"} for row in rows for cell in row):
+        rows = None
+    if draw(st.booleans()):
+        text = text.replace("\n", "\r\n")
+    broken = draw(st.sampled_from(["", "", "", "more", "fewer"]))
+    if broken:
+        text, rows = text + f"iz{separator}x" + (separator * 2 if broken == "more" else "") + "\n", None
+    return f"items.{suffix}", draw(st.sampled_from(["", "\ufeff"])) + text, rows
+
+
+def expected(cell):
+    return "" if is_marker(cell) else " ".join(cell.split())
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tables())
+@example(("items.csv", 'item_id,a,b\ni0,"x\ni1,y",z\n', None))
+def test_a_table_comes_back_cell_by_cell_or_its_line_is_named(capsys, given_table):
+    name, text, rows = given_table
+    write(text, name)
+    write("user_id,item_id\n" + "".join(f"u{user},i{item}\n" for user in range(2) for item in range(4)), "orders.csv")
+    command = ["convert", "table", "--name", "shop", "--interactions", "orders.csv", "--items", name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        code = main([*command, "--output", "out", "--item-modalities", "a=category", "b=category"])
+    error = capsys.readouterr().err
+    if code == 2:
+        assert re.search(rf"recbole-sibrar: {name}, line \d+: ", error), error
+        return
+    assert code == 0 and rows is not None
+    found = read_atomic("out/shop/shop.item").set_index("item_id")
+    for token, a, b in rows:
+        assert found.loc[token].tolist() == [expected(a), expected(b)]
+    assert (found.drop(index=[row[0] for row in rows]) == "").all(axis=None)
+
+
+# markers, names and ids in the converter
+
+
+def convert(*arguments, name="shop"):
+    return main(["convert", "table", "--name", name, "--output", "out", "--interactions", "orders.csv", *arguments])
+
+
+def orders(n_users=3, n_items=4, header="user_id,item_id"):
+    write(f"{header}\n" + "".join(f"u{u},i{i}\n" for u in range(n_users) for i in range(n_items)), "orders.csv")
+
+
+def items_of():
+    return read_atomic("out/shop/shop.item").set_index("item_id")
+
+
+@pytest.mark.parametrize("marker", [*MISSING, "null", "nan", "  ", " - "])
+def test_markers_of_missing_values_are_counted_and_missing(marker, capsys):
+    orders()
+    write(f"item_id,price,brand,tags\ni0,{marker},A,x|y\ni1,7.5,{marker},x\ni2,8,A,{marker}\ni3,9,A,y|x\n", "items.csv")
+    assert convert("--items", "items.csv") == 0
+    assert items_of().to_numpy().tolist() == [
+        ["", "A", "x y"], ["7.5", "", "x"], ["8.0", "A", ""], ["9.0", "A", "y x"]
+    ]  # fmt: skip
+    said = capsys.readouterr().out
+    assert "price        3 of 4 items" in said and "brand        3 of 4 items" in said
+    assert (f"'price': number (guessed); missing: 1 {marker.strip()!r}" in said) == bool(marker.strip())
+
+
+def test_which_texts_are_missing_can_be_said():
+    orders()
+    write("item_id,country\ni0,NA\ni1,NA\ni2,?\ni3,DE\n", "items.csv")
+    assert convert("--items", "items.csv", "--item-modalities", "country=category", "--missing", "?") == 0
+    assert items_of()["country"].tolist() == ["NA", "NA", "", "DE"]
+    assert json.loads(Path("out/shop/conversion.json").read_text())["options"]["missing"] == ["?"]
+
+
+def test_ids_that_look_like_markers_stay_and_blanks_around_ids_do_not_matter():
+    write("user_id,item_id\nNULL, i0\nnan,i1 \n None ,NaN\n", "orders.csv")
+    write("item_id,year\ni0 ,1\n i1,2\nNaN,3\n", "items.csv")
+    assert convert("--items", "items.csv") == 0
+    assert items_of()["year"].tolist() == ["1.0", "2.0", "3.0"]
+    assert read_atomic("out/shop/shop.user")["user_id"].tolist() == ["NULL", "nan", "None"]
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "Unnamed: 0", "a:b", "interactions", "id", "history", "a,b", " a", "x" * 101]
+)
+def test_a_column_that_a_later_step_cannot_take_is_refused(name, capsys):
+    orders()
+    write(f'item_id,"{name}"\n' + "".join(f"i{i},{i}\n" for i in range(4)), "items.csv")
+    assert convert("--items", "items.csv") == 2
+    assert f"items.csv, line 1: the column name {name!r}" in capsys.readouterr().err
+    if name not in ("interactions", "id", "history"):
+        write(f'user_id,item_id,"{name}"\nu,i,1\n', "orders.csv")
+        assert convert() == 2
+        assert f"orders.csv, line 1: the column name {name!r}" in capsys.readouterr().err
+    assert not Path("out/shop").exists()
+
+
+def test_a_text_may_have_a_name_that_no_modality_may(capsys):
+    orders()
+    write("item_id,id,year\n" + "".join(f"i{i},text {i},{i}\n" for i in range(4)), "items.csv")
+    assert convert("--items", "items.csv") == 0
+    write("item_id,sku\ni0,1\n", "items.csv")
+    assert convert("--items", "items.csv", "--item-column", "sku") == 2
+    assert "no column 'sku'" in capsys.readouterr().err
+    write("user_id,item_id,sku\nu,1,i0\n", "orders.csv")
+    assert convert("--item-column", "sku") == 2
+    assert "a column 'item_id' stands beside 'sku'" in capsys.readouterr().err
+
+
+def test_the_catalogue_stays(capsys):
+    """i0 is sold and described, i3 sold only, p and q are described only; q lacks a year."""
+    orders()
+    write("item_id,year\ni0,1\ni1,2\ni2,\np,3\nq,NULL\n", "items.csv")
+    assert convert("--items", "items.csv") == 0
+    assert items_of()["year"].to_dict() == {"i0": "1.0", "i1": "2.0", "i2": "", "p": "3.0", "q": "", "i3": ""}
+    said = capsys.readouterr().out
+    assert "1 of 4 items have no row in items.csv, such as 'i3': kept without its features" in said
+    assert "2 items without interactions are kept, such as 'p'" in said
+    assert "3 users, 4 items, sparsity 0.0" in said and "year         3 of 6 items" in said
+    assert convert("--items", "items.csv", "--require", "year") == 0
+    assert items_of()["year"].to_dict() == {"i0": "1.0", "i1": "2.0", "p": "3.0"}
+    said = capsys.readouterr().out
+    assert "1 items without interactions lack year, such as 'q': dropped" in said
+    assert "2 items were dropped with their interactions, such as 'i2', 'i3'" in said
+
+
+@pytest.mark.parametrize("side", ["item", "user"])
+def test_ids_written_in_two_ways_are_told_by_an_example_of_both(side, capsys):
+    write("user_id,item_id\n7,1\n8,2\n", "orders.csv")
+    write(f"{side}_id,year\n7.0,1990\n1.0,1991\n", "side.csv")
+    assert convert(f"--{side}s", "side.csv") == 2
+    sold = {"item": "'1'", "user": "'7'"}[side]
+    assert (
+        f"none of the 2 {side}s with interactions, such as {sold}, has a row; the ids of this table are like '7.0'"
+        in (capsys.readouterr().err)
+    )
+
+
+def test_parquet_keeps_whole_numbers_with_gaps_whole():
+    orders_frame = pd.DataFrame({"user_id": [1, 2], "item_id": pd.array([7, 8], dtype="Int64"), "n": [1, None]})
+    orders_frame.to_parquet("orders.parquet")
+    pd.DataFrame({"item_id": [7, 8], "big": pd.array([2**53 + 1, None], dtype="Int64")}).to_parquet("items.parquet")
+    frame = read_table("items.parquet")
+    assert frame["big"].tolist() == [str(2**53 + 1), ""] and frame["item_id"].tolist() == ["7", "8"]
+    assert read_table("orders.parquet")["item_id"].tolist() == ["7", "8"]
+
+
+# tables of users in serving
+
+
+def test_rows_of_users():
+    table = pd.DataFrame(
+        {
+            "user_id": ["u0", " u1 ", "n", "NULL", ""],
+            "history": ["NULL", "", "i1  i2 ", "i1", "-"],
+            "gender": ["N/A", "", "F", "-", "F"],
+        }
+    )
+    assert users_of(table) == [
+        "u0",
+        "u1",
+        {"id": "n", "history": ["i1", "i2"], "gender": "F"},
+        {"id": "NULL", "history": ["i1"], "gender": "-"},
+        {"id": "#4", "history": [], "gender": "F"},
+    ]
