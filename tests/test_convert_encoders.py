@@ -47,17 +47,17 @@ def test_resume_reuse_and_given_vectors(shop, monkeypatch, capsys):
     assert calls == [["one game"]] and not Path("out/shop").exists()
     monkeypatch.setitem(encoders.LOADERS, "text", counting_loader(calls))
     assert convert("--encode", "about=text", "--encode-batch-size", "1") == 0
-    assert calls == [["one game"], ["two games"]]
-    assert "1 kept from before, 1 encoded" in capsys.readouterr().out
+    assert calls == [["one game"], ["two games"], ["never sold"]]
+    assert "1 kept from before, 2 encoded" in capsys.readouterr().out
     ids, values = read_vectors("out/shop/shop.about")
-    assert ids.tolist() == ["x", "y"] and values.tolist() == [[8, 1], [9, 1]]
+    assert ids.tolist() == ["x", "y", "w"] and values.tolist() == [[8, 1], [9, 1], [10, 1]]
     assert Path("out/shop/shop.item").read_text().splitlines()[0] == "item_id:token"
     np.savez("given.npz", ids=["y"], values=np.array([[0.5, 0.25]], "float32"))
     assert convert("--encode", "text=text", "--item-vectors", "text=given.npz") == 2
     assert "there is no such text" in capsys.readouterr().err
     (shop / "products.csv").write_text("item_id,about\nx,another\ny,two games\n")
     assert convert("--encode", "about=text") == 0
-    assert calls[2:] == [["another"]]
+    assert calls[3:] == [["another"]]
 
 
 def test_a_text_model_does_not_touch_given_vectors(monkeypatch, tmp_path):

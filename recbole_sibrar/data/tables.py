@@ -38,7 +38,8 @@ def below(path, raw) -> Path:
 def line_blocks(path):
     """Yield (number of the first line, whole lines as bytes) of a UTF-8 file, about 16 MB at a time, with a bar.
 
-    Line ends are made ``\\n``, also behind the last line; a byte order mark is dropped.
+    Line ends are made ``\\n``, also behind the last line; a carriage return elsewhere is a blank; a byte order mark is
+    dropped.
 
     Raises:
         DataError: no such file, an empty one, a truncated or damaged archive, text that is not UTF-8.
@@ -77,7 +78,7 @@ def _whole_lines(data, last):
         data = data if data.endswith(b"\n") else data + b"\n"
     cut = data.rfind(b"\n") + 1
     lines, rest = data[:cut], data[cut:]
-    return lines.replace(b"\r\n", b"\n") if b"\r\n" in lines else lines, rest
+    return lines.replace(b"\r\n", b"\n").replace(b"\r", b" ") if b"\r" in lines else lines, rest
 
 
 def _check_text(path, number, lines):
