@@ -3,11 +3,12 @@
 import argparse
 import sys
 from dataclasses import fields
+from pathlib import Path
 
 from recbole_sibrar.errors import OptionError, SibrarError, WorkerError
 from recbole_sibrar.files import STORAGE_ERRORS
 from recbole_sibrar.hook import load_recbole
-from recbole_sibrar.properties import parse_value
+from recbole_sibrar.properties import parse_option
 
 RUN_DESCRIPTION = """\
 Train and test a model under the protocol of a scenario.
@@ -46,7 +47,9 @@ def main(arguments=None) -> int:
     known = None
     try:
         parser = _parser()
-        known, rest = parser.parse_known_args(arguments)
+        own, options = _options_apart(parser, arguments)
+        known, rest = parser.parse_known_args(own)
+        rest += options
         if known.command is None:
             parser.print_help()
             return 2
@@ -86,6 +89,29 @@ def main(arguments=None) -> int:
         return 130
 
 
+def _options_apart(parser, arguments) -> tuple:
+    """(arguments of the parser, options of the run), for the commands that take any option of a run.
+
+    Left to argparse, an option whose value holds a blank, such as ``--missing="{rate: 0.3}"``, would be taken for one
+    more of the files or names before it.
+    """
+    commands = next(action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    command = commands.get(arguments[0]) if arguments else None
+    if command is None or not command.get_default("takes_options"):
+        return arguments, []
+    own, options, rest = arguments[:1], [], arguments[1:]
+    while rest:
+        argument = rest.pop(0)
+        name, equals, _ = argument.partition("=")
+        if not argument.startswith("--") or name in command._option_string_actions:
+            own.append(argument)
+            continue
+        options.append(argument)
+        if not equals and rest and not rest[0].startswith("--"):
+            options.append(rest.pop(0))
+    return own, options
+
+
 def _parser():
     from recbole_sibrar.convert.cli import add_convert_parser
     from recbole_sibrar.convert.download import add_download_parser
@@ -106,12 +132,14 @@ def _parser():
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    run.set_defaults(takes_options=True)
     run.add_argument(
         "--model",
-        default="SiBraR",
-        help="one of ours or of RecBole; see 'recbole-sibrar models' (default: %(default)s)",
+        help="one of ours or of RecBole; see 'recbole-sibrar models' (default: that of a property file, or SiBraR)",
     )
-    run.add_argument("--dataset", default="ml-100k", help="a folder under data_path, or ml-100k (default: %(default)s)")
+    run.add_argument(
+        "--dataset", help="a folder under data_path, or ml-100k (default: that of a property file, or ml-100k)"
+    )
     run.add_argument("--scenario", help="warm, user_cold or item_cold (default: warm)")
     run.add_argument("--variant", help="base, S (modality sampling) or SC (and contrastive loss)")
     run.add_argument("--seed", help="of the split and of the training (default: 2020)")
@@ -172,9 +200,9 @@ def _run(known, rest) -> int:
     options = parse_options(rest)
     for name in ("scenario", "variant", "seed", "output_dir", "data_path", "vector_storage"):
         if getattr(known, name) is not None:
-            options[name] = parse_value(getattr(known, name))
-    config_files = [path for given in known.config_files for path in given.split()]
-    result = run(known.model, known.dataset, config_files, options)
+            options[name] = parse_option(name, getattr(known, name))
+    files = [path for given in known.config_files for path in ([given] if Path(given).is_file() else given.split())]
+    result = run(known.model, known.dataset, files, options)
     if result is None:
         print("done; the machine with --group_offset=0 writes the results")
         return 0
@@ -199,7 +227,7 @@ def parse_options(arguments) -> dict:
             if not rest or rest[0].startswith("--"):
                 raise OptionError(f"Option --{key} has no value; write --{key}=value.")
             value = rest.pop(0)
-        value = parse_value(value)
+        value = parse_option(key, value)
         if key in options and options[key] != value:
             raise OptionError(f"Option --{key} is given twice: {options[key]!r} and {value!r}.")
         options[key] = value

@@ -14,10 +14,28 @@ from pathlib import Path
 
 import torch
 
-from recbole_sibrar.errors import WriteError
+from recbole_sibrar.errors import OptionError, WriteError
 
 # What an OSError says when it is about the disk, and not about a file that the program should not have asked for.
-STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
+STORAGE_ERRORS = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM,
+    errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP,
+}  # fmt: skip
+LONGEST_NAME = 128  # bytes; what is made of a name, such as that of a run's folder, has to fit into 255
+
+
+def check_plain_name(what: str, name: str) -> None:
+    """The name of a file or folder, and not of another place.
+
+    Raises:
+        OptionError: it is empty, too long, a path, or holds what no name should.
+    """
+    if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\\" in name or not name.isprintable():
+        raise OptionError(f"{what} is {name!r}; expected a plain name, without slashes, and not '.' or '..'.")
+    if len(name.encode("utf-8", "surrogatepass")) > LONGEST_NAME:
+        raise OptionError(f"{what} has {len(name)} characters ({name[:20]}…); expected at most {LONGEST_NAME}.")
+    if name != name.strip() or name.startswith("."):
+        raise OptionError(f"{what} is {name!r}; expected a name that neither begins with a dot nor is padded.")
 
 
 def make_folder(path) -> Path:

@@ -10,6 +10,19 @@ from recbole_sibrar.errors import OptionError
 
 PACKAGE = Path(__file__).resolve().parent
 
+# Options whose values are text, whatever they look like: a run can be called 2020, a column 1e3.
+TEXTS = {
+    "model", "dataset", "data_path", "output_dir", "checkpoint_dir", "wandb_project", "field_separator",
+    "seq_separator", "USER_ID_FIELD", "ITEM_ID_FIELD", "RATING_FIELD", "TIME_FIELD", "LABEL_FIELD", "NEG_PREFIX",
+    "inter_matrix_type",
+}  # fmt: skip
+OPTIONAL_TEXTS = {"run_name", "user_inter_num_interval", "item_inter_num_interval"}
+# Options that list names, ``genres,plot`` or ``[genres, plot]``.
+NAME_LISTS = {
+    "item_modalities", "user_modalities", "eval_item_modalities", "eval_user_modalities", "metrics",
+    "benchmark_filename", "normalize_field",
+}  # fmt: skip
+
 
 def props_folder() -> Path:
     """The property files: inside the installed package, or at the top of the repository in a checkout."""
@@ -31,9 +44,38 @@ def parse_value(text):
         pass
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # 2020-13-45 is a date for YAML, and none
         return text
     return value if isinstance(value, (bool, int, float, list, dict)) else text
+
+
+def parse_option(name, text):
+    """The value of an option; text and names stay as they are written.
+
+    >>> parse_option("run_name", "2020"), parse_option("item_modalities", "2020,plot"), parse_option("seed", "2020")
+    ('2020', ['2020', 'plot'], 2020)
+    """
+    if not isinstance(text, str) or name in TEXTS:
+        return text
+    if name in OPTIONAL_TEXTS:
+        return None if text in ("None", "~", "null") else text
+    if name in NAME_LISTS:
+        value = _names(text)
+        return None if value in (["None"], ["~"], ["null"]) else value
+    return parse_value(text)
+
+
+def _names(text) -> list:
+    """``genres,plot``, ``[genres, 'my plot', 2020]`` and ``('genres', 'plot')`` to texts."""
+    inner = text.strip()
+    if inner[:1] + inner[-1:] in ("[]", "()"):
+        try:
+            values = yaml.load(f"[{inner[1:-1]}]", Loader=yaml.BaseLoader)
+        except yaml.YAMLError:
+            values = None
+        if isinstance(values, list) and all(isinstance(value, str) for value in values):
+            return values
+    return [name.strip() for name in text.split(",")]
 
 
 def read_property_file(path) -> dict:
@@ -47,8 +89,10 @@ def read_property_file(path) -> dict:
         raise OptionError(f"{path}: no such property file.")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise OptionError(f"{path} is not YAML: {error}") from None
+    except OSError as error:
+        raise OptionError(f"{path} cannot be read: {error.strerror}.") from None
     if not isinstance(values or {}, dict):
         raise OptionError(f"{path}: expected 'option: value' lines, got {type(values).__name__}.")
-    return {key: parse_value(value) for key, value in (values or {}).items()}
+    return {key: parse_option(key, value) for key, value in (values or {}).items()}

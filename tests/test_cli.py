@@ -45,7 +45,7 @@ def test_property_files_and_the_command_line(tiny):
         (["--eval_candidates=some"], "eval_candidates is 'some'"),
         (["--vector_storage=disc"], "vector_storage is 'disc'. Did you mean 'disk'"),
         (["--config_files", "absent.yaml"], "absent.yaml: no such property file"),
-        (["--topk=0"], "topk must be a positive integer"),
+        (["--topk=0"], "topk is 0; expected a list such as [10, 20]"),
         (["--eval_args={mode: uni100}"], "the protocol ranks all candidates"),
         (["--save_dataset=True"], "would mix up scenarios"),
         (["--nproc=0"], "nproc is 0; expected at least 1"),

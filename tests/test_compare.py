@@ -217,7 +217,7 @@ def test_an_option_goes_to_the_models_that_know_it(tiny):
     [
         (["--models", "SiBrar"], "Unknown model 'SiBrar'"),
         (["--models", "SiBraR:CS"], "variant is 'CS'. Did you mean"),
-        (["--models", "BPR:SC"], "BPR has no variants; write BPR"),
+        (["--models", "BPR:SC"], "BPR has no variants"),
         (["--models", "SiBraR", "SiBraR:SC"], "Two models are called 'SiBraR_SC'"),
         (["--scenarios", "cold"], "Unknown scenario 'cold'"),
         (["--scenarios", "warm", "warm"], "scenarios names one twice"),

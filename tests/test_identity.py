@@ -54,8 +54,7 @@ def test_the_order_of_lines_changes_nothing(tiny, scenario, model):
     pd.testing.assert_frame_equal(*(pd.read_csv(f"results/{name}/per_user.csv") for name in ("first", "second")))
 
 
-@pytest.mark.parametrize("order", ["RO", "TO"])
-@pytest.mark.parametrize("benchmark", [None, ["a", "b", "c"]])
+@pytest.mark.parametrize("order, benchmark", [("RO", None), ("TO", None), ("RO", ["a", "b", "c"])])
 def test_nor_with_times_and_ratings_nor_in_files_of_splits(tiny, order, benchmark):
     rng = np.random.default_rng(0)
     lines = [f"u{u}\ti{i}\t{rng.integers(1, 6)}\t{1e9 + rng.integers(3)}" for u, i in tiny.pairs]

@@ -34,10 +34,21 @@ def read_header(path, separator="\t") -> dict:
         name, colon, kind = cell.partition(":")
         if not colon or kind not in FIELD_TYPES:
             raise DataError(
-                f"{path}, line 1: header cell {cell!r} is not 'field:type' with a type among {', '.join(FIELD_TYPES)}."
+                f"{path}, line 1: header cell {cell!r} is not 'field:type' with a type among {', '.join(FIELD_TYPES)} "
+                f"(field_separator is {separator!r})."
             )
         fields[name] = kind
     return fields
+
+
+def check_id_type(path, field: str, kind: str) -> None:
+    """Ids are compared as texts: as numbers 7 and 7.0 would be one, and 007 too.
+
+    Raises:
+        DataError: a column of ids is not of the type ``token``.
+    """
+    if kind != "token":
+        raise DataError(f"{path}: {field} is {kind}; ids are token: write '{field}:token' in the header.")
 
 
 def read_atomic(path, fields=None, separator="\t") -> pd.DataFrame:

@@ -5,13 +5,14 @@ read; a test perturbs it and asserts that no output changes.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_sibrar.data.atomic import align, find_dataset_file, parse_numbers, read_atomic
+from recbole_sibrar.data.atomic import align, check_id_type, find_dataset_file, parse_numbers, read_atomic, read_header
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.vectors import DiskVectors, read_vectors, row_blocks
 from recbole_sibrar.errors import DataError, OptionError, nearest
@@ -202,8 +203,9 @@ def parse_declarations(declared, side: str) -> tuple:
 
 
 def load_modalities(
-    folder, dataset: str, side: str, id_field: str, tokens, declarations, vector_storage: str = "memory"
-) -> Modalities:
+    folder, dataset: str, side: str, id_field: str, tokens, declarations, vector_storage: str = "memory",
+    separators: tuple = ("\t", " "),
+) -> Modalities:  # fmt: skip
     """Read the declared side information of the entities ``tokens`` from the data set's atomic files.
 
     Args:
@@ -212,6 +214,7 @@ def load_modalities(
         declarations: what to read.
         vector_storage: ``memory``, or ``disk`` to leave vectors in their binary copies (see ``data.vectors``) and read
             those that a batch asks for; where no copy can be written they are in memory after all, with a warning.
+        separators: of cells, and of tags and numbers inside one.
 
     Raises:
         DataError: a file or column is absent or malformed.
@@ -226,7 +229,10 @@ def load_modalities(
                 f"{Path(folder) / f'{dataset}.{side}'}: no such file, but the {side} modalities {', '.join(columns)} "
                 "are declared. Add the file or remove the declaration."
             )
-        frame = read_atomic(path, dict.fromkeys([id_field, *columns]))
+        between = separators[0]
+        if id_field in (header := read_header(path, between)):
+            check_id_type(path, id_field, header[id_field])
+        frame = read_atomic(path, dict.fromkeys([id_field, *columns]), between)
         for declaration in declarations:
             if declaration.kind != "vector":
                 column = frame[declaration.field]
@@ -234,11 +240,11 @@ def load_modalities(
                 is_number = declaration.kind == "number"
                 frame[declaration.field] = parse_numbers(column, path, declaration.field) if is_number else column
         frame = align(frame, id_field, tokens, path)
-    readers = {"tags": _tags, "category": _category, "number": _number}
+    readers = {"tags": partial(_tags, separator=separators[1]), "category": _category, "number": _number}
     entries = []
     for declaration in declarations:
         if declaration.kind == "vector":
-            entry = _vector(declaration, folder, dataset, tokens, vector_storage)
+            entry = _vector(declaration, folder, dataset, tokens, vector_storage, separators)
         else:
             entry = readers[declaration.kind](declaration, frame[declaration.field])
         entry.available[0] = False
@@ -252,14 +258,14 @@ def interaction_modality(rows, columns, n_rows: int, n_columns: int) -> Modality
     return Modality(INTERACTIONS, INTERACTIONS, matrix.lengths > 0, matrix, n_columns)
 
 
-def _vector(declaration, folder, dataset, tokens, storage):
+def _vector(declaration, folder, dataset, tokens, storage, separators):
     path = find_dataset_file(folder, dataset, declaration.field)
     if path is None:
         raise DataError(
             f"{Path(folder) / f'{dataset}.{declaration.field}'}: no such file, but the vector modality "
             f"{declaration.name!r} is declared. Convert the data set with its vectors, or remove the declaration."
         )
-    ids, values = read_vectors(path)
+    ids, values = read_vectors(path, separators)
     entity = {token: index for index, token in enumerate(tokens)}
     target = np.array([entity.get(token, -1) for token in ids])
     available = np.zeros(len(tokens), dtype=bool)
@@ -293,8 +299,8 @@ def _number(declaration, column):
     return number_modality(declaration.name, column.to_numpy(dtype=np.float64))
 
 
-def _tags(declaration, column):
-    lists = [[tag for tag in cell.split(" ") if tag] for cell in column.fillna("")]
+def _tags(declaration, column, separator):
+    lists = [[tag for tag in cell.split(separator) if tag] for cell in column.fillna("")]
     return tags_modality(declaration.name, lists, sorted({tag for tags in lists for tag in tags}))
 
 

@@ -65,7 +65,7 @@ class DiskVectors:
         return torch.from_numpy(np.memmap(self._file, self._dtype, "c", self._offset, self._shape))
 
 
-def read_vectors(path, separator="\t") -> tuple:
+def read_vectors(path, separators=("\t", " ")) -> tuple:
     """The ids (R,) and the memory-mapped values (R, D) of an atomic file ``<id>:token  <name>:float_seq``.
 
     The values are float32, or float16 where the converter wrote it.
@@ -80,9 +80,9 @@ def read_vectors(path, separator="\t") -> tuple:
     path = Path(path)
     found = _cached(path)
     if found is None:
-        read_header(path, separator)
+        read_header(path, separators[0])
         with _locked(path):
-            found = _cached(path) or _parse_and_cache(path, separator)
+            found = _cached(path) or _parse_and_cache(path, separators)
     return found
 
 
@@ -106,9 +106,9 @@ def _cached(path):
         return None
 
 
-def _parse_and_cache(path, separator):
+def _parse_and_cache(path, separators):
     cache = _cache_of(path)
-    ids, values = _parse(path, separator)
+    ids, values = _parse(path, separators)
     try:
         write_cache(path, ids, [values], values.shape, values.dtype)
     except (OSError, WriteError) as error:
@@ -165,7 +165,8 @@ def _stamp(path):
     return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
 
 
-def _parse(path, separator):
+def _parse(path, separators):
+    separator, within = separators
     header = read_header(path, separator)
     if len(header) != 2 or list(header.values()) != ["token", "float_seq"]:
         raise DataError(f"{path}: a vector file has two columns, '<id>:token' and '<name>:float_seq'; got {header}.")
@@ -181,10 +182,10 @@ def _parse(path, separator):
             if not text.strip():
                 continue
             try:
-                row = np.array(text.split(), dtype=np.float32)
+                row = np.array([number for number in text.split(within) if number], dtype=np.float32)
             except ValueError as error:
                 raise DataError(
-                    f"{path}, line {first_line + offset}: {error}; expected numbers between spaces."
+                    f"{path}, line {first_line + offset}: {error}; expected numbers with {within!r} between them."
                 ) from None
             width = width or len(row)
             if len(row) != width:

@@ -31,8 +31,6 @@ def plan_runs(plan: Plan) -> list:
         for dataset in plan.datasets:
             for scenario in plan.scenarios:
                 config = make_config(spec.model, dataset, options={**own, "scenario": scenario})
-                if spec.variant and config.internal_config_dict["variant"] is None:
-                    raise OptionError(f"{spec.model} has no variants; write {spec.model} instead of {spec}.")
                 common = known_options(plan.options, config)
                 used |= set(common)
                 label = spec.name or model_label(config)

@@ -16,6 +16,9 @@ def names_option(help):
     return field(metadata={"help": help, "choices": None, "names": True}, default=None)
 
 
+LARGEST = 2**31 - 1
+
+
 @dataclass(frozen=True)
 class CheckedOptions:
     """The options that all our models have, and the checks. A subclass adds fields made with ``option``.
@@ -66,14 +69,14 @@ class CheckedOptions:
         if metadata.get("names"):
             object.__setattr__(self, entry.name, parse_names(value, entry.name))
         elif metadata["choices"]:
-            if value not in metadata["choices"]:
+            if not isinstance(value, str) or value not in metadata["choices"]:
                 raise OptionError(f"{entry.name} is {value!r}. {nearest(value, metadata['choices'])}")
         elif isinstance(default, bool):
             if not isinstance(value, bool):
                 raise OptionError(f"{entry.name} is {value!r}; expected True or False.")
         elif isinstance(default, list):
             sizes = value if isinstance(value, (list, tuple)) else [value]
-            if any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
+            if any(isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= LARGEST for size in sizes):
                 raise OptionError(
                     f"{entry.name} is {value!r}; expected a list of positive integers such as [512, 256]."
                 )
@@ -85,7 +88,12 @@ class CheckedOptions:
     def _check_number(entry, value, integer):
         low, high = entry.metadata["low"], entry.metadata["high"]
         wrong_type = isinstance(value, bool) or not isinstance(value, int if integer else (int, float))
-        if wrong_type or (low is not None and value < low) or (high is not None and value > high):
+        if (
+            wrong_type
+            or not abs(value) < LARGEST
+            or (low is not None and value < low)
+            or (high is not None and value > high)
+        ):
             expected = "an integer" if integer else "a number"
             bounds = f" of at least {low}" if high is None else f" between {low} and {high}"
             raise OptionError(f"{entry.name} is {value!r}; expected {expected}{bounds}.")

@@ -1,10 +1,15 @@
 """Checks of a configuration before long work starts."""
 
-from recbole.config import Config
-from recbole.utils import get_model
+from contextlib import contextmanager
+from logging import getLogger
 
-from recbole_sibrar.errors import OptionError, nearest
+from recbole.config import Config
+from recbole.utils import InputType, get_model
+
+from recbole_sibrar.errors import OptionError, SibrarError, WorkerError, nearest
 from recbole_sibrar.evaluation.metrics import METRICS
+from recbole_sibrar.recbole_plugin.loaders import PairLoader
+from recbole_sibrar.recbole_plugin.rules import shown
 
 
 def check(config: Config) -> None:
@@ -14,8 +19,8 @@ def check(config: Config) -> None:
         OptionError: ``valid_metric`` is not computed, or an option of training or of the model is wrong.
     """
     _check_metric(config)
-    _check_training(config)
     model_class = get_model(config["model"])
+    _check_negatives(config, model_class)
     if hasattr(model_class, "check_options"):
         model_class.check_options(config)
 
@@ -29,14 +34,78 @@ def _check_metric(config):
         )
 
 
-def _check_training(config):
-    rate = config["learning_rate"]
-    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < float("inf"):
-        raise OptionError(f"learning_rate is {rate!r}; expected a number above 0.")
-    for name, least in (("epochs", 0), ("train_batch_size", 1), ("eval_batch_size", 1)):
-        value = config[name]
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise OptionError(f"{name} is {value!r}; expected an integer of at least {least}.")
+def _check_negatives(config, model_class):
+    """Models that compare a positive item with a negative one are given some."""
+    choose = getattr(model_class, "train_loader", None)
+    pairwise = choose(config) is PairLoader if choose else model_class.input_type == InputType.PAIRWISE
+    if pairwise and config["train_neg_sample_args"]["distribution"] == "none":
+        raise OptionError(
+            f"train_neg_sample_args is None, but {config['model']} learns from negatives; write for example "
+            "train_neg_sample_args='{distribution: uniform, sample_num: 1}'."
+        )
+
+
+def without_effect(given: set, config: Config) -> list:
+    """Sentences that name the options given which do nothing in this run."""
+    model, read = config["model"], config.internal_config_dict
+    sentences = [
+        f"{name} is {config[name]!r}, but {model} does not read it."
+        for name in ("embedding_size", "reg_weight")
+        if name in given and name not in read
+    ]
+    if "tail_ratio" in given and "tailpercentage" not in [name.lower() for name in config["metrics"]]:
+        sentences.append(f"tail_ratio is {config['tail_ratio']!r}, but has an effect on TailPercentage only.")
+    if config["device"].type == "cpu":
+        for name in ("gpu_id", "use_gpu", "enable_scaler"):
+            if name in given and config[name] and config["gpu_id"]:
+                sentences.append(f"{name} is {config[name]!r}, but torch finds no such GPU: the run is on the CPU.")
+    unused = sorted(given.intersection(("ip", "port")) - set(config.external_config_dict))
+    sentences += [f"{name} has no effect in a run of one process; see nproc." for name in unused]
+    loader = getattr(get_model(model), "train_loader", lambda config: None)(config)
+    if "train_neg_sample_args" in given and loader is not None and loader is not PairLoader:
+        sentences.append(f"train_neg_sample_args has no effect: {model} learns without negatives here.")
+    return sentences
+
+
+@contextmanager
+def options_blamed(config: Config):
+    """Turn an error inside RecBole or torch into one that names the options that are not at their defaults.
+
+    An error of a run with default options is the program's fault and stays as it is.
+
+    Raises:
+        OptionError: naming the options, with the error's own text.
+    """
+    try:
+        yield
+    except (SibrarError, WorkerError, OSError):
+        raise
+    except Exception as error:
+        changed = changed_options(config)
+        if not changed:
+            raise
+        getLogger().debug("The error behind the next message:", exc_info=True)
+        said = " ".join(str(error).split())
+        raise OptionError(
+            f"{config['model']} does not work with {', '.join(f'{k}={shown(v)}' for k, v in changed.items())} "
+            f"({type(error).__name__}: {said[:300]}); change these options."
+        ) from error
+
+
+HARMLESS = {
+    "data_path", "output_dir", "checkpoint_dir", "run_name", "scenario", "seed", "split_seed", "state", "show_progress",
+    "epochs", "resume", "model", "dataset", "gpu_id", "stopping_step", "modalities", "missing", "valid_metric", "topk",
+}  # fmt: skip
+
+
+def changed_options(config: Config) -> dict:
+    """The options given that differ from the defaults and could upset a model."""
+    external, internal = config.external_config_dict, config.internal_config_dict
+    return {
+        name: value
+        for name, value in external.items()
+        if name not in HARMLESS and name in internal and value != internal[name]
+    }
 
 
 def check_sizes(config: Config, dataset) -> None:

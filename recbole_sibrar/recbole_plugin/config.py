@@ -1,24 +1,27 @@
 """Configuration: which property files apply, and which option names exist."""
 
+import glob
 import sys
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
+import recbole
+import yaml
+
 from recbole_sibrar.data.splits import check_scenario
 from recbole_sibrar.errors import DataError, OptionError, nearest, suggestion
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.properties import props_folder, read_property_file
+from recbole_sibrar.recbole_plugin.rules import WITHOUT_EFFECT, check_values
 
 OUR_MODELS = tuple(MODELS)
-DEFAULT_SCENARIO = "warm"
+DEFAULT_MODEL, DEFAULT_DATASET, DEFAULT_SCENARIO = "SiBraR", "ml-100k", "warm"
 
 # Options of RecBole that stand in none of its default files.
 UNLISTED = {
-    "model", "dataset", "config_files", "encoding", "reg_weight", "benchmark_filename", "numerical_features",
-    "discretization", "additional_feat_suffix", "MODEL_TYPE", "eval_type", "local_rank", "world_size", "nproc", "ip",
-    "port", "offset", "neg_sampling", "training_neg_sample_num", "wandb_project", "embedding_size", "device",
-    "group_offset", "single_spec", "save_step", "pretrain_epochs", "valid_neg_sample_args", "test_neg_sample_args",
+    "model", "dataset", "reg_weight", "benchmark_filename", "world_size", "nproc", "ip", "port", "group_offset",
+    "wandb_project", "embedding_size", "tail_ratio", *WITHOUT_EFFECT,
 }  # fmt: skip
 
 
@@ -31,10 +34,11 @@ def property_layers(model: str, dataset: str, scenario: str, data_path) -> list:
     folder = props_folder()
     beside = Path(str(data_path)) / dataset / f"{dataset}.yaml"
     shipped = folder / "dataset" / f"{dataset}.yaml"
+    is_own = beside.is_file() or own_folder(data_path, dataset) is not None
     candidates = [
         folder / "protocol.yaml",
         folder / "model" / f"{model}.yaml",
-        beside if beside.is_file() else shipped,
+        beside if is_own else shipped,
         folder / "scenario" / f"{check_scenario(scenario)}.yaml",
     ]
     return [path for path in candidates if path.is_file()]
@@ -55,9 +59,12 @@ def apply_layers(config, model: str, dataset: str) -> None:
     external = config.external_config_dict
     if model not in OUR_MODELS and external.get("scenario") is None:
         return
-    scenario = external.get("scenario") or DEFAULT_SCENARIO
+    scenario = check_scenario(external.get("scenario") or DEFAULT_SCENARIO)
     internal = config.internal_config_dict
     data_path = external.get("data_path", read_property_file(props_folder() / "protocol.yaml")["data_path"])
+    if own_folder(data_path, dataset):
+        _forget_recboles(dataset, config)
+    defaults, of_model = dict(internal), {} if model in OUR_MODELS else _recboles("model", model, config)
     *general, of_scenario = property_layers(model, dataset, scenario, data_path)
     for path in general:
         internal.update(read_property_file(path))
@@ -65,12 +72,36 @@ def apply_layers(config, model: str, dataset: str) -> None:
     internal.update({name: value for name, value in read_property_file(of_scenario).items() if name not in foreign})
     internal["scenario"] = scenario
     check_names(external, internal, config.parameters)
-    for name in ("save_dataset", "save_dataloaders", "dataset_save_path", "dataloaders_save_path"):
-        if external.get(name):
-            raise OptionError(
-                f"{name} is {external[name]!r}, but RecBole's caches are keyed by its own options only and would "
-                "mix up scenarios; leave it out."
-            )
+    if external.get("variant") is not None and "variant" in foreign:
+        raise OptionError(f"variant is {external['variant']!r}, but {model} has no variants; leave it out.")
+    checked = check_values({**internal, **external, "scenario": scenario}, defaults, of_model)
+    external.update({name: checked[name] for name in external})
+    internal.update({name: checked[name] for name in internal if name not in external})
+    if checked["use_gpu"] is False:
+        external["gpu_id"] = ""
+
+
+def own_folder(data_path, dataset: str) -> Path | None:
+    """The folder of a data set of one's own, also where RecBole or this package has one of this name."""
+    folder = Path(str(data_path)) / dataset
+    examples = Path(recbole.__file__).parent / "dataset_example"
+    is_there = folder.is_dir() and any(folder.glob(f"{glob.escape(dataset)}*.inter"))
+    return folder if is_there and folder.resolve() != (examples / dataset).resolve() else None
+
+
+def _recboles(kind: str, name: str, config) -> dict:
+    """RecBole's property file of a model or data set."""
+    path = Path(recbole.__file__).parent / "properties" / kind / f"{name}.yaml"
+    return yaml.load(path.read_text(encoding="utf-8"), config.yaml_loader) or {} if path.is_file() else {}
+
+
+def _forget_recboles(dataset: str, config) -> None:
+    """Undo what RecBole sets for a data set that has its name by chance."""
+    general = _recboles("dataset", "sample", config)
+    for name in _recboles("dataset", dataset, config):
+        config.internal_config_dict.pop(name, None)
+        if name in general:
+            config.internal_config_dict[name] = general[name]
 
 
 def check_names(given: dict, known: dict, recbole_parameters: dict) -> None:
@@ -81,7 +112,7 @@ def check_names(given: dict, known: dict, recbole_parameters: dict) -> None:
     """
     valid = valid_names(known, recbole_parameters)
     for name in given:
-        if name not in valid:
+        if not isinstance(name, str) or name not in valid:
             raise OptionError(f"Unknown option {name!r}. {suggestion(name, valid) or 'See --help for the options.'}")
 
 

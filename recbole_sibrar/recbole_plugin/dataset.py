@@ -9,7 +9,7 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_sibrar.data.atomic import parse_numbers, read_atomic, read_header
+from recbole_sibrar.data.atomic import check_id_type, parse_numbers, read_atomic, read_header
 from recbole_sibrar.data.identity import interactions_digest, modality_digest, sorted_numbers
 from recbole_sibrar.data.missing import MissingOptions, remove
 from recbole_sibrar.data.modalities import (
@@ -70,6 +70,7 @@ class ScenarioDataset(Dataset):
                 raise DataError(
                     f"{filepath}: column {field!r} is needed but absent or not loaded; found {list(header)}."
                 )
+            check_id_type(filepath, field, header[field])
         for name in kept:
             if header[name] not in ("token", "float"):
                 raise DataError(
@@ -139,9 +140,40 @@ class ScenarioDataset(Dataset):
         ends = np.cumsum(sizes)
         return [self.inter_feat[names].iloc[end - size : end] for size, end in zip(sizes, ends)]
 
+    def _filter_by_field_value(self):
+        if self.scenario is not None:
+            for field, interval in (self.config["val_interval"] or {}).items():
+                self._check_filter(field, interval)
+        super()._filter_by_field_value()
+
+    def _check_filter(self, field, interval):
+        """RecBole drops any row, or none, where the kind of the values is not that of the column."""
+        if field not in self.field2type:
+            raise OptionError(
+                f"val_interval names {field!r}, which is no column that is loaded. {nearest(field, self.field2type)} "
+                f"Others are loaded with load_col ({self.config['load_col']})."
+            )
+        is_number = self.field2type[field] in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ)
+        if is_number != isinstance(interval, str):
+            expected = "an interval such as '[3,inf)'" if is_number else "a list of the tokens to keep, such as [a, b]"
+            kind = self.field2type[field].value
+            raise OptionError(f"val_interval.{field} is {interval!r}, but the column is {kind}; expected {expected}.")
+
+    def _check_time(self):
+        """A split by time needs times."""
+        arguments = self.config["eval_args"]
+        if self.benchmark_filename_list is None and (arguments["order"] == "TO" or "TS" in arguments["split"]):
+            if self.field2type.get(self.time_field) is not FeatureType.FLOAT:
+                raise OptionError(
+                    f"eval_args asks for a split by time, but {self.dataset_name}.inter has no column "
+                    f"'{self.time_field}:float' that is loaded (TIME_FIELD, load_col). "
+                    f"Loaded: {', '.join(self.field2type)}."
+                )
+
     def build(self):
         if self.scenario is None:
             return super().build()
+        self._check_time()
         self._missing()
         self._vector_storage()
         self._n_interactions = {
@@ -149,11 +181,6 @@ class ScenarioDataset(Dataset):
             for field in (self.uid_field, self.iid_field)
         }
         if self.benchmark_filename_list is not None:
-            if len(self.benchmark_filename_list) != 3:
-                raise OptionError(
-                    f"benchmark_filename is {self.benchmark_filename_list!r}; expected three names, for the training, "
-                    "validation and test interactions."
-                )
             datasets = super().build()
         elif self.scenario == WARM:
             with torch.random.fork_rng(devices=[]):
@@ -163,7 +190,7 @@ class ScenarioDataset(Dataset):
             self._change_feat_format()
             self._drop_unused_col()
             entities = self.inter_feat[self._cold_field].numpy()
-            parts = cold_start_split(entities, self._ratios(), self._split_seed())
+            parts = cold_start_split(entities, self.config["eval_args"]["split"]["RS"], self._split_seed())
             datasets = [self.copy(self.inter_feat[torch.from_numpy(part)]) for part in parts]
         self._attach_phases(datasets)
         return datasets
@@ -173,16 +200,7 @@ class ScenarioDataset(Dataset):
         return self.uid_field if self.scenario == USER_COLD else self.iid_field
 
     def _split_seed(self):
-        seed = self.config["seed"] if self.config["split_seed"] is None else self.config["split_seed"]
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise OptionError(f"split_seed is {seed!r}; expected an integer of at least 0, or nothing for the seed.")
-        return seed
-
-    def _ratios(self):
-        split = self.config["eval_args"]["split"]
-        if not isinstance(split, dict) or list(split) != ["RS"]:
-            raise OptionError(f"eval_args.split is {split!r}; scenario {self.scenario} takes {{RS: [0.8, 0.1, 0.1]}}.")
-        return split["RS"]
+        return self.config["seed"] if self.config["split_seed"] is None else self.config["split_seed"]
 
     def _attach_phases(self, datasets):
         parts = {}
@@ -233,7 +251,10 @@ class ScenarioDataset(Dataset):
         wanted = [entry for entry in declarations if names is None or entry.name in names]
         field = self.uid_field if side == "user" else self.iid_field
         tokens = np.asarray(self.field2id_token[field])
-        loaded = load_modalities(self.dataset_path, self.dataset_name, side, field, tokens, wanted, vector_storage)
+        separators = self.config["field_separator"], self.config["seq_separator"]
+        loaded = load_modalities(
+            self.dataset_path, self.dataset_name, side, field, tokens, wanted, vector_storage, separators
+        )
         self.read.update({f"{side} {entry.name}": modality_digest(entry) for entry in loaded.entries})
         return loaded
 
@@ -261,10 +282,7 @@ class ScenarioDataset(Dataset):
         return options
 
     def _vector_storage(self):
-        storage = self.config["vector_storage"] or STORAGES[0]
-        if storage not in STORAGES:
-            raise OptionError(f"vector_storage is {storage!r}. {nearest(storage, STORAGES)}")
-        return storage
+        return self.config["vector_storage"] or STORAGES[0]
 
     def n_interactions(self, side: str) -> torch.Tensor:
         """(N,) of each entity in the whole data set, all splits together; what models learn never depends on it."""

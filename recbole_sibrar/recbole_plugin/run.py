@@ -1,5 +1,6 @@
 """One run: configuration -> data -> model -> training -> test -> result files, as ``run_recbole`` and more."""
 
+import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
 from logging import getLogger
@@ -14,13 +15,14 @@ from recbole_sibrar import checkpoint
 from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.errors import OptionError, SibrarError, nearest
 from recbole_sibrar.evaluation.metrics import METRICS, per_user_table
-from recbole_sibrar.files import remove_leftovers
+from recbole_sibrar.files import check_plain_name, remove_leftovers
 from recbole_sibrar.properties import read_property_file
 from recbole_sibrar.recbole_plugin import distributed
 from recbole_sibrar.recbole_plugin.capabilities import UNSERVED, general_recommenders
-from recbole_sibrar.recbole_plugin.checks import check, check_sizes
-from recbole_sibrar.recbole_plugin.config import DEFAULT_SCENARIO, command_line_hidden
+from recbole_sibrar.recbole_plugin.checks import check, check_sizes, options_blamed, without_effect
+from recbole_sibrar.recbole_plugin.config import DEFAULT_DATASET, DEFAULT_MODEL, DEFAULT_SCENARIO, command_line_hidden
 from recbole_sibrar.recbole_plugin.dataset import StoredSplit
+from recbole_sibrar.recbole_plugin.rules import is_integer
 from recbole_sibrar.recbole_plugin.trainer import cold_fallback
 from recbole_sibrar.report.result import RunResult
 
@@ -29,12 +31,21 @@ QUIET = {"state": "ERROR", "show_progress": False}
 PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "scikit-learn")
 
 
-def make_config(model: str, dataset: str, config_files=None, options=None) -> Config:
+def make_config(model: str | None, dataset: str | None, config_files=None, options=None) -> Config:
     """The effective configuration of a run under the protocol; ``sys.argv`` is not read.
 
+    Args:
+        model, dataset: None for those that the files or options name, or the defaults.
+
     Raises:
-        OptionError: an unknown model or option, or a value that RecBole refuses.
+        OptionError: an unknown model or option, or a value that it does not take or that has no effect.
     """
+    settings = {}
+    for path in config_files or ():
+        settings.update(read_property_file(path))
+    settings.update(options or {})
+    model = _named("model", model, settings, DEFAULT_MODEL)
+    dataset = _named("dataset", dataset, settings, DEFAULT_DATASET)
     models = general_recommenders()
     if model not in models:
         raise OptionError(
@@ -42,19 +53,33 @@ def make_config(model: str, dataset: str, config_files=None, options=None) -> Co
         )
     if model in UNSERVED:
         raise OptionError(f"{model} cannot be run: {UNSERVED[model]}.")
-    settings = {}
-    for path in config_files or ():
-        settings.update(read_property_file(path))
-    settings.update(options or {})
-    settings.setdefault("scenario", DEFAULT_SCENARIO)
+    check_plain_name("dataset", dataset)
+    if settings.get("checkpoint_dir") is not None:
+        raise OptionError(
+            f"checkpoint_dir is {settings['checkpoint_dir']!r}, but a run's files go to <output_dir>/<run_name>/; use "
+            "output_dir and run_name."
+        )
+    if settings.get("scenario") is None:
+        settings["scenario"] = DEFAULT_SCENARIO
+    given = set(settings)
     distributed.check_processes(settings)
     try:
         with command_line_hidden():
-            return Config(model=model, dataset=dataset, config_dict=settings)
+            config = Config(model=model, dataset=dataset, config_dict=settings)
     except SibrarError:
         raise
     except (ValueError, KeyError, TypeError, NotImplementedError, RuntimeError, AttributeError) as error:
         raise OptionError(f"RecBole refuses the configuration: {error}") from error
+    for sentence in without_effect(given, config):
+        warnings.warn(sentence, stacklevel=2)
+    return config
+
+
+def _named(what: str, argument, settings: dict, default: str) -> str:
+    """The model or data set: the argument, or what files and options name."""
+    found = settings.pop(what, None)
+    name = argument if argument is not None else found if found is not None else default
+    return str(name) if is_integer(name) else name
 
 
 @dataclass
@@ -69,6 +94,11 @@ class Prepared:
 
 
 def prepare(config: Config) -> Prepared:
+    with options_blamed(config):
+        return _prepare(config)
+
+
+def _prepare(config):
     init_seed(config["seed"], config["reproducibility"])
     check(config)
     model_class = get_model(config["model"])
@@ -106,7 +136,7 @@ class DataNow:
         return dataset.read_of({side: own(config, side) for side in SIDES} if own else {})
 
 
-def run(model: str, dataset: str, config_files=None, options=None) -> RunResult | None:
+def run(model: str | None, dataset: str | None, config_files=None, options=None) -> RunResult | None:
     """Train on the training split, choose the epoch on the validation split, evaluate once on the test split.
 
     Writes ``<output_dir>/<run name>/`` with ``result.json``, ``per_user.csv`` and ``model.pth``, the best epoch's

@@ -27,6 +27,7 @@ TOUCH_POINTS = {
     "recbole.data.utils:create_samplers": ("72215a13bfd8", "replaced: negatives from training items"),
     "recbole.data.utils:get_dataloader": ("ae795a50ccb6", "replaced: loaders that follow the protocol"),
     "recbole.config.configurator:Config._load_internal_config_dict": ("0c02574bc56f", "extended by our property files"),
+    "recbole.config.configurator:Config._set_default_parameters": ("4cb3e261e4bb", "takes RecBole's ml-100k, whatever data_path holds"),
     "recbole.config.configurator:Config.compatibility_settings": ("5030d75b2f92", "replaced: names that numpy 2 has not"),
     "recbole.config.configurator:Config._convert_config_dict": ("48152baf9a7a", "replaced: it evaluates strings"),
     "recbole.config.configurator:Config._init_device": ("d6b946b3b2e0", "without local_rank it joins no process group"),
@@ -114,8 +115,8 @@ def _check_version():
 def _replace_configuration():
     from recbole.config import Config
 
-    from recbole_sibrar.properties import parse_value
-    from recbole_sibrar.recbole_plugin.config import apply_layers
+    from recbole_sibrar.properties import parse_option
+    from recbole_sibrar.recbole_plugin.config import apply_layers, own_folder
 
     original = Config._load_internal_config_dict
 
@@ -125,9 +126,19 @@ def _replace_configuration():
         apply_layers(self, model, dataset)
 
     def convert_config_dict(self, config_dict):
-        return {key: parse_value(value) for key, value in config_dict.items()}
+        return {key: parse_option(key, value) for key, value in config_dict.items()}
+
+    set_default_parameters = Config._set_default_parameters
+
+    @functools.wraps(set_default_parameters)
+    def set_own_data_path(self):
+        given = self.final_config_dict["data_path"]
+        set_default_parameters(self)
+        if self.final_config_dict.get("scenario") is not None and (own := own_folder(given, self.dataset)):
+            self.final_config_dict["data_path"] = str(own)
 
     where = "recbole.config.configurator:Config."
+    _replace(Config, "_set_default_parameters", set_own_data_path, where + "_set_default_parameters")
     _replace(Config, "_load_internal_config_dict", load_internal_config_dict, where + "_load_internal_config_dict")
     _replace(Config, "_convert_config_dict", convert_config_dict, where + "_convert_config_dict")
 

@@ -121,6 +121,7 @@ class TrainedModel:
             "output_dir": str(output_dir),
             "run_name": run_name,
         }
+        settings.pop("checkpoint_dir")
         path = Path(output_dir) / run_name / "result.json"
         if path.is_file():
             finished = json.loads(path.read_text(encoding="utf-8"))

@@ -13,6 +13,7 @@ from recbole_sibrar.models.core import InnerProductModel
 from recbole_sibrar.models.optimizer import TableAdamW, large_tables
 from recbole_sibrar.recbole_plugin import distributed, random_state
 from recbole_sibrar.recbole_plugin.capabilities import capabilities_of
+from recbole_sibrar.recbole_plugin.checks import options_blamed
 from recbole_sibrar.recbole_plugin.loaders import UserEvalLoader
 from recbole_sibrar.report.tables import write_csv
 
@@ -80,7 +81,8 @@ class ProtocolTrainer:
                 self.stopping_step = self.epochs
         self._shared_loss = distributed.shared_loss(self.model)
         try:
-            return super().fit(train_data, valid_data, *args, **kwargs)
+            with options_blamed(self.config):
+                return super().fit(train_data, valid_data, *args, **kwargs)
         finally:
             self.tensorboard.close()  # else its thread and file stay, of each trial of a search
 

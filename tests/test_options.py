@@ -1,0 +1,269 @@
+"""Every option works as it is documented, or a sentence names it before anything is loaded."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from recbole_sibrar.cli import main
+from recbole_sibrar.errors import OptionError
+from recbole_sibrar.recbole_plugin.checks import check
+from recbole_sibrar.recbole_plugin.run import make_config, run
+
+
+@pytest.fixture
+def refused(tiny, monkeypatch):
+    """The sentence with which a run of options is refused, before the data set is read."""
+    (tiny.folder / "tiny" / "tiny.inter").unlink()
+
+    def run_and_say(model="Pop", **options):
+        with pytest.raises(OptionError) as error:
+            check(make_config(model, "tiny", None, tiny.options(**{"scenario": "warm", **options})))
+        return str(error.value)
+
+    return run_and_say
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"threshold": {"rating": 4}}, "threshold is {'rating': 4}, but it has no effect here: keep the interactions"),
+        ({"device": "cuda"}, "device is 'cuda', but it has no effect here: choose GPUs with gpu_id"),
+        ({"checkpoint_dir": "there"}, "checkpoint_dir is 'there', but"),
+        ({"valid_metric_bigger": False}, "valid_metric_bigger is False, but it has no effect"),
+        ({"repeatable": True}, "repeatable is True, but"),
+        ({"worker": 2}, "worker is 2, but it has no effect here: batches are made in this process"),
+        ({"alias_of_user_id": ["a"]}, "alias_of_user_id is ['a'], but"),
+        ({"MAX_ITEM_LIST_LENGTH": 20}, "MAX_ITEM_LIST_LENGTH is 20, but it has no effect here: it belongs to seq"),
+        ({"neg_sampling": {"uniform": 1}}, "use train_neg_sample_args"),
+        ({"config_files": "x.yaml"}, "config_files is 'x.yaml', but"),
+        ({"variant": "SC"}, "variant is 'SC', but Pop has no variants"),
+        ({"seed": "abc"}, "seed is 'abc'; expected an integer of at least 0"),
+        ({"seed": True}, "seed is True; expected an integer"),
+        ({"seed": 2**40}, "at most 4294967295"),
+        ({"state": "loud"}, "state is 'loud'. Valid: CRITICAL, DEBUG"),
+        ({"state": 3}, "state is 3; expected one of INFO"),
+        ({"learner": "adamm"}, "learner is 'adamm'. Did you mean 'adam"),
+        ({"learner": "sparse_adam"}, "learner is 'sparse_adam'."),
+        ({"gpu_id": "first"}, "gpu_id is 'first'; expected numbers of GPUs"),
+        ({"show_progress": "maybe"}, "show_progress is 'maybe'; expected True or False"),
+        ({"weight_decay": float("nan")}, "weight_decay is nan; expected a number of at least 0"),
+        ({"learning_rate": 0}, "learning_rate is 0; expected a number above 0"),
+        ({"epochs": 2.5}, "epochs is 2.5; expected an integer"),
+        ({"clip_grad_norm": 5}, "clip_grad_norm is 5; expected a mapping such as {max_norm: 1}"),
+        ({"topk": []}, "topk is []; expected a list"),
+        ({"metrics": []}, "metrics is []; expected a list of metrics"),
+        ({"metrics": ["AUC"]}, "no metric named 'AUC' for ranked lists"),
+        ({"valid_metric": "NDCG"}, "valid_metric is 'NDCG'; expected a metric with its length such as NDCG@10"),
+        ({"field_separator": ""}, "field_separator is ''; expected one character"),
+        ({"seq_separator": "\t"}, "field_separator and seq_separator are both"),
+        ({"USER_ID_FIELD": "item_id"}, "USER_ID_FIELD and ITEM_ID_FIELD are both 'item_id'"),
+        ({"load_col": ["user_id"]}, "load_col is ['user_id']; expected columns by file"),
+        ({"unused_col": {"inter": ["user_id"]}}, "unused_col.inter names 'user_id', which everything needs"),
+        ({"rm_dup_inter": "some"}, "rm_dup_inter is 'some'"),
+        ({"user_inter_num_interval": 5}, "user_inter_num_interval is 5; expected an interval"),
+        ({"item_inter_num_interval": "[5,3]"}, "item_inter_num_interval is '[5,3]'; expected an interval"),
+        ({"val_interval": {"rating": "3-5"}}, "val_interval is {'rating': '3-5'}; expected intervals"),
+        ({"val_interval": "rating>=3"}, "val_interval is 'rating>=3'; expected intervals"),
+        ({"benchmark_filename": ["a", "b"]}, "benchmark_filename is ['a', 'b']; expected a list such as [train, valid"),
+        ({"eval_args": {"split": {"RS": [0.8, 0.2]}}}, "The split ratios are [0.8, 0.2]; expected three positive"),
+        ({"eval_args": {"split": {"RS": ["0.8", 1, 1]}}}, "The split ratios are ['0.8', 1, 1]"),
+        ({"eval_args": {"split": {"LS": "last"}}}, "eval_args.split is {'LS': 'last'}; expected {LS: valid_and_test}"),
+        ({"eval_args": {"split": {"XS": 1}}}, "scenario warm takes {RS: [0.8, 0.1, 0.1]}, or {LS: valid_and_test}"),
+        ({"eval_args": {"order": "XX"}}, "eval_args.order is 'XX'; expected RO"),
+        ({"eval_args": {"group_by": "item"}}, "eval_args.group_by is 'item'; expected user or none"),
+        ({"eval_args": {"sort": 1}}, "eval_args is {'sort': 1}; expected a mapping with split, order"),
+        ({"eval_args": {"order": "TO"}, "scenario": "item_cold"}, "eval_args.order is 'TO', but has no effect"),
+        ({"eval_args": {"split": {"LS": "valid_and_test"}}, "scenario": "user_cold"}, "scenario user_cold takes {RS"),
+        ({"train_neg_sample_args": {"distribution": "zipf"}}, "train_neg_sample_args is {'distribution': 'zipf'"),
+        ({"train_neg_sample_args": {"alpha": 0.5}}, "alpha is 0.5, but has no effect with distribution: uniform"),
+        ({"run_name": "../esc"}, "run_name is '../esc'; expected a plain name"),
+        ({"run_name": "x" * 252}, "run_name has 252 characters"),
+        ({"run_name": [1]}, "run_name is [1]; expected the name of a folder"),
+        ({"output_dir": ["x"]}, "output_dir is ['x']; expected text"),
+        ({"log_wandb": 1}, "log_wandb is 1; expected True or False"),
+        ({"modalities": 3}, "modalities is 3; expected {user"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else "-".join(value),
+)  # fmt: skip
+def test_wrong_values_and_options_without_effect_are_refused(refused, options, message):
+    assert message in refused(**options)
+
+
+@pytest.mark.parametrize("name, value", [
+    ("val_interval", {"rating": "[3,inf)"}), ("user_inter_num_interval", "[2,inf)"), ("rm_dup_inter", "first"),
+    ("item_inter_num_interval", "[2,inf)"), ("eval_args", {"order": "TO"}), ("eval_args", {"split": {"RS": [6, 2, 2]}}),
+])  # fmt: skip
+def test_what_split_files_leave_without_effect(refused, name, value):
+    assert "has no effect" in refused(benchmark_filename=["a", "b", "c"], **{name: value})
+
+
+@pytest.mark.parametrize(
+    "model, options, message",
+    [
+        ("BPR", {"embedding_size": 0}, "embedding_size is 0; expected an integer of at least 1"),
+        ("LightGCN", {"n_layers": "two"}, "n_layers is 'two'; expected an integer"),
+        ("NeuMF", {"mlp_hidden_size": [64, -1]}, "mlp_hidden_size is [64, -1]; expected a list such as [128, 64]"),
+        ("NGCF", {"node_dropout": 1.5}, "node_dropout is 1.5; expected a number of at least 0 and at most 0.99"),
+        ("SGL", {"type": "XX"}, "type is 'XX'. Valid: ED, ND, RW"),
+        ("MultiVAE", {"anneal_cap": None}, "anneal_cap is None; expected a number of at least 0"),
+        ("NAIS", {"reg_weights": [0.1]}, "reg_weights is [0.1]; expected a list such as"),
+        ("NAIS", {"pretrain_path": "absent.pth"}, "pretrain_path is 'absent.pth'; expected a file"),
+        ("EASE", {"reg_weight": "much"}, "reg_weight is 'much'; expected a number"),
+        ("SiBraR", {"embedding_size": 10**30}, "embedding_size is"),
+        ("SiBraR", {"item_modalities": 3.5}, "item_modalities is 3.5; expected a list such as [genres, plot]"),
+    ],
+)
+def test_options_of_models(refused, model, options, message):
+    if model != "SiBraR":
+        options = {"embedding_size": 8, **options}
+    assert message in refused(model, **options)
+
+
+def test_negatives_that_a_model_needs(tiny):
+    for model in ("BPR", "CLCRec"):
+        with pytest.raises(OptionError, match=f"train_neg_sample_args is None, but {model} learns from negatives"):
+            run(model, "tiny", None, tiny.options(train_neg_sample_args=None))
+
+
+def test_an_error_inside_recbole_names_the_options_that_are_not_defaults(tiny):
+    with pytest.raises(OptionError, match=r"NeuMF does not work with .*use_pretrain=True.*change these"):
+        run("NeuMF", "tiny", None, tiny.options(use_pretrain=True))
+
+
+@pytest.mark.parametrize(
+    "model, options, message",
+    [
+        ("Pop", {"embedding_size": 8}, "embedding_size is 8, but Pop does not read it"),
+        ("BPR", {"reg_weight": 0.1}, "reg_weight is 0.1, but BPR does not read it"),
+        ("BPR", {"gpu_id": "0"}, "gpu_id is '0', but torch finds no such GPU"),
+        ("BPR", {"use_gpu": True}, "use_gpu is True, but torch finds no such GPU"),
+        ("BPR", {"ip": "localhost"}, "ip has no effect in a run of one process"),
+        ("SiBraR", {"train_neg_sample_args": {"sample_num": 2}}, "SiBraR learns without negatives here"),
+    ],
+)
+def test_warnings_name_what_has_no_effect(tiny, monkeypatch, model, options, message):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    kept = {name: value for name, value in tiny.options().items() if name != "embedding_size"}
+    with pytest.warns(UserWarning, match=message):
+        make_config(model, "tiny", None, {**kept, **options})
+
+
+def test_defaults_give_no_warning(tiny, recwarn):
+    make_config("SiBraR", "tiny", None, {"data_path": str(tiny.folder)})
+    assert not [warning for warning in recwarn if "effect" in str(warning.message) or "GPU" in str(warning.message)]
+
+
+def test_use_gpu_false_is_the_cpu(tiny):
+    assert make_config("BPR", "tiny", None, tiny.options(use_gpu=False))["gpu_id"] == ""
+
+
+@pytest.mark.parametrize("name", ["2020", "1e3", "007", "None-1", "a b", "2020-01-01", "mañana", "{x}"])
+def test_text_stays_text(tiny, name):
+    folder, options = tiny.folder.rename(tiny.folder.with_name(name)), tiny.options(run_name=name, output_dir=name)
+    arguments = [f"--{key}={value}" for key, value in {**options, "data_path": folder}.items()]
+    assert main(["run", "--model=Pop", "--dataset=tiny", *arguments]) == 0
+    assert Path(name, name, "result.json").is_file()
+
+
+def test_names_in_a_property_file_and_on_the_command_line(tiny):
+    yaml = tiny.folder / "tiny" / "tiny.yaml"
+    yaml.write_text(yaml.read_text().replace("genres: tags", "2020: {kind: tags, field: genres}"))
+    Path("mine.yaml").write_text("item_modalities: 2020\nrun_name: 2021\n")
+    common = ["run", "--dataset=tiny", *(f"--{key}={value}" for key, value in tiny.options().items())]
+    assert main([*common, "--config_files", "mine.yaml"]) == 0
+    assert main([*common, "--item_modalities=2020,year", "--run_name=both"]) == 0
+    assert main([*common, "--item_modalities=['2020', year]", "--run_name=list"]) == 0
+    assert [Path("results", name, "result.json").is_file() for name in ("2021", "both", "list")] == [True] * 3
+
+
+def _result(name):
+    return json.loads(Path("results", name, "result.json").read_text())
+
+
+def test_model_and_data_set_of_a_property_file(tiny):
+    Path("mine.yaml").write_text("model: BPR\ndataset: tiny\n")
+    options = [f"--{key}={value}" for key, value in tiny.options().items()]
+    assert main(["run", "--config_files", "mine.yaml", "--scenario=warm", *options, "--run_name=file"]) == 0
+    assert main(["run", "--config_files", "mine.yaml", "--model=Pop", *options, "--run_name=line"]) == 0
+    assert [_result(name)["model"] for name in ("file", "line")] == ["BPR", "Pop"]
+
+
+def test_an_option_with_blanks_after_files(tiny):
+    Path("my file.yaml").write_text("missing: {rate: 0.1}\n")
+    options = [f"--{key}={value}" for key, value in tiny.options(run_name="r").items()]
+    files = ["--config_files", "my file.yaml", "--missing={rate: 0.3, seed: 1}"]
+    assert main(["run", "--dataset=tiny", *files, *options]) == 0
+    assert _result("r")["config"]["missing"] == {"rate": 0.3, "seed": 1}
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_split_files_as_text_or_list(tiny, as_text):
+    for part, name in enumerate(("train", "valid", "test")):
+        tiny.interactions(f"{name}.inter", [pair for place, pair in enumerate(tiny.pairs) if place % 3 == part])
+    names = "train, valid,test" if as_text else ["train", "valid", "test"]
+    run("Pop", "tiny", None, tiny.options(benchmark_filename=names))
+
+
+def test_separators_of_ones_own_reach_all_files(tiny):
+    base = make_config("SiBraR", "tiny", None, tiny.options())
+    own = tiny.folder / "tiny"
+    expected = _tags(base)
+    for path in own.glob("tiny.*"):
+        if path.suffix != ".yaml":
+            path.write_text(path.read_text().replace(" ", "|").replace("\t", ","))
+    assert _tags(make_config("SiBraR", "tiny", None, tiny.options(field_separator=",", seq_separator="|"))) == expected
+    with pytest.raises(Exception, match="field_separator is"):
+        run("SiBraR", "tiny", None, tiny.options())
+
+
+def _tags(config):
+    from recbole.data import create_dataset
+
+    genres = create_dataset(config).build()[0].modalities("item", ["genres", "picture"]).entries[0]
+    return genres.vocabulary, genres.values.columns.tolist()
+
+
+def test_a_data_set_of_ones_own_with_recboles_name(tiny):
+    tiny.name = "ml-100k"
+    tiny.write()
+    result = run("SiBraR", "ml-100k", None, tiny.options())
+    assert result.n_users == tiny.n_users and result.modalities["item"] == ["interactions", "genres", "year", "picture"]
+    assert result.config["val_interval"] is None and result.config["normalize_all"] is None
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (("user_id:token", "user_id:float"), "tiny.inter: user_id is float; ids are token"),
+        (("item_id:token", "item_id:float"), "tiny.inter: item_id is float; ids are token"),
+    ],
+)
+def test_ids_are_token(tiny, capsys, change, message):
+    path = tiny.folder / "tiny" / "tiny.inter"
+    path.write_text(path.read_text().replace("u", "").replace("ser_id", "user_id").replace("i", "").replace(
+        "user_d", "user_id").replace("tem_d", "item_id").replace(*change))  # fmt: skip
+    assert main(["run", "--model=Pop", "--dataset=tiny", *(f"--{k}={v}" for k, v in tiny.options().items())]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"val_interval": {"price": "[3,inf)"}}, "val_interval names 'price', which is no column that is loaded"),
+        ({"val_interval": {"user_id": "[3,inf)"}}, "val_interval.user_id is '[3,inf)', but the column is token"),
+        ({"eval_args": {"order": "TO"}}, "has no column 'timestamp:float'"),
+        ({"eval_args": {"split": {"TS": [8, 1, 1]}}}, "has no column 'timestamp:float'"),
+        ({"normalize_field": ["price"]}, "Field [price] does not exist"),
+    ],
+)
+def test_options_that_the_data_cannot_follow(tiny, options, message):
+    with pytest.raises(OptionError) as error:
+        run("Pop", "tiny", None, tiny.options(**options))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "tiny/", "../data/tiny", "x" * 252, "a\nb", "a\\b"])
+def test_names_of_data_sets_are_plain(tiny, capsys, name):
+    assert main(["run", f"--dataset={name}", *(f"--{k}={v}" for k, v in tiny.options().items())]) == 2
+    assert "dataset " in capsys.readouterr().err
