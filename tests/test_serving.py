@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -153,7 +155,7 @@ def test_embeddings_for_an_index(recommender, tiny):
         (lambda r: r.recommend([["i99"]]), DataError, "Unknown item id 'i99'"),
         (lambda r: r.recommend([{"gendr": "F"}]), OptionError, "Unknown user modality 'gendr'. Did you mean 'gender'"),
         (lambda r: r.recommend(["u1"], k=0), OptionError, "k is 0"),
-        (lambda r: r.recommend("u1"), OptionError, "users is a list"),
+        (lambda r: r.recommend("u1"), OptionError, "expected a list of ids"),
         (lambda r: r.recommend([{"age": "old"}]), DataError, "'#0': age is 'old'; expected a number"),
         (lambda r: r.add_items(pd.DataFrame({"id": ["x"]})), DataError, "must be 'item_id'"),
         (
@@ -273,3 +275,125 @@ def test_a_checkpoint_of_another_version_is_named(tiny):
     for load in (Recommender.load, TrainedModel):
         with pytest.raises(CheckpointError, match="does not fit .*fusion.item.query.*written by recbole_sibrar 0.0.1"):
             load(path)
+
+
+NO_IDS = [None, "", " ", float("nan"), float("inf"), True, [], {}, ["i1"], pd.NA, np.float64("nan"), b"i1", object()]
+CALLS = {
+    "recommend": lambda r, bad: r.recommend([{"id": bad, "history": ["i1"]}]),
+    "history": lambda r, bad: r.recommend([[bad]]),
+    "candidates": lambda r, bad: r.recommend(["u1"], candidates=[bad]),
+    "add_items": lambda r, bad: r.add_items(pd.DataFrame({"item_id": [bad]}, dtype=object)),
+    "similar_items": lambda r, bad: r.similar_items(bad),
+    "similar_users": lambda r, bad: r.similar_users(bad),
+    "explain": lambda r, bad: r.explain("u1", bad),
+    "score": lambda r, bad: r.score("u1", [bad]),
+}
+WRONG_ARGUMENTS = {
+    **{f"k={k!r}": (lambda r, k=k: r.recommend(["u1"], k=k), "k is ") for k in (2.5, "5", True, None, float("nan"), 0)},
+    "similar k": (lambda r: r.similar_items("i1", k=1.0), "k is 1.0; expected an integer of at least 1"),
+    "exclude_seen": (lambda r: r.recommend(["u1"], exclude_seen="no"), "exclude_seen is 'no'; expected True or False"),
+    "users text": (lambda r: r.recommend("u1"), "users is 'u1'; expected a list of ids, histories"),
+    "users number": (lambda r: r.recommend(1), "users is 1; expected a list"),
+    "users table": (lambda r: r.recommend(pd.DataFrame({"user_id": ["u1"]})), "users is a DataFrame; expected a list"),
+    "users None in a list": (lambda r: r.recommend([None]), "None is no user id; expected a text or a number"),
+    "users 0-d": (lambda r: r.recommend(np.array("u1")), "expected a list of ids"),
+    "history None": (lambda r: r.recommend([{"history": None}]), "history of user '#0' is None; expected a list"),
+    "history text": (lambda r: r.recommend([{"id": "x", "history": "i1"}]), "history of user 'x' is 'i1'; expected"),
+    "candidates text": (lambda r: r.recommend(["u1"], candidates="i1"), "candidates is 'i1'; expected a list of item"),
+    "candidates number": (lambda r: r.recommend(["u1"], candidates=3), "candidates is 3; expected a list"),
+    "score text": (lambda r: r.score("u1", "i1"), "items is 'i1'; expected a list of item ids"),
+    "items list": (lambda r: r.add_items(["n"]), "items is list; expected a pandas DataFrame"),
+    "items padding": (lambda r: r.add_items(pd.DataFrame({"item_id": ["[PAD]"]})), "'[PAD]' exists already"),
+    "items two columns": (
+        lambda r: r.add_items(pd.DataFrame([["n", 1, 2]], columns=["item_id", "year", "year"])),
+        "two columns 'year'",
+    ),
+    **{
+        f"{column}={cell!r}": (
+            lambda r, column=column, cell=cell: r.add_items(pd.DataFrame({"item_id": ["n"], column: [cell]})),
+            f"'n': {column} ",
+        )
+        for column, cell in [
+            ("year", float("inf")), ("year", "-inf"), ("year", True), ("year", [1]), ("year", {}), ("year", "soon"),
+            ("picture", [1, 2, float("inf")]), ("picture", [[1, 2, 3]]), ("picture", 5), ("picture", "a b c"),
+            ("picture", [1, 2]), ("picture", [1e39, 0, 0]), ("picture", {"a": 1}), ("genres", 5),
+            ("genres", [float("nan")]), ("genres", [["a"]]), ("genres", {"a": 1}),
+        ]
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_what_is_no_id_is_told(tiny, call):
+    recommender = Recommender.load(trained(tiny))
+    before = len(recommender.directory.tokens["item"])
+    for bad in NO_IDS:
+        with pytest.raises(OptionError, match="is no (user|item) id; expected a text or a number"):
+            CALLS[call](recommender, bad)
+    assert len(recommender.directory.tokens["item"]) == before
+
+
+@pytest.fixture(scope="module")
+def shared_recommender(tmp_path_factory):
+    from conftest import TinyData
+
+    folder = tmp_path_factory.mktemp("shared")
+    tiny = TinyData(folder)
+    options = tiny.options(scenario="item_cold", single_branch="both", output_dir=str(folder / "results"))
+    return Recommender.load(folder / "results" / run("SiBraR", "tiny", None, options).name / "model.pth")
+
+
+@pytest.mark.parametrize("case", WRONG_ARGUMENTS)
+def test_wrong_arguments_get_our_errors(shared_recommender, case):
+    call, message = WRONG_ARGUMENTS[case]
+    with pytest.raises((OptionError, DataError)) as error:
+        call(shared_recommender)
+    assert message in str(error.value)
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.sampled_from(["i1", "u1", "z"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "history", "year", "x"]), inner),
+    max_leaves=4,
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(["recommend", "score", "similar_items", "similar_users", "explain", "add_items"]), st.data())
+def test_no_argument_ends_in_a_traceback(shared_recommender, name, data):
+    arguments = data.draw(st.lists(JUNK, min_size=1, max_size=2))
+    if name == "add_items":
+        column = data.draw(st.sampled_from(["genres", "year", "picture"]))
+        arguments = [pd.DataFrame({"item_id": pd.Series([arguments[0]], dtype=object), column: [arguments[-1]]})]
+    elif name in ("score", "explain"):
+        arguments = [arguments[0], arguments[-1]]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            getattr(shared_recommender, name)(*arguments)
+    except (OptionError, DataError):
+        pass
+
+
+def test_histories_of_ids_with_blanks_in_a_table(tiny):
+    names = {f"i{n}": f"Item {n}, the" for n in range(1, 31)}
+    for path in (tiny.folder / "tiny").glob("tiny.*"):
+        if path.suffix in (".inter", ".item", ".picture"):
+            rows = [line.split("\t") for line in path.read_text().splitlines()]
+            path.write_text("\n".join("\t".join(names.get(cell, cell) for cell in row) for row in rows) + "\n")
+    path = trained(tiny)
+    history = ["Item 1, the", "Item 2, the"]
+    pd.DataFrame({"user_id": ["x"], "history": [history]}).to_csv("users.csv", index=False)
+    assert main(["recommend", "--checkpoint", path, "--users-file", "users.csv", "--k", "3", "--output", "o.csv"]) == 0
+    expected = Recommender.load(path).recommend([history], k=3)["item"].tolist()
+    assert pd.read_csv("o.csv")["item"].tolist() == expected
+
+
+@pytest.mark.parametrize("extra", [["--users", ""], ["--history", " "], ["--users", "u1", "--candidates", ""]])
+def test_what_is_no_id_on_the_command_line(tiny, capsys, extra):
+    assert main(["recommend", "--checkpoint", trained(tiny), *extra]) == 2
+    assert "id; expected a text or a number" in capsys.readouterr().err
+
+
+def test_no_user_of_a_recbole_model(tiny):
+    assert Recommender.load(trained(tiny, "BPR", scenario="warm")).recommend([]).empty

@@ -1,6 +1,8 @@
 """The ``recommend`` and ``export`` commands."""
 
 import argparse
+import ast
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +24,10 @@ Recommend items from a checkpoint (model.pth of a run).
   recbole-sibrar recommend --checkpoint results/RUN/model.pth --history 10 20 --new-items items.csv
   recbole-sibrar recommend --checkpoint results/RUN/model.pth --all-users --output recs.parquet
 
-Tables are csv, tsv or parquet. A table of users has the columns user_id, history (item ids between spaces) and
-modalities, each of them optional; a row with nothing but a user_id is a known user. A table of new items has item_id
-and modalities. Tags and vectors are written with spaces between tags or numbers; an empty cell is missing, and so is
-one with NULL, NaN, None, N/A or a dash.
+Tables are csv, tsv or parquet. A table of users has the columns user_id, history (item ids between spaces, or
+["Item 1", "Item 2"] where ids hold spaces) and modalities, each of them optional; a row with nothing but a user_id is
+a known user. A table of new items has item_id and modalities. Tags and vectors are written with spaces between tags or
+numbers; an empty cell is missing, and so is one with NULL, NaN, None, N/A or a dash.
 """
 
 
@@ -86,14 +88,24 @@ def users_of(table: pd.DataFrame) -> list:
         if history is None and "user_id" in table and all(map(is_missing, values.values())):
             users.append(name)
             continue
-        history = history.split() if isinstance(history, str) else [] if history is None else list(history)
-        users.append({"id": name, "history": history, **values})
+        users.append({"id": name, "history": _history(history), **values})
     return users
+
+
+def _history(cell) -> list:
+    """Item ids of a cell: a list, ``i1 i2``, or ``["item 1", "item 2"]``."""
+    if not isinstance(cell, str):
+        return [] if cell is None else list(cell) if isinstance(cell, (list, tuple, np.ndarray)) else [cell]
+    if cell.strip()[:1] + cell.strip()[-1:] == "[]":
+        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            ids = ast.literal_eval(cell.strip())
+            return [str(token) for token in ids]
+    return cell.split()
 
 
 def _items_of(table):
     if "item_id" in table:
-        table["item_id"] = table["item_id"].astype(str).str.strip()
+        table["item_id"] = [cell.strip() if isinstance(cell, str) else cell for cell in table["item_id"]]
     return table
 
 

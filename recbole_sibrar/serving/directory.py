@@ -1,5 +1,7 @@
 """Original ids on the outside, numbers on the inside; what is asked for, and the table that is answered."""
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,33 +50,38 @@ class Directory:
         Raises:
             DataError: the id is unknown.
         """
-        number = self._number[side].get(str(token))
+        token = as_id(side, token)
+        number = self._number[side].get(token)
         if number is None:
-            raise DataError(f"Unknown {side} id {str(token)!r}. {suggestion(token, self._number[side])}".strip())
+            raise DataError(f"Unknown {side} id {token!r}. {suggestion(token, self._number[side])}".strip())
         return number
+
+    def find_items(self, items, what: str) -> list:
+        """The numbers of a list of item ids; ``what`` is its name in messages."""
+        return [self.find("item", item) for item in as_list(items, what, "a list of item ids")]
 
     def requests(self, users) -> list:
         """Ids, histories and dictionaries to ``Request``s; all known users for None."""
         if users is None:
             users = self.tokens["user"][1:]
-        if isinstance(users, (str, dict)):
-            raise OptionError("users is a list: of ids, histories (lists of item ids) or dictionaries.")
+        users = as_list(users, "users", "a list of ids, histories (lists of item ids) or dictionaries")
         return [self._request(position, user) for position, user in enumerate(users)]
 
     def _request(self, position, user) -> Request:
         name = f"#{position}"
         if isinstance(user, dict):
             values = dict(user)
-            history = tuple(self.find("item", token) for token in values.pop("history", ()))
-            return Request(str(values.pop("id", name)), history=history, features=values)
-        if isinstance(user, (list, tuple, set, np.ndarray)):
-            return Request(name, history=tuple(self.find("item", token) for token in user))
-        return Request(str(user), known=self.find("user", user))
+            name = as_id("user", values.pop("id")) if "id" in values else name
+            history = self.find_items(values.pop("history", ()), f"history of user {name!r}")
+            return Request(name, history=tuple(history), features=values)
+        if isinstance(user, (list, tuple, set, np.ndarray, pd.Series)):
+            return Request(name, history=tuple(self.find_items(user, f"history of user {name!r}")))
+        return Request(as_id("user", user), known=self.find("user", user))
 
     def candidates(self, items=None) -> Tensor:
         """(I,) bool: these items, or all."""
         allowed = torch.zeros(len(self.tokens["item"]), dtype=torch.bool)
-        allowed[slice(1, None) if items is None else [self.find("item", token) for token in items]] = True
+        allowed[slice(1, None) if items is None else self.find_items(items, "candidates")] = True
         return allowed
 
     def seen(self, requests) -> SparseRows:
@@ -98,6 +105,40 @@ class Directory:
         return pd.DataFrame(dict(zip(columns, values)))
 
 
-def check_k(k: int) -> None:
-    if k < 1:
-        raise OptionError(f"k is {k}; expected at least 1.")
+def as_id(side: str, value) -> str:
+    """An id as text.
+
+    Raises:
+        OptionError: it is neither text nor a number: nothing, NaN, the empty text, a list.
+    """
+    value = value.item() if isinstance(value, np.generic) else value
+    is_text = isinstance(value, str) and value.strip() != ""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_text and not is_number:
+        raise OptionError(f"{value!r} is no {side} id; expected a text or a number.")
+    return str(value)
+
+
+def as_list(values, what: str, expected: str) -> list:
+    """Any sequence, array, series or set as a list; not a text, nor what has keys."""
+    if isinstance(values, (str, bytes, dict, pd.DataFrame)) or not isinstance(values, Iterable):
+        raise OptionError(f"{what} is {_short(values)}; expected {expected}.")
+    if isinstance(values, (np.ndarray, Tensor)) and values.ndim == 0:
+        raise OptionError(f"{what} is {values!r}; expected {expected}.")
+    return list(values)
+
+
+def _short(value):
+    return f"a {type(value).__name__}" if isinstance(value, pd.DataFrame) else repr(value)[:100]
+
+
+def check_lists(k, exclude_seen=True) -> None:
+    """The arguments that say what lists are wanted.
+
+    Raises:
+        OptionError: k is no integer of at least 1, or ``exclude_seen`` no bool.
+    """
+    if isinstance(k, (bool, np.bool_)) or not isinstance(k, (int, np.integer)) or k < 1:
+        raise OptionError(f"k is {k!r}; expected an integer of at least 1.")
+    if not isinstance(exclude_seen, (bool, np.bool_)):
+        raise OptionError(f"exclude_seen is {exclude_seen!r}; expected True or False.")

@@ -82,6 +82,9 @@ def _history(entry, histories):
 
 
 def _category(entry, cells, tokens):
+    for row, cell in enumerate(cells):
+        if not np.isscalar(cell) and cell is not None:
+            raise _wrong(entry, tokens[row], cell, "a category, or nothing")
     texts = ["" if cell is None else str(cell) for cell in cells]
     texts = [text if text in entry.vocabulary else " ".join(text.split()) for text in texts]
     _warn_of_unknown(entry, {text for text in texts if text}, tokens)
@@ -89,10 +92,23 @@ def _category(entry, cells, tokens):
 
 
 def _tags(entry, cells, tokens):
-    lists = [cell.split() if isinstance(cell, str) else list(map(str, () if cell is None else cell)) for cell in cells]
+    lists = [_tags_of(entry, cell, token) for cell, token in zip(cells, tokens)]
     _warn_of_unknown(entry, {tag for tags in lists for tag in tags}, tokens)
     has_tags = torch.tensor([bool(tags and entry.vocabulary) for tags in lists], dtype=torch.bool)
     return replace(tags_modality(entry.name, lists, entry.vocabulary), available=has_tags)
+
+
+def _tags_of(entry, cell, token) -> list:
+    tags = cell.split() if isinstance(cell, str) else () if cell is None else cell
+    if not isinstance(tags, (list, tuple, set, np.ndarray)) or any(
+        not np.isscalar(tag) or is_empty(tag) for tag in tags
+    ):
+        raise _wrong(entry, token, cell, "tags in a list, or as a text with blanks between them")
+    return list(map(str, tags))
+
+
+def _wrong(entry, token, cell, expected):
+    return DataError(f"{token!r}: {entry.name} is {str(cell)[:100]!r}; expected {expected}.")
 
 
 def _warn_of_unknown(entry, found, tokens):
@@ -108,9 +124,9 @@ def _number(entry, cells, tokens):
     for row, cell in enumerate(cells):
         if cell is not None:
             try:
-                numbers[row] = float(cell)
-            except (TypeError, ValueError):
-                raise DataError(f"{tokens[row]!r}: {entry.name} is {cell!r}; expected a number, or nothing.") from None
+                numbers[row] = float(None if isinstance(cell, (bool, np.bool_)) else cell)
+            except (TypeError, ValueError, OverflowError):
+                raise _wrong(entry, tokens[row], cell, "a number, or nothing") from None
             if abs(numbers[row]) > LARGEST:
                 raise DataError(
                     f"{tokens[row]!r}: {entry.name} is {cell!r}; expected a finite number below {LARGEST:.1e}."
@@ -124,12 +140,12 @@ def _vector(entry, cells, tokens):
     for row in np.flatnonzero(available):
         cell = cells[row].split() if isinstance(cells[row], str) else cells[row]
         try:
-            vector = np.asarray(cell, dtype=np.float32).ravel()
-        except (TypeError, ValueError):
-            vector = np.zeros(0)
-        if len(vector) != entry.width or not np.isfinite(vector).all():
+            vector = np.asarray(cell, dtype=np.float32)
+        except (TypeError, ValueError, OverflowError):
+            raise _wrong(entry, tokens[row], cell, f"{entry.width} numbers") from None
+        if vector.shape != (entry.width,) or not np.isfinite(vector).all():
             raise DataError(
-                f"{tokens[row]!r}: {entry.name} holds {len(vector)} numbers; expected {entry.width} finite ones."
+                f"{tokens[row]!r}: {entry.name} holds {vector.size} numbers; expected {entry.width} finite ones."
             )
         values[row] = vector
     return Modality(entry.name, "vector", torch.from_numpy(available), torch.from_numpy(values), entry.width)

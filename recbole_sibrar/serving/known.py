@@ -10,7 +10,7 @@ from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.hook import load_recbole
 from recbole_sibrar.models.core import InnerProductModel, trained_entities
-from recbole_sibrar.serving.directory import Directory, check_k
+from recbole_sibrar.serving.directory import Directory, check_lists
 
 # (checkpoint, tokens, interactions) -> recommender; there as soon as RecBole is imported, which such models need.
 load_with_recbole = None
@@ -71,14 +71,14 @@ class KnownOnlyRecommender:
         Raises:
             OptionError: a user is not known by id, or had no interaction in training.
         """
-        check_k(k)
+        check_lists(k, exclude_seen)
         requests = self.directory.requests(users)
         for request in requests:
             self._refuse_new(request)
         allowed = self.directory.candidates(candidates) & self._served["item"]
         seen = self.directory.seen(requests) if exclude_seen else None
-        parts = []
-        for rows in torch.arange(len(requests)).split(self.USERS_AT_A_TIME):
+        parts = [(torch.zeros(0, min(k, len(allowed))), torch.zeros(0, min(k, len(allowed)), dtype=torch.long))]
+        for rows in torch.arange(len(requests)).split(self.USERS_AT_A_TIME) if requests else ():
             scores = self._scores(torch.tensor([requests[row].known for row in rows.tolist()]))
             scores[:, ~allowed] = -torch.inf
             if seen is not None:

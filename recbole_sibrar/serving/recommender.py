@@ -11,7 +11,7 @@ from recbole_sibrar.errors import CheckpointError, DataError, OptionError
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.models.recommender import BranchRecommender
 from recbole_sibrar.serving import known
-from recbole_sibrar.serving.directory import Directory, check_k
+from recbole_sibrar.serving.directory import Directory, as_id, check_lists
 from recbole_sibrar.serving.features import features_of
 from recbole_sibrar.serving.topk import top_k
 
@@ -83,12 +83,19 @@ class Recommender:
         Raises:
             DataError: an id is not new. OptionError: a column is no modality.
         """
+        if not isinstance(items, pd.DataFrame):
+            raise OptionError(f"items is {type(items).__name__}; expected a pandas DataFrame with a column 'item_id'.")
+        if not items.columns.is_unique:
+            twice = items.columns[items.columns.duplicated()][0]
+            raise DataError(f"The new items have two columns {twice!r}; keep one of them.")
         if "item_id" not in items:
             raise DataError(f"The new items have the columns {list(items.columns)}; one must be 'item_id'.")
-        ids = items["item_id"].astype(str).tolist()
-        for position, token in enumerate(ids):
-            if self.directory.is_known("item", token) or token in ids[:position]:
+        ids = [as_id("item", token) for token in items["item_id"]]
+        seen = {self.directory.tokens["item"][0]}
+        for token in ids:
+            if self.directory.is_known("item", token) or token in seen:
                 raise DataError(f"Item {token!r} exists already; new items need new ids.")
+            seen.add(token)
         if not self.model.options.is_single_branch("item"):
             raise OptionError("This model has no item encoder (single_branch=user), so that items cannot be added.")
         features = features_of(items.drop(columns="item_id"), self.model.modalities["item"], tokens=ids)
@@ -116,7 +123,7 @@ class Recommender:
         Raises:
             DataError: an unknown id. OptionError: an unknown modality, or k < 1.
         """
-        check_k(k)
+        check_lists(k, exclude_seen)
         requests = self.directory.requests(users)
         allowed = self.directory.candidates(candidates)
         excluded = self.directory.seen(requests) if exclude_seen else None
@@ -127,8 +134,9 @@ class Recommender:
     def score(self, user, items) -> pd.Series:
         """The scores of one user (as in ``recommend``) for some items, by item id."""
         embedding = self._user_embeddings(self.directory.requests([user]))[0]
-        numbers = [self.directory.find("item", token) for token in items]
-        return pd.Series((self._items[numbers] @ embedding).numpy(), index=list(map(str, items)), name="score")
+        numbers = self.directory.find_items(items, "items")
+        names = [self.directory.tokens["item"][number] for number in numbers]
+        return pd.Series((self._items[numbers] @ embedding).numpy(), index=names, name="score")
 
     def similar_items(self, item, k: int = 10) -> pd.DataFrame:
         """The k items with the largest cosine to an item, itself left out: item, rank, similar, cosine."""
@@ -232,7 +240,7 @@ class Recommender:
         raise AssertionError("every added item has features")
 
     def _similar(self, number, name, embeddings, side, k):
-        check_k(k)
+        check_lists(k)
         unit = torch.nn.functional.normalize(embeddings, dim=-1)
         allowed = torch.ones(len(unit), dtype=torch.bool)
         allowed[[0, number]] = False
