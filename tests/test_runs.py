@@ -5,7 +5,9 @@ import math
 import os
 import subprocess
 import sys
+from collections import Counter
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -297,6 +299,35 @@ def test_stock_recbole_without_a_scenario_takes_our_metrics(tiny):
     result = run_recbole(model="BPR", dataset="tiny", config_dict=settings)["test_result"]
     assert all(math.isfinite(value) for value in result.values())
     assert result["arp@3"] == pytest.approx(result["averagepopularity@3"], abs=1e-3)
+
+
+@pytest.mark.parametrize("model", ["SiBraR", "BPR"])
+@pytest.mark.parametrize("scenario", ["warm", "item_cold"])
+def test_recboles_metrics_over_lists_shorter_than_k(tiny, model, scenario):
+    """Against loops over the lists alone: nothing that is no candidate counts, and nothing stands in for it."""
+    theirs = ["ItemCoverage", "AveragePopularity", "ShannonEntropy", "GiniIndex", "TailPercentage", "Hit"]
+    settings = tiny.options(scenario=scenario, metrics=["NDCG", *theirs], topk=[1, 3, 25, 99], tail_ratio=0.5)
+    ready = prepared(tiny, model=model, **{**settings, "epochs": 1})
+    train, _, test = ready.loaders
+    ready.trainer.fit(train, ready.loaders[1], saved=False)
+    found = ready.trainer.evaluate(test, load_best_model=False)
+    made, n_items = ready.trainer.eval_collector.recommendations, ready.dataset.item_num
+    popularity = Counter(train._dataset.inter_feat["item_id"].tolist())
+    tail = sorted(popularity, key=lambda item: (popularity[item], item))[: max(int(len(popularity) * 0.5), 1)]
+    assert (made.items[:, -1] == 0).all(), "no list is full"
+    for k in settings["topk"]:
+        lists = [[item for item in row if item] for row in made.items[:, :k].tolist()]
+        counts = sorted(Counter(item for row in lists for item in row).values())
+        total, places = sum(counts), range(n_items - len(counts) + 1, n_items + 1)
+        expected = {
+            "itemcoverage": len(counts) / n_items,
+            "averagepopularity": np.mean([np.mean([popularity[item] for item in row]) for row in lists]),
+            "tailpercentage": np.mean([np.mean([item in tail for item in row]) for row in lists]),
+            "shannonentropy": -sum(c / total * np.log(c / total) for c in counts) / len(counts),
+            "giniindex": sum((2 * i - n_items - 1) * c for i, c in zip(places, counts)) / total / n_items,
+            "hit": float(made.hits[:, :k].any(1).double().mean()),
+        }
+        assert {name: found[f"{name}@{k}"] for name in expected} == pytest.approx(expected, abs=1e-5)
 
 
 def test_checkpoint_and_load_data_and_model(tiny):

@@ -7,7 +7,6 @@ from recbole.config import Config
 from recbole.utils import InputType, get_model
 
 from recbole_sibrar.errors import OptionError, SibrarError, WorkerError, nearest
-from recbole_sibrar.evaluation.metrics import METRICS
 from recbole_sibrar.recbole_plugin.loaders import PairLoader
 from recbole_sibrar.recbole_plugin.rules import shown
 
@@ -112,19 +111,9 @@ def check_sizes(config: Config, dataset) -> None:
     """What the size of the data set forbids.
 
     Raises:
-        OptionError: lists are longer than RecBole's metrics take, or NCL has more clusters than there are entities.
+        OptionError: NCL has more clusters than there are entities.
     """
-    _check_list_length(config, dataset)
     _check_clusters(config, dataset)
-
-
-def _check_list_length(config, dataset):
-    theirs = [name for name in config["metrics"] if name.lower() not in METRICS]
-    if theirs and max(config["topk"]) > dataset.item_num:
-        raise OptionError(
-            f"topk is {config['topk']}, but RecBole's metrics ({', '.join(theirs)}) take lists no longer than the "
-            f"number of items, {dataset.item_num - 1}; lower topk or leave these metrics out."
-        )
 
 
 def _check_clusters(config, dataset):

@@ -1,6 +1,11 @@
 """RecBole's collector and metric classes, filled from ``evaluation.metrics``."""
 
+from collections import Counter
+from contextlib import contextmanager
+
+import numpy as np
 import torch
+from recbole.evaluator import metrics as recboles
 from recbole.evaluator.base_metric import AbstractMetric
 from recbole.evaluator.collector import Collector, DataStruct
 from recbole.utils import EvaluatorType
@@ -59,9 +64,8 @@ class ProtocolCollector(Collector):
         if isinstance(scores_tensor, Lists):
             self._add(interaction, scores_tensor.items, scores_tensor.hits, scores_tensor.n_relevant)
             return
-        super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
-        if not self.register.need(RECOMMENDATIONS):
-            return
+        with self._lists_of_recbole_left_out():
+            super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
         scores = scores_tensor
         n_items = scores.shape[1]
         order = self.order(n_items).to(scores.device)
@@ -72,11 +76,31 @@ class ProtocolCollector(Collector):
         relevant[positive_u, positive_i] = True
         filled = values > -torch.inf
         hits = relevant.gather(1, items) & filled
+        padding = (0, k - items.shape[1])
+        if self.phase is not None and self.register.need("rec.items"):
+            self.data_struct.update_tensor("rec.items", pad(items * filled, padding))
+        if self.phase is not None and self.register.need("rec.topk"):
+            table = torch.cat((pad(hits, padding).int(), relevant.sum(1, keepdim=True).int()), dim=1)
+            self.data_struct.update_tensor("rec.topk", table)
+        if not self.register.need(RECOMMENDATIONS):
+            return
         if self.phase is None:
             ranked = (scores > -torch.inf).any(0)
             self._ranked = ranked if self._ranked is None else self._ranked | ranked
-        padding = (0, k - items.shape[1])
         self._add(interaction, pad(items * filled, padding), pad(hits, padding), relevant.sum(1))
+
+    @contextmanager
+    def _lists_of_recbole_left_out(self):
+        """RecBole's have k items, also where there are fewer candidates; under the protocol they end there."""
+        if self.phase is None:
+            yield
+            return
+        needed = self.register.need
+        self.register.need = lambda name: name not in ("rec.items", "rec.topk") and needed(name)
+        try:
+            yield
+        finally:
+            del self.register.need
 
     def _add(self, interaction, *lists):
         self._lists.append(lists)
@@ -136,4 +160,42 @@ class _ProtocolMetric(AbstractMetric):
 METRIC_CLASSES = {
     name: type(name.upper(), (_ProtocolMetric,), {"metric": metric, "smaller": not metric.higher_is_better})
     for name, metric in METRICS.items()
+}
+
+
+class _ShortLists:
+    """Mixed into a metric of RecBole's over ``rec.items``: lists of fewer than k items end in padding, item 0.
+
+    RecBole's formulas are kept; what it divides by the length of the lists is divided by the number of items in them.
+    """
+
+    def used_info(self, dataobject):
+        """The lists without their padding count: RecBole's arguments, (U, k) items first."""
+        self._lists = np.asarray(dataobject.get("rec.items"))
+        return super().used_info(dataobject)
+
+    def metric_info(self, values):
+        filled = self._lists > 0
+        return (values * filled).cumsum(1) / np.maximum(filled.cumsum(1), 1)
+
+    def _counts(self, item_matrix) -> np.ndarray:
+        """How often each recommended item is in a list, in rising order."""
+        return np.array(sorted(Counter(item_matrix[item_matrix > 0].tolist()).values()))
+
+    def get_coverage(self, item_matrix, num_items):
+        return len(self._counts(item_matrix)) / num_items
+
+    def get_entropy(self, item_matrix):
+        share = (counts := self._counts(item_matrix)) / counts.sum()
+        return float(-(share * np.log(share)).sum() / len(counts))
+
+    def get_gini(self, item_matrix, num_items):
+        counts = self._counts(item_matrix)
+        places = np.arange(num_items - len(counts) + 1, num_items + 1)
+        return float(((2 * places - num_items - 1) * counts).sum() / counts.sum() / num_items)
+
+
+SHORT_LIST_CLASSES = {
+    name.lower(): type(name, (_ShortLists, getattr(recboles, name)), {})
+    for name in ("ItemCoverage", "AveragePopularity", "ShannonEntropy", "GiniIndex", "TailPercentage")
 }

@@ -209,7 +209,7 @@ def _register_metrics():
     import recbole.trainer.trainer as trainer_module
     from recbole.evaluator import register as registry
 
-    from recbole_sibrar.recbole_plugin.metrics import METRIC_CLASSES, ProtocolCollector
+    from recbole_sibrar.recbole_plugin.metrics import METRIC_CLASSES, SHORT_LIST_CLASSES, ProtocolCollector
 
     for name, metric in METRIC_CLASSES.items():
         registry.metrics_dict[name] = metric
@@ -217,6 +217,7 @@ def _register_metrics():
         registry.metric_information[name] = metric.metric_need
         if metric.smaller and name not in registry.smaller_metrics:
             registry.smaller_metrics.append(name)
+    registry.metrics_dict.update(SHORT_LIST_CLASSES)
     trainer_module.Collector = ProtocolCollector
 
 
