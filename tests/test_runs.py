@@ -358,7 +358,7 @@ def test_hyper_tuning_sees_validation_results_only(tiny, monkeypatch):
     from recbole.trainer import HyperTuning
 
     reported = []
-    monkeypatch.setattr(tune, "report", lambda **values: reported.append(values))
+    monkeypatch.setattr(tune, "report", lambda metrics: reported.append(metrics))
     (settings := tiny.folder / "settings.yaml").write_text(
         "\n".join(f"{key}: {value}" for key, value in tiny.options(model="SiBraR", dataset="tiny").items())
     )

@@ -83,7 +83,7 @@ class Spool:
             self.width = values.shape[1]
             self.dtype = np.dtype("float16" if self.half or values.dtype == np.float16 else "float32")
         if values.shape[1] != self.width:
-            raise DataError(f"{self.source}: {values.shape[1]} numbers for id {ids[0]!r}, expected {self.width}.")
+            raise DataError(f"{self.source}: {values.shape[1]} numbers for id {str(ids[0])!r}, expected {self.width}.")
         kept = np.arange(len(ids)) if self.wanted is None else np.flatnonzero(self.wanted.get_indexer_for(ids) >= 0)
         with np.errstate(over="ignore"):
             chosen = values[kept].astype(self.dtype)
@@ -99,8 +99,8 @@ class Spool:
     def _refuse(self, ids, values, row, lines):
         place = f"{self.source}" if lines is None else f"{self.source}, line {lines[row]}"
         if self.half and np.isfinite(values[row]).all():
-            raise DataError(f"{place}: a number of id {ids[row]!r} is too large for float16; leave out --float16.")
-        raise DataError(f"{place}: NaN or infinity for id {ids[row]!r}; leave out entities without a vector.")
+            raise DataError(f"{place}: a number of id {str(ids[row])!r} is too large for float16; leave out --float16.")
+        raise DataError(f"{place}: NaN or infinity for id {str(ids[row])!r}; leave out entities without a vector.")
 
     def finish(self) -> Vectors:
         """
@@ -112,7 +112,7 @@ class Spool:
         ids = np.concatenate(self.ids)
         duplicates = pd.Index(ids).duplicated()
         if duplicates.any():
-            raise DataError(f"{self.source}: id {ids[duplicates.argmax()]!r} occurs twice; keep one row.")
+            raise DataError(f"{self.source}: id {str(ids[duplicates.argmax()])!r} occurs twice; keep one row.")
         if not len(ids):
             return Vectors.of(ids, np.zeros((0, self.width), self.dtype))
         self.file.flush()
@@ -233,7 +233,7 @@ def _stack(ids, cells):
     wrong = (widths != widths.iloc[0]).to_numpy()
     if wrong.any():
         row = wrong.argmax()
-        raise ValueError(f"{widths.iloc[row]} numbers for id {ids[row]!r}, expected {widths.iloc[0]}")
+        raise ValueError(f"{widths.iloc[row]} numbers for id {str(ids[row])!r}, expected {widths.iloc[0]}")
     return np.stack(cells.to_numpy())
 
 

@@ -18,7 +18,7 @@ from recbole_sibrar.files import atomic_file
 from recbole_sibrar.properties import props_folder, read_property_file
 from recbole_sibrar.recbole_plugin.checks import check
 from recbole_sibrar.recbole_plugin.config import check_dataset
-from recbole_sibrar.recbole_plugin.run import make_config, run_name
+from recbole_sibrar.recbole_plugin.run import make_config, report_to_ray, run_name
 from recbole_sibrar.recbole_plugin.tuning import hyperopt_search, run_trial, worst_score
 from recbole_sibrar.report import figures
 from recbole_sibrar.report.tables import write_csv
@@ -246,10 +246,8 @@ def _ray(study, trials):
 
 
 def _ray_trial(drawn, study, given, worst):
-    from ray.air import session
-
     outcome = run_trial(study.model, study.dataset, {**given, **study.space.options(drawn)})
-    session.report({"score": worst if outcome["score"] is None else outcome["score"], "outcome": outcome})
+    report_to_ray({"score": worst if outcome["score"] is None else outcome["score"], "outcome": outcome})
 
 
 def _write_best(trials):

@@ -1,5 +1,7 @@
 """One run: configuration -> data -> model -> training -> test -> result files, as ``run_recbole`` and more."""
 
+import inspect
+import sys
 import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -288,15 +290,13 @@ def objective_function(config_dict=None, config_file_list=None, saved=True):
 
     RecBole's own reports the *test* results, so that hyper-parameters would be chosen on test data.
     """
-    from ray import tune
-
     config = Config(config_dict=config_dict, config_file_list=config_file_list)
     init_logger(config)
     prepared = prepare(config)
     train_data, valid_data, test_data = prepared.loaders
     best_score, valid_result = prepared.trainer.fit(train_data, valid_data, verbose=False, saved=saved)
     test_result = prepared.trainer.evaluate(test_data, load_best_model=saved)
-    tune.report(**valid_result)
+    report_to_ray(valid_result)
     return {
         "model": config["model"],
         "best_valid_score": best_score,
@@ -304,6 +304,18 @@ def objective_function(config_dict=None, config_file_list=None, saved=True):
         "best_valid_result": valid_result,
         "test_result": test_result,
     }
+
+
+def report_to_ray(metrics: dict) -> None:
+    """Tell Ray Tune, in the way of its version, what a trial came to; outside of Ray nobody is told."""
+    if "ray.tune" not in sys.modules:
+        return
+    from ray import tune
+
+    if "metrics" in inspect.signature(tune.report).parameters:
+        tune.report(metrics)
+    else:
+        tune.report(**metrics)
 
 
 def load_data_and_model(model_file):

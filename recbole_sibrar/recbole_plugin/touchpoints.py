@@ -60,6 +60,14 @@ TOUCH_POINTS = {
     "recbole.quick_start.quick_start:objective_function": ("517c95a67f6b", "replaced: it reports test results to the tuner"),
 }  # fmt: skip
 
+# What newer packages say of RecBole's own code.
+WARNINGS = (
+    "A value is trying to be set on a copy",  # pandas 2
+    "A value is being set on a copy",  # pandas 3; see _mend_for_newer_packages
+    "The given NumPy array is not writable",  # pandas 3 lends its columns for reading
+    "`torch.cuda.amp.GradScaler",
+)
+
 
 def fingerprint(touch_point: str) -> str:
     """The fingerprint of the installed code of ``module:object``."""
@@ -88,8 +96,8 @@ def register() -> None:
         SibrarError: RecBole is of another version.
     """
     _check_version()
-    for message in ("A value is trying to be set on a copy", "`torch.cuda.amp.GradScaler"):  # of RecBole's own code
-        warnings.filterwarnings("ignore", message, FutureWarning)
+    for message in WARNINGS:
+        warnings.filterwarnings("ignore", message)
     _replace_configuration()
     _read_nothing_pickled()
     _replace_loaders()
