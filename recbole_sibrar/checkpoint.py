@@ -1,6 +1,8 @@
 """Checkpoints of tensors and plain data, which ``torch.load`` opens with ``weights_only=True``."""
 
+import glob
 import pickle
+import warnings
 from enum import Enum
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import recbole_sibrar
 from recbole_sibrar.errors import CheckpointError, DataError, OptionError
 from recbole_sibrar.files import save_tensors
 
+MODEL = "model.pth"  # in the folder of a run
 FORMAT = "recbole-sibrar checkpoint 2"
 
 # What RecBole's Config computes itself from the other options.
@@ -175,8 +178,30 @@ def _serving_state(model, dataset):
     }
 
 
+def locate(path) -> Path:
+    """A checkpoint, or that in the folder of a run, whose name may leave out the options at its end if one such run
+    is there.
+
+    Raises:
+        CheckpointError: there is none, or more than one.
+    """
+    path = Path(path)
+    folder, name = (path.parent, path.name) if path.suffix == ".pth" else (path, MODEL)
+    if (folder / name).is_file():
+        return folder / name
+    if path.is_file():
+        return path
+    found = sorted(folder.parent.glob(f"{glob.escape(folder.name)}-*/{glob.escape(name)}")) if folder.name else []
+    if not found:
+        raise CheckpointError(f"{path}: no such checkpoint.")
+    if len(found) > 1:
+        raise CheckpointError(f"{path}: no such checkpoint, but {', '.join(map(str, found))}; name one of them.")
+    warnings.warn(f"{path} is not there; {found[0]} is taken, the only run whose name begins so.", stacklevel=3)
+    return found[0]
+
+
 def load(path, device="cpu") -> dict:
-    """Read a checkpoint without executing anything in it.
+    """Read a checkpoint, found by ``locate``, without executing anything in it.
 
     Its tensors are memory-mapped, so that the features in it take no memory where they are not asked for, as after
     training. ``save`` puts another file in its place; what lives on after loading is copied all the same, since others
@@ -185,8 +210,7 @@ def load(path, device="cpu") -> dict:
     Raises:
         CheckpointError: no such file, not ours, truncated, or of another version.
     """
-    if not Path(path).is_file():
-        raise CheckpointError(f"{path}: no such checkpoint.")
+    path = locate(path)
     try:
         state = torch.load(path, map_location=device, weights_only=True, mmap=True)
     except (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError) as error:

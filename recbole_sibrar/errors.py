@@ -26,6 +26,10 @@ class WriteError(SibrarError):
     """A file or folder cannot be written: no space, no permission, no such device."""
 
 
+class BusyError(SibrarError):
+    """Another process is writing the same folder."""
+
+
 class TrainingError(SibrarError):
     """Training came to a loss or to scores that are no numbers."""
 

@@ -13,8 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 
-from recbole_sibrar.errors import OptionError, WriteError
+from recbole_sibrar.errors import BusyError, OptionError, WriteError
 
 # What an OSError says when it is about the disk, and not about a file that the program should not have asked for.
 STORAGE_ERRORS = {
@@ -72,24 +73,24 @@ def _naming(path):
 def atomic_file(path, mode="w", encoding="utf-8", newline=None):
     """Open a file that replaces ``path`` only when the block ends without an exception.
 
+    What killed processes left of the same file is removed first.
+
     Raises:
         WriteError: the disk is full, or may not be written to.
     """
     path = Path(path)
     make_folder(path.parent)
+    remove_leftovers(path.parent, [glob.escape(path.name)])
     with _naming(path), _replacing(path, mode, encoding, newline) as file:
         yield file
 
 
 @contextmanager
 def _replacing(path, mode, encoding, newline):
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
+    handle, temporary = _temporary_file(path)
     try:
         binary = "b" in mode
         with os.fdopen(handle, mode, encoding=None if binary else encoding, newline=newline) as file:
-            with suppress(OSError):  # some network file systems have no locks
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -98,6 +99,66 @@ def _replacing(path, mode, encoding, newline):
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _temporary_file(path):
+    """A new file beside ``path``, open and locked for as long as it is."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:
+            break  # some network file systems have no locks
+        if os.fstat(handle).st_nlink:
+            break
+        os.close(handle)  # another process has taken it for a leftover before it was locked
+    return handle, Path(name)
+
+
+LOCK = ".lock"
+SECONDS_TO_END = 5  # for another process that is about to
+
+
+@contextmanager
+def owned(folder, patience: float = SECONDS_TO_END):
+    """Hold a folder, which is made, so that one process at a time writes into it; let go however the process ends.
+
+    Args:
+        patience: seconds to wait for another process.
+
+    Raises:
+        BusyError: another process holds it. WriteError: it cannot be written to.
+    """
+    folder = Path(folder)
+    path = folder / LOCK
+    lock = FileLock(path, timeout=patience)
+    while not lock.is_locked:
+        make_folder(folder)
+        try:
+            with _naming(path), suppress(FileNotFoundError):  # another process has removed the folder, still empty
+                lock.acquire()
+        except Timeout:
+            raise BusyError(
+                f"Another process is writing {folder}; wait until it has ended, or choose another folder."
+            ) from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # before it is let go, so that it is nobody's; whoever waits for it looks again
+        lock.release()
+        with suppress(OSError):
+            folder.rmdir()  # if nothing came of it
+
+
+def is_owned(folder) -> bool:
+    """Whether a process holds the folder."""
+    try:
+        os.close(_lock(Path(folder) / LOCK))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def save_tensors(path, state) -> None:

@@ -1,8 +1,10 @@
 """A tiny data set on disk, and a quiet, isolated place to run RecBole in."""
 
 import logging
+import re
 import signal
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,6 +89,17 @@ class TinyData:
         }
 
 
+def folder_of(name, results="results"):
+    """The folder of a run, whose name ends in a hash of its options."""
+    (found,) = (path for path in Path(results).glob(f"{name}-*") if plain(path.name) == name)
+    return found
+
+
+def plain(name):
+    """The name of a run without the hash of its options."""
+    return re.fullmatch(r"(.*)-[0-9a-f]{8}", name)[1]
+
+
 @pytest.fixture
 def tiny(tmp_path):
     return TinyData(tmp_path / "data")
@@ -109,11 +122,11 @@ class InThisProcess:
 
 @pytest.fixture
 def started(monkeypatch):
-    """The names of the runs that a command of many runs has started."""
+    """The names of the runs that a command of many runs has started, without the hash of the options."""
     names = []
 
     def start(command, errors, threads):
-        names.append(next(word for word in command if word.startswith("--run_name=")).partition("=")[2])
+        names.append(plain(next(word for word in command if word.startswith("--run_name=")).partition("=")[2]))
         return InThisProcess(command)
 
     monkeypatch.setattr(execute, "start", start)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import InThisProcess
+from conftest import InThisProcess, folder_of
 
 from recbole_sibrar import cli
 from recbole_sibrar.errors import OptionError
@@ -91,7 +91,7 @@ def test_every_combination_is_run_and_every_file_written(tiny, started, capsys):
     assert {path.name for path in Path("results/comparison").iterdir()} == files
 
     table = pd.read_csv("results/comparison/tiny-item_cold.csv").set_index("model")
-    stored = [json.loads(Path(f"results/BPR-tiny-item_cold-seed{n}/result.json").read_text()) for n in seeds]
+    stored = [json.loads((folder_of(f"BPR-tiny-item_cold-seed{n}") / "result.json").read_text()) for n in seeds]
     values = [result["test_result"]["ndcg@3"] for result in stored]
     assert table.loc["BPR", "ndcg@3"] == pytest.approx(np.mean(values))
     assert table.loc["BPR", "ndcg@3_std"] == pytest.approx(np.std(values, ddof=1))
@@ -100,7 +100,7 @@ def test_every_combination_is_run_and_every_file_written(tiny, started, capsys):
     tests = tests[tests["metric"] == "ndcg@3"].set_index("model")
     assert list(tests.index) == ["MuBraR", "BPR"] and set(tests["reference"]) == {"SiBraR_SC"}
     per_user = {
-        label: pd.concat(pd.read_csv(f"results/{label}-tiny-warm-seed{n}/per_user.csv") for n in seeds)
+        label: pd.concat(pd.read_csv(folder_of(f"{label}-tiny-warm-seed{n}") / "per_user.csv") for n in seeds)
         .groupby("user_id")["ndcg@3"]
         .mean()
         for label in ("SiBraR_SC", "BPR")
@@ -121,9 +121,15 @@ def test_finished_runs_are_reused_and_others_are_not(tiny, started, capsys):
     assert len(started) == 2
     assert cli.main([*arguments(tiny, "SiBraR", "BPR"), "--temperature=0.5"]) == 0
     assert started[2:] == ["SiBraR_SC-tiny-item_cold-seed2020"]
-    assert "was made with temperature=0.2, wanted is 0.5" in capsys.readouterr().err
     assert cli.main(arguments(tiny, "SiBraR", "BPR", temperature=0.5, epochs=1)) == 0
     assert len(started) == 5
+    for options in ({}, {"temperature": 0.5}, {"temperature": 0.5, "epochs": 1}):
+        assert cli.main(arguments(tiny, "SiBraR", "BPR", **options)) == 0
+    assert len(started) == 5, "runs with other options have not replaced one another"
+    with open(tiny.folder / "tiny/tiny.yaml", "a") as file:
+        file.write("temperature: 0.25\n")
+    assert cli.main(arguments(tiny, "SiBraR")) == 0 and len(started) == 6
+    assert "runs again: it was made with temperature=0.2, wanted is 0.25" in capsys.readouterr().err
 
 
 def test_a_baseline_does_not_run_again_for_an_option_that_a_scenario_sets_for_other_models(tiny):
@@ -161,7 +167,7 @@ def test_an_interrupted_run_goes_on_unless_its_options_changed(tiny, started, mo
     assert cli.main(arguments(tiny, "SiBraR", epochs=4)) == 1
     assert cli.main(arguments(tiny, "SiBraR", epochs=4)) == 0
     assert epochs == [0, 1, 2, 2, 3]
-    Path("results/SiBraR_SC-tiny-item_cold-seed2020/result.json").unlink()
+    (folder_of("SiBraR_SC-tiny-item_cold-seed2020") / "result.json").unlink()
     epochs.clear()
     assert cli.main(arguments(tiny, "SiBraR", epochs=4)) == 1
     assert cli.main(arguments(tiny, "SiBraR", epochs=4, temperature=0.3)) == 0
@@ -180,10 +186,12 @@ def test_a_failing_model_is_reported_and_does_not_stop_the_others(tiny, capsys):
     Path("plan.yaml").write_text(yaml.safe_dump(models))
     assert cli.main(["compare", "--file", "plan.yaml"]) == 1
     printed = capsys.readouterr()
-    assert "broken-tiny-warm-seed2020 failed: recbole-sibrar: Unknown item modality 'genre'" in printed.err
-    assert "failed: broken-tiny-warm-seed2020; see results/broken-tiny-warm-seed2020/error.txt" in printed.out
+    folder = folder_of("broken-tiny-warm-seed2020")
+    assert f"{folder.name} failed: recbole-sibrar: Unknown item modality 'genre'" in printed.err
+    assert f"failed: {folder.name}; see {folder}/error.txt" in printed.out
     assert "1 of 1 runs failed" in printed.out and "Traceback" not in printed.out
-    error = Path("results/broken-tiny-warm-seed2020/error.txt").read_text()
+    error = (folder / "error.txt").read_text()
+    assert {path.name for path in folder.iterdir()} == {"error.txt"}
     assert "--item_modalities=['genre']" in error.replace("'\"'\"'", "'") and "exit code 2" in error
     table = pd.read_csv("results/comparison/tiny-warm.csv").set_index("model")
     assert table["n_seeds"].to_dict() == {"broken": 0, "Pop": 1} and table.loc["Pop", "ndcg@3"] > 0
@@ -193,7 +201,7 @@ def test_a_failing_model_is_reported_and_does_not_stop_the_others(tiny, capsys):
 def test_fixed_split(tiny, started):
     assert cli.main([*arguments(tiny, "Pop", scenarios=("item_cold",), seeds=2), "--fixed_split"]) == 0
     assert started == [f"Pop-tiny-item_cold-split2020-seed{seed}" for seed in (2020, 2021)]
-    users = [set(pd.read_csv(f"results/{name}/per_user.csv")["user_id"]) for name in started]
+    users = [set(pd.read_csv(folder_of(name) / "per_user.csv")["user_id"]) for name in started]
     assert users[0] == users[1]
     assert "the split of seed 2020" in Path("results/comparison/tiny-item_cold.md").read_text()
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import TinyData
+from conftest import TinyData, folder_of
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.recbole_plugin.run import run
@@ -44,7 +44,7 @@ def test_everything_is_in_the_page_and_nothing_is_loaded(page):
     text = page.read_text(encoding="utf-8")
     addresses = re.findall(r"""(?:src|href)=["']([^"']+)""", text) + re.findall(r"url\(([^)]+)\)", text)
     assert addresses and all(address.startswith(("data:", "#")) for address in addresses)
-    result = json.loads(Path("results/SiBraR_SC-tiny-item_cold-seed2020/result.json").read_text())
+    result = json.loads((folder_of("SiBraR_SC-tiny-item_cold-seed2020") / "result.json").read_text())
     for expected in (
         f"{result['test_result']['ndcg@3']:.4f}", "behind all other candidates", "learning_rate: 0.003",
         "recbole 1.2.1", "Embeddings by modality", "Quality against the modalities left", "share of entities that lose",
@@ -54,7 +54,7 @@ def test_everything_is_in_the_page_and_nothing_is_loaded(page):
 
 
 def test_text_of_a_result_cannot_become_markup(page):
-    path = Path("results/BPR-tiny-item_cold-seed2020/result.json")
+    path = folder_of("BPR-tiny-item_cold-seed2020") / "result.json"
     result = json.loads(path.read_text())
     path.write_text(json.dumps({**result, "name": "<script>alert(1)</script>"}))
     assert main(["report", "results"]) == 0

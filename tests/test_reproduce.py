@@ -82,7 +82,10 @@ def test_settings_are_the_papers_and_the_command_line_wins(paper):
         }
     )
     network, factorisation = reproduce.plan_paper_runs(plan)
-    assert network.name == "paper-SiBraR_SC-tiny-warm-seed2020" and network.config["variant"] == "SC"
+    assert (
+        network.name == "paper-SiBraR_SC-tiny-warm-seed2020-epochs=2-temperature=0.5"
+        and network.config["variant"] == "SC"
+    )
     assert network.config["rec_loss"] == "bpr" and network.config["learning_rate"] == 0.01
     assert network.config["epochs"] == 2 and network.config["temperature"] == 0.5
     assert factorisation.config["epochs"] == 2 and "temperature" not in factorisation.options

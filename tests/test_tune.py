@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from conftest import folder_of
 
 from recbole_sibrar import cli
 from recbole_sibrar.errors import OptionError
@@ -27,7 +28,7 @@ SPACE = {
     "contrastive_weight": {"loguniform": [1e-2, 1.0]},
     "temperature": {"choice": [0.1, 0.2]},
 }
-FOLDER = Path("results/tune-SiBraR_SC-tiny-item_cold-seed2020")
+NAME = "tune-SiBraR_SC-tiny-item_cold-seed2020"
 
 
 def arguments(tiny, space=SPACE, **options):
@@ -61,14 +62,14 @@ def test_hyperopt_writes_trials_the_best_file_and_the_map_without_the_test_split
         items = set(data._dataset.inter_feat["item_id"].tolist())
         assert items == valid_items and not items & test_items
 
-    table = pd.read_csv(FOLDER / "trials.csv")
+    table = pd.read_csv(folder_of(NAME) / "trials.csv")
     assert list(table["trial"]) == [1, 2, 3, 4] and table["error"].isna().all()
     assert {"score", "validation ndcg@3", *SPACE} < set(table) and not [c for c in table if "test" in c]
     assert table["learning_rate"].between(1e-4, 1e-1).all() and set(table["encoder_hidden_sizes"]) <= {"[]", "[4]"}
-    best = yaml.safe_load((FOLDER / "best.yaml").read_text())
+    best = yaml.safe_load((folder_of(NAME) / "best.yaml").read_text())
     row = table.loc[table["score"].idxmax()]
     assert best["learning_rate"] == row["learning_rate"] and best["scenario"] == "item_cold"
-    assert {path.name for path in FOLDER.iterdir()} == {"trials.csv", "best.yaml", "map.png", "map.svg"}
+    assert {path.name for path in folder_of(NAME).iterdir()} == {"trials.csv", "best.yaml", "map.png", "map.svg"}
 
     printed = capsys.readouterr().out
     command = printed.strip().splitlines()[-1].split()
@@ -99,7 +100,7 @@ def test_the_same_seed_draws_the_same_trials(tiny, monkeypatch):
     drawn = []
     for extra in (["--seed=1"], ["--seed=1"], ["--seed=2"], ["--seed=1", "--algorithm=random"]):
         assert cli.main([*arguments(tiny), "--trials=25", *extra]) == 0
-        folder = FOLDER.with_name(FOLDER.name.replace("2020", extra[0][-1]))
+        folder = folder_of(NAME.replace("2020", extra[0][-1]))
         drawn.append(pd.read_csv(folder / "trials.csv")["learning_rate"].tolist())
     assert drawn[0] == drawn[1] != drawn[2] and len(set(drawn[0])) == 25
     assert drawn[3] != drawn[0]
@@ -113,9 +114,9 @@ def test_a_failed_trial_is_recorded_and_does_not_win(tiny, monkeypatch):
 
     monkeypatch.setattr(tuning, "run_trial", trial)
     assert cli.main([*arguments(tiny), "--trials=30"]) == 0
-    table = pd.read_csv(FOLDER / "trials.csv")
+    table = pd.read_csv(folder_of(NAME) / "trials.csv")
     assert 0 < table["error"].notna().sum() < 30
-    assert yaml.safe_load((FOLDER / "best.yaml").read_text())["temperature"] == 0.2
+    assert yaml.safe_load((folder_of(NAME) / "best.yaml").read_text())["temperature"] == 0.2
 
 
 def test_only_failed_trials_are_an_error(tiny, capsys):
@@ -126,17 +127,17 @@ def test_only_failed_trials_are_an_error(tiny, capsys):
 
 def test_smaller_can_be_better(tiny):
     assert cli.main([*arguments(tiny, metrics="[NDCG,ARP]", valid_metric="ARP@3"), "--trials=3"]) == 0
-    table = pd.read_csv(FOLDER / "trials.csv")
-    best = yaml.safe_load((FOLDER / "best.yaml").read_text())
+    table = pd.read_csv(folder_of(NAME) / "trials.csv")
+    best = yaml.safe_load((folder_of(NAME) / "best.yaml").read_text())
     assert best["learning_rate"] == table.loc[table["score"].idxmin(), "learning_rate"]
 
 
 def test_ray(tiny):
     """In processes of Ray, two trials at a time if there are two processors."""
     assert cli.main([*arguments(tiny), "--trials=3", "--engine=ray", "--cpus_per_trial=1"]) == 0
-    table = pd.read_csv(FOLDER / "trials.csv")
+    table = pd.read_csv(folder_of(NAME) / "trials.csv")
     assert len(table) == 3 and table["error"].isna().all() and not [c for c in table if "test" in c]
-    best = yaml.safe_load((FOLDER / "best.yaml").read_text())
+    best = yaml.safe_load((folder_of(NAME) / "best.yaml").read_text())
     chosen = table.loc[table["score"].idxmax()]
     assert best["learning_rate"] == chosen["learning_rate"]
     again = run_trial("SiBraR", "tiny", {**best, "data_path": str(tiny.folder)})

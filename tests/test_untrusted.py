@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from recbole_sibrar import cli
+from recbole_sibrar.errors import OptionError
 from recbole_sibrar.recbole_plugin.run import load_data_and_model, run
 from recbole_sibrar.serving.recommender import Recommender
 
@@ -34,7 +35,7 @@ def names(model):
 
 @pytest.mark.parametrize("model", ["BPR", "SiBraR"])
 def test_nothing_beside_a_checkpoint_or_the_data_is_unpickled(tiny, model):
-    settings = tiny.options(run_name="r", checkpoint_dir="saved")
+    settings = tiny.options(run_name="r")
     for folder in ("results/r", "saved", tiny.folder / "tiny"):
         lay_out(folder, *names(model))
     run(model, "tiny", None, settings)
@@ -82,6 +83,6 @@ def test_a_changed_binary_copy_of_vectors_is_made_again(tiny):
 
 def test_item_embeddings_of_ldiffrec_are_numbers(tiny):
     np.save(tiny.folder / "tiny" / "item_emb.npy", np.array([Bait()], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match="allow_pickle=False"):
+    with pytest.raises(OptionError, match="allow_pickle=False"):
         run("LDiffRec", "tiny", None, tiny.options(n_cate=2))
     assert not BAIT.exists()

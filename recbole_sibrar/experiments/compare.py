@@ -9,10 +9,12 @@ from recbole_sibrar.evaluation.significance import compare_with_reference
 from recbole_sibrar.experiments.execute import execute
 from recbole_sibrar.experiments.plan import Plan
 from recbole_sibrar.experiments.runs import check_distinct, check_options_used, known_options, plan_run
+from recbole_sibrar.files import owned
 from recbole_sibrar.recbole_plugin.checks import computed_metrics
 from recbole_sibrar.recbole_plugin.run import make_config, model_label
 from recbole_sibrar.report.comparison import Comparison, Entry, write_comparison
 
+SECONDS_TO_WRITE = 120  # what another comparison may take to write into the same folder
 DEFAULT_COLUMNS = ("recall", "coverage", "aplt")
 
 
@@ -77,11 +79,12 @@ def compare(plan: Plan) -> tuple:
 def write_comparisons(outcomes, reference: str, columns, folder) -> tuple:
     """Tables, tests and figures of runs that are done; the same return value as ``compare``."""
     comparisons = []
-    for dataset, scenario in dict.fromkeys((o.run.dataset, o.run.scenario) for o in outcomes):
-        own = [o for o in outcomes if (o.run.dataset, o.run.scenario) == (dataset, scenario)]
-        comparison = comparison_of(dataset, scenario, own, reference, columns)
-        write_comparison(comparison, folder)
-        comparisons.append(comparison)
+    with owned(folder, SECONDS_TO_WRITE):
+        for dataset, scenario in dict.fromkeys((o.run.dataset, o.run.scenario) for o in outcomes):
+            own = [o for o in outcomes if (o.run.dataset, o.run.scenario) == (dataset, scenario)]
+            comparison = comparison_of(dataset, scenario, own, reference, columns)
+            write_comparison(comparison, folder)
+            comparisons.append(comparison)
     return comparisons, [outcome for outcome in outcomes if outcome.error]
 
 

@@ -1,12 +1,15 @@
 """Runs in processes of their own, one or several at a time: finished ones are reused, failed ones are kept."""
 
+import ctypes
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
+from time import sleep
 
 import pandas as pd
 import torch
@@ -15,9 +18,9 @@ from tqdm import tqdm
 from recbole_sibrar import checkpoint
 from recbole_sibrar.errors import CheckpointError, SibrarError
 from recbole_sibrar.experiments.runs import FREE_TO_DIFFER, Run, changed_data, difference, finished
-from recbole_sibrar.files import atomic_file
-from recbole_sibrar.recbole_plugin.run import HISTORY, PROGRESS, DataNow, remove_progress
-from recbole_sibrar.report.result import as_json
+from recbole_sibrar.files import atomic_file, is_owned, owned
+from recbole_sibrar.recbole_plugin.run import ERROR, HISTORY, PROGRESS, DataNow, remove_files
+from recbole_sibrar.report.result import PER_USER, as_json
 
 INTERVAL = 1.0  # seconds between two looks at what is going on
 
@@ -33,7 +36,7 @@ class Outcome:
     @property
     def per_user(self) -> pd.DataFrame | None:
         """``user``, ``seed`` and a column for each metric; None if the run failed or has no per-user values."""
-        path = self.run.folder / "per_user.csv"
+        path = self.run.folder / PER_USER
         if self.result is None or not path.is_file():
             return None
         table = pd.read_csv(path, dtype={0: str})
@@ -42,6 +45,8 @@ class Outcome:
 
 def execute(runs, n_jobs: int = 1) -> list:
     """Make the runs that are not there yet, ``n_jobs`` at a time, and return an ``Outcome`` for each.
+
+    A run that another process is making is waited for. However this process ends, those that it started end with it.
 
     Raises:
         KeyboardInterrupt: with a sentence that says how many runs are kept.
@@ -59,16 +64,27 @@ def execute(runs, n_jobs: int = 1) -> list:
             while waiting or going:
                 for process in [process for process in going if process.has_ended]:
                     going.remove(process)
-                    end(process.outcome())
+                    outcome = process.outcome()
+                    if outcome is None:
+                        waiting.append(process.run)
+                    else:
+                        end(outcome)
+                others = []
                 while waiting and len(going) < n_jobs:
-                    begun = _begin(waiting.pop(0), data_now, n_jobs, progress)
-                    if isinstance(begun, Outcome):
+                    begun = _begin(run := waiting.pop(0), data_now, n_jobs, progress)
+                    if begun is None:
+                        others.append(run)
+                    elif isinstance(begun, Outcome):
                         end(begun)
                     else:
                         going.append(begun)
-                progress.set_postfix_str("; ".join(process.state for process in going))
+                waiting += others
+                states = [*(process.state for process in going), *(f"{run.name}, by another process" for run in others)]
+                progress.set_postfix_str("; ".join(states))
                 if going:
                     going[0].wait(INTERVAL)
+                elif others:
+                    sleep(INTERVAL)
         except KeyboardInterrupt:
             n = sum(outcome.error is None for outcome in outcomes.values())
             raise KeyboardInterrupt(
@@ -82,7 +98,8 @@ def execute(runs, n_jobs: int = 1) -> list:
 
 
 def _begin(run, data_now, n_jobs, progress):
-    """The ``Outcome`` of a run that is finished or has no data, the ``RunProcess`` of another."""
+    """The ``Outcome`` of a run that is finished or has no data, the ``RunProcess`` of another; None while another
+    process is making it."""
     try:
         data = data_now.read_by(run.recbole_config)
     except SibrarError as error:
@@ -90,6 +107,8 @@ def _begin(run, data_now, n_jobs, progress):
     found = finished(run, data)
     if isinstance(found, dict):
         return Outcome(run, found)
+    if is_owned(run.folder):
+        return None
     if found is not None:
         progress.write(f"{run.name} runs again: {found}", file=sys.stderr)
     _forget_other_progress(run, data)
@@ -133,19 +152,19 @@ class RunProcess:
         self._errors.close()
 
     def outcome(self) -> Outcome:
-        """Of a run that has ended; ``error.txt`` in its folder says why it failed."""
+        """Of a run that has ended; ``error.txt`` in its folder says why it failed. None if another process makes it."""
         code, found = self._process.returncode, finished(self.run, self._data)
         with self._errors as file:
             file.seek(0)
             said = file.read().strip()
-        path = self.run.folder / "error.txt"
         if code == 0 and isinstance(found, dict):
-            path.unlink(missing_ok=True)
             return Outcome(self.run, found)
+        if code and is_owned(self.run.folder):
+            return None
         error = said or f"ended with exit code {code}"
         if code == 0:
             error = f"the run left no result with the options and data wanted: {found}"
-        with atomic_file(path) as file:
+        with owned(self.run.folder), atomic_file(self.run.folder / ERROR) as file:
             file.write(f"{shlex.join(self.run.command)}\nexit code {code}\n\n{error}\n")
         return Outcome(self.run, error=error)
 
@@ -153,7 +172,22 @@ class RunProcess:
 def start(command, errors, threads: int) -> subprocess.Popen:
     """Start a command that computes with so many threads, unless the environment says how many."""
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
+    parent = os.getpid()
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=errors, env=environment, preexec_fn=lambda: _end_with(parent)
+    )
+
+
+PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
+_SYSTEM = ctypes.CDLL(None)
+
+
+def _end_with(parent):
+    """This process ends when the one that started it does, even by SIGKILL; called between fork and exec (Linux)."""
+    if sys.platform == "linux":
+        _SYSTEM.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
 
 
 def _forget_other_progress(run, data):
@@ -168,4 +202,5 @@ def _forget_other_progress(run, data):
     except CheckpointError:
         fits = False
     if not fits:
-        remove_progress(run.folder)
+        with owned(run.folder):
+            remove_files(run.folder, (PROGRESS, HISTORY))

@@ -70,7 +70,7 @@ def plan_paper_runs(plan: Plan) -> list:
             common = known_options(plan.options, config)
             used |= set(common)
             for seed in plan.all_seeds:
-                runs.append(plan_run(name, spec.model, dataset, scenario, seed, {**own, **common}, PREFIX))
+                runs.append(plan_run(name, spec.model, dataset, scenario, seed, {**own, **common}, PREFIX, own))
     check_options_used(plan.options, used)
     return runs
 

@@ -10,8 +10,8 @@ from recbole_sibrar.errors import OptionError, suggestion
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.recbole_plugin.checks import check
 from recbole_sibrar.recbole_plugin.config import check_dataset, valid_names
-from recbole_sibrar.recbole_plugin.run import QUIET, make_config
-from recbole_sibrar.report.result import as_json
+from recbole_sibrar.recbole_plugin.run import QUIET, make_config, run_name
+from recbole_sibrar.report.result import RESULT, as_json
 
 # Where the data lies is compared as an absolute path.
 FREE_TO_DIFFER = checkpoint.FREE_TO_DIFFER | {"run_name", "data_path"}
@@ -50,11 +50,13 @@ class Run:
         ]  # fmt: skip
 
 
-def plan_run(label: str, model: str, dataset: str, scenario: str, seed: int, options: dict, prefix="") -> Run:
+def plan_run(
+    label: str, model: str, dataset: str, scenario: str, seed: int, options: dict, prefix="", known=None
+) -> Run:
     """Build and check the configuration of a run.
 
     Args:
-        prefix: of the folder's name.
+        prefix: of the folder's name. known: options that the prefix stands for.
 
     Raises:
         SibrarError: an option is wrong, or the data set does not exist.
@@ -62,8 +64,7 @@ def plan_run(label: str, model: str, dataset: str, scenario: str, seed: int, opt
     config = make_config(model, dataset, options={**options, "scenario": scenario, "seed": seed})
     check(config)
     check_dataset(config["data_path"], dataset)
-    split = f"split{config['split_seed']}-" if config["split_seed"] is not None else ""
-    name = f"{prefix}{label}-{dataset}-{scenario}-{split}seed{seed}"
+    name = f"{prefix}{run_name(config, label, known)}"
     plain = as_json(checkpoint.plain_config(config))
     return Run(label, name, model, dataset, scenario, seed, options, plain, config)
 
@@ -107,7 +108,7 @@ def finished(run: Run, data: dict):
     Args:
         data: {what: fingerprint} as the files are.
     """
-    path = run.folder / "result.json"
+    path = run.folder / RESULT
     if not path.is_file():
         return None
     try:

@@ -14,7 +14,7 @@ import yaml
 
 from recbole_sibrar.errors import OptionError, SibrarError
 from recbole_sibrar.experiments.space import Space
-from recbole_sibrar.files import atomic_file
+from recbole_sibrar.files import atomic_file, owned
 from recbole_sibrar.properties import props_folder, read_property_file
 from recbole_sibrar.recbole_plugin.checks import check
 from recbole_sibrar.recbole_plugin.config import check_dataset
@@ -25,6 +25,7 @@ from recbole_sibrar.report.tables import write_csv
 
 ENGINES = {"hyperopt": ("hyperopt",), "ray": ("ray", "hyperopt", "pyarrow")}
 ALGORITHMS = ("tpe", "random")
+FILES = ("trials.csv", "best.yaml", "map.png", "map.svg")
 MAP_OPTIONS = ("temperature", "contrastive_weight")
 
 
@@ -132,7 +133,8 @@ def tune(study: Study) -> Trials:
     the space holds ``contrastive_weight`` and ``temperature``.
 
     Raises:
-        SibrarError: an option or the space is wrong, the data set does not exist, or every trial failed.
+        SibrarError: an option or the space is wrong, the data set does not exist, another process is writing the
+            folder, or every trial failed.
         KeyboardInterrupt: with a sentence that says what is there; the best trial so far is in ``best.yaml``.
     """
     config = make_config(study.model, study.dataset, options=study.options)
@@ -140,13 +142,16 @@ def tune(study: Study) -> Trials:
     check_dataset(config["data_path"], study.dataset)
     check_space(study)
     trials = Trials(study, config, Path(config["output_dir"]) / f"tune-{run_name(config)}")
-    try:
-        (_ray if study.engine == "ray" else _hyperopt)(study, trials)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(_what_is_there(trials)) from None
-    _write_best(trials)
-    if set(MAP_OPTIONS) <= set(study.space.names):
-        figures.save(figures.search_map(trials.table, *MAP_OPTIONS, config["valid_metric"]), trials.folder / "map")
+    with owned(trials.folder):
+        for path in FILES:
+            (trials.folder / path).unlink(missing_ok=True)
+        try:
+            (_ray if study.engine == "ray" else _hyperopt)(study, trials)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_what_is_there(trials)) from None
+        _write_best(trials)
+        if set(MAP_OPTIONS) <= set(study.space.names):
+            figures.save(figures.search_map(trials.table, *MAP_OPTIONS, config["valid_metric"]), trials.folder / "map")
     return trials
 
 

@@ -1,8 +1,12 @@
 """One run: configuration -> data -> model -> training -> test -> result files, as ``run_recbole`` and more."""
 
+import hashlib
 import inspect
+import json
+import re
 import sys
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from logging import getLogger
@@ -14,10 +18,11 @@ from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_logger, init_seed
 
 from recbole_sibrar import checkpoint
+from recbole_sibrar.checkpoint import MODEL
 from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.errors import OptionError, SibrarError, nearest
 from recbole_sibrar.evaluation.metrics import METRICS, per_user_table
-from recbole_sibrar.files import check_plain_name, remove_leftovers
+from recbole_sibrar.files import check_plain_name, owned, remove_leftovers
 from recbole_sibrar.properties import read_property_file
 from recbole_sibrar.recbole_plugin import distributed
 from recbole_sibrar.recbole_plugin.capabilities import UNSERVED, general_recommenders
@@ -26,9 +31,13 @@ from recbole_sibrar.recbole_plugin.config import DEFAULT_DATASET, DEFAULT_MODEL,
 from recbole_sibrar.recbole_plugin.dataset import StoredSplit
 from recbole_sibrar.recbole_plugin.rules import is_integer
 from recbole_sibrar.recbole_plugin.trainer import cold_fallback
-from recbole_sibrar.report.result import RunResult
+from recbole_sibrar.report.result import PER_USER, RESULT, RunResult
 
-MODEL, PROGRESS, HISTORY = "model.pth", "progress.pth", "progress.csv"
+PROGRESS, HISTORY = "progress.pth", "progress.csv"
+ERROR = "error.txt"  # what ``compare`` knows of a run that failed
+OUTCOME = (RESULT, PER_USER, ERROR)
+IN_THE_NAME = {"model", "dataset", "scenario", "seed", "split_seed", "variant", "preset"}
+SHORT = re.compile(r"[\w.+=-]{1,40}")
 QUIET = {"state": "ERROR", "show_progress": False}
 PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "scikit-learn")
 
@@ -141,9 +150,10 @@ class DataNow:
 def run(model: str | None, dataset: str | None, config_files=None, options=None) -> RunResult | None:
     """Train on the training split, choose the epoch on the validation split, evaluate once on the test split.
 
-    Writes ``<output_dir>/<run name>/`` with ``result.json``, ``per_user.csv`` and ``model.pth``, the best epoch's
-    checkpoint. ``progress.pth``, from which an interrupted run continues with ``resume``, and ``progress.csv``, losses
-    and validation scores, are there while training goes on.
+    Writes ``<output_dir>/<run name>/``, which no other process may write at the same time: ``result.json``,
+    ``per_user.csv`` and ``model.pth``, the best epoch's checkpoint. What another run left there is removed first.
+    ``progress.pth``, from which an interrupted run continues with ``resume``, and ``progress.csv``, losses and
+    validation scores, are there while training goes on.
 
     With ``nproc`` or ``world_size`` above 1 this starts processes that share the work (``distributed``) and import the
     script that called it: guard the call with ``if __name__ == "__main__":``. The first process writes the files.
@@ -152,7 +162,7 @@ def run(model: str | None, dataset: str | None, config_files=None, options=None)
         the result; None where it is another machine's to write (``group_offset``).
 
     Raises:
-        SibrarError: whatever is wrong with the options or the data.
+        SibrarError: whatever is wrong with the options or the data; another process is writing the folder.
         WorkerError: one of several processes was killed.
         KeyboardInterrupt: with a sentence that says what is saved.
     """
@@ -188,6 +198,11 @@ def run_folder(config) -> Path:
 
 def _run(config):
     folder = run_folder(config)
+    with owned(folder) if distributed.is_main() else nullcontext():
+        return _run_in(folder, config)
+
+
+def _run_in(folder, config):
     config["checkpoint_dir"] = str(folder)
     if distributed.is_main():
         init_logger(config)
@@ -198,12 +213,11 @@ def _run(config):
     trainer, (train_data, valid_data, test_data) = prepared.trainer, prepared.loaders
     trainer.saved_model_file = str(folder / MODEL)
     trainer.progress_file, trainer.history_file = folder / PROGRESS, folder / HISTORY
-    if distributed.is_main():
-        remove_leftovers(folder, (MODEL, PROGRESS, HISTORY))
-        if not config["resume"]:  # of another run, whose model.pth this one replaces
-            remove_progress(folder)
-    if config["resume"] and distributed.from_main(trainer.progress_file.is_file):
+    resumes = config["resume"] and distributed.from_main(trainer.progress_file.is_file)
+    if resumes:
         trainer.resume_progress(trainer.progress_file, train_data)
+    if distributed.is_main():  # so that no file is of another run than the others
+        remove_files(folder, OUTCOME if resumes else (*OUTCOME, MODEL, PROGRESS, HISTORY))
 
     start = perf_counter()
     best_score, valid_result = trainer.fit(train_data, valid_data, saved=True, show_progress=config["show_progress"])
@@ -243,20 +257,44 @@ def _run(config):
     )
     if distributed.is_main():
         result.write(folder, _per_user(prepared))
-        remove_progress(folder)
+        remove_files(folder, (PROGRESS, HISTORY))
     return result
 
 
-def remove_progress(folder: Path) -> None:
-    """Remove what an interrupted run would continue from."""
-    for name in (PROGRESS, HISTORY):
+def remove_files(folder: Path, names) -> None:
+    """Remove files of a run, and what killed processes have left of them."""
+    remove_leftovers(folder, names)
+    for name in names:
         (folder / name).unlink(missing_ok=True)
 
 
-def run_name(config) -> str:
-    """``SiBraR_SC-ml-100k-item_cold-seed2020``; with a split of its own ``...-split1-seed2020``."""
+def run_name(config, label: str | None = None, known: dict | None = None) -> str:
+    """``SiBraR_SC-ml-100k-item_cold-seed2020``; with a split of its own ``...-split1-seed2020``.
+
+    Behind it stand the options that differ from the property files, so that runs with different options do not share a
+    folder: as ``-embedding_size=32`` if they are short, else as a hash of them.
+
+    Args:
+        label: the model's name, ``model_label`` by default.
+        known: options that need not be told, being what runs of this kind are given.
+    """
     split = "" if config["split_seed"] is None else f"split{config['split_seed']}-"
-    return f"{model_label(config)}-{config['dataset']}-{config['scenario']}-{split}seed{config['seed']}"
+    name = f"{label or model_label(config)}-{config['dataset']}-{config['scenario']}-{split}seed{config['seed']}"
+    options = _options_of_its_own(config, known or {})
+    if not options:
+        return name
+    text = "-".join(f"{key}={value}" for key, value in options.items())
+    if not SHORT.fullmatch(text):
+        text = hashlib.blake2b(json.dumps(options, default=str).encode(), digest_size=4).hexdigest()
+    return f"{name}-{text}"
+
+
+def _options_of_its_own(config, known):
+    """Those given that make a difference and are not what the property files say."""
+    usual = {**config.internal_config_dict, **known}
+    ignored = IN_THE_NAME | checkpoint.FREE_TO_DIFFER | {"run_name", "data_path"}
+    given = config.external_config_dict
+    return {name: given[name] for name in sorted(set(given) - ignored) if given[name] != usual.get(name)}
 
 
 def model_label(config) -> str:

@@ -13,14 +13,14 @@ from recbole_sibrar.data.splits import COLD_SIDE, PHASES
 from recbole_sibrar.errors import CheckpointError, OptionError, nearest
 from recbole_sibrar.evaluation.metrics import per_user_table
 from recbole_sibrar.recbole_plugin.run import QUIET, model_label, prepare_trained, run
-from recbole_sibrar.report.result import as_json
+from recbole_sibrar.report.result import RESULT, as_json
 
 
 class TrainedModel:
     """A checkpoint of a model with modalities, its data set and its trainer.
 
     Args:
-        path: a checkpoint, or the folder of a run with its ``model.pth``.
+        path: of a checkpoint or the folder of a run, as for ``checkpoint.locate``.
         data_path: where the data set is now, if not where it was.
 
     Raises:
@@ -28,8 +28,7 @@ class TrainedModel:
     """
 
     def __init__(self, path, data_path=None):
-        path = Path(path)
-        self.path = path / "model.pth" if path.is_dir() else path
+        self.path = checkpoint.locate(path)
         moved = {} if data_path is None else {"data_path": data_path}
         self._prepared = prepare_trained(self.path, **QUIET, **moved)
         self.config = self._prepared.config
@@ -122,7 +121,7 @@ class TrainedModel:
             "run_name": run_name,
         }
         settings.pop("checkpoint_dir")
-        path = Path(output_dir) / run_name / "result.json"
+        path = Path(output_dir) / run_name / RESULT
         if path.is_file():
             finished = json.loads(path.read_text(encoding="utf-8"))
             changed = checkpoint.differing_option(finished["config"], as_json(settings), checkpoint.FREE_TO_DIFFER)

@@ -6,6 +6,7 @@ from pathlib import Path
 from recbole_sibrar.data.missing import PATTERNS, MissingOptions
 from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.errors import OptionError, nearest
+from recbole_sibrar.files import owned
 from recbole_sibrar.report.tables import markdown
 
 MISSING_DESCRIPTION = """\
@@ -89,12 +90,18 @@ def _check_metric(models, metric):
 
 
 def _missing(arguments) -> int:
-    from recbole_sibrar.report.missing import write_rate_study, write_subset_study
 
     if arguments.retrain and not arguments.rates:
         raise OptionError("--retrain needs --rates, for example --rates 0 0.25 0.5 0.75.")
     options = MissingOptions(pattern=arguments.pattern, seed=arguments.seed)
     rates = sorted({options.at(rate).rate for rate in arguments.rates or ()})
+    with owned(arguments.output):
+        return _write_missing(arguments, options, rates)
+
+
+def _write_missing(arguments, options, rates):
+    from recbole_sibrar.report.missing import write_rate_study, write_subset_study
+
     models = _load(arguments)
     metric = (arguments.metric or models[0].config["valid_metric"]).lower()
     _check_metric(models, metric)
@@ -116,7 +123,10 @@ def _missing(arguments) -> int:
 def _gap(arguments) -> int:
     from recbole_sibrar.report.gap import write_gap_study
 
-    tables = write_gap_study(_load(arguments), arguments.side, arguments.max_entities, arguments.seed, arguments.output)
+    with owned(arguments.output):
+        tables = write_gap_study(
+            _load(arguments), arguments.side, arguments.max_entities, arguments.seed, arguments.output
+        )
     print(f"{markdown(tables['gap'])}\n\nwritten to {arguments.output}")
     return 0
 

@@ -14,6 +14,7 @@ from recbole_sibrar.errors import DataError
 from recbole_sibrar.files import atomic_file
 from recbole_sibrar.report import figures
 from recbole_sibrar.report.comparison import goodness
+from recbole_sibrar.report.result import RESULT
 
 TEMPLATE = "page.html"
 # Pictures that other commands write, and what they show; each with the tables beside it.
@@ -35,7 +36,7 @@ def write_page(folder, path) -> Path:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of results.")
-    results = [_read(file) for file in sorted(folder.rglob("result.json")) if not _belongs_to_a_study(file)]
+    results = [_read(file) for file in sorted(folder.rglob(RESULT)) if not _belongs_to_a_study(file)]
     studies = [study for file in sorted(folder.rglob("*.png")) if (study := _study(file, folder))]
     if not results and not studies:
         raise DataError(f"{folder} holds no result.json; run a model first, or name the folder given as --output_dir.")

@@ -11,6 +11,8 @@ from tabulate import tabulate
 from recbole_sibrar.files import atomic_file
 from recbole_sibrar.report.tables import write_csv
 
+RESULT, PER_USER = "result.json", "per_user.csv"
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -47,8 +49,8 @@ class RunResult:
         """``<folder>/result.json`` and, given the values, ``per_user.csv``; each whole or not at all."""
         folder = Path(folder)
         if per_user is not None:
-            write_csv(pd.DataFrame(per_user), folder / "per_user.csv")
-        with atomic_file(folder / "result.json") as file:
+            write_csv(pd.DataFrame(per_user), folder / PER_USER)
+        with atomic_file(folder / RESULT) as file:
             json.dump(_without_nan(asdict(self)), file, indent=2, default=str)
             file.write("\n")
 
