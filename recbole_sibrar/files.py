@@ -4,6 +4,7 @@ import ctypes
 import errno
 import fcntl
 import glob
+import json
 import os
 import shutil
 import signal
@@ -159,6 +160,13 @@ def is_owned(folder) -> bool:
     except OSError:
         return False
     return False
+
+
+def write_json(path, value) -> None:
+    """Write plain data, whole or not at all."""
+    with atomic_file(path) as file:
+        json.dump(value, file, indent=2, default=str)
+        file.write("\n")
 
 
 def save_tensors(path, state) -> None:

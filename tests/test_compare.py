@@ -92,6 +92,7 @@ def test_every_combination_is_run_and_every_file_written(tiny, started, capsys):
 
     table = pd.read_csv("results/comparison/tiny-item_cold.csv").set_index("model")
     stored = [json.loads((folder_of(f"BPR-tiny-item_cold-seed{n}") / "result.json").read_text()) for n in seeds]
+    assert table["data"].nunique() == 2 and table.loc["SiBraR_SC", "data"] == table.loc["MuBraR", "data"]
     values = [result["test_result"]["ndcg@3"] for result in stored]
     assert table.loc["BPR", "ndcg@3"] == pytest.approx(np.mean(values))
     assert table.loc["BPR", "ndcg@3_std"] == pytest.approx(np.std(values, ddof=1))
@@ -282,6 +283,7 @@ def result(ndcg, valid=0.2, fallback=None, **metrics):
         "seconds": {"training": 1.0},
         "n_parameters": 10,
         "cold_fallback": fallback or {},
+        "data": {"interactions": "05574cc6d2b4d90e"},
     }
 
 

@@ -1,3 +1,4 @@
+import json
 import warnings
 
 import numpy as np
@@ -256,6 +257,8 @@ def test_export(tiny, kind):
     path = trained(tiny)
     for _ in range(2):
         assert main(["export", "--checkpoint", path, "--output", "index", "--format", kind]) == 0
+    stored = json.loads(open(path.replace("model.pth", "result.json")).read())
+    assert json.loads(open("index/data.json").read()) == {"checkpoint": path, "data": stored["data"]}
     ids = open("index/item_ids.txt").read().split()
     read = np.load if kind == "npy" else lambda p: np.stack(pd.read_parquet(p).iloc[:, 1])
     fused = {side: read(f"index/{side}_fused.{kind}") for side in ("user", "item")}

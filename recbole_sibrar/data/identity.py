@@ -40,6 +40,18 @@ def interactions_digest(tokens: dict, parts) -> str:
     return digest.result
 
 
+def combined(digests: dict) -> str:
+    """One fingerprint of all that was read, {what: fingerprint}.
+
+    >>> combined({"interactions": "05574cc6d2b4d90e", "item year": "dbb00886b2f73f26"})
+    '0d062a73ae59ab0d'
+    """
+    digest = _Digest()
+    for name in sorted(digests):
+        digest.texts(name, [digests[name]])
+    return digest.result
+
+
 def modality_digest(entry: Modality) -> str:
     """The fingerprint of a modality: which entities have it, and their values; vectors are read in blocks."""
     digest = _Digest()

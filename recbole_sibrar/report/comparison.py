@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
+from recbole_sibrar.data.identity import combined
 from recbole_sibrar.evaluation.metrics import METRICS
 from recbole_sibrar.files import atomic_file
 from recbole_sibrar.report import figures
@@ -95,7 +96,8 @@ class Comparison:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """A row for each model, unrounded: mean (and ``_std`` over seeds, NaN for one) of every metric."""
+        """A row for each model, unrounded: mean (and ``_std`` over seeds, NaN for one) of every metric; ``data`` is the
+        fingerprint of what it read."""
         return pd.DataFrame([_row(entry, self.valid_metric) for entry in self.entries])
 
     @property
@@ -119,7 +121,8 @@ def _row(entry, valid_metric):
         row |= _mean_and_deviation(metric, [result["test_result"].get(metric) for result in entry.results])
     row |= _mean_and_deviation("n_parameters", [result["n_parameters"] for result in entry.results])
     row |= _mean_and_deviation("training_seconds", [result["seconds"]["training"] for result in entry.results])
-    return {**row, "notes": "; ".join(entry.notes)}
+    data = dict.fromkeys(combined(result["data"]) for result in entry.results)
+    return {**row, "notes": "; ".join(entry.notes), "data": " ".join(data)}
 
 
 def _mean_and_deviation(name, values):

@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from recbole_sibrar.evaluation import gap
 from recbole_sibrar.report import figures
-from recbole_sibrar.report.tables import write_csv, write_markdown
+from recbole_sibrar.report.tables import write_csv, write_markdown, write_sources
 
 LINKED = 5
 
@@ -16,7 +16,7 @@ def write_gap_study(models, side, limit: int, seed: int, output) -> dict:
     """Measure and draw the modality gap of trained models, side by side.
 
     Writes ``gap.csv`` (a row per model: TORS 2025, tables 8 and 9), ``pairs.csv`` (a row per model and pair of
-    modalities), ``tsne.png``/``.svg`` (figures 12 and 13) and ``gap.md``.
+    modalities), ``tsne.png``/``.svg`` (figures 12 and 13), ``gap.md`` and ``data.json``.
 
     Args:
         models: ``TrainedModel`` objects with distinct names.
@@ -49,6 +49,7 @@ def write_gap_study(models, side, limit: int, seed: int, output) -> dict:
         points[model.name] = gap.tsne_points(embeddings, available, seed)
     table, all_pairs = pd.DataFrame(rows), pd.concat(pairs, names=["model"]).reset_index(level=0)
     output = Path(output)
+    write_sources(models, output)
     write_csv(table, output / "gap.csv")
     write_csv(all_pairs, output / "pairs.csv")
     figures.save(figures.tsne_panels(points, names, LINKED), output / "tsne")

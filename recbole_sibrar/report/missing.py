@@ -7,14 +7,15 @@ import pandas as pd
 from recbole_sibrar.evaluation.missing import rate_study, subset_study, subset_values
 from recbole_sibrar.evaluation.subsets import contributions, quality_curve
 from recbole_sibrar.report import figures
-from recbole_sibrar.report.tables import write_csv, write_markdown
+from recbole_sibrar.report.tables import write_csv, write_markdown, write_sources
 
 
 def write_subset_study(models, side, phase: str, limit: int, seed: int, output, metric: str, progress=True) -> dict:
     """Evaluate models on subsets of their modalities and write what comes out.
 
     Writes ``subsets.csv`` (a row per model and subset, every metric with its spread over the users), ``curve.csv`` and
-    ``curve.png``/``.svg`` (quality against the number of modalities left), ``contributions.csv``, and ``missing.md``.
+    ``curve.png``/``.svg`` (quality against the number of modalities left), ``contributions.csv``,
+    ``missing.md`` and ``data.json``.
 
     Args:
         models: ``TrainedModel`` objects with distinct names.
@@ -33,6 +34,7 @@ def write_subset_study(models, side, phase: str, limit: int, seed: int, output, 
     }
     curve, gain = (pd.concat(parts, names=["model"]).reset_index(level=0) for parts in (curves, gains))
     output = Path(output)
+    write_sources(models, output)
     for name, table in (("subsets", subsets), ("curve", curve), ("contributions", gain)):
         write_csv(table, output / f"{name}.csv")
     figures.save(figures.quality_curves(curves, metric), output / "curve")
@@ -58,6 +60,7 @@ def write_rate_study(models, side, phase: str, rates, options, output, metric: s
     if retrain:
         tables += [_trained_at_rates(model, rates, options, Path(output) / "runs") for model in models]
     table = pd.concat(tables, ignore_index=True)
+    write_sources(models, output)
     write_csv(table, Path(output) / "rates.csv")
     figures.save(figures.degradation_curves(table, metric), Path(output) / "rates")
     return table

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
-from recbole_sibrar.files import atomic_file
+from recbole_sibrar.files import write_json
 from recbole_sibrar.report.tables import write_csv
 
 RESULT, PER_USER = "result.json", "per_user.csv"
@@ -50,9 +50,7 @@ class RunResult:
         folder = Path(folder)
         if per_user is not None:
             write_csv(pd.DataFrame(per_user), folder / PER_USER)
-        with atomic_file(folder / RESULT) as file:
-            json.dump(_without_nan(asdict(self)), file, indent=2, default=str)
-            file.write("\n")
+        write_json(folder / RESULT, _without_nan(asdict(self)))
 
     def table(self) -> str:
         """Validation and test results side by side, and what they rest on."""

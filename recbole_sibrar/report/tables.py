@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from recbole_sibrar.files import atomic_file
+from recbole_sibrar.files import atomic_file, write_json
 
 
 def write_csv(table: pd.DataFrame, path) -> Path:
@@ -27,6 +27,13 @@ def markdown(table: pd.DataFrame) -> str:
 
     cells = table.astype(object).where(table.notna(), None)
     return tabulate(cells, headers="keys", showindex=False, floatfmt=".4f", tablefmt="github", missingval="")
+
+
+def write_sources(models, folder) -> Path:
+    """``data.json``: the checkpoint of each ``TrainedModel`` and the fingerprints of its data."""
+    path = Path(folder) / "data.json"
+    write_json(path, {model.name: {"checkpoint": str(model.path), "data": model.data} for model in models})
+    return path
 
 
 def write_markdown(sections: dict, path) -> Path:

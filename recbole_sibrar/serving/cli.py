@@ -11,7 +11,7 @@ import pandas as pd
 from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.data.tables import read_values
 from recbole_sibrar.errors import OptionError
-from recbole_sibrar.files import atomic_directory, atomic_file
+from recbole_sibrar.files import atomic_directory, atomic_file, write_json
 from recbole_sibrar.serving.features import is_empty, is_missing
 from recbole_sibrar.serving.recommender import Recommender
 
@@ -140,6 +140,7 @@ def _export(arguments) -> int:
         raise OptionError(f"--output {target} exists and was not made by export; name a new folder.")
     recommender = _load(arguments)
     with atomic_directory(target) as folder:
+        write_json(folder / "data.json", {"checkpoint": arguments.checkpoint, "data": recommender.data})
         for side in SIDES:
             ids, fused, modalities = recommender.embeddings(side)
             (folder / f"{side}_ids.txt").write_text("\n".join(ids) + "\n", encoding="utf-8")
