@@ -151,7 +151,7 @@ class RunProcess:
         self._process.wait()
         self._errors.close()
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> Outcome | None:
         """Of a run that has ended; ``error.txt`` in its folder says why it failed. None if another process makes it."""
         code, found = self._process.returncode, finished(self.run, self._data)
         with self._errors as file:
