@@ -7,6 +7,7 @@ from recbole.config import Config
 from recbole.utils import InputType, get_model
 
 from recbole_sibrar.errors import OptionError, SibrarError, WorkerError, nearest
+from recbole_sibrar.recbole_plugin import distributed
 from recbole_sibrar.recbole_plugin.loaders import PairLoader
 from recbole_sibrar.recbole_plugin.rules import shown
 
@@ -70,7 +71,8 @@ def without_effect(given: set, config: Config) -> list:
 def options_blamed(config: Config):
     """Turn an error inside RecBole or torch into one that names the options that are not at their defaults.
 
-    An error of a run with default options is the program's fault and stays as it is.
+    An error of a run with default options is the program's fault and stays as it is; that of one of several processes
+    may be another process's.
 
     Raises:
         OptionError: naming the options, with the error's own text.
@@ -81,7 +83,7 @@ def options_blamed(config: Config):
         raise
     except Exception as error:
         changed = changed_options(config)
-        if not changed:
+        if not changed or distributed.size() > 1:
             raise
         getLogger().debug("The error behind the next message:", exc_info=True)
         said = " ".join(str(error).split())

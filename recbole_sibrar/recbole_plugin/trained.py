@@ -103,11 +103,13 @@ class TrainedModel:
         metrics = [metric.lower() for metric in self.config["metrics"]]
         return dict(result), per_user_table(trainer.eval_collector.recommendations, metrics, self.config["topk"])
 
-    def modality_embeddings(self, side: str) -> tuple:
-        """(N, M, D) embeddings of the known entities, (N, M) bool which of them there are, and the names of the M."""
-        ids = torch.arange(1, len(self.core.sides[side].trained))
-        encoder = self.core.sides[side]
-        return self.core.modality_embeddings(side, ids), self.core.used_in_evaluation(side)[ids], encoder.names
+    def available(self, side: str) -> torch.Tensor:
+        """(N, M) bool, which modalities the known entities have in evaluation; the names are ``sides[side].names``."""
+        return self.core.used_in_evaluation(side)[1:]
+
+    def modality_embeddings(self, side: str, chosen: torch.Tensor) -> torch.Tensor:
+        """(n, M, D) embeddings of some of the known entities, given by their rows in ``available``."""
+        return self.core.modality_embeddings(side, chosen + 1)
 
     def train_again(self, options: MissingOptions, output_dir, run_name: str) -> dict:
         """The same run from its beginning, with modalities missing in training too; the test metrics.

@@ -28,12 +28,13 @@ def write_gap_study(models, side, limit: int, seed: int, output) -> dict:
     """
     rows, pairs, points, names = [], {}, {}, {}
     for model in tqdm(models, desc="models", leave=False):
-        embeddings, available, names[model.name] = model.modality_embeddings(model.side(side))
+        own = model.side(side)
+        available = model.available(own)
         chosen = gap.sample_entities(available, limit, seed)
-        embeddings, available = embeddings[chosen], available[chosen]
+        available = available[chosen]
         present = available.any(0)
-        embeddings, available = embeddings[:, present], available[:, present]
-        names[model.name] = [name for name, there in zip(names[model.name], present.tolist()) if there]
+        embeddings, available = model.modality_embeddings(own, chosen)[:, present], available[:, present]
+        names[model.name] = [name for name, there in zip(model.core.sides[own].names, present.tolist()) if there]
         pairs[model.name] = gap.pair_measures(embeddings, available, names[model.name])
         prediction = gap.modality_prediction(embeddings, available, seed)
         rows.append(
