@@ -120,6 +120,17 @@ def parse_numbers(values: pd.Series, path, field) -> pd.Series:
     return numbers
 
 
+def exact_integers(values: pd.Series, numbers: pd.Series) -> pd.Series:
+    """The ``numbers`` that ``parse_numbers`` made of ``values``, as int64 if all are integers that float64 would round.
+
+    >>> exact_integers(pd.Series(["9007199254740993"]), pd.Series([9007199254740992.0])).tolist()
+    [9007199254740993]
+    """
+    integers = pd.to_numeric(values, errors="coerce")
+    rounds = integers.dtype == np.int64 and (numbers.astype(np.int64) != integers).any()
+    return integers if rounds else numbers
+
+
 def align(frame: pd.DataFrame, id_field: str, tokens, path) -> pd.DataFrame:
     """One row per token, in the order of ``tokens``; tokens that the file does not list get NaN.
 

@@ -41,7 +41,7 @@ class Modality:
         kind: one of ``KINDS`` or ``interactions``.
         available: (N,) bool, whether the entity has the modality.
         values: by kind. vector: (N, D) float32, or float16 as the file, or ``DiskVectors``. category: (N,) int64.
-            number: (N,) float32. tags and interactions: ``SparseRows`` N x V.
+            number: (N,) float64, as float32 cannot tell times apart. tags and interactions: ``SparseRows`` N x V.
         width: D for vectors, the number of distinct values V otherwise, 1 for numbers.
         vocabulary: the texts behind the numbers of a category or of tags, sorted.
         available_in_evaluation: (N,) bool, where that differs from ``available`` (see ``data.missing``).
@@ -315,7 +315,7 @@ def category_modality(name: str, texts, vocabulary) -> Modality:
 def number_modality(name: str, numbers: np.ndarray) -> Modality:
     """From one number per entity; NaN is missing."""
     available = torch.from_numpy(~np.isnan(numbers))
-    return Modality(name, "number", available, torch.from_numpy(np.nan_to_num(numbers).astype(np.float32)), 1)
+    return Modality(name, "number", available, torch.from_numpy(np.nan_to_num(numbers)), 1)
 
 
 def tags_modality(name: str, lists, vocabulary) -> Modality:

@@ -82,6 +82,24 @@ class SparseRows:
         place = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
         return keys[place] == wanted
 
+    def has(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """(N,) rows, (N,) columns -> (N,) bool, whether each place is non-zero; the matrix as ``from_pairs`` made it.
+
+        >>> matrix = SparseRows.from_pairs([0, 0, 1], [3, 4, 4], 3, 5)
+        >>> matrix.has(torch.tensor([0, 1, 2]), torch.tensor([4, 3, 0])).tolist()
+        [True, False, False]
+        """
+        if not len(self.columns):
+            return torch.zeros(len(rows), dtype=torch.bool)
+        low, high = self.indptr[rows], self.indptr[rows + 1]
+        end, last = high, len(self.columns) - 1
+        while (low < high).any():
+            middle = (low + high) // 2
+            before = self.columns[middle.clamp(max=last)] < columns
+            is_open = low < high
+            low, high = torch.where(is_open & before, middle + 1, low), torch.where(is_open & ~before, middle, high)
+        return (low < end) & (self.columns[low.clamp(max=last)] == columns)
+
     def mark(self, target: Tensor, value=True) -> Tensor:
         """Set ``target`` (R, n_columns) to ``value`` at the non-zero places, in place."""
         target[self.row_of_entry(), self.columns] = value

@@ -255,8 +255,8 @@ def _parse(lines, separator, header):
 def _quoted_rows(path, separator, as_written=False, n_rows=100_000):
     """The header and then (lines, rows), by the csv module.
 
-    A quote that belongs to the text may swallow lines, up to the next one. Where each of the lines that a cell goes
-    over is a row by itself, and no cell of the file goes over lines that are none, that is what has happened.
+    A quote that belongs to the text may swallow lines, up to the next one. Where the line in which a cell ends is a row
+    by itself, and no cell of the file ends in a line that is none, that is what has happened.
 
     Args:
         as_written: refuse a file whose quotes no csv writer writes, such as those around a word here and there.
@@ -281,7 +281,7 @@ def _quoted_rows(path, separator, as_written=False, n_rows=100_000):
                 yield header
             else:
                 if len(taken) > 1:
-                    swallows = all(_is_row(line, separator, len(header)) for line in taken[1:])
+                    swallows = _is_row(taken[-1], separator, len(header))
                     suspect, sure = suspect or (swallows and (number, reader.line_num)), sure or not swallows
                 numbers.append(number)
                 rows.append(row)
@@ -295,7 +295,7 @@ def _quoted_rows(path, separator, as_written=False, n_rows=100_000):
     if suspect:
         swallowed = f"{path}, line {suspect[0]}: a cell in quotes goes on to line {suspect[1]}"
         if not sure:
-            raise DataError(f"{swallowed}, but these lines are rows too; double the quotes that belong to a text.")
+            raise DataError(f"{swallowed}, which is a row by itself; double the quotes that belong to a text.")
         warnings.warn(f"{swallowed}; check its quotes if these are rows of their own.", stacklevel=2)
     if rows:
         yield numbers, rows

@@ -1,5 +1,6 @@
 """The evaluation protocol: for each scenario and phase, the users, the candidates, and the popularity of items."""
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +26,8 @@ class Phase:
         popularity_source: where the popularity comes from, in words.
         profile_popularity: (U,) float, mean popularity of the items in a user's profile; NaN without a profile.
         cold_users: (U,) bool, without training interactions. cold_items: (I,) bool, likewise.
-        n_unreachable: held-out interactions with items that are no candidates (they count in no metric).
+        n_unreachable: held-out interactions with items that are no candidates, or that the user had earlier already, so
+            that they are taken out of the ranking; they count in no metric.
     """
 
     name: str
@@ -91,15 +93,27 @@ def build_phases(scenario: str, parts: dict, n_users: int, n_items: int, eval_ca
             popularity = torch.where(cold_items, own_count, train_count).double()
             source = f"training interactions; for items without any, interactions of the {name} split"
         profile = parts[name] if scenario == USER_COLD else parts["train"]
-        reachable = candidates[items]
-        if not reachable.any():
-            raise DataError(f"The {name} split of scenario {scenario} has no interaction with a candidate item.")
         seen = [torch.cat(column) for column in zip(*(parts[phase] for phase in earlier))]
+        seen = SparseRows.from_pairs(*seen, n_users, n_items)
+        repeated = seen.has(users, items)
+        if repeated.any():
+            n = int(repeated.sum())
+            warnings.warn(
+                f"{n:,} of {len(users):,} interactions of the {name} split are in an earlier split too, "
+                "so that they cannot be found and count in no metric.",
+                stacklevel=2,
+            )
+        reachable = candidates[items] & ~repeated
+        if not reachable.any():
+            raise DataError(
+                f"The {name} split of scenario {scenario} has no interaction with a candidate item that is new to its "
+                "user."
+            )
         phases[name] = Phase(
             name=name,
             candidates=candidates,
             positives=SparseRows.from_pairs(users[reachable], items[reachable], n_users, n_items),
-            seen=SparseRows.from_pairs(*seen, n_users, n_items),
+            seen=seen,
             popularity=popularity,
             popularity_source=source,
             profile_popularity=profile_popularity(*profile, popularity, n_users),

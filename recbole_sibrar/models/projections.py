@@ -77,29 +77,28 @@ class NumberProjection(Projection):
 
 
 def quantile_edges(known: Tensor) -> Tensor:
-    """The edges (N_BINS + 1,) of quantile bins, from the numbers of the training entities (K,).
+    """The edges (N_BINS + 1,) of quantile bins, from the numbers of the training entities (K,) float64.
 
-    Where quantiles coincide, bins of width one follow the last: no training value reaches them.
+    Where quantiles coincide, bins of width one, or more for large numbers, follow the last: no training value reaches
+    them.
 
-    >>> quantile_edges(torch.tensor([3.0, 3.0])).tolist()
+    >>> quantile_edges(torch.tensor([3.0, 3.0], dtype=torch.double)).tolist()
     [3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0]
     """
-    known = known if len(known) else torch.zeros(1)
-    edges = known.quantile(torch.linspace(0, 1, N_BINS + 1)).unique()
-    if len(edges) == 1:
-        edges = torch.cat([edges, edges + 1])
-    extra = edges[-1] + torch.arange(1, N_BINS + 2 - len(edges))
-    return torch.cat([edges, extra])
+    known = known.double() if len(known) else torch.zeros(1, dtype=torch.double)
+    edges = known.quantile(torch.linspace(0, 1, N_BINS + 1, dtype=torch.double)).unique()
+    width = (edges[-1].abs() * 1e-9).clamp(min=1)
+    return torch.cat([edges, edges[-1] + width * torch.arange(1, N_BINS + 2 - len(edges))])
 
 
 def piecewise_linear(numbers: Tensor, edges: Tensor) -> Tensor:
-    """(N,), (B + 1,) -> (N, B): how far each number has come through each bin, clipped to [0, 1].
+    """(N,), (B + 1,) float64 -> (N, B) float32: how far each number has come through each bin, clipped to [0, 1].
 
     >>> piecewise_linear(torch.tensor([1.5]), torch.tensor([0.0, 1.0, 2.0, 3.0])).tolist()
     [[1.0, 0.5, 0.0]]
     """
     low, high = edges[:-1], edges[1:]
-    return ((numbers.unsqueeze(1) - low) / (high - low)).clamp(0, 1)
+    return ((numbers.unsqueeze(1) - low) / (high - low)).clamp(0, 1).float()
 
 
 class CategoryProjection(Projection):

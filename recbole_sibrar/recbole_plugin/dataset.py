@@ -1,5 +1,6 @@
 """The data set under the protocol: interactions through RecBole, splits and modalities through ``data``."""
 
+import warnings
 from logging import getLogger
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_sibrar.data.atomic import check_id_type, parse_numbers, read_atomic, read_header
+from recbole_sibrar.data.atomic import check_id_type, exact_integers, parse_numbers, read_atomic, read_header
 from recbole_sibrar.data.identity import interactions_digest, modality_digest, sorted_numbers
 from recbole_sibrar.data.missing import MissingOptions, remove
 from recbole_sibrar.data.modalities import (
@@ -40,11 +41,13 @@ class ScenarioDataset(Dataset):
 
     Attributes:
         phase: the protocol of this split, after ``build``; None for training.
+        n_repeated: interactions that were left out since they repeat a pair of user and item.
         read: {what: fingerprint} of all that was read, see ``data.identity``: ``interactions`` and, once a model has
             asked for them, modalities such as ``item genres``. All splits share it.
     """
 
     phase = None
+    n_repeated = 0
 
     @property
     def scenario(self):
@@ -82,11 +85,49 @@ class ScenarioDataset(Dataset):
             self.field2source[name], self.field2type[name], self.field2seqlen[name] = source, kind, 1
             if kind == FeatureType.FLOAT:
                 self.field2bucketnum[name] = 2
-                frame[name] = parse_numbers(frame[name], filepath, name)
+                texts, frame[name] = frame[name], parse_numbers(frame[name], filepath, name)
+                if name == self.time_field:
+                    frame[name] = exact_integers(texts, frame[name])
             elif name in (self.uid_field, self.iid_field) and (frame[name] == "").any():
-                line = int((frame[name] == "").to_numpy().argmax()) + 2
-                raise DataError(f"{filepath}, line {line}: {name} is empty.")
-        return frame
+                raise DataError(f"{filepath}, line {(frame[name] == '').idxmax()}: {name} is empty.")
+        field, is_split = self.time_field, self.benchmark_filename_list is not None
+        if field in frame and self.scenario == WARM and not is_split and self.config["eval_args"]["order"] == "TO":
+            missing = frame[field].isna()
+            if missing.any():
+                raise DataError(f"{filepath}, line {missing.idxmax()}: no {field}, but eval_args.order is TO.")
+        return frame.reset_index(drop=True)
+
+    def _load_inter_feat(self, token, dataset_path):
+        """A pair of user and item counts once in each split file."""
+        super()._load_inter_feat(token, dataset_path)
+        if self.scenario is not None and self.benchmark_filename_list is not None:
+            part = np.repeat(np.arange(len(self.file_size_list)), self.file_size_list)
+            kept = self._first_of_each_pair(part)
+            self.file_size_list = np.bincount(part[kept], minlength=len(self.file_size_list)).tolist()
+
+    def _first_of_each_pair(self, part=None):
+        """Drop repeated pairs, within each of the parts if there are some; of each the earliest is kept.
+
+        Returns:
+            (N,) bool, which interactions were kept.
+        """
+        pairs = self.inter_feat[[self.uid_field, self.iid_field]].assign(part=part)
+        kept = np.ones(len(pairs), dtype=bool)
+        if pairs.duplicated().any():
+            times = [self.time_field] if self.time_field in self.inter_feat else []
+            others = self.inter_feat.columns.difference([self.uid_field, self.iid_field, *times])
+            order = np.lexsort(
+                [self.inter_feat[name].to_numpy() for name in (*others, *times)] or [np.arange(len(kept))]
+            )
+            kept[order] = ~pairs.iloc[order].duplicated().to_numpy()
+            self.n_repeated = int((~kept).sum())
+            warnings.warn(
+                f"{self.dataset_name}: {self.n_repeated:,} of {len(kept):,} interactions repeat a user and an item; "
+                "the earliest of each pair is kept.",
+                stacklevel=2,
+            )
+            self.inter_feat = self.inter_feat[kept].copy()
+        return kept
 
     def _data_filtering(self):
         try:
@@ -99,6 +140,18 @@ class ScenarioDataset(Dataset):
                 f"({self.config['val_interval']}), user_inter_num_interval ({self.config['user_inter_num_interval']}) "
                 f"or item_inter_num_interval ({self.config['item_inter_num_interval']})."
             ) from None
+
+    def _dataframe_to_interaction(self, data):
+        """Times stay as exact as the file has them: float32 steps over 128 seconds of today's."""
+        if (
+            self.scenario is None
+            or self.time_field not in data
+            or self.field2type[self.time_field] != FeatureType.FLOAT
+        ):
+            return super()._dataframe_to_interaction(data)
+        interaction = super()._dataframe_to_interaction(data.drop(columns=self.time_field))
+        interaction[self.time_field] = torch.from_numpy(data[self.time_field].to_numpy())
+        return interaction
 
     def _remap_ID_all(self):
         super()._remap_ID_all()
@@ -145,6 +198,8 @@ class ScenarioDataset(Dataset):
             for field, interval in (self.config["val_interval"] or {}).items():
                 self._check_filter(field, interval)
         super()._filter_by_field_value()
+        if self.scenario is not None:
+            self._first_of_each_pair()
 
     def _check_filter(self, field, interval):
         """RecBole drops any row, or none, where the kind of the values is not that of the column."""
@@ -169,6 +224,8 @@ class ScenarioDataset(Dataset):
                     f"'{self.time_field}:float' that is loaded (TIME_FIELD, load_col). "
                     f"Loaded: {', '.join(self.field2type)}."
                 )
+            if arguments["order"] != "TO":
+                raise OptionError(f"eval_args.order is {arguments['order']!r}; a split by time (TS) needs TO.")
 
     def build(self):
         if self.scenario is None:

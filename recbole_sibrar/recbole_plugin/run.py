@@ -248,6 +248,7 @@ def _run_in(folder, config):
         n_candidates=int(phase.candidates.sum()),
         n_users=len(phase.users),
         n_unreachable_interactions=phase.n_unreachable,
+        n_repeated_interactions=prepared.dataset.n_repeated,
         popularity_source=phase.popularity_source,
         cold_fallback=cold_fallback(prepared.model, phase),
         modalities=_modalities(prepared.model),

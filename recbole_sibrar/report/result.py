@@ -38,6 +38,7 @@ class RunResult:
     n_users: int
     n_unreachable_interactions: int
     popularity_source: str
+    n_repeated_interactions: int = 0
     history: list = field(default_factory=list)
     cold_fallback: dict = field(default_factory=dict)
     modalities: dict = field(default_factory=dict)
@@ -61,6 +62,10 @@ class RunResult:
             tabulate(rows, headers=("metric", "validation", "test"), floatfmt=".4f"),
             f"{self.n_users:,} test users, {self.n_candidates:,} candidates; popularity: {self.popularity_source}",
         ]
+        if self.n_unreachable_interactions:
+            lines.append(
+                f"{self.n_unreachable_interactions:,} test interactions cannot be found and count in no metric"
+            )
         for side, replacement in self.cold_fallback.items():
             lines.append(f"cold {side}s are not scored by {self.model}: {replacement}")
         return "\n".join(lines)
