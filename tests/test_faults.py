@@ -193,7 +193,7 @@ def test_elsewhere_too_a_full_disk_is_one_line(tiny, monkeypatch, capsys):
     def full(*args):
         raise OSError(28, "No space left on device", "log/x.log")
 
-    monkeypatch.setattr("recbole_sibrar.recbole_plugin.run.init_logger", full)
+    monkeypatch.setattr("recbole_sibrar.recbole_plugin.checks.init_logger", full)
     assert main(arguments(tiny, "run")) == 2
     assert capsys.readouterr().err == "recbole-sibrar: log/x.log: No space left on device\n"
 

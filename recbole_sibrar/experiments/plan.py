@@ -2,9 +2,11 @@
 
 import re
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 
 from recbole_sibrar.data.splits import SCENARIOS, check_scenario
 from recbole_sibrar.errors import OptionError, nearest
+from recbole_sibrar.files import check_plain_name
 
 NAME = re.compile(r"[\w.+-]+")
 
@@ -35,7 +37,9 @@ class ModelSpec:
         check_keys(given, cls, "a model")
         if not given.get("model") or not isinstance(given["model"], str):
             raise OptionError(f"A model is {given!r}; expected a name such as BPR or SiBraR:SC under 'model'.")
-        spec = cls(**given)
+        spec = cls(**{name: _as_text(value) for name, value in given.items()})
+        if not isinstance(spec.variant or "", str) or not isinstance(spec.name or "", str):
+            raise OptionError(f"A model is {given!r}; expected text as its variant and name.")
         if spec.name is not None and not NAME.fullmatch(str(spec.name)):
             raise OptionError(f"The name {spec.name!r} of a model holds more than letters, digits and '_.+-'.")
         if not isinstance(spec.options, dict):
@@ -89,11 +93,20 @@ class Plan:
         if values.get("columns") is not None:
             values["columns"] = tuple(str(name).lower() for name in values["columns"])
         values["models"] = tuple(ModelSpec.parse(given) for given in values["models"])
+        values["datasets"] = tuple(map(_as_text, values.get("datasets", cls.datasets)))
+        for name in ("output_dir", "data_path", "reference"):
+            values[name] = _as_text(values.get(name, getattr(cls, name)))
         return cls(**values)
 
     def __post_init__(self):
         for scenario in self.scenarios:
             check_scenario(scenario)
+        for dataset in self.datasets:
+            check_plain_name("dataset", dataset)
+        for name in ("output_dir", "data_path", "reference"):
+            value = getattr(self, name)
+            if not isinstance(value, (str, Path)) and (value is not None or name == "output_dir"):
+                raise OptionError(f"{name} is {value!r}; expected text.")
         for name, low in (("seeds", 1), ("seed", 0), ("jobs", 1)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
@@ -131,6 +144,11 @@ def check_keys(given, cls, what: str) -> None:
     for key in given:
         if key not in known:
             raise OptionError(f"Unknown key {key!r} of {what}. {nearest(key, known)}")
+
+
+def _as_text(value):
+    """A number that a YAML file has where a name is meant, as its text."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _tuple(value):

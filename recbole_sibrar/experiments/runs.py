@@ -116,6 +116,8 @@ def finished(run: Run, data: dict):
         found = result["config"]
     except (ValueError, KeyError, TypeError):
         return f"{path} is not a result"
+    if not isinstance(found, dict) or not isinstance(result.get("test_result"), dict):
+        return f"{path} is not a result"
     return difference(run.config, found) or changed_data(run, result.get("data"), data) or result
 
 

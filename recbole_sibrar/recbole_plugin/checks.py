@@ -2,11 +2,12 @@
 
 from contextlib import contextmanager
 from logging import getLogger
+from pathlib import Path
 
 from recbole.config import Config
-from recbole.utils import InputType, get_model
+from recbole.utils import InputType, get_model, init_logger
 
-from recbole_sibrar.errors import OptionError, SibrarError, WorkerError, nearest
+from recbole_sibrar.errors import OptionError, SibrarError, WorkerError, WriteError, nearest
 from recbole_sibrar.recbole_plugin import distributed
 from recbole_sibrar.recbole_plugin.loaders import PairLoader
 from recbole_sibrar.recbole_plugin.rules import shown
@@ -43,6 +44,21 @@ def _check_negatives(config, model_class):
             f"train_neg_sample_args is None, but {config['model']} learns from negatives; write for example "
             "train_neg_sample_args='{distribution: uniform, sample_num: 1}'."
         )
+
+
+def begin_log(config: Config) -> None:
+    """RecBole's log, in ``log/`` of the working folder, and TensorBoard's in ``log_tensorboard/``.
+
+    Raises:
+        WriteError: a file has one of these names.
+    """
+    for name in ("log", "log_tensorboard"):
+        if Path(name).exists() and not Path(name).is_dir():
+            raise WriteError(
+                f"{Path(name).resolve()} is a file, but RecBole writes its log into a folder of this name; rename it, "
+                "or start in another folder."
+            )
+    init_logger(config)
 
 
 def without_effect(given: set, config: Config) -> list:

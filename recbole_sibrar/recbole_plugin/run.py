@@ -15,7 +15,7 @@ from time import perf_counter
 
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
-from recbole.utils import get_model, get_trainer, init_logger, init_seed
+from recbole.utils import get_model, get_trainer, init_seed
 
 from recbole_sibrar import checkpoint
 from recbole_sibrar.checkpoint import MODEL
@@ -26,7 +26,7 @@ from recbole_sibrar.files import check_plain_name, owned, remove_leftovers
 from recbole_sibrar.properties import read_property_file
 from recbole_sibrar.recbole_plugin import distributed
 from recbole_sibrar.recbole_plugin.capabilities import UNSERVED, general_recommenders
-from recbole_sibrar.recbole_plugin.checks import check, check_sizes, options_blamed, without_effect
+from recbole_sibrar.recbole_plugin.checks import begin_log, check, check_sizes, options_blamed, without_effect
 from recbole_sibrar.recbole_plugin.config import DEFAULT_DATASET, DEFAULT_MODEL, DEFAULT_SCENARIO, command_line_hidden
 from recbole_sibrar.recbole_plugin.dataset import StoredSplit
 from recbole_sibrar.recbole_plugin.rules import is_integer
@@ -205,7 +205,7 @@ def _run(config):
 def _run_in(folder, config):
     config["checkpoint_dir"] = str(folder)
     if distributed.is_main():
-        init_logger(config)
+        begin_log(config)
     else:
         distributed.silence(config)
     getLogger().info(config)
@@ -330,7 +330,7 @@ def objective_function(config_dict=None, config_file_list=None, saved=True):
     RecBole's own reports the *test* results, so that hyper-parameters would be chosen on test data.
     """
     config = Config(config_dict=config_dict, config_file_list=config_file_list)
-    init_logger(config)
+    begin_log(config)
     prepared = prepare(config)
     train_data, valid_data, test_data = prepared.loaders
     best_score, valid_result = prepared.trainer.fit(train_data, valid_data, verbose=False, saved=saved)
@@ -376,7 +376,7 @@ def prepare_trained(path, **options) -> Prepared:
     state = checkpoint.load(path)
     with command_line_hidden():
         config = Config(config_dict={**state["config"], **options})
-    init_logger(config)
+    begin_log(config)
     prepared = prepare(config)
     checkpoint.check_same_data(path, state["data"], prepared.dataset.read, config["dataset"])
     checkpoint.restore(prepared.model, state)

@@ -6,9 +6,9 @@ from time import perf_counter
 
 import numpy as np
 from recbole.trainer import HyperTuning
-from recbole.utils import init_logger
 
 from recbole_sibrar.errors import SibrarError
+from recbole_sibrar.recbole_plugin.checks import begin_log
 from recbole_sibrar.recbole_plugin.run import QUIET, make_config, prepare
 
 
@@ -23,7 +23,7 @@ def run_trial(model: str, dataset: str, options: dict) -> dict:
     score, valid_result, error = None, {}, None
     try:
         config = make_config(model, dataset, options={**QUIET, **options})
-        init_logger(config)
+        begin_log(config)
         prepared = prepare(config)
         train_data, valid_data, _ = prepared.loaders
         score, valid_result = prepared.trainer.fit(

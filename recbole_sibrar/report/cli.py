@@ -37,7 +37,9 @@ def add_report_parsers(commands) -> None:
     _add_models(missing, "results/missing")
     missing.add_argument("--phase", choices=("valid", "test"), default="test", help="the split (default: %(default)s)")
     missing.add_argument("--metric", help="of the curves, such as recall@10 (default: the one validated by)")
-    missing.add_argument("--max-subsets", type=int, default=64, metavar="N", help="draw so many (default: %(default)s)")
+    missing.add_argument(
+        "--max-subsets", type=at_least(1), default=64, metavar="N", help="draw so many (default: %(default)s)"
+    )
     missing.add_argument("--rates", type=float, nargs="+", metavar="RATE", help="shares of loss, between 0 and 1")
     missing.add_argument("--pattern", choices=PATTERNS, default="uniform", help="who loses (default: %(default)s)")
     missing.add_argument("--retrain", action="store_true", help="with --rates: also train at each rate")
@@ -45,7 +47,9 @@ def add_report_parsers(commands) -> None:
 
     gap = commands.add_parser("gap", help="the modality gap", description=GAP_DESCRIPTION, formatter_class=raw)
     _add_models(gap, "results/gap")
-    gap.add_argument("--max-entities", type=int, default=1000, metavar="N", help="draw so many (default: %(default)s)")
+    gap.add_argument(
+        "--max-entities", type=at_least(10), default=1000, metavar="N", help="draw so many (default: %(default)s)"
+    )
     gap.set_defaults(handler=_gap, needs_recbole=True)
 
     report = commands.add_parser(
@@ -62,9 +66,20 @@ def add_report_parsers(commands) -> None:
 def _add_models(parser, output):
     parser.add_argument("models", nargs="+", metavar="RUN", help="folders of runs, or checkpoints")
     parser.add_argument("--side", choices=SIDES, help="default: the scenario's cold side, or the single-branch one")
-    parser.add_argument("--seed", type=int, default=0, help="of everything drawn (default: %(default)s)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="of everything drawn (default: %(default)s)")
     parser.add_argument("--data_path", metavar="DIR", help="where the data set is, if not where it was")
     parser.add_argument("--output", default=output, metavar="DIR", help="default: %(default)s")
+
+
+def at_least(low: int):
+    """The type of an argument that is a whole number of at least ``low``."""
+
+    def whole_number(text):
+        if not low <= (value := int(text)) < 2**32:
+            raise argparse.ArgumentTypeError(f"{value} is not an integer of at least {low}")
+        return value
+
+    return whole_number
 
 
 def _load(arguments) -> list:

@@ -1,6 +1,7 @@
 """Tables of several models: Markdown, CSV, LaTeX and terminal, best and second best marked."""
 
 import math
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ from recbole_sibrar.data.identity import combined
 from recbole_sibrar.evaluation.metrics import METRICS
 from recbole_sibrar.files import atomic_file
 from recbole_sibrar.report import figures
-from recbole_sibrar.report.tables import write_csv, write_markdown
+from recbole_sibrar.report.tables import escape_markdown, write_csv, write_markdown
 
 DIGITS = 4
 NOTE_MARKS = "†‡§¶‖"
@@ -181,7 +182,7 @@ def cells(comparison: Comparison, markup: Markup) -> pd.DataFrame:
     names = []
     for entry in comparison.entries:
         own = "".join(LATEX_MARKS.get(marks[n], marks[n]) if markup is LATEX else marks[n] for n in entry.notes)
-        label = _latex(entry.label) if markup is LATEX else entry.label
+        label = {LATEX: _latex, MARKDOWN: escape_markdown}.get(markup, str)(entry.label)
         names.append(label + (markup.note.format(own) if own else ""))
     shown = {"model": names}
     table = comparison.table
@@ -206,7 +207,7 @@ def latex(comparison: Comparison) -> str:
         hrules=True,
         column_format="l" + "r" * (table.shape[1] - 1),
         caption=caption,
-        label=f"tab:{comparison.name}",
+        label=f"tab:{re.sub(r'[^A-Za-z0-9.-]+', '-', comparison.name)}",
         position_float="centering",
     )
 
@@ -253,16 +254,17 @@ def write_comparison(comparison: Comparison, folder) -> None:
     """``<data set>-<scenario>.md``, ``.csv``, ``.tex``, ``.png``, ``.svg``, and ``-significance.md``, ``.csv``."""
     stem = Path(folder) / comparison.name
     write_csv(comparison.table, f"{stem}.csv")
-    notes = "\n".join(f"{mark} {note}  " for note, mark in comparison.notes.items())
+    notes = "\n".join(f"{mark} {escape_markdown(note)}  " for note, mark in comparison.notes.items())
     body = _markdown(cells(comparison, MARKDOWN))
-    write_markdown({comparison.title: f"{body}\n\n{notes}".rstrip()}, f"{stem}.md")
+    write_markdown({escape_markdown(comparison.title): f"{body}\n\n{notes}".rstrip()}, f"{stem}.md")
     with atomic_file(f"{stem}.tex") as file:
         file.write(latex(comparison))
     if len(comparison.tests):
         write_csv(comparison.tests, f"{stem}-significance.csv")
-        heading = f"{comparison.title}: {comparison.tests['reference'].iloc[0]} against the others"
+        heading = escape_markdown(f"{comparison.title}: {comparison.tests['reference'].iloc[0]} against the others")
         write_markdown(
-            {heading: f"{_markdown(significance_cells(comparison))}\n\n{EXPLANATION}"}, f"{stem}-significance.md"
+            {heading: f"{_markdown(significance_cells(comparison))}\n\n{EXPLANATION}"},
+            f"{stem}-significance.md",
         )
     finished = comparison.table[comparison.table["n_seeds"] > 0]
     if len(finished):

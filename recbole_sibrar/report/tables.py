@@ -1,5 +1,6 @@
 """Tables as files: CSV for programs, Markdown for people."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -26,6 +27,7 @@ def markdown(table: pd.DataFrame) -> str:
     from tabulate import tabulate
 
     cells = table.astype(object).where(table.notna(), None)
+    cells = cells.map(lambda cell: escape_markdown(cell) if isinstance(cell, str) else cell)
     return tabulate(cells, headers="keys", showindex=False, floatfmt=".4f", tablefmt="github", missingval="")
 
 
@@ -34,6 +36,16 @@ def write_sources(models, folder) -> Path:
     path = Path(folder) / "data.json"
     write_json(path, {model.name: {"checkpoint": str(model.path), "data": model.data} for model in models})
     return path
+
+
+def escape_markdown(text: str) -> str:
+    r"""A name as it is to be read, whatever it holds; ``_`` stands between letters where it marks nothing.
+
+    >>> print(escape_markdown("my_data <b>|*x*, one split"))
+    my_data &lt;b&gt;\|\*x\*, one split
+    """
+    text = re.sub(r"&(?=#?\w+;)", "&amp;", " ".join(str(text).split())).replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", text)
 
 
 def write_markdown(sections: dict, path) -> Path:
