@@ -400,3 +400,25 @@ def test_what_is_no_id_on_the_command_line(tiny, capsys, extra):
 
 def test_no_user_of_a_recbole_model(tiny):
     assert Recommender.load(trained(tiny, "BPR", scenario="warm")).recommend([]).empty
+
+
+def test_tables_that_could_be_misread_are_refused_with_their_line(tiny, capsys):
+    path = trained(tiny)
+    tables = {
+        "more.csv": ("item_id,genres,year\nx,any,1999,\n", "line 2: 4 cells, expected 3"),
+        "fewer.csv": ("item_id,genres,year\nx,any,1999\ny,any\n", "line 3: 2 cells, expected 3"),
+        "quote.csv": ('item_id,genres,year\nx,"any,1999\ny,any",1990\n', "line 2: a cell in quotes goes on to line 3"),
+        "zero.csv": ("item_id,genres,year\nx,any\0,1999\n", "line 2: a zero byte"),
+    }
+    for name, (text, message) in tables.items():
+        with open(name, "w") as file:
+            file.write(text)
+        for option in (["--users", "u1", "--new-items", name], ["--users-file", name]):
+            assert main(["recommend", "--checkpoint", path, *option]) == 2
+            assert f"recbole-sibrar: {name}, {message}" in capsys.readouterr().err
+    with open("good.csv", "w", encoding="utf-8-sig") as file:
+        file.write("item_id,genres,year,picture\r\n x ,any  group1 ,NULL,-\r\n")
+    assert (
+        main(["recommend", "--checkpoint", path, "--users", "u1", "--new-items", "good.csv", "--candidates", "x"]) == 0
+    )
+    assert " 1    x " in capsys.readouterr().out

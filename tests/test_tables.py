@@ -7,16 +7,20 @@ import re
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.data.atomic import read_atomic
+from recbole_sibrar.data.modalities import Modalities, category_modality, number_modality, tags_modality
 from recbole_sibrar.data.tables import MISSING, is_marker, read_table
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.serving.cli import users_of
+from recbole_sibrar.serving.features import features_of
 
 
 def write(text, name="t.csv"):
@@ -81,6 +85,26 @@ def test_a_text_of_two_lines_that_look_like_rows_is_taken_where_texts_of_many_li
 
 def test_lines_are_counted_with_those_inside_cells():
     assert read_table(write('id,a\n1,"two\nlines"\n2,x\n')).index.tolist() == [2, 4]
+
+
+@pytest.mark.parametrize(
+    "text, cells",
+    [
+        (b"\xef\xbb\xbfitem_id:token\ta:token\ni0\tx\n", ["x"]),
+        (b"item_id:token\ta:token\r\ni0\tx\r\ni1\t\r\n", ["x", ""]),
+        (b'item_id:token\ta:token\ni0\t"x\ni1\ty"\n', ['"x', 'y"']),
+        (b"item_id:token\ta:token\ni0\tx\ry\n", "line 2: a carriage return"),
+        (b"item_id:token\ta:token\ni0\tx\0y\n", "line 2: a carriage return or zero byte"),
+        (b"item_id:token\ta:token\ni0\tx\ty\n", "line 2: 3 cells"),
+    ],
+)
+def test_atomic_files(text, cells):
+    path = write(text, "d.item")
+    if isinstance(cells, list):
+        assert read_atomic(path)["a"].tolist() == cells
+    else:
+        with pytest.raises(DataError, match=f"d.item, {cells}"):
+            read_atomic(path)
 
 
 # through the converter and back
@@ -261,7 +285,38 @@ def test_parquet_keeps_whole_numbers_with_gaps_whole():
     assert read_table("orders.parquet")["item_id"].tolist() == ["7", "8"]
 
 
-# tables of users in serving
+# tables in serving
+
+KNOWN = Modalities(
+    "item",
+    (
+        number_modality("price", np.array([1.0, 2.0])),
+        category_modality("brand", ["A B", "None"], ["A B", "None"]),
+        tags_modality("tags", [["x"], ["y"]], ["x", "y"]),
+    ),
+)
+
+
+def test_cells_of_new_entities():
+    rows = pd.DataFrame(
+        {
+            "price": [" 7 ", "NULL", 20200101.0, "-", None],
+            "brand": [" A  B ", "None", "NaN", "", "n/a"],
+            "tags": ["x  y ", "N/A", "y", " ", "-"],
+        }
+    )
+    price, brand, tags = features_of(rows, KNOWN).entries
+    assert price.available.tolist() == [True, False, True, False, False] and price.values[2] == 20200101
+    assert price.values.dtype == torch.double
+    assert brand.available.tolist() == [True, True, False, False, False] and brand.values[:2].tolist() == [0, 1]
+    assert tags.available.tolist() == [True, False, True, False, False]
+    assert tags.values.select(torch.tensor([0])).columns.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("cell", ["inf", "-inf", "1.8e308", "3.5e38", float("inf"), 1e39, "x"])
+def test_numbers_of_new_entities_that_float32_does_not_hold(cell):
+    with pytest.raises(DataError, match="'new': price is .*; expected a .*number"):
+        features_of(pd.DataFrame({"price": [cell]}), KNOWN, tokens=["new"])
 
 
 def test_rows_of_users():

@@ -12,6 +12,7 @@ import yaml
 from recbole_sibrar.data.splits import check_scenario
 from recbole_sibrar.errors import DataError, OptionError, nearest, suggestion
 from recbole_sibrar.models import MODELS
+from recbole_sibrar.properties import parse_value as parse_value  # also found here, where it once was
 from recbole_sibrar.properties import props_folder, read_property_file
 from recbole_sibrar.recbole_plugin.rules import WITHOUT_EFFECT, check_values
 
