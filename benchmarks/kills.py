@@ -4,8 +4,9 @@
 
 Each command runs once without interruption. Then it is started in a folder of its own, killed at a random moment (every
 second time one of the processes that it started, where there is one, else itself), and started again, until it was
-killed often enough; the last time it may end. Counted are processes that outlive the killed one, commands that fail,
-files that the uninterrupted command has not left, and results that differ. Prints a Markdown table.
+killed often enough, in an empty folder every fourth time; the last time it may end. Counted are processes that outlive
+the killed one, commands that fail, files that the uninterrupted command has not left, and results that differ. Prints a
+Markdown table.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,7 +38,7 @@ COMMANDS = {
                 "--output=out"],
     "recommend": ["recommend", "--checkpoint=../trained/m/model.pth", "--all-users", "--k=20", "--output=recs.csv"],
 }  # fmt: skip
-FREE = ("log", "log_tensorboard", "error.txt")  # RecBole's protocols have the time in their names
+FREE = ("log", "log_tensorboard", "source.json")  # with the time in their names, or in them
 TIMES = ("seconds", "training_seconds", "config", "created", "finished", "duration")
 
 
@@ -142,6 +144,8 @@ def try_out(name, n_kills, folder) -> dict:
     whole, counts = time.monotonic() - begin, {"killed": 0, "of a child": 0, "outlived": 0}
     tries = 0
     while counts["killed"] < n_kills and tries < 3 * n_kills:
+        if tries % 4 == 3:  # else all runs are finished at some time, and nothing is left to be interrupted
+            shutil.rmtree(folder_of_kills)
         outcome = kill(start(command, folder_of_kills), random.uniform(0.1, 0.95) * whole, tries % 2)
         counts = {key: value + outcome.get(key, 0) for key, value in counts.items()}
         tries += 1

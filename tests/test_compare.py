@@ -381,3 +381,16 @@ def test_data_that_change_while_it_runs_fail_the_run(tiny, started, monkeypatch,
     monkeypatch.setattr(execute, "start", change_and_start)
     assert cli.main(arguments(tiny, "Pop", scenarios=("warm",))) == 1
     assert "other data: interactions of tiny changed" in capsys.readouterr().err
+
+
+def test_a_run_that_has_left_its_result_is_finished_however_its_process_ended(tiny, monkeypatch):
+    def start_and_kill(command, errors, threads):
+        process = InThisProcess(command)
+        process.returncode = -9
+        (folder_of("Pop-tiny-warm-seed2020") / "progress.pth").touch()
+        return process
+
+    monkeypatch.setattr(execute, "start", start_and_kill)
+    assert cli.main(arguments(tiny, "Pop", scenarios=("warm",))) == 0
+    files = {path.name for path in folder_of("Pop-tiny-warm-seed2020").iterdir()}
+    assert files == {"result.json", "per_user.csv", "model.pth"}

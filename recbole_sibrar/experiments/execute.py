@@ -106,13 +106,21 @@ def _begin(run, data_now, n_jobs, progress):
         return Outcome(run, error=str(error))
     found = finished(run, data)
     if isinstance(found, dict):
-        return Outcome(run, found)
+        return _outcome_of(run, found)
     if is_owned(run.folder):
         return None
     if found is not None:
         progress.write(f"{run.name} runs again: {found}", file=sys.stderr)
     _forget_other_progress(run, data)
     return RunProcess(run, data, n_jobs)
+
+
+def _outcome_of(run, result):
+    """The outcome of a finished run. If it was killed just then, what it would have gone on from is removed."""
+    if (run.folder / PROGRESS).is_file() and not is_owned(run.folder):
+        with suppress(OSError):
+            remove_files(run.folder, (PROGRESS, HISTORY))
+    return Outcome(run, result)
 
 
 class RunProcess:
@@ -157,8 +165,8 @@ class RunProcess:
         with self._errors as file:
             file.seek(0)
             said = file.read().strip()
-        if code == 0 and isinstance(found, dict):
-            return Outcome(self.run, found)
+        if isinstance(found, dict):  # whatever happened to the process after that
+            return _outcome_of(self.run, found)
         if code and is_owned(self.run.folder):
             return None
         error = said or f"ended with exit code {code}"
