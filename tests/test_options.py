@@ -1,13 +1,19 @@
 """Every option works as it is documented, or a sentence names it before anything is loaded."""
 
 import json
+import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from recbole_sibrar.cli import main
-from recbole_sibrar.errors import OptionError
+from recbole_sibrar.errors import OptionError, SibrarError
+from recbole_sibrar.recbole_plugin.capabilities import UNSERVED, general_recommenders
 from recbole_sibrar.recbole_plugin.checks import check
+from recbole_sibrar.recbole_plugin.config import valid_names
 from recbole_sibrar.recbole_plugin.run import make_config, run
 
 
@@ -267,3 +273,55 @@ def test_options_that_the_data_cannot_follow(tiny, options, message):
 def test_names_of_data_sets_are_plain(tiny, capsys, name):
     assert main(["run", f"--dataset={name}", *(f"--{k}={v}" for k, v in tiny.options().items())]) == 2
     assert "dataset " in capsys.readouterr().err
+
+
+# every option of every model, with values of every kind
+
+FEW = {"epochs": 1, "topk": [3], "valid_metric": "NDCG@3", "state": "ERROR", "show_progress": False}
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 9) | st.sampled_from([-(2**63), 2**31, 2**70, 10**400]),
+    st.floats(-2, 2) | st.sampled_from([float("nan"), float("inf"), -float("inf"), 1e308, 5e-324]),
+    st.text(max_size=6) | st.sampled_from(["[3,inf)", "a,b", "user", "rating", "last", "{", "\x00", "../x", "2020"]),
+    st.lists(st.none() | st.booleans() | st.integers(-1, 9) | st.floats(-1, 2) | st.text(max_size=3), max_size=4),
+    st.dictionaries(
+        st.sampled_from(["inter", "user_id", "rating", "split", "order", "mode", "RS", "rate", "item", "max_norm", 3]),
+        st.none() | st.integers(-1, 9) | st.text(max_size=3) | st.lists(st.integers(-1, 9) | st.text(max_size=3)),
+        max_size=3,
+    ),
+    st.just({1, 2}) | st.just((1, 2)) | st.just(b"x") | st.just(object()),
+)
+
+
+def options_of(model):
+    config = make_config(model, "ml-100k", None, {})
+    return sorted(valid_names(config.internal_config_dict, config.parameters))
+
+
+def refused_or_fine(model, options):
+    """A configuration that is refused is refused with a sentence of ours."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            check(make_config(model, "ml-100k", None, {**FEW, **options}))
+        except SibrarError as error:
+            assert str(error).strip()
+            return False
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [name for name in general_recommenders() if name not in UNSERVED])
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_no_value_of_any_option_of_any_model_ends_in_a_traceback(tiny, model, data):
+    """What is not refused is run, but for what is long."""
+    name = data.draw(st.sampled_from(options_of(model)))
+    value = data.draw(VALUES)
+    large = isinstance(value, int) and value > 9
+    if refused_or_fine(model, {name: value}) and not large and name not in {"dataset", "model", "data_path", "nproc"}:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with suppress(SibrarError):
+                run(model, "tiny", None, {**FEW, "data_path": str(tiny.folder), "run_name": "r", name: value})

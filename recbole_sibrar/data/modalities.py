@@ -185,6 +185,8 @@ def parse_declarations(declared, side: str) -> tuple:
     for key in declared or {}:
         if key not in SIDES:
             raise OptionError(f"modalities has the key {key!r}. {nearest(key, SIDES)}")
+        if not isinstance(declared[key] or {}, dict):
+            raise OptionError(f"modalities.{key} is {declared[key]!r}; expected {{name: kind}}.")
     declarations = []
     for name, entry in ((declared or {}).get(side) or {}).items():
         entry = entry if isinstance(entry, dict) else {"kind": entry}
@@ -332,6 +334,8 @@ def parse_names(value, option: str) -> list | None:
     """An option that lists modalities: None (all), a list, or a comma-separated string."""
     if value is None:
         return None
+    if not isinstance(value, (str, list, tuple, set)):
+        raise OptionError(f"{option} is {value!r}; expected a list of names such as [genres, plot].")
     names = value.split(",") if isinstance(value, str) else list(value)
     names = [str(name).strip() for name in names if str(name).strip()]
     if not names:

@@ -80,6 +80,8 @@ def without_effect(given: set, config: Config) -> list:
     loader = getattr(get_model(model), "train_loader", lambda config: None)(config)
     if "train_neg_sample_args" in given and loader is not None and loader is not PairLoader:
         sentences.append(f"train_neg_sample_args has no effect: {model} learns without negatives here.")
+    if loader is PairLoader and config["train_neg_sample_args"]["dynamic"]:
+        sentences.append(f"train_neg_sample_args.dynamic has no effect: {model} draws its negatives itself.")
     return sentences
 
 

@@ -60,7 +60,8 @@ def apply_layers(config, model: str, dataset: str) -> None:
     external = config.external_config_dict
     if model not in OUR_MODELS and external.get("scenario") is None:
         return
-    scenario = check_scenario(external.get("scenario") or DEFAULT_SCENARIO)
+    given = external.get("scenario")
+    scenario = check_scenario(DEFAULT_SCENARIO if given is None else given)
     internal = config.internal_config_dict
     data_path = external.get("data_path", read_property_file(props_folder() / "protocol.yaml")["data_path"])
     if own_folder(data_path, dataset):
