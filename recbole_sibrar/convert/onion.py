@@ -150,9 +150,10 @@ class Codes:
         self.number = {}
 
     def encode(self, column: pd.Series) -> np.ndarray:
-        """A categorical column -> (N,) int64."""
-        numbers = [self.number.setdefault(text, len(self.number)) for text in column.cat.categories]
-        return np.array(numbers, dtype=np.int64)[column.cat.codes.to_numpy()]
+        """(N,) texts -> (N,) int64."""
+        codes, texts = pd.factorize(column, sort=True)
+        numbers = [self.number.setdefault(text, len(self.number)) for text in texts]
+        return np.array(numbers, dtype=np.int64)[codes]
 
     def decode(self, numbers) -> np.ndarray:
         return np.array(list(self.number), dtype=object)[numbers]
@@ -174,7 +175,7 @@ def count_plays(path, year: int) -> pd.DataFrame:
         if not wanted:
             continue
         frame = pd.read_csv(
-            io.BytesIO(wanted), sep="\t", header=None, usecols=columns, dtype="category", na_filter=False, quoting=3
+            io.BytesIO(wanted), sep="\t", header=None, usecols=columns, dtype=str, na_filter=False, quoting=3
         )
         pairs.add(users.encode(frame[columns[0]]), tracks.encode(frame[columns[1]]))
     first, second, counts = pairs.result()
