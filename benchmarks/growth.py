@@ -40,7 +40,8 @@ FULL = {
     "users": 1_000_000, "items": 500_000, "interactions": 50_000_000, "modalities": 3, "width": 512, "disk": True,
 }  # fmt: skip
 GROWING = ("interactions", "items", "modalities")
-LOSSES = {"bpr": {"rec_loss": "bpr"}, "softmax": {"rec_loss": "softmax", "softmax_negatives": 512}}
+SOFTMAX = {"rec_loss": "softmax", "contrastive_set": "batch", "modality_draw": "entity", "softmax_negatives": 512}
+LOSSES = {"bpr": {}, "softmax": SOFTMAX}
 BATCH = {"bpr": 2048, "softmax": 1024}
 N_NEGATIVES, RANKED_USERS, ROWS_WRITTEN = 10, 1024, 4096
 LOADED_INTERACTIONS = 1_000_000
@@ -170,7 +171,7 @@ def load(arguments):
         (Path(folder) / "grown" / "grown.inter").write_text("user_id:token\titem_id:token\n" + lines)
         n_lines = lines.count("\n")
         del lines, users, items
-        settings = {"data_path": folder, "state": "ERROR", "checkpoint_dir": folder, "rec_loss": "bpr"}
+        settings = {"data_path": folder, "state": "ERROR", "checkpoint_dir": folder}
         _, seconds = timed(lambda: prepare(make_config("SiBraR", "grown", None, settings)))
     return {"interactions": n_lines, "seconds": seconds, "peak_mib": {"imports": before, "loaded": peak()}}
 

@@ -81,7 +81,7 @@ def main():
         data = Path(folder) / "vectors"
         data.mkdir()
         make_data(data, arguments.items, arguments.widths, dtype)
-        options = {"softmax_negatives": arguments.softmax_negatives}
+        options = {"preset": "strong", "softmax_negatives": arguments.softmax_negatives}
         results = {storage: measure(Path(folder), storage, options) for storage in STORAGES}
     rows = [
         (storage, *(f"{peak:,.0f}" for peak in peaks), f"{seconds:.1f}", f"{seconds / results['memory'][-1]:.2f}")

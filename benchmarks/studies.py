@@ -2,7 +2,7 @@
 
     python benchmarks/studies.py [--users 200000] [--items 50000] [--per-user 10] [--output FILE]
 
-Random interactions, tags and numbers; SiBraR_SC trains for one epoch with 256 negatives that a batch
+Random interactions, tags and numbers; SiBraR_SC-strong trains for one epoch with 256 negatives that a batch
 shares. Each command is a process of its own. Prints a Markdown table.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from tabulate import tabulate
 
 RUN = ["--dataset=big", "--data_path=.", "--scenario=warm", "--single_branch=both", "--epochs=1",
-       "--interaction_prior=0", "--rec_loss=softmax", "--softmax_negatives=256", "--train_batch_size=2048",
+       "--preset=strong", "--softmax_negatives=256", "--train_batch_size=2048",
        "--show_progress=False", "--state=ERROR", "--run_name=r"]  # fmt: skip
 EXPLAIN = """
 from recbole_sibrar.serving.recommender import Recommender

@@ -23,15 +23,15 @@ from recbole_sibrar.recbole_plugin.run import make_config, prepare
 
 NEGATIVES = {"distribution": "uniform", "sample_num": 10}
 BATCH, WIDTH = 2048, 64
-BPR_LOSS = {"rec_loss": "bpr", "train_batch_size": BATCH}
+PAPER = {"preset": "paper", "train_batch_size": BATCH}
 RUNS = {
     "RecBole BPR": ("BPR", {"train_batch_size": BATCH * NEGATIVES["sample_num"]}),
-    "SiBraR base": ("SiBraR", {**BPR_LOSS, "variant": "base"}),
-    "SiBraR S": ("SiBraR", {**BPR_LOSS, "variant": "S"}),
-    "SiBraR SC": ("SiBraR", {**BPR_LOSS, "variant": "SC"}),
-    "SiBraR SC, sets of negatives": ("SiBraR", {**BPR_LOSS, "contrastive_set": "negatives"}),
-    "MuBraR SC": ("MuBraR", {**BPR_LOSS, "variant": "SC"}),
-    "SiBraR SC, softmax": ("SiBraR", {"variant": "SC"}),
+    "SiBraR base": ("SiBraR", {**PAPER, "variant": "base"}),
+    "SiBraR S": ("SiBraR", {**PAPER, "variant": "S"}),
+    "SiBraR SC": ("SiBraR", {**PAPER, "variant": "SC"}),
+    "SiBraR SC, a draw for each entity": ("SiBraR", {**PAPER, "modality_draw": "entity"}),
+    "MuBraR SC": ("MuBraR", {**PAPER, "variant": "SC"}),
+    "SiBraR SC, strong": ("SiBraR", {"preset": "strong"}),
 }
 
 

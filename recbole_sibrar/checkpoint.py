@@ -15,7 +15,8 @@ from recbole_sibrar.errors import CheckpointError, DataError, OptionError
 from recbole_sibrar.files import save_tensors
 
 MODEL = "model.pth"  # in the folder of a run
-FORMAT = "recbole-sibrar checkpoint 2"
+KIND = "recbole-sibrar checkpoint"
+FORMAT = f"{KIND} 3"
 
 # What RecBole's Config computes itself from the other options.
 DERIVED = {
@@ -221,6 +222,11 @@ def load(path, device="cpu") -> dict:
         ) from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         found = state.get("format") if isinstance(state, dict) else type(state).__name__
+        if isinstance(found, str) and found.startswith(KIND):
+            raise CheckpointError(
+                f"{path} was written by an earlier version of recbole_sibrar ({found!r}), whose models are others "
+                "under the same names; train again, or use that version."
+            )
         raise CheckpointError(f"{path}: format {found!r}, expected {FORMAT!r}.")
     return state
 

@@ -13,8 +13,10 @@ from recbole_sibrar.properties import parse_option
 RUN_DESCRIPTION = """\
 Train and test a model under the protocol of a scenario.
 
-SiBraR, MuBraR, CLCRec, DropoutNet, ContentRidge, and any general recommender of RecBole:
+SiBraR, MuBraR, CLCRec, DropoutNet, ContentRidge, KernelRidge, LinearAutoencoder, and any general recommender of
+RecBole:
   run_recbole_sibrar.py --model=SiBraR --variant=SC --dataset=ml-100k --scenario=item_cold
+  run_recbole_sibrar.py --model=SiBraR --preset=strong --dataset=ml-100k --scenario=item_cold
   run_recbole_sibrar.py --model=BPR --dataset=ml-100k --scenario=item_cold
 
 Every option of RecBole and of the model can be given as --key=value; values are Python or YAML literals:
@@ -142,6 +144,11 @@ def _parser():
     )
     run.add_argument("--scenario", help="warm, user_cold or item_cold (default: warm)")
     run.add_argument("--variant", help="base, S (modality sampling) or SC (and contrastive loss)")
+    run.add_argument(
+        "--preset",
+        help="network and training of SiBraR and MuBraR: paper, the papers', or strong, ours (default: paper); each of "
+        "its options can be given beside it",
+    )
     run.add_argument("--seed", help="of the split and of the training (default: 2020)")
     run.add_argument("--config_files", nargs="+", default=[], metavar="FILE", help="property files (YAML)")
     run.add_argument("--output_dir", help="where <run name>/result.json goes (default: results)")
@@ -198,7 +205,7 @@ def _run(known, rest) -> int:
     from recbole_sibrar.recbole_plugin.run import run
 
     options = parse_options(rest)
-    for name in ("scenario", "variant", "seed", "output_dir", "data_path", "vector_storage"):
+    for name in ("scenario", "variant", "preset", "seed", "output_dir", "data_path", "vector_storage"):
         if getattr(known, name) is not None:
             options[name] = parse_option(name, getattr(known, name))
     files = [path for given in known.config_files for path in ([given] if Path(given).is_file() else given.split())]

@@ -29,6 +29,10 @@ def isolated(tmp_path, monkeypatch):
             handler.close()
 
 
+SOFTMAX = {"rec_loss": "softmax", "contrastive_set": "batch", "modality_draw": "entity"}
+"""The options that go with the softmax loss, beside the preset paper."""
+
+
 class TinyData:
     """40 users and 30 items in two groups that like their own kind; items know their group by tag and by vector.
 

@@ -1,4 +1,4 @@
-"""ContentRidge, CLCRec and DropoutNet against closed forms, slow loops and scikit-learn, and what all three promise."""
+"""The baselines against closed forms, slow loops and scikit-learn, and what all of them promise."""
 
 import re
 from pathlib import Path
@@ -16,19 +16,30 @@ from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.models import MODELS, als, dropoutnet, features
 from recbole_sibrar.models.als import implicit_als
+from recbole_sibrar.models.autoencoder import LinearAutoencoder
 from recbole_sibrar.models.batches import PairBatch, UserBatch
 from recbole_sibrar.models.clcrec import CLCRec
 from recbole_sibrar.models.content import ContentLayer, ContentModel
 from recbole_sibrar.models.dropoutnet import DropoutNet
 from recbole_sibrar.models.features import NumberBlock, TagPairsBlock, TagsBlock
+from recbole_sibrar.models.kernel_ridge import KernelRidge
+from recbole_sibrar.models.regression import ContentRegression
 from recbole_sibrar.models.ridge import ContentRidge
 from recbole_sibrar.recbole_plugin.capabilities import capability_table
 from recbole_sibrar.recbole_plugin.run import make_config, prepare, run
 from recbole_sibrar.serving.recommender import Recommender
 
 BASELINES = [model for model in MODELS.values() if issubclass(model, ContentModel)]
-SMALL = {CLCRec: {"embedding_size": 8}, DropoutNet: {"embedding_size": 8, "als_iterations": 2}, ContentRidge: {}}
+CLOSED_FORMS = [model for model in MODELS.values() if model.closed_form]
+SMALL = {
+    CLCRec: {"embedding_size": 8},
+    DropoutNet: {"embedding_size": 8, "als_iterations": 2},
+    ContentRidge: {},
+    KernelRidge: {"rank": 8},
+    LinearAutoencoder: {},
+}
 every_baseline = pytest.mark.parametrize("model_class", BASELINES)
+every_closed_form = pytest.mark.parametrize("model_class", CLOSED_FORMS)
 every_side = pytest.mark.parametrize("side", ["item", "user"])
 
 
@@ -59,7 +70,9 @@ def content(side, **replaced):
 def build(model_class, side="item", modalities=None, pretrained=True, **options):
     torch.manual_seed(0)
     matrix = SparseRows.from_pairs(*interactions(), N_USERS, N_ITEMS)
-    options = model_class.options_class(content_side=side, **{**SMALL[model_class], **options})
+    if issubclass(model_class, ContentModel):
+        options = {"content_side": side, **options}
+    options = model_class.options_class(**{**SMALL[model_class], **options})
     model = model_class(options, modalities or content(side), matrix, seed=3)
     if pretrained:
         model.pretrain(Path("pretrained"), False)
@@ -136,7 +149,8 @@ def test_an_entity_without_training_and_content_has_the_mean_embedding(model_cla
     empty = (~model.trained(side) & ~model.available.any(1)).nonzero()[-1]
     known = model.trained(side).nonzero().squeeze(1)
     own = model.embeddings(side, empty)[0]
-    assert torch.allclose(own, model.embeddings(side, known).mean(0), atol=1e-5) or model_class is ContentRidge
+    mean = model.embeddings(side, known).mean(0)
+    assert torch.allclose(own, mean, atol=1e-5) or issubclass(model_class, ContentRegression)
     assert torch.isfinite(own).all()
 
 
@@ -145,14 +159,14 @@ def test_what_is_untrained_never_scores(model_class):
     """Users without training interactions of an item version: whatever stands in their rows, scores stay."""
     model = build(model_class).eval()
     model.loss(batch(model))
-    cold_user = (~model.trained_user).nonzero().squeeze(1)[-1]
+    cold_user = (~model.trained("user")).nonzero().squeeze(1)[-1]
     before = all_scores(model)
     with torch.no_grad():
         for name, values in [*model.named_parameters(), *model.named_buffers()]:
-            if name in ("tables.user.weight", "preference_user", "targets", "means"):
+            if name in ("tables.user.weight", "preference_user"):
                 values[cold_user] += 100
         if model_class is CLCRec:
-            model.tables["item"].weight[~model.trained_item] += 100
+            model.tables["item"].weight[~model.trained("item")] += 100
     assert torch.equal(all_scores(model), before)
 
 
@@ -174,17 +188,21 @@ def test_scenarios_and_modalities_that_cannot_be_served_are_refused(model_class,
 @pytest.mark.parametrize("model", MODELS)
 def test_what_a_model_declares_is_so(tiny, model, scenario):
     """No fallback stands in, masked modalities are taken, and a checkpoint serves what was declared."""
-    result = run(model, "tiny", None, tiny.options(scenario=scenario, missing={"rate": 0.5}))
     capabilities = MODELS[model].capabilities
-    assert result.cold_fallback == {}
-    assert capabilities.cold_items and capabilities.cold_users and capabilities.missing_modalities
+    missing = {"missing": {"rate": 0.5}} if capabilities.missing_modalities else {}
+    result = run(model, "tiny", None, tiny.options(scenario=scenario, **missing))
+    side = scenario.removesuffix("_cold")
+    assert set(result.cold_fallback) == {side} - capabilities.cold_sides
     assert capabilities.pretraining == Path("results/.pretrained").exists()
     recommender = Recommender.load(f"results/{result.name}/model.pth")
     assert isinstance(recommender, Recommender) == capabilities.new_entities
     cold = [f"u{n}" for n in range(1, 41)] if scenario == "user_cold" else ["u1"]
     table = recommender.recommend(cold, k=30, exclude_seen=False)
     assert len(table) == 30 * len(cold) and np.isfinite(table["score"]).all()
-    if not capabilities.new_entities:
+    if capabilities.new_entities:
+        new = recommender.recommend([["i1", "i2"]], k=5)
+        assert len(new) == 5 and np.isfinite(new["score"]).all()
+    else:
         with pytest.raises(OptionError):
             recommender.recommend([["i1", "i2"]])
 
@@ -211,6 +229,82 @@ def test_a_missing_modality_adds_nothing_to_the_content_layer():
             if used[item, m]:
                 expected[item] += projection(projection.stored(torch.tensor([item])))[0]
     assert torch.allclose(layer(ids, used), expected, atol=1e-5)
+
+
+# the closed forms
+
+
+def solved(model_class, side="item", **options):
+    model = build(model_class, side, **options).eval()
+    model.loss(batch(model))
+    return model
+
+
+@every_side
+@every_closed_form
+def test_new_entities_get_what_the_same_known_ones_have(model_class, side):
+    """By their content, or by their history; who is not in the training data is the mean, or has its content alone."""
+    model = solved(model_class, side)
+    for of in ("user", "item"):
+        ids = torch.arange(1, len(model.sides[of].trained))
+        new = model.embed(model.modalities[of].rows(ids))
+        torch.testing.assert_close(new, model.embeddings(of, ids), atol=1e-3, rtol=1e-3)
+        assert torch.isfinite(new).all()
+
+
+@every_side
+@every_closed_form
+def test_what_modalities_add_makes_up_the_score(model_class, side):
+    model = solved(model_class, side)
+    scores = all_scores(model)
+    for user, item in ((1, 3), (2, 22), (3, 24), (29, 5)):
+        for new in (False, True):
+            parts = {
+                of: model.parts(of, model.modalities[of].rows(torch.tensor([n])) if new else n)
+                for of, n in (("user", user), ("item", item))
+            }
+            total = sum(float(own.vector @ other.vector) for own in parts["user"] for other in parts["item"])
+            assert total == pytest.approx(float(scores[user, item]), abs=1e-3)
+            for of in parts:
+                assert {part.modality for part in parts[of]} <= {*model.sides[of].names, "(mean)"}
+                assert {part.source for part in parts[of]} == {model_class.__name__}
+
+
+@every_closed_form
+def test_a_solution_is_finite_where_nobody_has_content_or_interactions(model_class):
+    known = content("item")
+    entries = [
+        Modality(entry.name, entry.kind, torch.zeros_like(entry.available), entry.values, entry.width)
+        if entry.name != "interactions"
+        else entry
+        for entry in known["item"].entries
+    ]
+    model = build(model_class, "item", {**known, "item": Modalities("item", tuple(entries))})
+    assert torch.isfinite(model.loss(batch(model))[0]) and torch.isfinite(all_scores(model)).all()
+
+
+@pytest.mark.parametrize("model_class", [ContentRidge, KernelRidge])
+@every_side
+def test_what_is_left_out_of_evaluation_changes_nothing_there(model_class, side):
+    """With ``plot`` left, an entity has what the same one has that lacks the rest."""
+    model = solved(model_class, side, **{f"eval_{side}_modalities": "plot"})
+    plot = torch.zeros_like(model.available)
+    place = model.modalities[side].names.index("plot")
+    plot[:, place] = model.available[:, place]
+    whole = solved(model_class, side)
+    ids = torch.arange(len(plot))
+    expected = torch.cat([whole.with_modalities(side, int(n), plot[n : n + 1]) for n in ids])
+    torch.testing.assert_close(model.embeddings(side, ids), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_with_fewer_factors_than_features_a_ridge_is_close_to_the_exact_one(monkeypatch):
+    exact, errors = all_scores(solved(ContentRidge, ridge_max=100.0)), []
+    for factors in (4, 10, 16):
+        monkeypatch.setattr(ContentRidge, "FACTORS", factors)
+        model = solved(ContentRidge, ridge_max=100.0)
+        assert model.directions.shape[1] == factors < model.n_trained
+        errors.append(float((all_scores(model) - exact).norm() / exact.norm()))
+    assert errors[0] > errors[1] > errors[2] and errors[2] < 0.05
 
 
 # ContentRidge
@@ -249,8 +343,8 @@ def test_the_penalties_go_down_from_epoch_to_epoch():
     assert torch.allclose(all_scores(model), all_scores(later), atol=1e-6)
 
 
-def test_the_penalty_is_the_best_on_validation_data_and_every_one_is_tried(tiny):
-    options = tiny.options(scenario="item_cold", epochs=12, ridge_step=0.4, stopping_step=1)
+def test_the_penalty_is_the_best_on_validation_data_of_those_tried(tiny):
+    options = tiny.options(scenario="item_cold", epochs=12, ridge_step=0.4, stopping_step=12)
     result = run("ContentRidge", "tiny", None, options)
     scores = []
     for epoch in range(12):
@@ -260,6 +354,9 @@ def test_the_penalty_is_the_best_on_validation_data_and_every_one_is_tried(tiny)
     assert result.n_epochs == 12 and result.best_valid_score == best.best_valid_score
     assert [entry["valid"] for entry in result.history] == [one.best_valid_score for one in scores]
     assert result.test_result == best.test_result
+    early = run("ContentRidge", "tiny", None, {**options, "stopping_step": 1, "run_name": "early"})
+    assert [e["valid"] for e in early.history] == [e["valid"] for e in result.history[: early.n_epochs]]
+    assert early.best_valid_score == max(e["valid"] for e in early.history)
 
 
 def test_pairs_of_tags_are_those_of_training_entities():
@@ -332,8 +429,9 @@ def test_the_swap_is_drawn_with_its_probability():
 def test_cold_items_score_by_content_and_trained_ones_by_their_own_embedding():
     model = build(CLCRec).eval()
     embeddings = model.embeddings("item", torch.arange(N_ITEMS))
-    cold = ~model.trained_item & model.available.any(1)
-    assert torch.equal(embeddings[model.trained_item], model.tables["item"].weight[model.trained_item])
+    trained = model.trained("item")
+    cold = ~trained & model.available.any(1)
+    assert torch.equal(embeddings[trained], model.tables["item"].weight[trained])
     assert torch.allclose(embeddings[cold], model._encode(cold.nonzero().squeeze(1), model.available[cold]), atol=1e-6)
 
 
@@ -379,7 +477,7 @@ def test_pretraining_is_done_once_for_the_same_data_and_options(tiny, monkeypatc
 
 def test_preferences_are_dropped_entity_by_entity():
     model = build(DropoutNet, preference_dropout=0.4, transform_share=0.5)
-    ids = model.trained_item.nonzero().squeeze(1)
+    ids = model.trained("item").nonzero().squeeze(1)
     generator = torch.Generator().manual_seed(0)
     kinds = torch.zeros(3)
     for _ in range(200):
@@ -420,4 +518,4 @@ def test_pretraining_reads_training_interactions_only(tiny):
     ready = prepare(make_config("DropoutNet", "tiny", None, tiny.options(scenario="item_cold")))
     ready.model.pretrain(ready.config)
     core = ready.model.core
-    assert (core.preference("item")[~core.trained_item] == 0).all() and core.preference("item").any()
+    assert (core.preference("item")[~core.trained("item")] == 0).all() and core.preference("item").any()

@@ -83,7 +83,7 @@ def arguments(tiny, *models, scenarios=("item_cold",), **options):
 def test_every_combination_is_run_and_every_file_written(tiny, started, capsys):
     command = arguments(tiny, "SiBraR:SC", "MuBraR:base", "BPR", scenarios=("item_cold", "warm"), seeds=2)
     assert cli.main(command) == 0
-    labels, seeds = ("SiBraR_SC", "MuBraR", "BPR"), (2020, 2021)
+    labels, seeds = ("SiBraR_SC-paper", "MuBraR-paper", "BPR"), (2020, 2021)
     expected = {f"{m}-tiny-{s}-seed{n}" for m in labels for s in ("item_cold", "warm") for n in seeds}
     assert set(started) == expected and len(started) == len(expected)
     suffixes = [".md", ".csv", ".tex", ".png", ".svg", "-significance.md", "-significance.csv"]
@@ -92,21 +92,21 @@ def test_every_combination_is_run_and_every_file_written(tiny, started, capsys):
 
     table = pd.read_csv("results/comparison/tiny-item_cold.csv").set_index("model")
     stored = [json.loads((folder_of(f"BPR-tiny-item_cold-seed{n}") / "result.json").read_text()) for n in seeds]
-    assert table["data"].nunique() == 2 and table.loc["SiBraR_SC", "data"] == table.loc["MuBraR", "data"]
+    assert table["data"].nunique() == 2 and table.loc["SiBraR_SC-paper", "data"] == table.loc["MuBraR-paper", "data"]
     values = [result["test_result"]["ndcg@3"] for result in stored]
     assert table.loc["BPR", "ndcg@3"] == pytest.approx(np.mean(values))
     assert table.loc["BPR", "ndcg@3_std"] == pytest.approx(np.std(values, ddof=1))
 
     tests = pd.read_csv("results/comparison/tiny-warm-significance.csv")
     tests = tests[tests["metric"] == "ndcg@3"].set_index("model")
-    assert list(tests.index) == ["MuBraR", "BPR"] and set(tests["reference"]) == {"SiBraR_SC"}
+    assert list(tests.index) == ["MuBraR-paper", "BPR"] and set(tests["reference"]) == {"SiBraR_SC-paper"}
     per_user = {
         label: pd.concat(pd.read_csv(folder_of(f"{label}-tiny-warm-seed{n}") / "per_user.csv") for n in seeds)
         .groupby("user_id")["ndcg@3"]
         .mean()
-        for label in ("SiBraR_SC", "BPR")
+        for label in ("SiBraR_SC-paper", "BPR")
     }
-    wanted = paired_tests(per_user["SiBraR_SC"], per_user["BPR"])
+    wanted = paired_tests(per_user["SiBraR_SC-paper"], per_user["BPR"])
     assert tests.loc["BPR", ["n_users", "t_p", "w_p"]].tolist() == pytest.approx(
         [wanted["n_users"], wanted["t_p"], wanted["w_p"]]
     )
@@ -121,7 +121,7 @@ def test_finished_runs_are_reused_and_others_are_not(tiny, started, capsys):
     assert cli.main(arguments(tiny, "SiBraR", "BPR")) == 0
     assert len(started) == 2
     assert cli.main([*arguments(tiny, "SiBraR", "BPR"), "--temperature=0.5"]) == 0
-    assert started[2:] == ["SiBraR_SC-tiny-item_cold-seed2020"]
+    assert started[2:] == ["SiBraR_SC-paper-tiny-item_cold-seed2020"]
     assert cli.main(arguments(tiny, "SiBraR", "BPR", temperature=0.5, epochs=1)) == 0
     assert len(started) == 5
     for options in ({}, {"temperature": 0.5}, {"temperature": 0.5, "epochs": 1}):
@@ -130,7 +130,7 @@ def test_finished_runs_are_reused_and_others_are_not(tiny, started, capsys):
     with open(tiny.folder / "tiny/tiny.yaml", "a") as file:
         file.write("temperature: 0.25\n")
     assert cli.main(arguments(tiny, "SiBraR")) == 0 and len(started) == 6
-    assert "runs again: it was made with temperature=0.2, wanted is 0.25" in capsys.readouterr().err
+    assert "runs again: it was made with temperature=0.1, wanted is 0.25" in capsys.readouterr().err
 
 
 def test_a_baseline_does_not_run_again_for_an_option_that_a_scenario_sets_for_other_models(tiny):
@@ -168,7 +168,7 @@ def test_an_interrupted_run_goes_on_unless_its_options_changed(tiny, started, mo
     assert cli.main(arguments(tiny, "SiBraR", epochs=4)) == 1
     assert cli.main(arguments(tiny, "SiBraR", epochs=4)) == 0
     assert epochs == [0, 1, 2, 2, 3]
-    (folder_of("SiBraR_SC-tiny-item_cold-seed2020") / "result.json").unlink()
+    (folder_of("SiBraR_SC-paper-tiny-item_cold-seed2020") / "result.json").unlink()
     epochs.clear()
     assert cli.main(arguments(tiny, "SiBraR", epochs=4)) == 1
     assert cli.main(arguments(tiny, "SiBraR", epochs=4, temperature=0.3)) == 0
@@ -227,7 +227,7 @@ def test_an_option_goes_to_the_models_that_know_it(tiny):
         (["--models", "SiBrar"], "Unknown model 'SiBrar'"),
         (["--models", "SiBraR:CS"], "variant is 'CS'. Did you mean"),
         (["--models", "BPR:SC"], "BPR has no variants"),
-        (["--models", "SiBraR", "SiBraR:SC"], "Two models are called 'SiBraR_SC'"),
+        (["--models", "SiBraR", "SiBraR:SC"], "Two models are called 'SiBraR_SC-paper'"),
         (["--scenarios", "cold"], "Unknown scenario 'cold'"),
         (["--scenarios", "warm", "warm"], "scenarios names one twice"),
         (["--dataset", "tinny"], "Data set 'tinny' not found"),
@@ -305,7 +305,9 @@ def test_marks_means_and_deviations():
         "C ‡": "0.1000 ± 0.0000",
         "D §": "",
     }
+    assert cells(table, MARKDOWN)["parameters"].tolist() == ["10", "10", "10", ""]
     text = latex(table)
+    assert "parameters" in text and "parameters" in terminal(table)
     assert "A\\_S & 0.2000" in text.replace("\\textbf{", "").replace("\\underline{0.2000 $\\pm$ 0.1414}", "0.2000")
     assert "\\textbf{0.4000}" in text and "B$^{\\dagger}$" in text and "5 \\% of \\{it\\}" in text
     assert text.count("{") == text.count("}")
@@ -344,7 +346,7 @@ def test_a_result_of_other_data_is_made_again(tiny, started, capsys):
     tiny.vectors[7] = [1.0, 1.25, -7.0]
     tiny.write()
     assert cli.main(command) == 0
-    assert sorted(started[3:]) == ["DropoutNet-tiny-item_cold-seed2020", "SiBraR_SC-tiny-item_cold-seed2020"]
+    assert sorted(started[3:]) == ["DropoutNet-tiny-item_cold-seed2020", "SiBraR_SC-paper-tiny-item_cold-seed2020"]
     assert "runs again: it was made from other data: item picture of tiny changed" in capsys.readouterr().err
     tiny.pairs = tiny.pairs[:-1]
     tiny.write()

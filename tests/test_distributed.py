@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import SOFTMAX
 
 from recbole_sibrar import checkpoint
 from recbole_sibrar.cli import main
@@ -22,7 +23,8 @@ from recbole_sibrar.recbole_plugin.distributed import World
 from recbole_sibrar.recbole_plugin.run import make_config, prepare, run
 from recbole_sibrar.recbole_plugin.trainer import ProtocolTrainer
 
-NO_DRAWS = {"interaction_dropout": 0.0}
+NO_DRAWS = {"interaction_dropout": 0.0, "input_dropout": 0.0}
+LOSSES = {"bpr": {}, "softmax": SOFTMAX}
 TWO = World.of({"nproc": 2})
 
 
@@ -33,13 +35,14 @@ def in_two(function, *arguments):
 # gradients
 
 STEPS = {
-    f"{model} {variant} {loss}": (model, {"variant": variant, "rec_loss": loss, **NO_DRAWS})
+    f"{model} {variant} {loss}": (model, {"variant": variant, **LOSSES[loss], **NO_DRAWS})
     for model in ("SiBraR", "MuBraR")
     for variant in ("base", "SC")
-    for loss in ("softmax", "bpr")
+    for loss in LOSSES
 } | {
-    "sampled softmax": ("SiBraR", {"softmax_negatives": 7, "contrastive_batch_size": 9, **NO_DRAWS}),
-    "sets of negatives": ("MuBraR", {"rec_loss": "bpr", "contrastive_set": "negatives", **NO_DRAWS}),
+    "sampled softmax": ("SiBraR", {**SOFTMAX, "softmax_negatives": 7, "contrastive_batch_size": 9, **NO_DRAWS}),
+    "strong": ("SiBraR", {"preset": "strong", **NO_DRAWS}),
+    "strong, many branches": ("MuBraR", {"preset": "strong", "single_branch": "both", **NO_DRAWS}),
     "batch norm": ("MuBraR", {"batch_norm": True, "encoder_hidden_sizes": [8], "single_branch": "both", **NO_DRAWS}),
     "CLCRec item": ("CLCRec", {}),
     "CLCRec user": ("CLCRec", {"content_side": "user"}),
@@ -103,8 +106,9 @@ def test_a_share_may_be_empty():
 
 RUNS = [
     ("SiBraR", NO_DRAWS),
-    ("SiBraR", {"variant": "base", "rec_loss": "bpr", "scenario": "item_cold", **NO_DRAWS}),
-    ("MuBraR", {"rec_loss": "bpr", "scenario": "user_cold", "single_branch": "both", **NO_DRAWS}),
+    ("SiBraR", {"preset": "strong", **NO_DRAWS}),
+    ("SiBraR", {"variant": "base", "scenario": "item_cold", **NO_DRAWS}),
+    ("MuBraR", {"scenario": "user_cold", "single_branch": "both", **NO_DRAWS}),
     ("CLCRec", {"scenario": "item_cold"}),
     ("DropoutNet", {}),
     ("BPR", {"metrics": ["NDCG", "Coverage", "Hit", "ItemCoverage", "GiniIndex"]}),

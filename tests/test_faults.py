@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import SOFTMAX
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
@@ -256,8 +257,8 @@ def test_many_runs_in_one_process_do_not_pile_up(tiny):
 
 def test_a_batch_larger_than_the_data(tiny):
     results = [
-        run(model, "tiny", None, tiny.options(train_batch_size=10**7, eval_batch_size=10**7, rec_loss=loss))
-        for model, loss in (("SiBraR", "bpr"), ("SiBraR", "softmax"))
+        run(model, "tiny", None, tiny.options(train_batch_size=10**7, eval_batch_size=10**7, preset=preset))
+        for model, preset in (("SiBraR", "paper"), ("SiBraR", "strong"))
     ]
     assert all(math.isfinite(result.test_result["ndcg@3"]) for result in results)
 
@@ -269,8 +270,8 @@ def test_a_user_who_has_seen_everything(tiny):
     tiny.interactions("c.inter", [(3, item) for item in range(1, 31)][:9])
     given = tiny.options(benchmark_filename=["a", "b", "c"])
     with pytest.raises(DataError, match="User 'u1' has interacted with all 30 training items"):
-        run("SiBraR", "tiny", None, {**given, "rec_loss": "bpr"})
-    assert math.isfinite(run("SiBraR", "tiny", None, given).test_result["ndcg@3"])
+        run("SiBraR", "tiny", None, given)
+    assert math.isfinite(run("SiBraR", "tiny", None, {**given, **SOFTMAX}).test_result["ndcg@3"])
 
 
 @pytest.mark.parametrize("scenario", ["user_cold", "item_cold", "warm"])
@@ -333,7 +334,8 @@ def tiny_runs(draw):
     }
     if model in ("SiBraR", "MuBraR"):
         options["variant"] = draw(st.sampled_from(["base", "S", "SC"]))
-        options["rec_loss"] = draw(st.sampled_from(["softmax", "bpr"]))
+        options["preset"] = draw(st.sampled_from(["paper", "strong"]))
+        options |= draw(st.sampled_from([{}, {"rec_loss": "bpr"}, SOFTMAX]))
         options["single_branch"] = draw(st.sampled_from(["both", "item", "user"]))
         options["batch_norm"] = draw(st.booleans())
     return files, model, options

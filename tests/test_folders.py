@@ -30,14 +30,14 @@ def name(model="SiBraR", dataset="ml-100k", **options):
 
 def test_runs_without_options_of_their_own_have_plain_names():
     assert name() == name(variant="SC") == name(epochs=make_config("SiBraR", "ml-100k")["epochs"])
-    assert name() == "SiBraR_SC-ml-100k-item_cold-seed2020" and name("BPR") == "BPR-ml-100k-item_cold-seed2020"
-    assert name(seed=7, split_seed=1) == "SiBraR_SC-ml-100k-item_cold-split1-seed7"
+    assert name() == "SiBraR_SC-paper-ml-100k-item_cold-seed2020" and name("BPR") == "BPR-ml-100k-item_cold-seed2020"
+    assert name(seed=7, split_seed=1) == "SiBraR_SC-paper-ml-100k-item_cold-split1-seed7"
     for makes_no_difference in ({"output_dir": "x"}, {"show_progress": False}, {"vector_storage": "disk"}):
         assert name(**makes_no_difference) == name()
 
 
 def test_runs_with_different_options_have_different_names():
-    assert name(embedding_size=32) == "SiBraR_SC-ml-100k-item_cold-seed2020-embedding_size=32"
+    assert name(embedding_size=32) == "SiBraR_SC-paper-ml-100k-item_cold-seed2020-embedding_size=32"
     different = [
         {},
         {"embedding_size": 32},
@@ -64,7 +64,7 @@ def test_compare_has_the_same_names(options):
     ours = {key: value for key, value in options.items() if key != "missing"}
     assert [each.name for each in plan_runs(plan)] == [name(variant="S", **options), name("BPR", **options)]
     named = Plan((ModelSpec.parse({"model": "SiBraR", "name": "mine", "options": ours}),), scenarios=("item_cold",))
-    assert plan_runs(named)[0].name == name(**ours).replace("SiBraR_SC", "mine")
+    assert plan_runs(named)[0].name == name(**ours).replace("SiBraR_SC-paper", "mine")
 
 
 def test_the_end_of_a_name_may_be_left_out_where_it_is_clear(tiny, capsys):

@@ -1,6 +1,7 @@
 import pytest
 import torch
 import yaml
+from conftest import SOFTMAX
 
 from recbole_sibrar.data.modalities import Modalities, Modality, interaction_modality
 from recbole_sibrar.data.sparse import SparseRows
@@ -11,30 +12,48 @@ from recbole_sibrar.models.batches import PairBatch, UserBatch
 from recbole_sibrar.models.fusion import FUSIONS
 from recbole_sibrar.models.mubrar import MuBraR
 from recbole_sibrar.models.options import ModelOptions
-from recbole_sibrar.models.projections import TagsProjection, VectorProjection
+from recbole_sibrar.models.projections import LINEAR_INPUTS, TagsProjection, VectorProjection
 from recbole_sibrar.models.sampling import chosen_mask, sample_modalities
 from recbole_sibrar.models.sibrar import SiBraR
 from recbole_sibrar.properties import props_folder
 
 N_USERS, N_ITEMS, N_TRAINED = 30, 25, 20
 MODELS = [SiBraR, MuBraR]
+
+
+def preset(name):
+    """The options of the network in a preset."""
+    values = yaml.safe_load((props_folder() / "preset" / f"{name}.yaml").read_text(encoding="utf-8"))
+    return {option: value for option, value in values.items() if option in vars(ModelOptions())}
+
+
+STRONG = {**preset("strong"), "embedding_size": 8}
 SETTINGS = {
-    "base": {"variant": "base"},
-    "S": {"variant": "S"},
-    "SC": {},
-    "bpr": {"rec_loss": "bpr"},
-    "bpr base": {"rec_loss": "bpr", "variant": "base"},
-    "bpr negatives": {"rec_loss": "bpr", "contrastive_set": "negatives"},
-    "sampled softmax": {"softmax_negatives": 7},
+    "paper base": {"variant": "base"},
+    "paper S": {"variant": "S"},
+    "paper": preset("paper"),
+    "strong base": {**STRONG, "variant": "base"},
+    "strong S": {**STRONG, "variant": "S"},
+    "strong": STRONG,
+    "softmax": SOFTMAX,
+    "softmax base": {**SOFTMAX, "variant": "base"},
+    "sampled softmax": {**SOFTMAX, "softmax_negatives": 7},
+    "a draw for each entity": {"modality_draw": "entity"},
+    "subsets": {"modality_sampling": "subset"},
+    "subsets for each entity": {"modality_sampling": "subset", "modality_draw": "entity", "variant": "S"},
+    "joint": {"joint_modality": True},
+    "joint base": {"joint_modality": True, "variant": "base", "single_branch": "both"},
+    "cosine": {"contrastive_similarity": "cosine", "contrastive_weight": 0.2},
+    "inner in the batch": {"contrastive_set": "batch", "contrastive_weight": 0.01},
     "both sides": {"single_branch": "both"},
     "gated": {"fusion": "gated"},
-    "attention": {"fusion": "attention"},
-    "bpr attention": {"rec_loss": "bpr", "fusion": "attention", "single_branch": "both"},
+    "attention": {"fusion": "attention", "single_branch": "both"},
     "id embedding": {"plain_side": "embedding"},
+    "inputs of strong": {name: STRONG[name] for name in vars(LINEAR_INPUTS)},
     "content prior": {"content_prior": 0.7},
     "interaction prior": {"interaction_prior": 0.7},
-    "all priors": {"content_prior": 0.7, "interaction_prior": 0.7, "single_branch": "both", "rec_loss": "bpr"},
-    "content prior, sampled softmax": {"content_prior": 0.7, "variant": "base", "softmax_negatives": 7},
+    "all priors": {"content_prior": 0.7, "interaction_prior": 0.7, "single_branch": "both"},
+    "content prior, sampled softmax": {**SOFTMAX, "content_prior": 0.7, "variant": "base", "softmax_negatives": 7},
     "deep": {
         "encoder_hidden_sizes": [6, 6],
         "projection_hidden_sizes": [5],
@@ -87,7 +106,7 @@ def side_modalities(order=None, **replaced):
 def build(model_class, modalities=None, seed=3, **options):
     torch.manual_seed(0)
     matrix = SparseRows.from_pairs(*interactions(), N_USERS, N_ITEMS)
-    model = model_class(ModelOptions(embedding_size=8, **options), modalities or side_modalities(), matrix, seed)
+    model = model_class(ModelOptions(**{"embedding_size": 8, **options}), modalities or side_modalities(), matrix, seed)
     model.pretrain(None, show_progress=False)
     return model
 
@@ -158,6 +177,26 @@ def test_masked_values_change_nothing(model_class, setting):
         outputs.append((loss.item(), norm.item(), all_scores(model)))
     assert outputs[0][:2] == outputs[1][:2]
     assert torch.equal(outputs[0][2], outputs[1][2])
+
+
+@every_setting
+@every_model
+def test_what_modalities_add_makes_up_the_embedding(model_class, setting):
+    model = build(model_class, **setting).eval()
+    for side, ids in (("item", (3, 22, 24)), ("user", (1, 5))):
+        for n in ids:
+            entities = [(n, model.embeddings(side, torch.tensor([n])))]
+            if model.described(side):
+                new = model.modalities[side].rows(torch.tensor([n]))
+                entities.append((new, model.embed(new)))
+            for entity, whole in entities:
+                parts = model.parts(side, entity)
+                names = {part.modality for part in parts}
+                assert (
+                    names == {"(mean)"} if n == 24 and side == "item" else names <= {*model.sides[side].names, "(mean)"}
+                )
+                total = torch.stack([part.vector for part in parts]).sum(0)
+                torch.testing.assert_close(total, whole[0], atol=1e-4, rtol=1e-4)
 
 
 @every_model
@@ -293,7 +332,7 @@ def test_tags_and_categories_without_a_training_entity_are_left_out():
 def test_tags_are_a_sum_in_which_rare_ones_are_shrunk():
     rows = SparseRows.from_pairs(torch.tensor([0, 0, 1, 2, 3]), torch.tensor([0, 1, 0, 0, 1]), 4, 2)
     modality = Modality("tags", "tags", torch.ones(4, dtype=torch.bool), rows, 2)
-    projection = TagsProjection(modality, torch.tensor([True, True, True, False]), [3], "relu", 0.0)
+    projection = TagsProjection(modality, torch.tensor([True, True, True, False]), [3], LINEAR_INPUTS)
     first, second = projection.table.weight
     expected = torch.stack([first * 3 / 8 + second / 6, second / 6])
     torch.testing.assert_close(projection(projection.stored(torch.tensor([0, 3]))), expected)
@@ -302,20 +341,26 @@ def test_tags_are_a_sum_in_which_rare_ones_are_shrunk():
 def test_vectors_have_the_same_mean_length_whatever_their_file_has():
     values = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)) * 30 + 7
     trained = torch.ones(50, dtype=torch.bool)
-    projection = VectorProjection(Modality("image", "vector", trained, values, 6), trained, [6], "relu", 0.0)
+    projection = VectorProjection(Modality("image", "vector", trained, values, 6), trained, [6], LINEAR_INPUTS)
     projection.network = torch.nn.Identity()
     assert projection(values).norm(dim=1).mean().item() == pytest.approx(VectorProjection.LENGTH, rel=1e-5)
 
 
 def test_parameter_counts():
-    """Widths: projection 8, encoder 8 -> 6 -> 8. Item features: 30 users, 7, 8 bins, 4, 5; user profile: 25 items."""
-    projections = (30 * 8 + 8) + (7 * 8 + 8) + (8 * 8 + 8) + 4 * 8 + 5 * 8
+    """Widths: projection 8, encoder 8 -> 6 -> 8. Item features: 30 users, 7, 1, 4, 5; user profile: 25 items."""
+    projections = (30 * 8 + 8) + (7 * 8 + 8) + (8 + 8) + 4 * 8 + 5 * 8
     network = (8 * 6 + 6) + (6 * 8 + 8)
     user = 25 * 8 + 8
-    attention = 8 + 5
-    assert build(SiBraR, encoder_hidden_sizes=[6]).n_parameters == projections + network + attention + user
-    assert build(MuBraR, encoder_hidden_sizes=[6]).n_parameters == projections + 5 * network + attention + user
-    assert build(SiBraR, encoder_hidden_sizes=[6], fusion="mean").n_parameters == projections + network + user
+    normalisation, attention = 8 + 8, 8 + 5
+    sizes = {"projection_size": 8, "encoder_hidden_sizes": [6]}
+    assert build(SiBraR, **sizes).n_parameters == projections + network + normalisation + user
+    assert build(MuBraR, **sizes).n_parameters == projections + 5 * (network + normalisation) + user
+    sizes["batch_norm"] = False
+    assert build(SiBraR, **sizes).n_parameters == projections + network + user
+    assert build(SiBraR, **sizes, fusion="attention").n_parameters == projections + network + attention + user
+    assert build(SiBraR, **sizes, number_encoding="bins").n_parameters == projections + 7 * 8 + network + user
+    assert build(SiBraR, **sizes, joint_modality=True).n_parameters == projections + network + user
+    assert build(MuBraR, **sizes, joint_modality=True).n_parameters == projections + 6 * network + user
 
 
 def test_modality_sampling_is_uniform_and_within_what_is_available():
@@ -330,7 +375,10 @@ def test_modality_sampling_is_uniform_and_within_what_is_available():
 
 @pytest.mark.parametrize("name", ALL_MODELS)
 def test_the_defaults_in_the_property_files_are_the_options_defaults(name):
-    values = yaml.safe_load((props_folder() / "model" / f"{name}.yaml").read_text())
+    values = yaml.safe_load((props_folder() / "model" / f"{name}.yaml").read_text(encoding="utf-8"))
+    if "preset" in values:
+        assert values["preset"] == "paper"
+        values |= preset("paper")
     options_class = ALL_MODELS[name].options_class
     assert options_class.from_mapping(values) == options_class()
     assert not set(vars(options_class())) - set(values)
@@ -348,7 +396,13 @@ def test_the_defaults_in_the_property_files_are_the_options_defaults(name):
         ({"batch_norm": "yes"}, "batch_norm is 'yes'; expected True or False"),
         ({"item_modalities": []}, "item_modalities is empty"),
         ({"n_sampled_modalities": 1}, "variant SC contrasts two"),
-        ({"contrastive_set": "negatives"}, "needs rec_loss=bpr"),
+        ({**SOFTMAX, "contrastive_set": "negatives"}, "contrastive_set is 'negatives', which needs rec_loss=bpr"),
+        ({**SOFTMAX, "modality_draw": "occurrence"}, "modality_draw is 'occurrence', which needs rec_loss=bpr"),
+        (
+            {"modality_sampling": "subset", "n_sampled_modalities": 3},
+            "with modality_sampling=subset the number is random",
+        ),
+        ({"contrastive_similarity": "cosin"}, "Did you mean 'cosine'"),
         ({"single_branch": "items"}, "Did you mean 'item'"),
     ],
 )

@@ -96,6 +96,8 @@ def test_numbers_in_a_plan_are_names():
 
 @pytest.mark.parametrize("change", [{"datasets": ["../x"]}, {"datasets": [None]}, {"output_dir": [1]},
                                     {"models": [3.5]}, {"models": [{"model": "Pop", "variant": ["S"]}]},
+                                    {"models": [{"model": "SiBraR", "preset": ["strong"]}]},
+                                    {"models": ["SiBraR:S:paper:1"]},
                                     {"reference": {}},
                                     {"scenarios": [["warm"]]}, {"models": [{"model": "Pop", "name": 1.5}]},
                                     {"seeds": "3"}, {"seed": None}, {"options": []}])  # fmt: skip

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import SOFTMAX
 
 from recbole_sibrar.data.sparse import SparseRows, gather_rows, weighted_row_sum
 from recbole_sibrar.models import optimizer
@@ -118,9 +119,9 @@ def test_a_stored_state_goes_on_exactly_and_is_adamws():
 
 
 MODELS = {
-    "softmax": ("SiBraR", {}),
-    "bpr": ("MuBraR", {"rec_loss": "bpr", "single_branch": "both"}),
-    "id": ("SiBraR", {"plain_side": "embedding", "softmax_negatives": 7}),
+    "softmax": ("SiBraR", {"preset": "strong"}),
+    "bpr": ("MuBraR", {"single_branch": "both"}),
+    "id": ("SiBraR", {**SOFTMAX, "plain_side": "embedding", "softmax_negatives": 7}),
     "CLCRec": ("CLCRec", {"content_side": "user"}),
     "Adam": ("SiBraR", {"learner": "adam", "weight_decay": 0.0}),
 }
@@ -145,5 +146,9 @@ def test_where_the_gradient_is_wanted_whole(tiny, monkeypatch):
         return ready.trainer.optimizer
 
     assert isinstance(chosen(), TableAdamW) and len(chosen().tables) == 2
-    for options in ({"clip_grad_norm": {"max_norm": 1}}, {"learner": "adam"}, {"learning_rate": 0.5}):
+    for options in (
+        {"clip_grad_norm": {"max_norm": 1}},
+        {"learner": "adam"},
+        {"learning_rate": 0.5, "weight_decay": 0.1},
+    ):
         assert not isinstance(chosen(**options), TableAdamW)

@@ -145,7 +145,11 @@ def test_an_error_inside_recbole_names_the_options_that_are_not_defaults(tiny):
         ("BPR", {"gpu_id": "0"}, "gpu_id is '0', but torch finds no such GPU"),
         ("BPR", {"use_gpu": True}, "use_gpu is True, but torch finds no such GPU"),
         ("BPR", {"ip": "localhost"}, "ip has no effect in a run of one process"),
-        ("SiBraR", {"train_neg_sample_args": {"sample_num": 2}}, "SiBraR learns without negatives here"),
+        (
+            "SiBraR",
+            {"preset": "strong", "train_neg_sample_args": {"sample_num": 2}},
+            "SiBraR learns without negatives here",
+        ),
     ],
 )
 def test_warnings_name_what_has_no_effect(tiny, monkeypatch, model, options, message):

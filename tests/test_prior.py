@@ -1,12 +1,13 @@
 import pytest
 import torch
+from conftest import SOFTMAX
 
 from recbole_sibrar.data.modalities import Modalities, Modality, interaction_modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.models.batches import UserBatch
 from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.priors import ContentPrior, InteractionPrior
-from recbole_sibrar.models.priors.kernel import GAMMA, PENALTY, KernelRidge
+from recbole_sibrar.models.priors.kernel import GAMMA, PENALTY, KernelRegression
 from recbole_sibrar.models.sibrar import SiBraR
 
 N_USERS, N_ITEMS, N_TRAINED, WIDTH = 60, 50, 40, 6
@@ -206,7 +207,7 @@ def test_the_regression_from_a_part_is_the_textbooks():
     centring = torch.eye(20, dtype=torch.double) - 1 / 20
     inverse = torch.linalg.inv(centring @ similar @ centring + PENALTY * square * torch.eye(20, dtype=torch.double))
     expected = (similarity(new, anchors) - similar.mean(0)) @ centring @ inverse @ (centring @ targets)
-    torch.testing.assert_close(KernelRidge(anchors, targets)(new), expected + targets.mean(0))
+    torch.testing.assert_close(KernelRegression(anchors).fit(targets)(new), expected + targets.mean(0))
 
 
 def test_what_is_missing_is_estimated_from_what_is_left(monkeypatch):
@@ -317,7 +318,10 @@ def test_training_does_not_see_it_and_scores_do():
     for strength in (0.0, 2.0):
         torch.manual_seed(0)
         model = SiBraR(
-            ModelOptions(embedding_size=8, interaction_prior=strength), {"user": user, "item": item}, matrix, 0
+            ModelOptions(embedding_size=8, interaction_prior=strength, **SOFTMAX),
+            {"user": user, "item": item},
+            matrix,
+            0,
         )
         model.pretrain(None, show_progress=False)
         losses.append(sum(model.loss(UserBatch(torch.arange(1, 20)))))

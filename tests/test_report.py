@@ -44,9 +44,10 @@ def test_everything_is_in_the_page_and_nothing_is_loaded(page):
     text = page.read_text(encoding="utf-8")
     addresses = re.findall(r"""(?:src|href)=["']([^"']+)""", text) + re.findall(r"url\(([^)]+)\)", text)
     assert addresses and all(address.startswith(("data:", "#")) for address in addresses)
-    result = json.loads((folder_of("SiBraR_SC-tiny-item_cold-seed2020") / "result.json").read_text())
+    result = json.loads((folder_of("SiBraR_SC-paper-tiny-item_cold-seed2020") / "result.json").read_text())
     for expected in (
-        f"{result['test_result']['ndcg@3']:.4f}", "behind all other candidates", "learning_rate: 0.003",
+        f"{result['test_result']['ndcg@3']:.4f}", "behind all other candidates", "learning_rate: 0.001",
+        "SiBraR_SC-paper<small>", f"{result['n_parameters']:,}",
         "recbole 1.2.1", "Embeddings by modality", "Quality against the modalities left", "share of entities that lose",
     ):  # fmt: skip
         assert expected in text

@@ -18,12 +18,13 @@ TABLES = [(d, s) for d in reproduce.paper_datasets() for s in reproduce.paper_sc
 def test_every_setting_is_one_that_its_model_takes(dataset, scenario):
     for spec in reproduce.paper_models().values():
         given = reproduce.settings(dataset, scenario, spec.model)
-        variant = {"variant": spec.variant} if spec.variant else {}
-        config = make_config(spec.model, dataset, options={**given, **variant, "scenario": scenario})
+        config = make_config(spec.model, dataset, options={**given, **spec.given, "scenario": scenario})
+        assert config["preset"] == ("paper" if spec.model in ("SiBraR", "MuBraR") else None)
         check(config)
         if spec.model not in ("Pop", "Random"):
             assert given["scenario"] == scenario and config["train_neg_sample_args"]["sample_num"] == 10
-            assert (config["learner"], config["epochs"], config["stopping_step"]) == ("adamw", 50, 5)
+            n_epochs = 20 if dataset == "amazon-vg" and spec.model in ("SiBraR", "MuBraR") else 50
+            assert (config["learner"], config["epochs"], config["stopping_step"]) == ("adamw", n_epochs, 5)
 
 
 def test_the_networks_differ_in_nothing_but_the_model():

@@ -20,10 +20,12 @@ from recbole_sibrar.recbole_plugin.trainer import ProtocolTrainer
     "model, options",
     [
         ("SiBraR", {}),
-        ("SiBraR", {"rec_loss": "bpr", "input_dropout": 0.3}),
+        ("SiBraR", {"preset": "strong", "input_dropout": 0.3}),
         ("CLCRec", {}),
         ("DropoutNet", {}),
         ("ContentRidge", {}),
+        ("KernelRidge", {}),
+        ("LinearAutoencoder", {}),
         ("BPR", {}),
         ("MultiVAE", {}),
     ],

@@ -57,7 +57,7 @@ def test_every_scenario_gives_complete_results(tiny, scenario, model):
 # trap 1: negatives
 
 
-@pytest.mark.parametrize("model, options", [("SiBraR", {"rec_loss": "bpr"}), ("CLCRec", {}), ("BPR", {}), ("DMF", {})])
+@pytest.mark.parametrize("model, options", [("SiBraR", {}), ("CLCRec", {}), ("BPR", {}), ("DMF", {})])
 @pytest.mark.parametrize("distribution", ["uniform", "popularity"])
 def test_cold_items_are_never_negatives(tiny, model, options, distribution):
     sampling = {"distribution": distribution, "sample_num": 5}
@@ -109,7 +109,7 @@ def test_cold_entities_have_no_interactions_in_any_model_input(tiny, scenario):
 
 
 @pytest.mark.parametrize("scenario", ["warm", "item_cold"])
-@pytest.mark.parametrize("model", ["SiBraR", "CLCRec", "DropoutNet", "ContentRidge", "BPR"])
+@pytest.mark.parametrize("model", [*OUR_MODELS, "BPR"])
 def test_training_and_validation_do_not_see_the_test_split(tiny, scenario, model):
     """Two data sets that differ in the test file alone train the same model and choose the same epoch."""
     part = {"warm": lambda pair: sum(pair) % 10, "item_cold": lambda pair: pair[1] % 10}[scenario]
@@ -253,10 +253,12 @@ def test_evaluation_can_be_restricted_to_some_modalities(tiny):
     assert whole.test_result != tags.test_result and whole.modalities == tags.modalities
 
 
-def test_content_is_used_in_item_cold_start(tiny):
+@pytest.mark.parametrize("preset", ["paper", "strong"])
+def test_content_is_used_in_item_cold_start(tiny, preset):
     """Users like the items of their own group, which tags and vectors tell; half of the candidates are of each."""
     split = {"split": {"RS": [4, 3, 3]}}
     options = {"topk": [2], "valid_metric": "NDCG@2", "learning_rate": 0.02, "epochs": 30, "eval_args": split}
+    options |= {"preset": preset, "train_batch_size": 32}
     ready, _, _ = trained(tiny, scenario="item_cold", item_modalities=["interactions", "genres", "picture"], **options)
     collector, dataset = ready.trainer.eval_collector, ready.dataset
     users = [int(token[1:]) % 2 for token in dataset.id2token("user_id", collector.users)]

@@ -13,7 +13,6 @@ from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.vectors import STORAGES, DiskVectors
 from recbole_sibrar.errors import CheckpointError, DataError, OptionError
 from recbole_sibrar.models import MODELS
-from recbole_sibrar.models.priors import ContentPrior
 from recbole_sibrar.recbole_plugin.run import load_data_and_model, run
 from recbole_sibrar.recbole_plugin.trained import TrainedModel
 from recbole_sibrar.serving.recommender import Recommender
@@ -21,7 +20,7 @@ from recbole_sibrar.serving.topk import top_k
 
 
 def trained(tiny, model="SiBraR", **options):
-    ours = {"single_branch": "both"} if model in MODELS else {}
+    ours = {"single_branch": "both"} if model in ("SiBraR", "MuBraR") else {}
     result = run(model, "tiny", None, tiny.options(**{"scenario": "item_cold", **ours, **options}))
     return f"results/{result.name}/model.pth"
 
@@ -118,16 +117,45 @@ def test_users_by_side_information_only_and_without_anything(recommender):
     assert np.isfinite(table["score"]).all() and table["user"].tolist() == ["#0"] * 3 + ["nobody"] * 3
 
 
-@pytest.mark.parametrize("model", ["SiBraR", "MuBraR"])
-def test_contributions_add_up_to_the_score(tiny, model):
-    recommender = Recommender.load(trained(tiny, model, interaction_prior=2.0))
-    recommender.add_items(new_item(tiny, 4, "new"))
-    for user in ("u1", ["i2", "i4"], {"age": 30}):
-        for item in ("i1", "i30", "new"):
+PRIORS = {"content_prior": 1.5, "interaction_prior": 2.0}
+EXPLAINED = {
+    "SiBraR": ("SiBraR", {}, {"SiBraR"}),
+    "SiBraR strong": ("SiBraR", {"preset": "strong"}, {"SiBraR"}),
+    "SiBraR with priors": ("SiBraR", PRIORS, {"SiBraR", "KernelRidge", "LinearAutoencoder"}),
+    "MuBraR": ("MuBraR", {}, {"MuBraR"}),
+    "MuBraR strong with priors": (
+        "MuBraR",
+        {"preset": "strong", **PRIORS},
+        {"MuBraR", "KernelRidge", "LinearAutoencoder"},
+    ),
+    "ContentRidge": ("ContentRidge", {}, {"ContentRidge"}),
+    "KernelRidge": ("KernelRidge", {}, {"KernelRidge"}),
+    "LinearAutoencoder": ("LinearAutoencoder", {}, {"LinearAutoencoder"}),
+}
+
+
+@pytest.mark.parametrize("model, options, sources", EXPLAINED.values(), ids=EXPLAINED)
+def test_contributions_add_up_to_the_score(tiny, model, options, sources):
+    recommender = Recommender.load(trained(tiny, model, **options))
+    users, items, found = ["u1", ["i2", "i4"], {"id": "nobody"}], ["i1", "i2", "i3", "i30"], set()
+    if recommender.model.described("user"):
+        users.append({"age": 30})
+    if recommender.model.described("item"):
+        recommender.add_items(new_item(tiny, 4, "new"))
+        items.append("new")
+    else:
+        with pytest.raises(OptionError, match="reads nothing of items but their interactions"):
+            recommender.add_items(new_item(tiny, 4, "new"))
+    for user in users:
+        for item in items:
             parts = recommender.explain(user, item)
-            assert parts["contribution"].sum() == pytest.approx(recommender.score(user, [item]).iloc[0], abs=1e-5)
-    named = set(recommender.explain("u1", "new")["item_modality"])
-    assert named == {"genres", "year", "picture", "item_content_prior", "user_content_prior", "interaction_prior"}
+            assert list(parts.columns) == ["user_modality", "item_modality", "source", "contribution"]
+            assert parts["contribution"].sum() == pytest.approx(recommender.score(user, [item]).iloc[0], abs=1e-4)
+            found |= set(parts["source"])
+    assert found == sources
+    if "new" in items:
+        named = set(recommender.explain("u1", "new")["item_modality"])
+        assert {"genres", "year", "picture"} <= named <= {"genres", "year", "picture", "(mean)"}
 
 
 def test_similar_entities(recommender):
@@ -141,7 +169,7 @@ def test_embeddings_for_an_index(recommender, tiny):
     recommender.add_items(new_item(tiny, 29, "new"))
     ids, fused, modalities = recommender.embeddings("item")
     assert ids[-1] == "new" and set(modalities) == {"interactions", "genres", "year", "picture"}
-    assert fused.shape == (31, 8 + 2 * ContentPrior.RANK) and modalities["genres"].shape == (31, 8)
+    assert fused.shape == (31, 8) and modalities["genres"].shape == (31, 8)
     assert modalities["picture"][-1].isnan().all() and not modalities["genres"][-1].isnan().any()
     own = torch.stack([values[-1] for values in modalities.values()])
     there = ~own.isnan().any(1)

@@ -53,8 +53,13 @@ def toy(tmp_path):
     (folder / "toy.yaml").write_text("modalities: {item: {signal: vector, twin: vector, noise: vector}}\n")
     return {
         "data_path": str(tmp_path / "data"), "scenario": "item_cold", "epochs": 15, "train_batch_size": 16,
+        "preset": "strong",
         "embedding_size": 8, "topk": [5], "valid_metric": "NDCG@5", "show_progress": False, "state": "ERROR",
     }  # fmt: skip
+
+
+def without_preset(options):
+    return {name: value for name, value in options.items() if name != "preset"}
 
 
 @pytest.mark.parametrize("model", ["SiBraR", "MuBraR"])
@@ -77,13 +82,15 @@ def test_the_contribution_table_tells_signal_twin_and_noise_apart(toy, model, ca
         assert Path("out", name).stat().st_size > 0
 
 
-def test_one_modality_left_equals_a_model_evaluated_on_it_alone(toy):
+@pytest.mark.parametrize("model", ["SiBraR", "CLCRec", "DropoutNet", "ContentRidge", "KernelRidge"])
+def test_one_modality_left_equals_a_model_evaluated_on_it_alone(toy, model):
     toy["epochs"] = 1  # so that both choose the same epoch
-    result = run("SiBraR", "toy", None, toy)
+    toy = toy if model == "SiBraR" else without_preset(toy)
+    result = run(model, "toy", None, toy)
     trained = TrainedModel(f"results/{result.name}")
     with trained.only("item", ["signal"]):
         restricted, _ = trained.evaluate("test")
-    alone = run("SiBraR", "toy", None, {**toy, "eval_item_modalities": ["signal"], "run_name": "alone"})
+    alone = run(model, "toy", None, {**toy, "eval_item_modalities": ["signal"], "run_name": "alone"})
     assert restricted == alone.test_result != result.test_result
     after, _ = trained.evaluate("test")
     assert after == result.test_result, "the restriction ends with its context"
@@ -94,8 +101,8 @@ def test_rates_and_training_at_rates(toy):
     command = ["missing", f"results/{result.name}", "--metric", "ndcg@5", "--output", "out", "--retrain"]
     assert main([*command, "--rates", "0", "0.5", "1"]) == 0
     table = pd.read_csv("out/rates.csv")
-    evaluated = table[table["model"] == "SiBraR_SC"].set_index("rate")["ndcg@5"]
-    retrained = table[table["model"] == "SiBraR_SC, trained so"].set_index("rate")["ndcg@5"]
+    evaluated = table[table["model"] == "SiBraR_SC-strong"].set_index("rate")["ndcg@5"]
+    retrained = table[table["model"] == "SiBraR_SC-strong, trained so"].set_index("rate")["ndcg@5"]
     assert evaluated[0] == pytest.approx(result.test_result["ndcg@5"]) == pytest.approx(retrained[0])
     assert evaluated[1] < evaluated[0] and Path("out/rates.png").is_file()
     stamp = Path("out/runs").stat().st_mtime_ns
@@ -106,7 +113,9 @@ def test_rates_and_training_at_rates(toy):
     other = run("SiBraR", "toy", None, {**toy, "epochs": 3, "seed": 1})
     assert main([*command[:1], f"results/{other.name}", *command[2:], "--rates", "0"]) == 0
     again = pd.read_csv("out/rates.csv").set_index("model")["ndcg@5"]
-    assert again["SiBraR_SC, trained so"] == pytest.approx(other.test_result["ndcg@5"]), "another run, trained anew"
+    assert again["SiBraR_SC-strong, trained so"] == pytest.approx(other.test_result["ndcg@5"]), (
+        "another run, trained anew"
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,7 +124,7 @@ def test_rates_and_training_at_rates(toy):
         (["--metric", "ndgc@5"], "Did you mean 'ndcg@5'"),
         (["--rates", "2"], "missing.rate is 2"),
         (["--retrain"], "--retrain needs --rates"),
-        (["--side", "user"], "side of SiBraR_SC is not single-branch"),
+        (["--side", "user"], "SiBraR_SC-strong reads no side information of users"),
         (["--max-subsets", "2", "--metric", "ndcg@5"], "At most 2 subsets"),
     ],
 )
@@ -125,7 +134,15 @@ def test_mistakes_are_named(toy, capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
-def test_a_model_without_modalities_is_refused(toy, capsys):
-    result = run("Pop", "toy", None, {**toy, "scenario": "warm"})
-    assert main(["missing", f"results/{result.name}"]) == 2
-    assert "is a Pop, which has no modalities to look at" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "command, model, message",
+    [
+        ("missing", "Pop", "is a Pop, which has no modalities to look at"),
+        ("missing", "LinearAutoencoder", "is a LinearAutoencoder, which has no modalities to look at"),
+        ("gap", "KernelRidge", "is a KernelRidge, which has no embedding for each modality"),
+    ],
+)
+def test_a_model_without_modalities_is_refused(toy, capsys, command, model, message):
+    result = run(model, "toy", None, {**without_preset(toy), "scenario": "warm", "epochs": 1})
+    assert main([command, f"results/{result.name}"]) == 2
+    assert message in capsys.readouterr().err

@@ -28,7 +28,7 @@ SPACE = {
     "contrastive_weight": {"loguniform": [1e-2, 1.0]},
     "temperature": {"choice": [0.1, 0.2]},
 }
-NAME = "tune-SiBraR_SC-tiny-item_cold-seed2020"
+NAME = "tune-SiBraR_SC-paper-tiny-item_cold-seed2020"
 
 
 def arguments(tiny, space=SPACE, **options):

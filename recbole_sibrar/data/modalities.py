@@ -158,6 +158,14 @@ class Modalities:
         """See ``Modality.known_to``."""
         return replace(self, entries=tuple(entry.known_to(trained) for entry in self.entries))
 
+    def rows(self, rows: Tensor) -> "Modalities":
+        """The modalities of the entities ``rows``, in this order; what evaluation may read is what there is."""
+        entries = tuple(
+            replace(entry, available=entry.available[rows], values=entry.features(rows), available_in_evaluation=None)
+            for entry in self.entries
+        )
+        return replace(self, entries=entries)
+
     def select(self, names) -> "Modalities":
         """Only these modalities, in this order.
 

@@ -69,6 +69,10 @@ class SparseRows:
         """(nnz,) the row that each entry of ``columns`` belongs to."""
         return torch.repeat_interleave(torch.arange(len(self.lengths), device=self.indptr.device), self.lengths)
 
+    def spread(self, values: Tensor) -> Tensor:
+        """(R,) values of the rows -> (nnz,), of the entries of each row."""
+        return torch.repeat_interleave(values, self.lengths)
+
     def contains(self, columns: Tensor) -> Tensor:
         """(R, K) columns -> (R, K) bool, whether each row has them; the matrix as ``from_pairs`` or ``select`` made it.
 

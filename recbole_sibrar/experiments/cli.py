@@ -16,7 +16,7 @@ Runs that are finished with the same options are reused, interrupted ones go on;
 not stop the others (exit code 1). Other options, as --key=value, go to all runs of the models that know them.
 
 plan.yaml holds the same under the names of the options (underscores, 'datasets'), and options of single models:
-  models: [BPR, {model: SiBraR, variant: SC, name: wide, options: {embedding_size: 128}}]
+  models: [BPR, {model: SiBraR, variant: SC, preset: strong, name: wide, options: {embedding_size: 256}}]
   scenarios: [item_cold]
   options: {epochs: 20}
 The command line wins over the file.
@@ -69,7 +69,12 @@ def _add_compare(commands):
         allow_abbrev=False,
     )
     compare.add_argument("--file", metavar="YAML", help="a plan; the command line wins over it")
-    compare.add_argument("--models", nargs="+", metavar="MODEL", help="such as SiBraR:SC, MuBraR:base, BPR")
+    compare.add_argument(
+        "--models",
+        nargs="+",
+        metavar="MODEL",
+        help="such as SiBraR:SC, MuBraR:base, BPR; with a preset SiBraR:SC:strong, SiBraR::strong",
+    )
     compare.add_argument("--scenarios", nargs="+", metavar="SCENARIO", help="default: warm user_cold item_cold")
     compare.add_argument("--dataset", "--datasets", dest="datasets", nargs="+", metavar="NAME", help="default: ml-100k")
     compare.add_argument("--seeds", type=int, metavar="N", help="how many (default: 1)")

@@ -29,7 +29,7 @@ def plan_runs(plan: Plan) -> list:
     """
     runs, used = [], set()
     for spec in plan.models:
-        own = {**plan.common_options, **({"variant": spec.variant} if spec.variant else {}), **spec.options}
+        own = {**plan.common_options, **spec.given, **spec.options}
         for dataset in plan.datasets:
             for scenario in plan.scenarios:
                 config = make_config(spec.model, dataset, options={**own, "scenario": scenario})

@@ -13,33 +13,38 @@ NAME = re.compile(r"[\w.+-]+")
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One row of a comparison: a model, its variant, and options of its own.
+    """One row of a comparison: a model, its variant, its preset, and options of its own.
 
     Attributes:
-        name: in tables and folder names; made from model and variant by default.
+        name: in tables and folder names; made from model, variant and preset by default.
     """
 
     model: str
     variant: str | None = None
+    preset: str | None = None
     name: str | None = None
     options: dict = field(default_factory=dict)
 
     @classmethod
     def parse(cls, given) -> "ModelSpec":
-        """``"SiBraR:SC"``, or ``{model: SiBraR, variant: SC, name: mine, options: {embedding_size: 128}}``.
+        """``"SiBraR:SC:strong"``, or ``{model: SiBraR, variant: SC, preset: strong, name: x, options: {epochs: 9}}``.
 
-        >>> ModelSpec.parse("SiBraR:SC").variant
-        'SC'
+        What is left out or empty is the default: ``"SiBraR:SC"``, ``"SiBraR::strong"``.
+
+        >>> ModelSpec.parse("SiBraR::strong")
+        ModelSpec(model='SiBraR', variant=None, preset='strong', name=None, options={})
         """
         if isinstance(given, str):
-            model, _, variant = given.partition(":")
-            given = {"model": model, "variant": variant or None}
+            parts = given.split(":")
+            if len(parts) > 3:
+                raise OptionError(f"A model is {given!r}; expected MODEL:VARIANT:PRESET, such as SiBraR:SC:strong.")
+            given = {name: part or None for name, part in zip(("model", "variant", "preset"), parts)}
         check_keys(given, cls, "a model")
         if not given.get("model") or not isinstance(given["model"], str):
             raise OptionError(f"A model is {given!r}; expected a name such as BPR or SiBraR:SC under 'model'.")
         spec = cls(**{name: _as_text(value) for name, value in given.items()})
-        if not isinstance(spec.variant or "", str) or not isinstance(spec.name or "", str):
-            raise OptionError(f"A model is {given!r}; expected text as its variant and name.")
+        if not all(isinstance(text or "", str) for text in (spec.variant, spec.preset, spec.name)):
+            raise OptionError(f"A model is {given!r}; expected text as its variant, preset and name.")
         if spec.name is not None and not NAME.fullmatch(str(spec.name)):
             raise OptionError(f"The name {spec.name!r} of a model holds more than letters, digits and '_.+-'.")
         if not isinstance(spec.options, dict):
@@ -47,7 +52,12 @@ class ModelSpec:
         return spec
 
     def __str__(self):
-        return self.model if self.variant is None else f"{self.model}:{self.variant}"
+        return f"{self.model}:{self.variant or ''}:{self.preset or ''}".rstrip(":")
+
+    @property
+    def given(self) -> dict:
+        """Variant and preset as options of a run, where they are named."""
+        return {name: value for name in ("variant", "preset") if (value := getattr(self, name))}
 
 
 @dataclass(frozen=True)

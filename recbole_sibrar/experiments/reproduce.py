@@ -64,8 +64,7 @@ def plan_paper_runs(plan: Plan) -> list:
             if name not in known_models:
                 raise OptionError(f"{name!r} is no model of the papers. {nearest(name, known_models)}")
             spec = known_models[name]
-            own = {**plan.common_options, **settings(dataset, scenario, spec.model)}
-            own |= {"variant": spec.variant} if spec.variant else {}
+            own = {**plan.common_options, **settings(dataset, scenario, spec.model), **spec.given}
             config = make_config(spec.model, dataset, options={**own, "scenario": scenario})
             common = known_options(plan.options, config)
             used |= set(common)

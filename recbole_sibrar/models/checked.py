@@ -1,6 +1,7 @@
 """Options that check themselves: the base of every model's options object."""
 
 from dataclasses import MISSING, dataclass, field, fields
+from typing import get_args
 
 from recbole_sibrar.data.modalities import parse_names
 from recbole_sibrar.errors import OptionError, nearest
@@ -64,7 +65,7 @@ class CheckedOptions:
     def _check(self, entry):
         value, metadata = getattr(self, entry.name), entry.metadata
         default = entry.default if entry.default_factory is MISSING else entry.default_factory()
-        if value is None and default is None:
+        if value is None and (default is None or type(None) in get_args(entry.type)):
             return
         if metadata.get("names"):
             object.__setattr__(self, entry.name, parse_names(value, entry.name))

@@ -10,9 +10,9 @@ from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.splits import COLD_SIDE
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.models.checked import CheckedOptions, option
-from recbole_sibrar.models.core import Capabilities, InnerProductModel, trained_entities
+from recbole_sibrar.models.core import Capabilities, Entities, InnerProductModel, trained_entities
 from recbole_sibrar.models.layers import ACTIVATION_LAYERS, mlp
-from recbole_sibrar.models.projections import PROJECTIONS
+from recbole_sibrar.models.projections import LINEAR_INPUTS, PROJECTIONS
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,11 @@ class ContentModel(InnerProductModel):
         side = self.content_side = options.content_side
         self.other_side = "user" if side == "item" else "item"
         trained = trained_entities(interactions)
-        for name, mask in trained.items():
-            self.register_buffer(f"trained_{name}", mask, persistent=False)
         content = self._content(modalities[side], options).known_to(trained[side])
         self.modalities = {side: content, self.other_side: modalities[self.other_side].select([INTERACTIONS])}
-        names = options.eval_modalities(side)
-        if names is not None:
-            content.select(names)
-        kept = torch.tensor([names is None or name in names for name in content.names])
-        self.register_buffer("available", content.available, persistent=False)
-        self.register_buffer("evaluated", content.evaluated & kept, persistent=False)
+        for name in SIDES:
+            left = options.eval_modalities(side) if name == side else None
+            self.sides[name] = Entities(self.modalities[name], trained[name], left)
 
     @staticmethod
     def _content(modalities: Modalities, options):
@@ -79,7 +74,17 @@ class ContentModel(InnerProductModel):
 
     def trained(self, side: str) -> Tensor:
         """(N,) bool, which entities occur in training."""
-        return getattr(self, f"trained_{side}")
+        return self.sides[side].trained
+
+    @property
+    def available(self) -> Tensor:
+        """(N, M) bool, the content that training reads."""
+        return self.sides[self.content_side].available
+
+    @property
+    def evaluated(self) -> Tensor:
+        """(N, M) bool, the content that evaluation reads."""
+        return self.used_in_evaluation(self.content_side)
 
     def scorable(self, side: str) -> Tensor:
         """(N,) bool, which entities have an embedding of their own in evaluation."""
@@ -98,7 +103,9 @@ class ContentModel(InnerProductModel):
         result, empty = own(ids), ~self.scorable(side)[ids]
         if empty.any():
             known = self.trained(side).nonzero().squeeze(1)
-            result[empty] = self._once(side, lambda: own(known).mean(0), self.trained(side), self.evaluated)
+            content = self.sides[self.content_side]
+            read = self.trained(side), content.evaluated, content.in_evaluation
+            result[empty] = self._once(side, lambda: own(known).mean(0), *read)
         return result
 
     def requirements(self, scenario):
@@ -128,7 +135,7 @@ class ContentLayer(nn.Module):
         super().__init__()
         self.width = width
         self.projections = nn.ModuleList(
-            PROJECTIONS[entry.kind](entry, trained, [width], "relu", 0.0) for entry in modalities.entries
+            PROJECTIONS[entry.kind](entry, trained, [width], LINEAR_INPUTS) for entry in modalities.entries
         )
 
     def forward(self, ids: Tensor, used: Tensor) -> Tensor:

@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from recbole_sibrar.data.modalities import SIDES
+from recbole_sibrar.data.modalities import SIDES, Modalities
 from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.models.attribution import Part, shapley_parts
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,37 @@ class Capabilities:
         return frozenset(side for side in SIDES if getattr(self, f"cold_{side}s"))
 
 
+class Entities(nn.Module):
+    """One side: which entities occur in training, which modalities each has, and which of those evaluation may read.
+
+    Attributes:
+        names: of the M modalities.
+        trained: (N,) bool. available, evaluated: (N, M) bool, in training and in evaluation.
+        in_evaluation: (M,) bool, the modalities left in evaluation.
+
+    Args:
+        modalities: M modalities of N entities.
+        trained: (N,) bool.
+        in_evaluation: names of the modalities left in evaluation; all by default.
+    """
+
+    def __init__(self, modalities: Modalities, trained: Tensor, in_evaluation=None):
+        super().__init__()
+        self.side, self.names = modalities.side, modalities.names
+        if in_evaluation is not None:
+            modalities.select(in_evaluation)
+        kept = [in_evaluation is None or name in in_evaluation for name in self.names]
+        self.register_buffer("trained", trained, persistent=False)
+        self.register_buffer("available", modalities.available, persistent=False)
+        self.register_buffer("evaluated", modalities.evaluated, persistent=False)
+        self.register_buffer("in_evaluation", torch.tensor(kept), persistent=False)
+
+    @property
+    def used(self) -> Tensor:
+        """(N, M) bool: what evaluation reads of each entity."""
+        return self.evaluated & self.in_evaluation
+
+
 class InnerProductModel(nn.Module):
     """A model whose scores are inner products of user and item embeddings.
 
@@ -42,9 +74,9 @@ class InnerProductModel(nn.Module):
     Attributes:
         options_class: a subclass of ``CheckedOptions``.
         capabilities: what the model supports.
-        every_epoch_counts: whether the epochs are a grid of settings, so that training must not stop early.
         closed_form: whether a step solves for the parameters, so that there are no gradients.
         modalities: {side: what is read of it}.
+        sides: {side: its ``Entities``}.
         step: () int64, how many steps it has been trained for.
 
     Args:
@@ -54,13 +86,13 @@ class InnerProductModel(nn.Module):
 
     options_class = None
     capabilities = Capabilities()
-    every_epoch_counts = False
     closed_form = False
 
     def __init__(self, options, seed: int):
         super().__init__()
         self.options, self.seed = options, seed
         self.modalities = {}
+        self.sides = nn.ModuleDict()
         self._kept = {}
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
@@ -87,6 +119,46 @@ class InnerProductModel(nn.Module):
         """(N,) ids -> (N, D), for scoring: defined for every entity, whatever it lacks, and never untrained."""
         raise NotImplementedError
 
+    def used_in_evaluation(self, side: str) -> Tensor:
+        """(N, M) bool: what every entity has, restricted to the modalities left in evaluation."""
+        return self.sides[side].used
+
+    def described(self, side: str) -> bool:
+        """Whether the model reads side information of a side, so that it can embed new entities of it by that."""
+        return bool(self.modalities[side].content.entries)
+
+    def embed(self, features: Modalities) -> Tensor:
+        """(N, D) embeddings, for scoring, of entities that the training data do not have, from their features."""
+        raise NotImplementedError
+
+    def with_modalities(self, side: str, entity, used: Tensor) -> Tensor:
+        """One entity's embedding from parts of what it has.
+
+        Args:
+            entity: an id, or the ``Modalities`` of one entity that the training data do not have.
+            used: (S, M) bool, S choices among its modalities.
+
+        Returns:
+            (S, D).
+        """
+        raise NotImplementedError
+
+    def parts(self, side: str, entity) -> list:
+        """What each modality adds to one entity's embedding: ``Part``s, whose vectors add up to it.
+
+        Their Shapley values (Shapley, 1953): the mean over all orders, in which modalities could be added one by one,
+        of the change that adding it makes. What is there without any modality is a part of its own, if it is not zero.
+        """
+        encoder = self.sides[side]
+        has = self.used_in_evaluation(side)[entity] if isinstance(entity, int) else entity.available[0]
+        has, source = has & encoder.in_evaluation, type(self).__name__
+        if not has.any():
+            whole = self.embeddings(side, torch.tensor([entity])) if isinstance(entity, int) else self.embed(entity)
+            return [Part(source, "(mean)", whole[0])]
+        values, base = shapley_parts(lambda used: self.with_modalities(side, entity, used), has)
+        found = [Part(source, name, vector) for name, vector, there in zip(encoder.names, values, has) if there]
+        return found + ([Part(source, "(mean)", base)] if base.any() else [])
+
     def requirements(self, scenario: str) -> None:
         """Check before training that the model can serve the scenario.
 
@@ -96,7 +168,10 @@ class InnerProductModel(nn.Module):
 
     def _once(self, name: str, function: Callable, *read: Tensor) -> Tensor:
         """``function()``, kept until a tensor of the state dict or of ``read`` is changed or replaced."""
-        tensors = [*self.state_dict(keep_vars=True).values(), *read]
+        return self._until_changed(name, function, *self.state_dict(keep_vars=True).values(), *read)
+
+    def _until_changed(self, name: str, function: Callable, *tensors: Tensor) -> Tensor:
+        """``function()``, kept until one of the tensors is changed or replaced."""
         versions = [tensor._version for tensor in tensors]
         kept = self._kept.get(name)
         if kept is None or kept[1] != versions or any(old is not new for old, new in zip(kept[0], tensors)):

@@ -78,7 +78,7 @@ class DropoutNet(ContentModel):
 
     def pretrain(self, folder, show_progress):
         """Preference vectors from ``folder``, or from ALS and into it; needed before the first ``loss``."""
-        matrix = SparseRows(self.indptr.cpu(), self.columns.cpu(), len(self.trained_item))
+        matrix = SparseRows(self.indptr.cpu(), self.columns.cpu(), len(self.trained("item")))
         vectors = self._cached(Path(folder), matrix, show_progress)
         for name, values in vectors.items():
             self.preference(name).copy_(values)

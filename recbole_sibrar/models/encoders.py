@@ -1,10 +1,11 @@
 """Encoders: the shared one that makes SiBraR, the one for each modality that makes MuBraR.
 
 Both take a list with one block (rows of one modality, width d_c) per modality and return the blocks at width d.
+``together`` is for rows that are sums over modalities.
 """
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from recbole_sibrar.models.layers import mlp
 
@@ -12,23 +13,29 @@ from recbole_sibrar.models.layers import mlp
 class SharedEncoder(nn.Module):
     """One network g for all modalities; batch normalisation sees the rows of all of them together."""
 
-    def __init__(self, n_modalities: int, sizes, activation: str, batch_norm: bool):
+    def __init__(self, n_modalities: int, has_joint: bool, sizes, activation: str, **settings):
         super().__init__()
-        self.network = mlp(sizes, activation, batch_norm)
+        self.network = mlp(sizes, activation, **settings)
 
     def forward(self, blocks: list) -> list:
         return list(self.network(torch.cat(blocks)).split([len(block) for block in blocks]))
 
+    def together(self, rows: Tensor) -> Tensor:
+        return self.network(rows)
+
 
 class EncoderPerModality(nn.Module):
-    """A network f_k of the same shape for each modality k."""
+    """A network f_k of the same shape for each modality k, and one for their sum where there is one."""
 
-    def __init__(self, n_modalities: int, sizes, activation: str, batch_norm: bool):
+    def __init__(self, n_modalities: int, has_joint: bool, sizes, activation: str, **settings):
         super().__init__()
-        self.networks = nn.ModuleList(mlp(sizes, activation, batch_norm) for _ in range(n_modalities))
+        self.networks = nn.ModuleList(mlp(sizes, activation, **settings) for _ in range(n_modalities + has_joint))
 
     def forward(self, blocks: list) -> list:
         return [network(block) for network, block in zip(self.networks, blocks)]
+
+    def together(self, rows: Tensor) -> Tensor:
+        return self.networks[-1](rows)
 
 
 class NoEncoder(nn.Module):

@@ -1,16 +1,19 @@
 """One side of the model: from the ids of users or items to the embeddings of their modalities."""
 
+import warnings
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_sibrar.data.modalities import Modalities, Modality
+from recbole_sibrar.models.core import Entities
 from recbole_sibrar.models.encoders import NoEncoder
 from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.projections import PROJECTIONS
 
 
-class EntityEncoder(nn.Module):
+class EntityEncoder(Entities):
     """Projections per modality, then an encoder.
 
     Args:
@@ -24,33 +27,43 @@ class EntityEncoder(nn.Module):
     def __init__(
         self, modalities: Modalities, trained: Tensor, encoder_class, options: ModelOptions, in_evaluation=None
     ):
-        super().__init__()
-        self.side = modalities.side
-        self.names = modalities.names
-        self.width = options.embedding_size
-        self.register_buffer("trained", trained, persistent=False)
-        self.register_buffer("available", modalities.available, persistent=False)
-        self.register_buffer("evaluated", modalities.evaluated, persistent=False)
-        kept = [in_evaluation is None or name in in_evaluation for name in self.names]
-        self.register_buffer("in_evaluation", torch.tensor(kept), persistent=False)
+        super().__init__(modalities, trained, in_evaluation)
+        self.width, self.has_joint = options.embedding_size, options.joint_modality and len(self.names) > 1
         if encoder_class is NoEncoder:
             common, self.encoder = self.width, NoEncoder()
         else:
             common = options.projection_size or self.width
             sizes = [common, *options.encoder_hidden_sizes, self.width]
-            self.encoder = encoder_class(len(self.names), sizes, options.activation, options.batch_norm)
-        self.projections = nn.ModuleList(
-            PROJECTIONS[modality.kind](
-                modality,
-                trained,
-                [*options.projection_hidden_sizes, common],
+            self.encoder = encoder_class(
+                len(self.names),
+                self.has_joint,
+                sizes,
                 options.activation,
-                options.interaction_dropout,
+                batch_norm=options.batch_norm,
+                activate_input=options.activate_input,
+                activate_output=options.activate_output,
             )
+        self.projections = nn.ModuleList(
+            PROJECTIONS[modality.kind](modality, trained, [*options.projection_hidden_sizes, common], options)
             for modality in modalities.entries
         )
+        if encoder_class is not NoEncoder and self._is_linear(options):
+            warnings.warn(
+                f"The encoder of the {self.side}s is linear (no hidden layer, and no activation around it): SiBraR and "
+                "MuBraR can then represent exactly the same functions, so that comparing the two says nothing.",
+                stacklevel=2,
+            )
         self.normalize_input = options.normalize_input
         self.dropout = nn.Dropout(options.input_dropout)
+
+    def _is_linear(self, options):
+        """Whether every modality's embedding is a linear function of its projection."""
+        return (
+            not options.encoder_hidden_sizes
+            and not options.activate_input
+            and not options.activate_output
+            and not any(projection.activates for projection in self.projections)
+        )
 
     def forward(self, ids: Tensor, used: Tensor) -> Tensor:
         """Embed the modalities in use.
@@ -60,7 +73,7 @@ class EntityEncoder(nn.Module):
             used: (N, M) bool, a subset of what is available; nothing else is read.
 
         Returns:
-            (N, M, D), zero where not used.
+            (N, M, D), zero where not used; with a joint modality (N, M, D + d_c), the projections behind them.
         """
         places = self._places(used)
         features = [projection.stored(ids[place]) for projection, place in zip(self.projections, places)]
@@ -74,7 +87,7 @@ class EntityEncoder(nn.Module):
             used: (N, M) bool, a subset of what is available.
 
         Returns:
-            (N, M, D), zero where not used.
+            (N, M, D), zero where not used; with a joint modality (N, M, D + d_c), the projections behind them.
         """
         places = self._places(used)
         features = [entry.features(place) for entry, place in zip(modalities.entries, places)]
@@ -83,12 +96,33 @@ class EntityEncoder(nn.Module):
     def _places(self, used):
         return [used[:, m].nonzero().squeeze(1) for m in range(len(self.names))]
 
+    def fuse(self, fusion: nn.Module, rows: Tensor, used: Tensor, index: Tensor = None) -> Tensor:
+        """From what ``forward`` returns, of K of the M modalities, to the embeddings of the entities.
+
+        A joint modality is the encoding of the sum of the projections, and counts as much as all others together:
+        ``g(x)`` of an entity with one modality, and beyond it a function that sees the modalities together.
+
+        Args:
+            fusion: of the modalities' embeddings.
+            rows: (N, K, D) or (N, K, D + d_c). used: (N, K) bool. index: (N, K), see ``Fusion``.
+
+        Returns:
+            (N, D).
+        """
+        fused = fusion(rows[..., : self.width], used, index)
+        if not self.has_joint:
+            return fused
+        total = (rows[..., self.width :] * used.unsqueeze(-1)).sum(1)
+        return (fused + self.encoder.together(total) * used.any(1, keepdim=True)) / 2
+
     def _encode(self, features, places, used):
         blocks = [self._project(projection, values) for projection, values in zip(self.projections, features)]
-        embeddings = torch.cat(self.encoder(blocks))
+        rows = torch.cat(self.encoder(blocks))
+        if self.has_joint:
+            rows = torch.cat([rows, torch.cat(blocks)], dim=1)
         index = torch.cat([place * len(self.names) + m for m, place in enumerate(places)])
-        table = embeddings.new_zeros(used.numel(), self.width)
-        return table.index_copy(0, index, embeddings).view(*used.shape, self.width)
+        table = rows.new_zeros(used.numel(), rows.shape[1])
+        return table.index_copy(0, index, rows).view(*used.shape, rows.shape[1])
 
     def _project(self, projection, features):
         block = projection(features)

@@ -10,6 +10,7 @@ ACTIVATION_LAYERS = {
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
     "gelu": nn.GELU,
+    "selu": nn.SELU,
 }
 
 
@@ -25,23 +26,26 @@ class BatchNorm(nn.BatchNorm1d):
         return F.batch_norm(rows, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
-def mlp(sizes, activation: str, batch_norm: bool = False) -> nn.Sequential:
-    """Linear layers of these sizes with an activation between them; none after the last.
+def mlp(
+    sizes, activation: str, batch_norm: bool = False, activate_input: bool = False, activate_output: bool = False
+) -> nn.Sequential:
+    """Linear layers of these sizes with an activation between them.
 
     Args:
         sizes: input, hidden ..., output.
-        batch_norm: normalise after every second linear layer and on the output, as the authors do.
+        batch_norm: normalise after every second linear layer, as the authors do.
+        activate_input, activate_output: activation before the first and after the last layer, too.
     """
-    layers = []
+    layers = [ACTIVATION_LAYERS[activation]()] if activate_input else []
     last = len(sizes) - 2
     for position, (n_in, n_out) in enumerate(zip(sizes, sizes[1:])):
         linear = nn.Linear(n_in, n_out)
         nn.init.xavier_normal_(linear.weight)
         nn.init.zeros_(linear.bias)
         layers.append(linear)
-        if batch_norm and (position % 2 == 1 or position == last):
+        if batch_norm and position % 2 == 1:
             layers.append(BatchNorm(n_out))
-        if position < last:
+        if position < last or activate_output:
             layers.append(ACTIVATION_LAYERS[activation]())
     return nn.Sequential(*layers)
 

@@ -7,18 +7,21 @@ from torch import Tensor
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 
 
-def symmetric_info_nce(first: Tensor, second: Tensor, temperature: float, valid: Tensor = None) -> Tensor:
+def symmetric_info_nce(
+    first: Tensor, second: Tensor, temperature: float, valid: Tensor = None, cosine: bool = True
+) -> Tensor:
     r"""Symmetric InfoNCE between two views of the same entities (TORS 2025, L_SInfoNCE).
 
     .. math:: L = CE(A B^T / \tau, diag) + CE(B A^T / \tau, diag)
 
-    with A and B the L2-normalised views. The authors' code leaves them unnormalised, so that the loss can be lowered
-    by growing the embeddings, at the recommendation loss's expense; we follow the usual definition (cosine).
+    with A and B the views, L2-normalised (the usual definition) or as they are: the authors' code leaves them
+    unnormalised, so that the loss can be lowered by growing the embeddings, at the recommendation loss's expense.
 
     Args:
         first, second: (..., S, D), two views of S entities; leading dimensions are separate sets.
         temperature: tau.
         valid: (..., S) bool; an entity without two views is no anchor and no negative. By default all have two.
+        cosine: whether the views are normalised.
 
     Returns:
         the mean over all valid anchors; zero if there is none.
@@ -26,12 +29,13 @@ def symmetric_info_nce(first: Tensor, second: Tensor, temperature: float, valid:
     >>> round(symmetric_info_nce(torch.eye(2), torch.eye(2), temperature=1.0).item(), 4)  # 2 log(1 + 1/e)
     0.6265
     """
-    logits = F.normalize(first, dim=-1) @ F.normalize(second, dim=-1).transpose(-1, -2) / temperature
-    return symmetric_info_nce_of(logits, valid)
+    if cosine:
+        first, second = F.normalize(first, dim=-1), F.normalize(second, dim=-1)
+    return symmetric_info_nce_of(first @ second.transpose(-1, -2) / temperature, valid)
 
 
 def symmetric_info_nce_of(logits: Tensor, valid: Tensor = None) -> Tensor:
-    """``symmetric_info_nce`` from its logits, (..., S, S) cosines over temperature, and ``valid`` (..., S)."""
+    """``symmetric_info_nce`` from its logits, (..., S, S) similarities over temperature, and ``valid`` (..., S)."""
     if valid is not None:
         absent = ~(valid.unsqueeze(-1) & valid.unsqueeze(-2))
         logits = logits.masked_fill(absent & ~torch.eye(logits.shape[-1], dtype=torch.bool, device=logits.device), -1e9)

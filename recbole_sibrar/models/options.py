@@ -1,23 +1,28 @@
 """The options of SiBraR and MuBraR: one frozen object, built and checked once, before anything is loaded or trained."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recbole_sibrar.data.modalities import INTERACTIONS
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.models.checked import CheckedOptions, option
 from recbole_sibrar.models.fusion import FUSIONS
 from recbole_sibrar.models.layers import ACTIVATION_LAYERS
+from recbole_sibrar.models.projections import InputOptions
 
 VARIANTS = ("base", "S", "SC")
 SIDE_CHOICES = ("item", "user", "both")
 PLAIN_SIDES = ("interactions", "embedding")
-REC_LOSSES = ("softmax", "bpr")
+PLAIN_ACTIVATIONS = ("none", *ACTIVATION_LAYERS)
+REC_LOSSES = ("bpr", "softmax")
+SAMPLINGS = ("fixed", "subset")
+DRAWS = ("occurrence", "entity")
+SIMILARITIES = ("inner", "cosine")
 CONTRASTIVE_SETS = ("negatives", "batch")
 
 
 @dataclass(frozen=True)
-class ModelOptions(CheckedOptions):
-    """What a SiBraR or MuBraR model is made of."""
+class ModelOptions(InputOptions, CheckedOptions):
+    """What a SiBraR or MuBraR model is made of. The defaults are those of the preset ``paper``."""
 
     variant: str = option(
         "base: all modalities; S: modality sampling; SC: sampling and a contrastive loss", VARIANTS, default="SC"
@@ -28,33 +33,50 @@ class ModelOptions(CheckedOptions):
         PLAIN_SIDES,
         default="interactions",
     )
+    plain_activation: str = option("on the other side's interaction profile", PLAIN_ACTIVATIONS, default="selu")
     embedding_size: int = option("width d of the shared space", low=1, default=64)
-    projection_size: int | None = option("common width d_c of the projections; d by default", low=1, default=None)
+    projection_size: int | None = option("common width d_c of the projections; d by default", low=1, default=128)
     projection_hidden_sizes: list = option("hidden layers before the common width", default_factory=list)
-    encoder_hidden_sizes: list = option("hidden layers of the encoder", default_factory=list)
-    activation: str = option("between the layers", tuple(ACTIVATION_LAYERS), default="relu")
-    batch_norm: bool = option("after every second linear layer of the encoder and on its output", default=False)
-    normalize_input: bool = option("L2-normalise the projected modalities", default=False)
-    fusion: str = option("how an entity's modalities become its embedding", tuple(FUSIONS), default="attention")
+    encoder_hidden_sizes: list = option("hidden layers of the encoder", default_factory=lambda: [128, 128])
+    activate_input: bool = option("activation before the first layer of the encoder, of every modality", default=False)
+    activate_output: bool = option("activation on the output of the encoder", default=False)
+    batch_norm: bool = option("after every second linear layer of the encoder", default=True)
+    normalize_input: bool = option("L2-normalise the projected modalities", default=True)
+    input_dropout: float = option("dropout on the projected modalities", low=0, high=0.99, default=0.02)
+    fusion: str = option("how an entity's modalities become its embedding", tuple(FUSIONS), default="mean")
+    joint_modality: bool = option(
+        "the sum of an entity's projected modalities goes through the encoder, too, as one more modality", default=False
+    )
     content_prior: float = option(
-        "weight of a closed-form recommendation from content, to which training adds; 0: none", low=0, default=0.0
+        "weight of a kernel ridge from content (KernelRidge), to which training adds; 0: none", low=0, default=0.0
     )
     interaction_prior: float = option(
-        "weight of a closed-form recommendation from interactions, added in evaluation; 0: none", low=0, default=0.0
+        "weight of a linear autoencoder of the interactions (LinearAutoencoder), added in evaluation; 0: none",
+        low=0,
+        default=0.0,
     )
-    input_dropout: float = option("dropout on the projected modalities", low=0, high=0.99, default=0.0)
-    interaction_dropout: float = option(
-        "share of an interaction profile hidden in training", low=0, high=0.99, default=0.7
-    )
-    rec_loss: str = option("softmax over the training catalogue, or the papers' bpr", REC_LOSSES, default="softmax")
+    rec_loss: str = option("the papers' bpr, or softmax over the training catalogue", REC_LOSSES, default="bpr")
     softmax_negatives: int = option("negatives shared by the batch; 0: the whole training catalogue", low=0, default=0)
+    modality_sampling: str = option(
+        "fixed: N_mod modalities; subset: a random subset of random size, and two disjoint ones to contrast",
+        SAMPLINGS,
+        default="fixed",
+    )
     n_sampled_modalities: int | None = option("N_mod; 1 for S and 2 for SC by default", low=1, default=None)
-    contrastive_weight: float = option("alpha, the weight of the contrastive loss", low=0, default=0.2)
-    temperature: float = option("tau of the contrastive loss", low=1e-6, default=0.2)
+    modality_draw: str = option(
+        "modalities are drawn for each occurrence in the batch (bpr), or once for each entity in it",
+        DRAWS,
+        default="occurrence",
+    )
+    contrastive_weight: float = option("alpha, the weight of the contrastive loss", low=0, default=0.001)
+    temperature: float = option("tau of the contrastive loss", low=1e-6, default=0.1)
+    contrastive_similarity: str = option(
+        "of two embeddings in the contrastive loss: inner product or cosine", SIMILARITIES, default="inner"
+    )
     contrastive_set: str = option(
         "entities contrasted with each other: a user's positive and negatives (bpr), or those of the batch",
         CONTRASTIVE_SETS,
-        default="batch",
+        default="negatives",
     )
     contrastive_batch_size: int = option("at most so many entities in a batch's contrastive set", low=2, default=512)
 
@@ -62,10 +84,18 @@ class ModelOptions(CheckedOptions):
         super().__post_init__()
         if self.variant == "SC" and self.n_sampled_modalities == 1:
             raise OptionError("n_sampled_modalities is 1, but variant SC contrasts two; leave it out or use variant S.")
-        if self.contrastive_set == "negatives" and self.rec_loss != "bpr" and self.variant == "SC":
+        if self.modality_sampling == "subset" and self.n_sampled_modalities is not None:
             raise OptionError(
-                "contrastive_set=negatives needs rec_loss=bpr: the softmax loss has no negatives per user."
+                f"n_sampled_modalities is {self.n_sampled_modalities}, but with modality_sampling=subset the number is "
+                "random; leave one of the two out."
             )
+        if self.rec_loss == "softmax":
+            for name, needed in (("contrastive_set", "batch"), ("modality_draw", "entity")):
+                if getattr(self, name) != needed:
+                    raise OptionError(
+                        f"{name} is {getattr(self, name)!r}, which needs rec_loss=bpr: the softmax loss has no "
+                        f"negatives per user. Use --{name}={needed} with it."
+                    )
 
     @property
     def samples(self) -> bool:
@@ -82,6 +112,18 @@ class ModelOptions(CheckedOptions):
 
     def is_single_branch(self, side: str) -> bool:
         return self.single_branch in (side, "both")
+
+    def of_plain_side(self) -> "ModelOptions":
+        """The options of the side that is not single-branch: one layer, with an activation of its own, and no more."""
+        activates = self.plain_activation != "none"
+        return replace(
+            self,
+            activation=self.plain_activation if activates else self.activation,
+            activate_projections="dense" if activates else "none",
+            normalize_input=False,
+            input_dropout=0.0,
+            joint_modality=False,
+        )
 
     def read_modalities(self, side: str):
         return self.modalities(side) if self.is_single_branch(side) else [INTERACTIONS]

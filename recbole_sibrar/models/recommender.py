@@ -6,6 +6,7 @@ sampled modalities (``sampling``) -> fused embeddings (``fusion``) -> beside the
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -16,25 +17,26 @@ from recbole_sibrar.data.sparse import SparseRows, gather_rows
 from recbole_sibrar.data.splits import COLD_SIDE
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.models import losses
+from recbole_sibrar.models.attribution import Part, shapley_parts
 from recbole_sibrar.models.batches import DistinctPairs, PairBatch, UserBatch
 from recbole_sibrar.models.core import Capabilities, InnerProductModel, trained_entities
 from recbole_sibrar.models.encoders import NoEncoder
 from recbole_sibrar.models.entity import EntityEncoder, id_modality
 from recbole_sibrar.models.fusion import FUSIONS, MeanFusion
 from recbole_sibrar.models.options import ModelOptions
-from recbole_sibrar.models.pairs import set_products
+from recbole_sibrar.models.pairs import pair_scores, set_products
 from recbole_sibrar.models.priors import ContentPrior, InteractionPrior
-from recbole_sibrar.models.sampling import chosen_mask, sample_modalities
+from recbole_sibrar.models.sampling import chosen_mask, draw_fixed, draw_subsets
 
 
 @dataclass(frozen=True)
 class Views:
-    """Embeddings of a step's entities.
+    """Embeddings of a step's entities, or of their occurrences.
 
     Attributes:
         fused: (N, D + P), the priors' columns among them.
-        first, second: (N, D) embeddings of the first two sampled modalities; None without sampling of two.
-        paired: (N,) bool, whether the entity has two.
+        first, second: (N, D) embeddings to contrast, of two modalities or disjoint subsets; None without contrast.
+        paired: (N,) bool, whether the entity has both.
     """
 
     fused: Tensor
@@ -82,13 +84,10 @@ class BranchRecommender(InnerProductModel):
         options = self.options
         if options.is_single_branch(side):
             self.modalities[side] = modalities = modalities.known_to(trained)
-            names = options.eval_modalities(side)
-            if names is not None:
-                modalities.select(names)
-            return EntityEncoder(modalities, trained, self.encoder_class, options, names)
+            return EntityEncoder(modalities, trained, self.encoder_class, options, options.eval_modalities(side))
         is_id = options.plain_side == "embedding"
         self.modalities[side] = id_modality(side, trained) if is_id else modalities.select([INTERACTIONS])
-        return EntityEncoder(self.modalities[side], trained, NoEncoder, options)
+        return EntityEncoder(self.modalities[side], trained, NoEncoder, options.of_plain_side())
 
     def _fusion(self, encoder):
         fusion_class = FUSIONS[self.options.fusion] if len(encoder.names) > 1 else MeanFusion
@@ -131,19 +130,19 @@ class BranchRecommender(InnerProductModel):
 
     def _pair_loss(self, batch: PairBatch, generator):
         pairs = DistinctPairs.of(batch)
-        users = self._entities("user", pairs.users, generator)
-        items = self._entities("item", pairs.items, generator)
-        scores = pairs.scores(users.fused, items.fused)
+        users, owner = self._drawn("user", pairs.users, pairs.owner, generator)
+        items, place = self._drawn("item", pairs.items, pairs.place, generator)
+        scores = pair_scores(users.fused, items.fused, owner, place)
         terms = [losses.bpr(scores[:, 0], scores[:, 1:])]
         if self.options.contrasts:
-            contrast = self._contrast(users, generator) + self._contrast(items, generator, pairs.place)
+            contrast = self._contrast(users, generator) + self._contrast(items, generator, place)
             terms.append(self.options.contrastive_weight * contrast)
         return tuple(terms)
 
     def _user_loss(self, batch: UserBatch, generator):
-        users = self._entities("user", batch.users, generator)
+        users = self._views("user", batch.users, generator)
         items, targets, known = self._softmax_items(batch, generator)
-        views = self._entities("item", items, generator)
+        views = self._views("item", items, generator)
         if known is None:
             terms = [losses.softmax_over_catalogue(users.fused, views.fused, targets)]
         else:
@@ -167,54 +166,81 @@ class BranchRecommender(InnerProductModel):
         known = own.contains(negatives.expand(len(lengths), -1))
         return self.catalogue[torch.cat([positives, negatives])], None, known
 
-    def _entities(self, side: str, ids: Tensor, generator) -> Views:
-        """Each entity once, with a draw of modalities that all of its occurrences in the step share.
+    def _drawn(self, side: str, ids: Tensor, rows: Tensor, generator) -> tuple:
+        """Views of the occurrences ``rows`` (...) of distinct entities ``ids``, and where each occurrence is in them.
 
-        The authors draw for each occurrence; sharing the draw saves encoding and gathering an embedding for each.
+        The authors draw modalities for each occurrence. A draw that all occurrences of an entity in the step share
+        saves gathering embeddings for each.
         """
+        if self.options.modality_draw == "entity" or not self._samples(side):
+            return self._views(side, ids, generator), rows
+        places = torch.arange(rows.numel(), device=rows.device).view(rows.shape)
+        return self._views(side, ids, generator, rows.flatten()), places
+
+    def _samples(self, side):
+        return self.options.samples and len(self.sides[side].names) > 1
+
+    def _views(self, side: str, ids: Tensor, generator, rows: Tensor = None) -> Views:
+        """Each entity once, or the occurrences ``rows`` (R,) of them, with a draw of modalities for each."""
         encoder = self.sides[side]
+        fuse = partial(encoder.fuse, self.fusion[side])
         available = encoder.available[ids]
         priors = [prior.of_trained(side, ids) for prior in self.priors.values() if prior.in_training]
-        if not self.options.samples:
-            fused = self.fusion[side](self.rowwise(encoder, ids, available), available)
+        if not self._samples(side):
+            fused = fuse(self.rowwise(encoder, ids, available), available)
             return Views(torch.cat([fused, *priors], dim=1))
-        choice = sample_modalities(available, self.options.n_sampled, generator)
-        used = chosen_mask(choice, len(encoder.names))
-        embeddings = self.rowwise(encoder, ids, used)
-        fused = torch.cat([self.fusion[side](embeddings, used), *priors], dim=1)
-        if choice.shape[1] < 2:
+        draw = self._draw(available if rows is None else available[rows], generator)
+        n_modalities = len(encoder.names)
+        if rows is None:
+            masks = [chosen_mask(choice, n_modalities) for choice in draw.views]
+            embeddings = self.rowwise(encoder, ids, torch.stack(masks).any(0))
+            views = [fuse(embeddings, mask) for mask in masks]
+        else:
+            table = self.rowwise(encoder, ids, available).flatten(0, 1)
+            views = [self._gathered(fuse, table, rows * n_modalities, choice) for choice in draw.views]
+            priors = [gather_rows(prior, rows) for prior in priors]
+        fused, *contrasted = views
+        fused = torch.cat([fused, *priors], dim=1)
+        if not contrasted:
             return Views(fused)
-        flat = embeddings.flatten(0, 1)
-        offset = torch.arange(len(ids), device=ids.device) * len(encoder.names)
-        first, second = (gather_rows(flat, offset + choice[:, n].clamp(min=0)) for n in (0, 1))
-        return Views(fused, first, second, choice[:, 1] >= 0)
+        return Views(fused, *contrasted, (draw.first >= 0).any(1) & (draw.second >= 0).any(1))
+
+    def _draw(self, available, generator):
+        if self.options.modality_sampling == "subset":
+            return draw_subsets(available, self.options.contrasts, generator)
+        return draw_fixed(available, self.options.n_sampled, self.options.contrasts, generator)
+
+    @staticmethod
+    def _gathered(fuse, table, offset, choice):
+        """(R, D): for each occurrence the fusion of the modalities ``choice`` (R, K) of the rows from ``offset``."""
+        index = choice.clamp(min=0)
+        rows = gather_rows(table, (offset.unsqueeze(1) + index).flatten()).view(*choice.shape, -1)
+        return fuse(rows, choice >= 0, index)
 
     def _contrast(self, views: Views, generator, sets=None) -> Tensor:
         """InfoNCE over the entities of the step, or over each user's positive and negatives, ``sets`` (B, 1 + N)."""
         if views.second is None:
             return views.fused.new_zeros(())
-        temperature = self.options.temperature
-        if sets is not None and self.options.contrastive_set == "negatives":
-            first, second = (F.normalize(view, dim=-1) for view in (views.first, views.second))
-            logits = set_products(first, second, sets) / temperature
+        options, views_of_two = self.options, (views.first, views.second)
+        is_cosine = options.contrastive_similarity == "cosine"
+        if sets is not None and options.contrastive_set == "negatives":
+            if is_cosine:
+                views_of_two = [F.normalize(view, dim=-1) for view in views_of_two]
+            logits = set_products(*views_of_two, sets) / options.temperature
             return losses.symmetric_info_nce_of(logits, views.paired[sets])
-        limit = self.options.contrastive_batch_size
-        kept = torch.randperm(len(views.fused), generator=generator)[:limit].to(views.fused.device)
+        kept = torch.randperm(len(views.fused), generator=generator)[: options.contrastive_batch_size]
+        kept = kept.to(views.fused.device)
         kept = kept[views.paired[kept]]
-        return losses.symmetric_info_nce(views.first[kept], views.second[kept], temperature)
+        first, second = (view[kept] for view in views_of_two)
+        return losses.symmetric_info_nce(first, second, options.temperature, cosine=is_cosine)
 
     # scoring
-
-    def used_in_evaluation(self, side: str) -> Tensor:
-        """(N, M) bool: what every entity has, restricted to the modalities left in evaluation."""
-        encoder = self.sides[side]
-        return encoder.evaluated & encoder.in_evaluation
 
     @torch.no_grad()
     def modality_embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
         """(N,) ids -> (N, M, D), zero where a modality is missing or left out."""
-        used = self.used_in_evaluation(side)
-        return torch.cat([self.sides[side](part, used[part]) for part in ids.split(chunk)])
+        encoder, used = self.sides[side], self.used_in_evaluation(side)
+        return torch.cat([encoder(part, used[part])[..., : encoder.width] for part in ids.split(chunk)])
 
     @torch.no_grad()
     def embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
@@ -226,16 +252,53 @@ class BranchRecommender(InnerProductModel):
     def _fused(self, side, ids, used):
         encoder = self.sides[side]
         priors = [prior(side, ids, used) for prior in self.priors.values()]
-        return torch.cat([self.fusion[side](encoder(ids, used), used), *priors], dim=1)
+        return torch.cat([encoder.fuse(self.fusion[side], encoder(ids, used), used), *priors], dim=1)
 
     @torch.no_grad()
     def embed(self, features: Modalities) -> Tensor:
         """(N, D + P) fused embeddings of entities that the training data do not have, from their features."""
         encoder = self.sides[features.side]
         used = features.available & encoder.in_evaluation
-        fused = self.fusion[features.side](encoder.embed(features, used), used)
+        fused = encoder.fuse(self.fusion[features.side], encoder.embed(features, used), used)
         priors = [prior.embed(features, used) for prior in self.priors.values()]
         return self._fill_empty(features.side, torch.cat([fused, *priors], dim=1), used)
+
+    def described(self, side):
+        return self.options.is_single_branch(side) and super().described(side)
+
+    @torch.no_grad()
+    def parts(self, side, entity):
+        """Of the network the terms of the fusion where it is a sum; of a joint modality and priors Shapley values."""
+        encoder = self.sides[side]
+        is_known = isinstance(entity, int)
+        ids = torch.tensor([entity if is_known else 0])
+        used = self.used_in_evaluation(side)[ids] if is_known else entity.available & encoder.in_evaluation
+        if not used.any():
+            whole = self.embeddings(side, ids) if is_known else self.embed(entity)
+            return [Part(type(self).__name__, "(mean)", whole[0])]
+        rows = encoder(ids, used) if is_known else encoder.embed(entity, used)
+        if encoder.has_joint:
+            network, _ = shapley_parts(
+                lambda masks: encoder.fuse(self.fusion[side], rows.expand(len(masks), -1, -1), masks), used[0]
+            )
+        else:
+            network = self.fusion[side].parts(rows, used)[0]
+        values = {type(self).__name__: network}
+        for prior in self.priors.values():
+
+            def choices(masks, prior=prior):
+                rows = ids.expand(len(masks))
+                return prior(side, rows, masks) if is_known else prior.embed(entity.rows(torch.zeros_like(rows)), masks)
+
+            values[prior.model], _ = shapley_parts(choices, used[0])
+        widths = [rows.shape[1] for rows in values.values()]
+        starts = [sum(widths[:n]) for n in range(len(widths))]
+        return [
+            Part(source, name, F.pad(row, (start, sum(widths) - start - len(row))))
+            for (source, rows), start in zip(values.items(), starts)
+            for name, row, there in zip(encoder.names, rows, used[0])
+            if there and (source == type(self).__name__ or row.any())
+        ]
 
     def _fill_empty(self, side, fused, used):
         empty = ~used.any(1)

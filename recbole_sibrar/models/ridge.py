@@ -1,4 +1,4 @@
-"""ContentRidge: the closed-form content model."""
+"""ContentRidge: linear regression from content."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,15 @@ from torch import nn
 
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 from recbole_sibrar.models.checked import option
-from recbole_sibrar.models.content import ContentModel, ContentOptions
+from recbole_sibrar.models.decomposition import iterated_principal, principal
 from recbole_sibrar.models.features import WEIGHTS, LinearFeatures
+from recbole_sibrar.models.regression import ContentRegression, RegressionOptions
 
 
 @dataclass(frozen=True)
-class ContentRidgeOptions(ContentOptions):
-    """What a ContentRidge is made of; the penalty of epoch k is ``ridge_max * ridge_step ** k``."""
+class ContentRidgeOptions(RegressionOptions):
+    """What a ContentRidge is made of."""
 
-    ridge_max: float = option("penalty lambda of the first epoch", low=1e-9, default=1000.0)
-    ridge_step: float = option("factor from the penalty of one epoch to the next", low=0.01, high=0.99, default=0.6)
     vector_weight: float = option("weight of a vector modality", low=0, default=WEIGHTS["vector"])
     category_weight: float = option("weight of a category modality", low=0, default=WEIGHTS["category"])
     number_weight: float = option("weight of a number modality", low=0, default=WEIGHTS["number"])
@@ -25,85 +24,91 @@ class ContentRidgeOptions(ContentOptions):
         "weight of the pairs of tags of a tags modality; 0: none", low=0, default=WEIGHTS["pairs"]
     )
 
-    @property
-    def batches(self):
-        return "all_users"
 
+class ContentRidge(ContentRegression):
+    r"""Ridge regression with the features X of ``features`` (N x F, centred): modalities side by side.
 
-class ContentRidge(ContentModel):
-    r"""Ridge regression from an entity's content to its column of the interaction matrix.
+    .. math:: X = U \operatorname{diag}(s) V^\top, \qquad v_j = (s^2 + \lambda)^{-1/2} V^\top x_j
 
-    .. math:: \min_W \|Y - \bar y - (X - \bar x) W\|^2 + \lambda \|W\|^2, \qquad
-              W = V \operatorname{diag}\Big(\frac{s}{s^2 + \lambda}\Big) U^\top Y, \qquad
-              X - \bar x = U \operatorname{diag}(s) V^\top
-
-    X (N x F) holds the features of the training entities of the content side (``features``), Y (N x K) their training
-    interactions with the K entities of the other side, \bar y the column means. The singular value decomposition is
-    made once and serves every lambda; W is kept as its two factors, V diag(...) (F x R) and Y^T U (K x R), and no users
-    x items matrix is ever made.
-
-    An epoch is a lambda, from the largest to the smallest: the trainer's choice of the best epoch on validation data is
-    the choice of lambda.
+    The decomposition is made once and serves every lambda. It is exact up to ``FACTORS`` entities or features; beyond,
+    it is cut to so many of the largest singular values (citeulike-t, 5,071 items: NDCG@10 within 0.002 of it).
     """
 
     options_class = ContentRidgeOptions
-    every_epoch_counts = closed_form = True
+    FACTORS = 2048
+    ITERATIONS = 2
+    NUMBERS = 1 << 28  # of the table of all entities' factors, 1 GiB
+    ROWS = 4096
 
     def __init__(self, options: ContentRidgeOptions, modalities: dict, interactions: SparseRows, seed: int):
         super().__init__(options, modalities, interactions, seed)
         trained = self.trained(self.content_side)
         weights = {name: getattr(options, f"{name}_weight") for name in WEIGHTS}
         self.features = LinearFeatures(self.modalities[self.content_side], trained, weights)
-        self.register_buffer("indptr", interactions.indptr, persistent=False)
-        self.register_buffer("columns", interactions.columns, persistent=False)
-        n_trained, n_other = int(trained.sum()), len(self.trained(self.other_side))
-        rank = min(n_trained, self.features.width)
-        self.coefficients = nn.Parameter(torch.zeros(self.features.width, rank))
-        self.targets = nn.Parameter(torch.zeros(n_other, rank))
-        self.means = nn.Parameter(torch.zeros(n_other))
-        self._decomposition = None
+        limit = min(self.FACTORS, max(1, self.NUMBERS // len(trained)))
+        rank = min(self.n_trained, self.features.width, limit)
+        self.directions = nn.Parameter(torch.zeros(self.features.width, rank))
+        self.register_buffer("squares", torch.zeros(rank))
+        self._explained = None
 
-    @torch.no_grad()
-    def loss(self, batch) -> tuple:
-        """Solve for this epoch's lambda; the value is the share of the training interactions' variance left
-        unexplained, 0 if there is none."""
-        penalty = self.options.ridge_max * self.options.ridge_step ** int(self.step)
-        self.step += 1
-        values, directions = self._decompose()
-        self.coefficients.copy_(directions.T * (values / (values.square() + penalty)))
-        explained = (self.targets.square().sum(0) * values.square() * (values.square() + 2 * penalty)) / (
-            values.square() + penalty
-        ).square()
-        total = (self._n_trained * self.means * (1 - self.means)).sum()
-        unexplained = torch.where(total > 0, (total - explained.sum()) / total, 0.0)
-        return (unexplained.requires_grad_(),)
+    def solve(self, penalty):
+        if self._explained is None:
+            self._decompose()
+        matrix = self.matrix()
+        total = (matrix.lengths - matrix.lengths.float().square() / self.n_trained).sum()
+        left = penalty / (self.squares + penalty)
+        explained = (self._explained * (1 - left.square())).sum()
+        return torch.where(total > 0, (total - explained) / total, 0.0)
 
     def _decompose(self):
-        """Singular values (R,) and right vectors (R, F); the left ones go into ``targets``."""
-        if self._decomposition is None:
-            trained = self.trained(self.content_side).nonzero().squeeze(1)
-            self._n_trained = len(trained)
-            left, values, directions = torch.linalg.svd(
-                self.features(trained, self.available[trained]), full_matrices=False
+        """V and s^2 into their places, and what each direction explains at most of the interactions' variance."""
+        trained = self.trained(self.content_side).nonzero().squeeze(1)
+        rows = torch.cat([self.features(ids, self.available[ids]) for ids in trained.split(self.ROWS)])
+        n, width, rank = *rows.shape, len(self.squares)
+        if rank == min(n, width):
+            values, vectors = principal(rows @ rows.T if n < width else rows.T @ rows, rank)
+            vectors = rows.T @ (vectors * values.rsqrt()) if n < width else vectors
+        else:
+            generator = torch.Generator().manual_seed(self.seed)
+            values, vectors = iterated_principal(
+                lambda table: rows.T @ (rows @ table), width, rank, self.ITERATIONS, generator, like=rows
             )
-            table = left.new_zeros(len(self.trained(self.content_side)), left.shape[1]).index_copy(0, trained, left)
-            matrix = self._other_by_content()
-            self.targets.copy_(weighted_row_sum(matrix, table))
-            self.means.copy_(matrix.lengths / len(trained))
-            self._decomposition = values, directions
-        return self._decomposition
+        self.squares.zero_()[: len(values)] = values
+        self.directions.zero_()[:, : len(values)] = vectors
+        table = rows.new_zeros(len(self.trained(self.content_side)), rank)
+        table[trained] = rows @ self.directions
+        explained = table.new_zeros(rank)
+        matrix = self.matrix()
+        for ids in torch.arange(len(matrix.lengths), device=table.device).split(self.ROWS):
+            explained += weighted_row_sum(matrix.select(ids), table).square().sum(0)
+        self._explained = torch.where(self.squares > 0, explained / self.squares, 0.0)
 
-    def _other_by_content(self):
-        matrix = SparseRows(self.indptr, self.columns, len(self.trained_item))
-        return matrix if self.other_side == "user" else matrix.transposed()
+    def vectors(self, ids, used):
+        if torch.equal(used, self.evaluated[ids]):
+            return self._evaluated_rows()[ids] * self._scale()
+        return self.features(ids, used) @ self.directions * self._scale()
 
-    def own_embeddings(self, side, ids):
-        if side == self.other_side:
-            return torch.cat([self.targets[ids], self.means[ids].unsqueeze(1)], dim=1)
-        rows = self.features(ids, self.evaluated[ids]) @ self.coefficients
-        return torch.cat([rows, rows.new_ones(len(ids), 1)], dim=1)
+    def vectors_of(self, features, used):
+        return self.features.embed(features, used) @ self.directions * self._scale()
 
-    def scorable(self, side):
-        """Without content an entity has the features of the average training entity, and with them its scores."""
-        trained = self.trained(side)
-        return torch.ones_like(trained) if side == self.content_side else trained
+    def trained_vectors(self):
+        side = self.sides[self.content_side]
+        if torch.equal(side.available, side.used):
+            rows = self._evaluated_rows()
+        else:
+            rows = self._until_changed("available", lambda: self._projected(side.available), self.directions)
+        return rows * self._scale() * side.trained.unsqueeze(1)
+
+    def _evaluated_rows(self):
+        side = self.sides[self.content_side]
+        watched = self.directions, side.evaluated, side.in_evaluation
+        return self._until_changed("evaluated", lambda: self._projected(side.used), *watched)
+
+    @torch.no_grad()
+    def _projected(self, used):
+        """(N, R) of all entities, which every lambda scales in its way."""
+        ids = torch.arange(len(used), device=used.device)
+        return torch.cat([self.features(part, used[part]) @ self.directions for part in ids.split(self.ROWS)])
+
+    def _scale(self):
+        return torch.where(self.squares > 0, (self.squares + self.solved_for).rsqrt(), 0.0).detach()

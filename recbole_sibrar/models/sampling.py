@@ -1,7 +1,44 @@
-"""Modality sampling: which modalities of an entity a training step looks at."""
+"""Modality sampling: which modalities of an entity a training step looks at.
+
+A draw is a table of indices (N, K), for each entity the modalities drawn in random order, -1 where there are fewer.
+"""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What is drawn for N entities: the modalities to fuse, and two views to contrast, None without contrast."""
+
+    fused: Tensor
+    first: Tensor | None = None
+    second: Tensor | None = None
+
+    @property
+    def views(self) -> tuple:
+        return (self.fused,) if self.first is None else (self.fused, self.first, self.second)
+
+
+def draw_fixed(available: Tensor, n: int, contrasts: bool, generator: torch.Generator) -> Draw:
+    """The papers' draw: N_mod = ``n`` modalities, of which the first two are contrasted."""
+    choice = sample_modalities(available, n, generator)
+    if not contrasts or choice.shape[1] < 2:
+        return Draw(choice)
+    return Draw(choice, choice[:, :1], choice[:, 1:2])
+
+
+def draw_subsets(available: Tensor, contrasts: bool, generator: torch.Generator) -> Draw:
+    """A random subset of random size from 1 to what there is; contrasted are two other subsets, disjoint, of all."""
+    fused, n = _ordered(available, generator)
+    fused = _first(fused, 1 + _below(n, generator))
+    if not contrasts or available.shape[1] < 2:
+        return Draw(fused)
+    order, n = _ordered(available, generator)
+    first = _first(order, 1 + _below(n - 1, generator))
+    return Draw(fused, first, order.masked_fill(first >= 0, -1))
 
 
 def sample_modalities(available: Tensor, n: int, generator: torch.Generator) -> Tensor:
@@ -24,3 +61,18 @@ def chosen_mask(choice: Tensor, n_modalities: int) -> Tensor:
     """(N, n) indices with -1 for none -> (N, n_modalities) bool."""
     mask = torch.zeros(len(choice), n_modalities + 1, dtype=torch.bool, device=choice.device)
     return mask.scatter_(1, choice % (n_modalities + 1), True)[:, :n_modalities]
+
+
+def _ordered(available, generator):
+    """All available modalities in random order (N, M), and how many there are (N,)."""
+    return sample_modalities(available, available.shape[1], generator), available.sum(1)
+
+
+def _below(n, generator):
+    """(N,) uniform integers from 0 to n - 1, 0 for an n below 1."""
+    return (torch.rand(len(n), generator=generator).to(n.device) * n.clamp(min=1)).long()
+
+
+def _first(order, size):
+    """The first ``size`` (N,) of each row."""
+    return order.masked_fill(torch.arange(order.shape[1], device=order.device) >= size.unsqueeze(1), -1)

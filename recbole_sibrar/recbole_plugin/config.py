@@ -26,23 +26,42 @@ UNLISTED = {
 }  # fmt: skip
 
 
-def property_layers(model: str, dataset: str, scenario: str, data_path) -> list:
+def property_layers(model: str, dataset: str, scenario: str, data_path, preset=None) -> list:
     """The property files between RecBole's defaults and the user's own settings, the later ones winning.
 
-    ``protocol.yaml``, ``model/<model>.yaml``, the data set's file (in ``props/dataset/`` or beside its atomic files),
-    ``scenario/<scenario>.yaml``.
+    ``protocol.yaml``, ``model/<model>.yaml``, ``preset/<preset>.yaml`` (the one asked for, or the model's own), the
+    data set's file (in ``props/dataset/`` or beside its atomic files), ``scenario/<scenario>.yaml``.
+
+    Raises:
+        OptionError: the model has no presets, or not this one.
     """
     folder = props_folder()
+    of_model = folder / "model" / f"{model}.yaml"
     beside = Path(str(data_path)) / dataset / f"{dataset}.yaml"
     shipped = folder / "dataset" / f"{dataset}.yaml"
     is_own = beside.is_file() or own_folder(data_path, dataset) is not None
     candidates = [
         folder / "protocol.yaml",
-        folder / "model" / f"{model}.yaml",
+        of_model,
+        *_preset(model, of_model, preset),
         beside if is_own else shipped,
         folder / "scenario" / f"{check_scenario(scenario)}.yaml",
     ]
     return [path for path in candidates if path.is_file()]
+
+
+def _preset(model, of_model, wanted):
+    """The file of the preset, none for a model without presets."""
+    default = read_property_file(of_model).get("preset") if of_model.is_file() else None
+    if default is None:
+        if wanted is not None:
+            raise OptionError(f"preset is {wanted!r}, but {model} has no presets; leave it out.")
+        return []
+    name, folder = default if wanted is None else wanted, props_folder() / "preset"
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in known:
+        raise OptionError(f"preset is {name!r}. {nearest(name, known)}")
+    return [folder / f"{name}.yaml"]
 
 
 def foreign_options(model: str) -> set:
@@ -67,7 +86,7 @@ def apply_layers(config, model: str, dataset: str) -> None:
     if own_folder(data_path, dataset):
         _forget_recboles(dataset, config)
     defaults, of_model = dict(internal), {} if model in OUR_MODELS else _recboles("model", model, config)
-    *general, of_scenario = property_layers(model, dataset, scenario, data_path)
+    *general, of_scenario = property_layers(model, dataset, scenario, data_path, external.get("preset"))
     for path in general:
         internal.update(read_property_file(path))
     foreign = foreign_options(model)

@@ -136,3 +136,11 @@ class CLCRec(Adapter):
 
 class DropoutNet(Adapter):
     core_class = MODELS["DropoutNet"]
+
+
+class KernelRidge(Adapter):
+    core_class = MODELS["KernelRidge"]
+
+
+class LinearAutoencoder(Adapter):
+    core_class = MODELS["LinearAutoencoder"]

@@ -23,6 +23,7 @@ from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.errors import OptionError, SibrarError, nearest
 from recbole_sibrar.evaluation.metrics import METRICS, per_user_table
 from recbole_sibrar.files import check_plain_name, owned, remove_leftovers
+from recbole_sibrar.models.priors import PRIORS
 from recbole_sibrar.properties import read_property_file
 from recbole_sibrar.recbole_plugin import distributed
 from recbole_sibrar.recbole_plugin.capabilities import UNSERVED, general_recommenders
@@ -228,12 +229,14 @@ def _run_in(folder, config):
     phase = test_data.phase
     result = RunResult(
         name=folder.name,
+        label=model_label(config),
         model=config["model"],
         variant=config["variant"],
+        preset=config["preset"],
         dataset=config["dataset"],
         scenario=config["scenario"],
         seed=config["seed"],
-        n_parameters=sum(p.numel() for p in prepared.model.parameters() if p.requires_grad),
+        n_parameters=_n_parameters(prepared.model),
         best_valid_score=float(best_score),
         valid_result=dict(valid_result or {}),
         test_result=dict(test_result),
@@ -270,7 +273,7 @@ def remove_files(folder: Path, names) -> None:
 
 
 def run_name(config, label: str | None = None, known: dict | None = None) -> str:
-    """``SiBraR_SC-ml-100k-item_cold-seed2020``; with a split of its own ``...-split1-seed2020``.
+    """``SiBraR_SC-paper-ml-100k-item_cold-seed2020``; with a split of its own ``...-split1-seed2020``.
 
     Behind it stand the options that differ from the property files, so that runs with different options do not share a
     folder: as ``-embedding_size=32`` if they are short, else as a hash of them.
@@ -299,13 +302,22 @@ def _options_of_its_own(config, known):
 
 
 def model_label(config) -> str:
-    """The papers' name of a model with its variant: ``SiBraR``, ``SiBraR_S``, ``SiBraR_SC``."""
-    variant = config["variant"]
-    return config["model"] if variant in (None, "base") else f"{config['model']}_{variant}"
+    """The papers' name of a model with its variant, its preset, and what is added to it: ``SiBraR_SC-paper``,
+    ``MuBraR-strong``, ``SiBraR_S-strong+KernelRidge``."""
+    variant, preset = config["variant"], config["preset"]
+    name = config["model"] if variant in (None, "base") else f"{config['model']}_{variant}"
+    added = [f"+{prior.model}" for option, prior in PRIORS.items() if config[option]]
+    return "".join([name, f"-{preset}" if preset else "", *added])
 
 
 def _mean(seconds):
     return sum(seconds) / len(seconds) if seconds else 0.0
+
+
+def _n_parameters(model):
+    """Of models in closed form what is solved for, too."""
+    core = getattr(model, "core", None)
+    return core.n_parameters if core is not None else sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def _modalities(model):

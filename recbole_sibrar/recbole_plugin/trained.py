@@ -9,6 +9,7 @@ import torch
 
 from recbole_sibrar import checkpoint
 from recbole_sibrar.data.missing import MissingOptions, drawn
+from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.data.splits import COLD_SIDE, PHASES
 from recbole_sibrar.errors import CheckpointError, OptionError, nearest
 from recbole_sibrar.evaluation.metrics import per_user_table
@@ -24,7 +25,7 @@ class TrainedModel:
         data_path: where the data set is now, if not where it was.
 
     Raises:
-        CheckpointError: it is no checkpoint of SiBraR or MuBraR. DataError: its data set is not there.
+        CheckpointError: it is no checkpoint of a model that reads modalities. DataError: its data set is not there.
     """
 
     def __init__(self, path, data_path=None):
@@ -33,7 +34,7 @@ class TrainedModel:
         self._prepared = prepare_trained(self.path, **QUIET, **moved)
         self.config = self._prepared.config
         self.core = getattr(self._prepared.model, "core", None)
-        if not hasattr(self.core, "modality_embeddings"):
+        if self.core is None or not any(self.core.described(side) for side in SIDES):
             raise CheckpointError(f"{self.path} is a {self.config['model']}, which has no modalities to look at.")
         self.name = model_label(self.config)
         self.scenario, self.dataset = self.config["scenario"], self.config["dataset"]
@@ -48,16 +49,15 @@ class TrainedModel:
         return self._prepared.loaders[PHASES.index(name)].phase
 
     def side(self, wanted=None) -> str:
-        """The side whose modalities are looked at: the one asked for, or the scenario's, or the single-branch one.
+        """The side whose modalities are looked at: the one asked for, or the scenario's, or the one the model reads.
 
         Raises:
-            OptionError: that side is not single-branch in this model.
+            OptionError: the model reads no side information of that side.
         """
-        options = self.core.options
-        default = COLD_SIDE.get(self.scenario)
-        side = wanted or default or ("user" if options.single_branch == "user" else "item")
-        if not options.is_single_branch(side):
-            raise OptionError(f"The {side} side of {self.name} is not single-branch ({options.single_branch} is).")
+        described = [side for side in SIDES if self.core.described(side)]
+        side = wanted or COLD_SIDE.get(self.scenario) or described[-1]
+        if side not in described:
+            raise OptionError(f"{self.name} reads no side information of {side}s, only of {' and '.join(described)}s.")
         return side
 
     def modalities(self, side: str, phase: str) -> list:
@@ -108,7 +108,13 @@ class TrainedModel:
         return self.core.used_in_evaluation(side)[1:]
 
     def modality_embeddings(self, side: str, chosen: torch.Tensor) -> torch.Tensor:
-        """(n, M, D) embeddings of some of the known entities, given by their rows in ``available``."""
+        """(n, M, D) embeddings of some of the known entities, given by their rows in ``available``.
+
+        Raises:
+            CheckpointError: the model has no embeddings by modality.
+        """
+        if not hasattr(self.core, "modality_embeddings"):
+            raise CheckpointError(f"{self.path} is a {self.config['model']}, which has no embedding for each modality.")
         return self.core.modality_embeddings(side, chosen + 1)
 
     def train_again(self, options: MissingOptions, output_dir, run_name: str) -> dict:

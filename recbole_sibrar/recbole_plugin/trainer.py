@@ -77,8 +77,6 @@ class ProtocolTrainer:
             )
         if self._core is not None:
             distributed.main_first(lambda: self.model.pretrain(self.config))
-            if self._core.every_epoch_counts:
-                self.stopping_step = self.epochs
         self._shared_loss = distributed.shared_loss(self.model)
         try:
             with options_blamed(self.config):

@@ -16,6 +16,7 @@ from recbole_sibrar.report import figures
 from recbole_sibrar.report.tables import escape_markdown, write_csv, write_markdown
 
 DIGITS = 4
+PARAMETERS = "n_parameters"
 NOTE_MARKS = "†‡§¶‖"
 LATEX_MARKS = dict(zip(NOTE_MARKS, ("\\dagger", "\\ddagger", "\\S", "\\P", "\\|")))
 LATEX_ESCAPES = str.maketrans(
@@ -105,7 +106,8 @@ class Comparison:
     def shown(self) -> dict:
         """{column of ``table``: heading}."""
         heading = f"{self.valid_metric.upper()} (validation)"
-        return {f"validation {self.valid_metric}": heading, **{name: name.upper() for name in self.columns}}
+        metrics = {name: name.upper() for name in self.columns}
+        return {f"validation {self.valid_metric}": heading, **metrics, PARAMETERS: "parameters"}
 
     @property
     def notes(self) -> dict:
@@ -120,7 +122,7 @@ def _row(entry, valid_metric):
     row |= _mean_and_deviation(f"validation {valid_metric}", valid)
     for metric in dict.fromkeys(metric for result in entry.results for metric in result["test_result"]):
         row |= _mean_and_deviation(metric, [result["test_result"].get(metric) for result in entry.results])
-    row |= _mean_and_deviation("n_parameters", [result["n_parameters"] for result in entry.results])
+    row |= _mean_and_deviation(PARAMETERS, [result["n_parameters"] for result in entry.results])
     row |= _mean_and_deviation("training_seconds", [result["seconds"]["training"] for result in entry.results])
     data = dict.fromkeys(combined(result["data"]) for result in entry.results)
     return {**row, "notes": "; ".join(entry.notes), "data": " ".join(data)}
@@ -187,6 +189,9 @@ def cells(comparison: Comparison, markup: Markup) -> pd.DataFrame:
     shown = {"model": names}
     table = comparison.table
     for column, heading in comparison.shown.items():
+        if column == PARAMETERS:
+            shown[heading] = ["" if math.isnan(number) else f"{number:,.0f}" for number in table[column]]
+            continue
         means = table.get(column, pd.Series([float("nan")] * len(table)))
         deviations = table.get(f"{column}_std", means * float("nan"))
         rows = zip(means, deviations, places(column, means))

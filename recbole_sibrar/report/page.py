@@ -63,12 +63,15 @@ def _belongs_to_a_study(path):
 def _read(path):
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
-        return {"history": [], "cold_fallback": {}, **{key: result[key] for key in (*_KEYS, "valid_result")}, **result}
+        usual = {"label": result["name"], "history": [], "cold_fallback": {}}
+        return {**usual, **{key: result[key] for key in (*_KEYS, "valid_result")}, **result}
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is not a result of a run ({type(error).__name__}: {error}); remove it.") from None
 
 
-_KEYS = ("name", "model", "variant", "dataset", "scenario", "seed", "test_result", "seconds", "config", "versions")
+_KEYS = (
+    "name", "dataset", "scenario", "n_parameters", "test_result", "seconds", "config", "versions",
+)  # fmt: skip
 
 
 def _groups(results) -> list:
@@ -91,6 +94,8 @@ def _group(title, members):
                 {"text": "" if pd.isna(value) else f"{value:.4f}", "best": value == best[metric]}
                 for metric, value in values.iloc[position].items()
             ],
+            "label": result["label"],
+            "parameters": f"{result['n_parameters']:,}",
             "seconds": f"{result['seconds']['training']:.0f}",
         }
         for position, result in enumerate(members)

@@ -16,15 +16,19 @@ RESULT, PER_USER = "result.json", "per_user.csv"
 
 @dataclass(frozen=True)
 class RunResult:
-    """What ``result.json`` holds. Seconds are wall-clock; ``epoch`` and ``validation`` are means over the epochs.
+    """What ``result.json`` holds.
 
-    ``history`` has an entry for each epoch: its number, the training loss, the validation score. ``data`` are the
-    fingerprints of what was read: of the interactions, and of each modality (``data.identity``).
+    ``label`` is the model with its variant, its preset and what is added to it. Seconds are wall-clock; ``epoch`` and
+    ``validation`` are means over the epochs. ``history`` has an entry for each epoch: its number, the training loss,
+    the validation score. ``data`` are the fingerprints of what was read: of the interactions, and of each modality
+    (``data.identity``).
     """
 
     name: str
+    label: str
     model: str
-    variant: str
+    variant: str | None
+    preset: str | None
     dataset: str
     scenario: str
     seed: int

@@ -9,6 +9,7 @@ from recbole_sibrar.data.modalities import Modalities, Modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import CheckpointError, DataError, OptionError
 from recbole_sibrar.models import MODELS
+from recbole_sibrar.models.core import InnerProductModel
 from recbole_sibrar.models.recommender import BranchRecommender
 from recbole_sibrar.serving import known
 from recbole_sibrar.serving.directory import Directory, as_id, check_lists
@@ -26,14 +27,14 @@ class Recommender:
     modality, the mean of the training entities where there is none.
 
     Args:
-        model: a trained SiBraR or MuBraR.
+        model: a trained model whose capabilities name new entities.
         tokens: {side: (N,) original ids}, position 0 is padding.
         interactions: users x items, the training interactions.
         data: the fingerprints of what it was trained on.
     """
 
-    def __init__(self, model: BranchRecommender, tokens: dict, interactions: SparseRows, data: dict):
-        self.model, self.data = model.eval(), data
+    def __init__(self, model: InnerProductModel, tokens: dict, interactions: SparseRows, data: dict):
+        self.model, self.data, self.name = model.eval(), data, type(model).__name__
         self.directory = Directory(tokens, interactions)
         self.n_trained = {side: len(tokens[side]) for side in tokens}
         self._items = model.embeddings("item", torch.arange(self.n_trained["item"]))
@@ -43,7 +44,7 @@ class Recommender:
     def load(path):
         """A recommender for the checkpoint of any model trained by our command, or in RecBole with this plugin.
 
-        A checkpoint holds all that is needed; the data set's files are not read. Models other than SiBraR and MuBraR
+        A checkpoint holds all that is needed; the data set's files are not read. Models that take no new entities
         serve known users and items only (``KnownOnlyRecommender``), and RecBole makes its own models anew.
 
         Raises:
@@ -96,8 +97,8 @@ class Recommender:
             if self.directory.is_known("item", token) or token in seen:
                 raise DataError(f"Item {token!r} exists already; new items need new ids.")
             seen.add(token)
-        if not self.model.options.is_single_branch("item"):
-            raise OptionError("This model has no item encoder (single_branch=user), so that items cannot be added.")
+        if not self.model.described("item"):
+            raise OptionError(f"This {self.name} reads nothing of items but their interactions; items cannot be added.")
         features = features_of(items.drop(columns="item_id"), self.model.modalities["item"], tokens=ids)
         self._items = torch.cat([self._items, self.model.embed(features)])
         self._new_items.append(features)
@@ -148,43 +149,46 @@ class Recommender:
         return self._similar(self.directory.find("user", user), str(user), embeddings, "user", k)
 
     def explain(self, user, item) -> pd.DataFrame:
-        """How much each pair of modalities contributes to a score: user_modality, item_modality, contribution.
+        """How much each pair of modalities contributes to a score: user_modality, item_modality, source, contribution.
 
-        Exact, since every fusion is a weighted sum over modalities: the score is the sum of the inner products of the
-        two entities' parts, and of what each prior adds, under the prior's name (``item_content_prior``,
-        ``user_content_prior``, ``interaction_prior``). Empty if one of the two has no modality at all.
+        The contributions add up to the score. Where a model fuses modalities in a weighted sum, they are its terms;
+        elsewhere Shapley values. ``source`` says whose they are: the model's, or those of what is added to it
+        (``KernelRidge``, ``LinearAutoencoder``). ``(mean)`` is what an entity has without any modality.
         """
         request = self.directory.requests([user])[0]
         known, features = self._user_source(request)
-        parts = {"user": self._parts("user", known, features), "item": self._item_parts(item)}
-        rows = [
-            (user_name, item_name, float(user_part @ item_part))
-            for user_name, user_part in parts["user"].items()
-            for item_name, item_part in parts["item"].items()
-        ]
-        if rows:
-            user = self.model.embed(features) if known is None else self.model.embeddings("user", torch.tensor([known]))
-            products = user[0] * self._items[self.directory.find("item", item)]
-            widths = [self.model.options.embedding_size, *(prior.rank for prior in self.model.priors.values())]
-            _, *added = products.split(widths)
-            rows += [(name, name, float(part.sum())) for name, part in zip(self.model.priors, added)]
-        return pd.DataFrame(rows, columns=["user_modality", "item_modality", "contribution"])
+        users = self.model.parts("user", features if known is None else known)
+        rows = []
+        for own in users:
+            for other in self.model.parts("item", self._item_source(item)):
+                contribution = float(own.vector @ other.vector)
+                if own.source == other.source or contribution:
+                    source = own.source if other.source == self.name else other.source
+                    rows.append((own.modality, other.modality, source, contribution))
+        return pd.DataFrame(rows, columns=["user_modality", "item_modality", "source", "contribution"])
 
     def embeddings(self, side: str) -> tuple:
         """ids, fused (N, D + P) and {modality: (N, D), NaN where it is missing} of the known entities and added items.
 
-        P are the columns of the priors, 0 without.
+        P are the columns of what is added to a model. A closed form has no embeddings by modality, {}.
         """
         known = torch.arange(1, self.n_trained[side])
-        used = self.model.used_in_evaluation(side)[known]
-        parts = [(self.model.modality_embeddings(side, known), used)]
         fused = [self.model.embeddings(side, known)]
         if side == "item":
             fused.append(self._items[self.n_trained["item"] :])
-            parts += [self._new_parts(side, features) for features in self._new_items]
+        return self.directory.tokens[side][1:], torch.cat(fused), self._by_modality(side, known)
+
+    def _by_modality(self, side, known):
+        if not isinstance(self.model, BranchRecommender):
+            return {}
+        encoder = self.model.sides[side]
+        parts = [(self.model.modality_embeddings(side, known), self.model.used_in_evaluation(side)[known])]
+        for features in self._new_items if side == "item" else ():
+            used = features.available & encoder.in_evaluation
+            with torch.no_grad():
+                parts.append((encoder.embed(features, used), used))
         table = torch.cat([values.masked_fill(~mask.unsqueeze(-1), torch.nan) for values, mask in parts])
-        names = self.model.sides[side].names
-        return self.directory.tokens[side][1:], torch.cat(fused), {name: table[:, m] for m, name in enumerate(names)}
+        return {name: table[:, m] for m, name in enumerate(encoder.names)}
 
     # inside
 
@@ -210,32 +214,16 @@ class Recommender:
             result[new] = self.model.embed(self._features_of_users([requests[p] for p in new]))
         return result
 
-    def _new_parts(self, side, features):
-        encoder = self.model.sides[side]
-        used = features.available & encoder.in_evaluation
-        with torch.no_grad():
-            return encoder.embed(features, used), used
-
-    def _parts(self, side, known, features) -> dict:
-        """{modality: (D,)}, which add up to the entity's embedding but for what priors add."""
-        if known is None:
-            values, used = self._new_parts(side, features)
-        else:
-            number = torch.tensor([known])
-            values, used = self.model.modality_embeddings(side, number), self.model.used_in_evaluation(side)[number]
-        with torch.no_grad():
-            parts = self.model.fusion[side].parts(values, used)
-        return {name: parts[0, m] for m, name in enumerate(self.model.sides[side].names) if used[0, m]}
-
-    def _item_parts(self, item) -> dict:
+    def _item_source(self, item):
+        """A known item's number, or the features of an added one."""
         number = self.directory.find("item", item)
         if number < self.n_trained["item"]:
-            return self._parts("item", number, None)
+            return number
         position = number - self.n_trained["item"]
         for features in self._new_items:
             n = len(features.available)
             if position < n:
-                return self._parts("item", None, _one(features, position))
+                return features.rows(torch.tensor([position]))
             position -= n
         raise AssertionError("every added item has features")
 
@@ -246,15 +234,3 @@ class Recommender:
         allowed[[0, number]] = False
         scores, found = top_k(unit[[number]], unit, k, allowed=allowed)
         return self.directory.table((side, "rank", "similar", "cosine"), [name], scores, found, side)
-
-
-def _one(features: Modalities, position: int) -> Modalities:
-    """The modalities of one of several entities."""
-    rows = torch.tensor([position])
-    entries = []
-    for entry in features.entries:
-        values = entry.features(rows)
-        entries.append(
-            type(entry)(entry.name, entry.kind, entry.available[rows], values, entry.width, entry.vocabulary)
-        )
-    return Modalities(features.side, tuple(entries))

@@ -3,4 +3,7 @@
 from recbole_sibrar.models.priors.content import ContentPrior
 from recbole_sibrar.models.priors.interactions import InteractionPrior
 
-__all__ = ["ContentPrior", "InteractionPrior"]
+PRIORS = {"content_prior": ContentPrior, "interaction_prior": InteractionPrior}
+"""{the option that adds one to SiBraR or MuBraR: the prior}."""
+
+__all__ = ["PRIORS", "ContentPrior", "InteractionPrior"]

@@ -1,10 +1,10 @@
 """A linear autoencoder of the users' interactions."""
 
 import torch
-from tqdm import tqdm
 
-from recbole_sibrar.data.sparse import weighted_row_sum
-from recbole_sibrar.models.priors.prior import Prior, masked, principal, variation
+from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
+from recbole_sibrar.models.decomposition import iterated_principal
+from recbole_sibrar.models.priors.prior import Prior, masked, variation
 
 
 class InteractionPrior(Prior):
@@ -28,45 +28,54 @@ class InteractionPrior(Prior):
         own: which of the items' modalities are their interactions; None if they have another one in their place.
         profile, strength: see ``Prior``.
         seed: of the decomposition's random directions.
+        rank: width of the vectors.
     """
 
+    model = "LinearAutoencoder"
     RANK = 512
     SHRINKAGE = 10.0
-    ITERATIONS, OVERSAMPLING = 5, 10
+    ITERATIONS = 5
     in_training = False
 
-    def __init__(self, n_items: int, n_users: int, own: int | None, profile: int | None, strength: float, seed: int):
-        super().__init__("item", n_items, n_users, min(self.RANK, n_items, n_users), profile, strength)
-        self.interactions, self.seed = own, seed
+    def __init__(
+        self, n_items: int, n_users: int, own: int | None, profile: int | None, strength: float, seed: int, rank=RANK
+    ):
+        super().__init__("item", n_items, n_users, min(rank, n_items, n_users), profile, strength)
+        self.interactions, self.seed, self._decomposition = own, seed, None
         self.register_buffer("folding", torch.zeros(self.rank))
 
     @torch.no_grad()
     def fit(self, matrix, show_progress=False):
+        self.solve(matrix, self.SHRINKAGE, show_progress)
+
+    @torch.no_grad()
+    def solve(self, matrix: SparseRows, shrinkage: float, show_progress: bool = False) -> None:
+        """As ``fit``, with lambda ``shrinkage`` times the mean number of an item's interactions."""
         n_trained = len(matrix.columns.unique())
         variance = variation(matrix, n_trained)
         if not variance > 0:
             return
-        squares, vectors = self._principal(matrix, show_progress)
-        penalty = self.SHRINKAGE * len(matrix.columns) / n_trained
+        if self._decomposition is None:
+            self._decomposition = self._principal(matrix, show_progress)
+        squares, vectors = self._decomposition
+        penalty = shrinkage * len(matrix.columns) / n_trained
         kept = (squares / (squares + penalty)).sqrt() * self._factor(variance, n_trained)
         self.of_side.zero_()[:, : len(squares)] = vectors * kept
         self.of_other.copy_(weighted_row_sum(matrix, self.of_side))
         self.folding.zero_()[: len(squares)] = squares.reciprocal()
 
     def _principal(self, matrix, show_progress):
-        """The largest S^2, (P,), and V, (n_items, P), by subspace iteration (Halko, Martinsson and Tropp, 2011)."""
-        by_item, n_items = matrix.transposed(), matrix.n_columns
-
-        def gram(table):
-            return weighted_row_sum(by_item, weighted_row_sum(matrix, table))
-
-        generator = torch.Generator().manual_seed(self.seed)
-        width = min(self.rank + self.OVERSAMPLING, n_items)
-        directions = torch.randn(n_items, width, generator=generator).to(self.of_side)
-        for _ in tqdm(range(self.ITERATIONS), desc="Interaction prior", leave=False, disable=not show_progress):
-            directions = torch.linalg.qr(gram(directions)).Q
-        squares, turn = principal(directions.T @ gram(directions), self.rank)
-        return squares, directions @ turn
+        """The largest S^2, (P,), and V, (n_items, P)."""
+        by_item = matrix.transposed()
+        return iterated_principal(
+            lambda table: weighted_row_sum(by_item, weighted_row_sum(matrix, table)),
+            matrix.n_columns,
+            self.rank,
+            self.ITERATIONS,
+            torch.Generator().manual_seed(self.seed),
+            like=self.of_side,
+            progress="Interactions" if show_progress else None,
+        )
 
     def own(self, ids, used):
         return masked(self.of_side[ids], used, self.interactions)

@@ -24,9 +24,11 @@ class Prior(nn.Module):
         strength: the score of a prediction that is one standard deviation of the interactions above their mean.
 
     Attributes:
+        model: the name of the model that it is by itself.
         in_training: whether a model is trained on top of it, to learn what it leaves, or it joins in evaluation alone.
     """
 
+    model = None
     in_training = True
 
     def __init__(self, side: str, n: int, n_other: int, rank: int, profile: int | None, strength: float):
@@ -80,10 +82,3 @@ def variation(matrix: SparseRows, n_columns: int) -> Tensor:
     """() the sum of squares of the interactions around the mean of their row, over ``n_columns`` of the columns."""
     lengths = matrix.lengths.float()
     return (lengths - lengths.square() / max(n_columns, 1)).sum()
-
-
-def principal(gram: Tensor, limit: int) -> tuple:
-    """The largest eigenvalues (P,) of a matrix, ascending and none of them next to zero, and their vectors (N, P)."""
-    values, vectors = torch.linalg.eigh(gram)
-    kept = (values > values[-1] * 1e-6).nonzero().squeeze(1)[-limit:]
-    return values[kept], vectors[:, kept]

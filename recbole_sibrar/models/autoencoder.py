@@ -1,0 +1,87 @@
+"""LinearAutoencoder: from a user's history to the next item, in closed form."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities
+from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.models.checked import CheckedOptions, option
+from recbole_sibrar.models.core import Capabilities, Entities, InnerProductModel, trained_entities
+from recbole_sibrar.models.priors.interactions import InteractionPrior
+
+
+@dataclass(frozen=True)
+class LinearAutoencoderOptions(CheckedOptions):
+    """What a LinearAutoencoder is made of. lambda of epoch k is ``shrinkage_max * shrinkage_step ** k`` times the mean
+    number of an item's interactions."""
+
+    rank: int = option("width of the vectors", low=1, default=InteractionPrior.RANK)
+    shrinkage_max: float = option("lambda of the first epoch", low=1e-9, default=100.0)
+    shrinkage_step: float = option("factor from one epoch to the next", low=0.01, high=0.99, default=0.6)
+
+    def read_modalities(self, side):
+        return [INTERACTIONS]
+
+    @property
+    def batches(self):
+        return "all_users"
+
+
+class LinearAutoencoder(InnerProductModel):
+    """A linear autoencoder of the interactions (``priors.interactions``); an epoch is a lambda, validation chooses."""
+
+    options_class = LinearAutoencoderOptions
+    capabilities = Capabilities(new_entities=True)
+    closed_form = True
+
+    def __init__(self, options: LinearAutoencoderOptions, modalities: dict, interactions: SparseRows, seed: int):
+        super().__init__(options, seed)
+        trained = trained_entities(interactions)
+        for side in SIDES:
+            self.modalities[side] = modalities[side].select([INTERACTIONS])
+            self.sides[side] = Entities(self.modalities[side], trained[side])
+        n = {side: len(mask) for side, mask in trained.items()}
+        self.autoencoder = InteractionPrior(n["item"], n["user"], 0, 0, 1.0, seed, options.rank)
+        self.solved_for = nn.Parameter(torch.zeros(()))
+        self.register_buffer("indptr", interactions.indptr, persistent=False)
+        self.register_buffer("columns", interactions.columns, persistent=False)
+
+    @property
+    def n_parameters(self):
+        """The items' vectors, which are solved for and not trained; a user's are sums of them."""
+        return self.autoencoder.of_side.numel()
+
+    @torch.no_grad()
+    def loss(self, batch) -> tuple:
+        """Solve for this epoch's lambda; the value is lambda, in multiples of an item's interactions."""
+        shrinkage = self.options.shrinkage_max * self.options.shrinkage_step ** int(self.step)
+        self.step += 1
+        self.solved_for.fill_(shrinkage)
+        matrix = SparseRows(self.indptr, self.columns, len(self.sides["item"].trained))
+        self.autoencoder.solve(matrix, shrinkage)
+        return (torch.tensor(shrinkage).requires_grad_(),)
+
+    @torch.no_grad()
+    def embeddings(self, side, ids):
+        rows = self.autoencoder(side, ids, self.used_in_evaluation(side)[ids])
+        return self._filled(side, rows, self.used_in_evaluation(side)[ids])
+
+    @torch.no_grad()
+    def embed(self, features):
+        used = features.available & self.sides[features.side].in_evaluation
+        return self._filled(features.side, self.autoencoder.embed(features, used), used)
+
+    @torch.no_grad()
+    def with_modalities(self, side, entity, used):
+        whole = self.embed(entity) if isinstance(entity, Modalities) else self.embeddings(side, torch.tensor([entity]))
+        return whole * used
+
+    def _filled(self, side, rows, used):
+        """Who has no interaction has the mean vector of the training entities."""
+        empty = ~used.any(1)
+        if empty.any():
+            table = self.autoencoder.of_side if side == "item" else self.autoencoder.of_other
+            rows[empty] = table[self.sides[side].trained].mean(0)
+        return rows
