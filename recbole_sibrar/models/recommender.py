@@ -277,28 +277,22 @@ class BranchRecommender(InnerProductModel):
             whole = self.embeddings(side, ids) if is_known else self.embed(entity)
             return [Part(type(self).__name__, "(mean)", whole[0])]
         rows = encoder(ids, used) if is_known else encoder.embed(entity, used)
-        if encoder.has_joint:
-            network, _ = shapley_parts(
-                lambda masks: encoder.fuse(self.fusion[side], rows.expand(len(masks), -1, -1), masks), used[0]
-            )
-        else:
-            network = self.fusion[side].parts(rows, used)[0]
-        values = {type(self).__name__: network}
-        for prior in self.priors.values():
-
-            def choices(masks, prior=prior):
-                rows = ids.expand(len(masks))
-                return prior(side, rows, masks) if is_known else prior.embed(entity.rows(torch.zeros_like(rows)), masks)
-
-            values[prior.model], _ = shapley_parts(choices, used[0])
-        widths = [rows.shape[1] for rows in values.values()]
-        starts = [sum(widths[:n]) for n in range(len(widths))]
+        blocks = [(type(self).__name__, self._network_parts(side, rows, used))]
+        blocks += [(prior.model, prior.parts(side, entity, used[0])) for prior in self.priors.values()]
+        widths = [values.shape[1] for _, values in blocks]
         return [
-            Part(source, name, F.pad(row, (start, sum(widths) - start - len(row))))
-            for (source, rows), start in zip(values.items(), starts)
-            for name, row, there in zip(encoder.names, rows, used[0])
-            if there and (source == type(self).__name__ or row.any())
+            Part(source, name, F.pad(row, (sum(widths[:n]), sum(widths[n + 1 :]))))
+            for n, (source, values) in enumerate(blocks)
+            for name, row, there in zip(encoder.names, values, used[0])
+            if there and (n == 0 or row.any())
         ]
+
+    def _network_parts(self, side, rows, used):
+        """(M, D) of one entity, from what its encoder returns (1, M, ...)."""
+        encoder, fusion = self.sides[side], self.fusion[side]
+        if not encoder.has_joint:
+            return fusion.parts(rows, used)[0]
+        return shapley_parts(lambda masks: encoder.fuse(fusion, rows.expand(len(masks), -1, -1), masks), used[0])[0]
 
     def _fill_empty(self, side, fused, used):
         empty = ~used.any(1)

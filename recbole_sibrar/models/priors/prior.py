@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from recbole_sibrar.data.modalities import Modalities
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
+from recbole_sibrar.models.attribution import shapley_parts
 
 
 class Prior(nn.Module):
@@ -63,6 +64,17 @@ class Prior(nn.Module):
         if side == self.side:
             return self.own(ids, used)
         return masked(self.of_other[ids], used, self.profile)
+
+    def parts(self, side: str, entity, used: Tensor) -> Tensor:
+        """(M, P) the Shapley values of one entity's modalities ``used`` (M,); see ``InnerProductModel.parts``."""
+
+        def choices(masks):
+            rows = torch.zeros(len(masks), dtype=torch.long)
+            if isinstance(entity, int):
+                return self(side, rows + entity, masks)
+            return self.embed(entity.rows(rows), masks)
+
+        return shapley_parts(choices, used)[0]
 
     def embed(self, features: Modalities, used: Tensor) -> Tensor:
         """As ``forward``, of entities that are not among those of the training data."""
