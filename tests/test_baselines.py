@@ -503,7 +503,7 @@ def test_the_transform_is_the_mean_of_the_interacted_entities(side):
 def test_dropoutnet_loss_equals_a_slow_loop():
     model = build(DropoutNet, preference_dropout=0.0)
     pairs = batch(model)
-    model.evaluated = model.available
+    model.sides["item"].evaluated = model.available
     users, items = (model.own_embeddings(side, torch.arange(n)) for side, n in (("user", N_USERS), ("item", N_ITEMS)))
     errors = [
         float(users[u] @ items[i] - model.preference("user")[u] @ model.preference("item")[i]) ** 2

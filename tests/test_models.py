@@ -353,8 +353,9 @@ def test_parameter_counts():
     user = 25 * 8 + 8
     normalisation, attention = 8 + 8, 8 + 5
     sizes = {"projection_size": 8, "encoder_hidden_sizes": [6]}
-    assert build(SiBraR, **sizes).n_parameters == projections + network + normalisation + user
-    assert build(MuBraR, **sizes).n_parameters == projections + 5 * (network + normalisation) + user
+    normalised = network - 8 + normalisation  # in place of the last layer's bias
+    assert build(SiBraR, **sizes).n_parameters == projections + normalised + user
+    assert build(MuBraR, **sizes).n_parameters == projections + 5 * normalised + user
     sizes["batch_norm"] = False
     assert build(SiBraR, **sizes).n_parameters == projections + network + user
     assert build(SiBraR, **sizes, fusion="attention").n_parameters == projections + network + attention + user

@@ -120,7 +120,7 @@ def test_a_stored_state_goes_on_exactly_and_is_adamws():
 
 MODELS = {
     "softmax": ("SiBraR", {"preset": "strong"}),
-    "bpr": ("MuBraR", {"single_branch": "both"}),
+    "bpr": ("MuBraR", {"preset": "strong", "rec_loss": "bpr", "single_branch": "both"}),
     "id": ("SiBraR", {**SOFTMAX, "plain_side": "embedding", "softmax_negatives": 7}),
     "CLCRec": ("CLCRec", {"content_side": "user"}),
     "Adam": ("SiBraR", {"learner": "adam", "weight_decay": 0.0}),

@@ -1,4 +1,5 @@
 import json
+import re
 import warnings
 
 import numpy as np
@@ -300,11 +301,12 @@ def test_a_checkpoint_of_another_version_is_named(tiny):
     result = run("SiBraR", "tiny", None, tiny.options(scenario="item_cold"))
     path = f"results/{result.name}/model.pth"
     state = torch.load(path, weights_only=True)
-    state["state_dict"].pop("core.fusion.item.query")
+    missing, _ = state["state_dict"].popitem()
     state["versions"]["recbole_sibrar"] = "0.0.1"
     torch.save(state, path)
+    name = re.escape(missing.removeprefix("core."))
     for load in (Recommender.load, TrainedModel):
-        with pytest.raises(CheckpointError, match="does not fit .*fusion.item.query.*written by recbole_sibrar 0.0.1"):
+        with pytest.raises(CheckpointError, match=f"does not fit .*{name}.*written by recbole_sibrar 0.0.1"):
             load(path)
 
 

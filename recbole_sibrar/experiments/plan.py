@@ -42,7 +42,7 @@ class ModelSpec:
         check_keys(given, cls, "a model")
         if not given.get("model") or not isinstance(given["model"], str):
             raise OptionError(f"A model is {given!r}; expected a name such as BPR or SiBraR:SC under 'model'.")
-        spec = cls(**{name: _as_text(value) for name, value in given.items()})
+        spec = cls(**{name: value if name == "options" else _as_text(value) for name, value in given.items()})
         if not all(isinstance(text or "", str) for text in (spec.variant, spec.preset, spec.name)):
             raise OptionError(f"A model is {given!r}; expected text as its variant, preset and name.")
         if spec.name is not None and not NAME.fullmatch(str(spec.name)):

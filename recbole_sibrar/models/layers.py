@@ -39,11 +39,13 @@ def mlp(
     layers = [ACTIVATION_LAYERS[activation]()] if activate_input else []
     last = len(sizes) - 2
     for position, (n_in, n_out) in enumerate(zip(sizes, sizes[1:])):
-        linear = nn.Linear(n_in, n_out)
+        is_normalised = batch_norm and position % 2 == 1
+        linear = nn.Linear(n_in, n_out, bias=not is_normalised)  # which the normalisation would take out again
         nn.init.xavier_normal_(linear.weight)
-        nn.init.zeros_(linear.bias)
+        if linear.bias is not None:
+            nn.init.zeros_(linear.bias)
         layers.append(linear)
-        if batch_norm and position % 2 == 1:
+        if is_normalised:
             layers.append(BatchNorm(n_out))
         if position < last or activate_output:
             layers.append(ACTIVATION_LAYERS[activation]())

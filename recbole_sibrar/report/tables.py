@@ -26,8 +26,8 @@ def markdown(table: pd.DataFrame) -> str:
     """
     from tabulate import tabulate
 
-    cells = table.astype(object).where(table.notna(), None)
-    cells = cells.map(lambda cell: escape_markdown(cell) if isinstance(cell, str) else cell)
+    cells = table.map(lambda cell: escape_markdown(cell) if isinstance(cell, str) else cell)
+    cells = cells.astype(object).where(table.notna(), None)
     return tabulate(cells, headers="keys", showindex=False, floatfmt=".4f", tablefmt="github", missingval="")
 
 
