@@ -74,12 +74,14 @@ class ContentModel(InnerProductModel):
 
     def trained(self, side: str) -> Tensor:
         """(N,) bool, which entities occur in training."""
-        return self.sides[side].trained
+        entities: Entities = self.sides[side]
+        return entities.trained
 
     @property
     def available(self) -> Tensor:
         """(N, M) bool, the content that training reads."""
-        return self.sides[self.content_side].available
+        entities: Entities = self.sides[self.content_side]
+        return entities.available
 
     @property
     def evaluated(self) -> Tensor:

@@ -48,6 +48,11 @@ class Entities(nn.Module):
         in_evaluation: names of the modalities left in evaluation; all by default.
     """
 
+    trained: Tensor
+    available: Tensor
+    evaluated: Tensor
+    in_evaluation: Tensor
+
     def __init__(self, modalities: Modalities, trained: Tensor, in_evaluation=None):
         super().__init__()
         self.side, self.names = modalities.side, modalities.names
@@ -121,7 +126,8 @@ class InnerProductModel(nn.Module):
 
     def used_in_evaluation(self, side: str) -> Tensor:
         """(N, M) bool: what every entity has, restricted to the modalities left in evaluation."""
-        return self.sides[side].used
+        entities: Entities = self.sides[side]
+        return entities.used
 
     def described(self, side: str) -> bool:
         """Whether the model reads side information of a side, so that it can embed new entities of it by that."""

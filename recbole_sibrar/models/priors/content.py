@@ -57,7 +57,8 @@ class ContentPrior(Prior):
         gamma: float = GAMMA,
     ):
         super().__init__(modalities.side, len(trained), n_other, rank, profile, strength)
-        self.gamma, self.n_directions, self._decomposition = gamma, max(self.DIRECTIONS, rank), None
+        self.gamma, self.n_directions = gamma, max(self.DIRECTIONS, rank)
+        self._decomposition: tuple | None = None
         self.content = [m for m, name in enumerate(modalities.names) if name != INTERACTIONS]
         self.features = LinearFeatures(modalities.content, trained, WEIGHTS)
         self.register_buffer("available", modalities.content.available, persistent=False)

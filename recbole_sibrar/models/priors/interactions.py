@@ -41,7 +41,8 @@ class InteractionPrior(Prior):
         self, n_items: int, n_users: int, own: int | None, profile: int | None, strength: float, seed: int, rank=RANK
     ):
         super().__init__("item", n_items, n_users, min(rank, n_items, n_users), profile, strength)
-        self.interactions, self.seed, self._decomposition = own, seed, None
+        self.interactions, self.seed = own, seed
+        self._decomposition: tuple | None = None
         self.register_buffer("folding", torch.zeros(self.rank))
 
     @torch.no_grad()
