@@ -13,6 +13,7 @@ from scipy import sparse
 import recbole_sibrar
 from recbole_sibrar.errors import CheckpointError, DataError, OptionError
 from recbole_sibrar.files import save_tensors
+from recbole_sibrar.properties import props_folder
 
 MODEL = "model.pth"  # in the folder of a run
 KIND = "recbole-sibrar checkpoint"
@@ -180,8 +181,8 @@ def _serving_state(model, dataset):
 
 
 def locate(path) -> Path:
-    """A checkpoint, or that in the folder of a run, whose name may leave out the options at its end if one such run
-    is there.
+    """A checkpoint, or that in the folder of a run, whose name may leave out the preset and the options at its end if
+    one such run is there.
 
     Raises:
         CheckpointError: there is none, or more than one.
@@ -192,13 +193,21 @@ def locate(path) -> Path:
         return folder / name
     if path.is_file():
         return path
-    found = sorted(folder.parent.glob(f"{glob.escape(folder.name)}-*/{glob.escape(name)}")) if folder.name else []
+    others = folder.parent.glob(f"*/{glob.escape(name)}") if folder.name else ()
+    found = sorted(other for other in others if _is_short_for(folder.name, other.parent.name))
     if not found:
         raise CheckpointError(f"{path}: no such checkpoint.")
     if len(found) > 1:
         raise CheckpointError(f"{path}: no such checkpoint, but {', '.join(map(str, found))}; name one of them.")
-    warnings.warn(f"{path} is not there; {found[0]} is taken, the only run whose name begins so.", stacklevel=3)
+    warnings.warn(f"{path} is not there; {found[0]} is taken, the only run of such a name.", stacklevel=3)
     return found[0]
+
+
+def _is_short_for(short: str, name: str) -> bool:
+    """Whether ``short`` is the name of a run but for its preset and the options at its end."""
+    presets = [path.stem for path in (props_folder() / "preset").glob("*.yaml")]
+    names = [name, *(name.replace(f"-{preset}-", "-", 1) for preset in presets)]
+    return any(f"{other}-".startswith(f"{short}-") for other in names)
 
 
 def load(path, device="cpu") -> dict:

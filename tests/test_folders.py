@@ -70,7 +70,7 @@ def test_compare_has_the_same_names(options):
 def test_the_end_of_a_name_may_be_left_out_where_it_is_clear(tiny, capsys):
     run("Pop", "tiny", None, tiny.options())
     folder, short = folder_of("Pop-tiny-warm-seed2020"), "results/Pop-tiny-warm-seed2020"
-    with pytest.warns(UserWarning, match=f"{folder}/model.pth is taken, the only run whose name begins so"):
+    with pytest.warns(UserWarning, match=f"{folder}/model.pth is taken, the only run of such a name"):
         assert locate(short) == locate(f"{short}/model.pth") == folder / "model.pth"
     with pytest.raises(CheckpointError, match="Pop-tiny-warm: no such checkpoint|seed202: no such checkpoint"):
         locate("results/Pop-tiny-warm-seed202")
@@ -78,6 +78,18 @@ def test_the_end_of_a_name_may_be_left_out_where_it_is_clear(tiny, capsys):
     with pytest.raises(CheckpointError, match="no such checkpoint, but results/Pop.*, results/Pop.*; name one of them"):
         locate(short)
     assert locate(folder) == folder / "model.pth"
+
+
+def test_the_preset_may_be_left_out_where_it_is_clear(tiny):
+    run("SiBraR", "tiny", None, tiny.options(preset="strong"))
+    with pytest.warns(UserWarning, match="is taken"):
+        assert (
+            locate("results/SiBraR_SC-tiny-warm-seed2020")
+            == folder_of("SiBraR_SC-strong-tiny-warm-seed2020") / "model.pth"
+        )
+    for other in ("SiBraR_S-tiny-warm-seed2020", "SiBraR_SC-paper-tiny-warm-seed2020"):
+        with pytest.raises(CheckpointError, match="no such checkpoint"):
+            locate(f"results/{other}")
 
 
 # one owner
