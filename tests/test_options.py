@@ -116,6 +116,7 @@ def test_what_split_files_leave_without_effect(refused, name, value):
         ("NAIS", {"reg_weights": [0.1]}, "reg_weights is [0.1]; expected a list such as"),
         ("NAIS", {"pretrain_path": "absent.pth"}, "pretrain_path is 'absent.pth'; expected a file"),
         ("EASE", {"reg_weight": "much"}, "reg_weight is 'much'; expected a number"),
+        ("CLCRec", {"reg_weight": {1, 2}}, "reg_weight is {1, 2}; expected a number of at least 0"),
         ("SiBraR", {"embedding_size": 10**30}, "embedding_size is"),
         ("SiBraR", {"item_modalities": 3.5}, "item_modalities is 3.5; expected a list such as [genres, plot]"),
     ],

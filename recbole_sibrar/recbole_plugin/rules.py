@@ -388,6 +388,10 @@ CHOICES = {
 }
 
 
+# What RecBole's trainer reads of every model, whether it has such an option or not.
+OF_ANY_MODEL = {"reg_weight": optional(NOT_NEGATIVE)}
+
+
 def like(name: str, default) -> Rule:
     """The rule of an option of a RecBole model, from its default."""
     if name in CHOICES and isinstance(default, str):
@@ -434,7 +438,8 @@ def check_values(values: dict, defaults: dict, of_model: dict) -> dict:
         elif name in of_model and name not in RULES:
             checked[name] = like(name, of_model[name]).check(name, value)
         else:
-            checked[name] = RULES[name].check(name, value) if name in RULES else value
+            rule = RULES.get(name) or OF_ANY_MODEL.get(name)
+            checked[name] = value if rule is None else rule.check(name, value)
     _check_fields(checked)
     checked["eval_args"] = _checked_eval_args(checked, checked["scenario"])
     _check_filters(checked)
