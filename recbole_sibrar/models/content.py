@@ -99,16 +99,19 @@ class ContentModel(InnerProductModel):
 
     @torch.no_grad()
     def embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
-        def own(ids):
-            return torch.cat([self.own_embeddings(side, part) for part in ids.split(chunk)])
-
-        result, empty = own(ids), ~self.scorable(side)[ids]
+        result, empty = self._own_in_chunks(side, ids, chunk), ~self.scorable(side)[ids]
         if empty.any():
-            known = self.trained(side).nonzero().squeeze(1)
-            content = self.sides[self.content_side]
-            read = self.trained(side), content.evaluated, content.in_evaluation
-            result[empty] = self._once(side, lambda: own(known).mean(0), *read)
+            result[empty] = self._average(side, chunk)
         return result
+
+    def _own_in_chunks(self, side, ids, chunk):
+        return torch.cat([self.own_embeddings(side, part) for part in ids.split(chunk)])
+
+    def _average(self, side: str, chunk: int = 8192) -> Tensor:
+        """(D,) the mean embedding of the training entities, made once until something changes."""
+        content, known = self.sides[self.content_side], self.trained(side).nonzero().squeeze(1)
+        read = self.trained(side), content.evaluated, content.in_evaluation
+        return self._once(side, lambda: self._own_in_chunks(side, known, chunk).mean(0), *read)
 
     def requirements(self, scenario):
         """Check before training that the cold side is the one with content.

@@ -93,8 +93,7 @@ class ContentRegression(ContentModel):
         result = self._histories(features.entries[0].values)
         empty = ~used.any(1)
         if empty.any():
-            known = self.trained(self.other_side).nonzero().squeeze(1)
-            result[empty] = self.embeddings(self.other_side, known).mean(0)
+            result[empty] = self._average(self.other_side)
         return result
 
     @torch.no_grad()
