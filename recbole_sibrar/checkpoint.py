@@ -55,6 +55,9 @@ FREE_TO_CHANGE = {
 # What may differ between a finished run and one that it stands for.
 FREE_TO_DIFFER = FREE_TO_CHANGE - {"epochs", "stopping_step"}
 
+# What has no part in a result: runs that differ in nothing else are one run.
+OUTSIDE_THE_RESULT = FREE_TO_DIFFER | {"run_name", "data_path"}
+
 
 def check_same_options(path, before: dict, now: dict) -> None:
     """A run goes on with the options that it began with.

@@ -38,8 +38,7 @@ MODULES = {module_name(path): path for path in PACKAGE.rglob("*.py")}
 
 
 def room_of(module):
-    """The first part of a module's name; what a room adds to the command line belongs to ``cli``."""
-    return "cli" if module.endswith(".cli") else module.split(".")[1]
+    return module.split(".")[1]
 
 
 def imported(module):
@@ -74,7 +73,7 @@ def test_there_is_no_circle():
 
 def test_the_checks_above_see_what_they_look_for():
     assert "recbole_sibrar.models.losses" in ARROWS["recbole_sibrar.models.recommender"]
-    assert "recbole_sibrar.recbole_plugin.run" in ARROWS["recbole_sibrar.cli"]
+    assert "recbole_sibrar.recbole_plugin.run" in ARROWS["recbole_sibrar.cli.command_line"]
     assert "recbole.config" in ARROWS["recbole_sibrar.recbole_plugin.run"]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from argparse import ArgumentParser, Namespace
 from array import array
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -11,6 +12,7 @@ import pandas as pd
 
 from recbole_sibrar.convert.assemble import Job, Side, check_modality_names
 from recbole_sibrar.convert.atomic import prepare
+from recbole_sibrar.convert.corpus import Corpus, add_encoders, add_item_vectors, encoders, named_values
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair, k_core
 from recbole_sibrar.convert.vectors import read_embeddings
 from recbole_sibrar.data.tables import below, clean, find_file, line_blocks
@@ -58,6 +60,7 @@ EDITIONS = {
 def convert(
     raw,
     output,
+    *,
     years=(2016, 2019),
     verified=True,
     k=5,
@@ -230,3 +233,40 @@ def _pictures(value):
         ]
     pictures = value if isinstance(value, list) else [value]
     return [picture for picture in pictures if isinstance(picture, (str, dict))]
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--years", type=int, nargs=2, default=(2016, 2019), metavar=("FIRST", "LAST"), help="default: 2016 2019"
+    )
+    parser.add_argument("--unverified", action="store_true", help="keep reviews that are no verified purchase too")
+    parser.add_argument(
+        "--require", nargs="*", metavar="FEATURE",
+        help="drop items without these (default: title description image_url; empty: none)",
+    )  # fmt: skip
+    add_item_vectors(parser)
+    add_encoders(parser)
+
+
+def _convert(arguments: Namespace) -> Path:
+    return convert(
+        arguments.raw,
+        arguments.output,
+        years=arguments.years,
+        verified=not arguments.unverified,
+        k=arguments.k_core,
+        require=arguments.require,
+        item_vectors=named_values(arguments.item_vectors, "--item-vectors", "text=text.npz"),
+        name=arguments.name,
+        half=arguments.float16,
+        encode=encoders(arguments),
+    )
+
+
+CORPUS = Corpus(
+    "amazon-vg",
+    "Amazon Video Games",
+    "Convert the reviews and the metadata of the edition 2023 or 2018, plain, gzip or bzip2.",
+    _add_arguments,
+    _convert,
+)

@@ -1,6 +1,7 @@
 """MovieLens 1M: ``ratings.dat``, ``users.dat``, ``movies.dat`` (``::``-separated, latin-1) and item vectors."""
 
 import re
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 
 from recbole_sibrar.convert.assemble import Job, Side, check_modality_names
 from recbole_sibrar.convert.atomic import prepare
+from recbole_sibrar.convert.corpus import Corpus, add_encoders, add_item_vectors, encoders, named_values
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair
 from recbole_sibrar.convert.vectors import read_embeddings
 from recbole_sibrar.data.tables import below, read_table, refuse_duplicates
@@ -26,6 +28,7 @@ NO_GENRES = "(no genres listed)"
 def convert(
     raw,
     output,
+    *,
     min_rating=3,
     ages=None,
     k=5,
@@ -150,3 +153,38 @@ def _plots(path):
     frame = read_table(path, ["movie_id", "plot"])
     frame = frame[frame["plot"].str.strip() != ""]
     return dict(zip(frame["movie_id"], frame["plot"]))
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--min-rating", type=float, default=3, help="keep ratings from here on (default: %(default)s)")
+    parser.add_argument(
+        "--require", nargs="+", default=[], metavar="FEATURE", help="drop items without genres, year, plot or a vector"
+    )
+    parser.add_argument(
+        "--ages", type=int, nargs=2, metavar=("FIRST", "LAST"),
+        help="drop users of other ages; an age is the first year of its group: 1 18 25 35 45 50 56 (default: all)",
+    )  # fmt: skip
+    parser.add_argument("--plots", metavar="FILE", help="table movie_id, plot (default: plots.tsv in --raw)")
+    add_item_vectors(parser)
+    add_encoders(parser)
+
+
+def _convert(arguments: Namespace) -> Path:
+    return convert(
+        arguments.raw,
+        arguments.output,
+        min_rating=arguments.min_rating,
+        ages=arguments.ages,
+        k=arguments.k_core,
+        require=arguments.require,
+        plots=arguments.plots,
+        item_vectors=named_values(arguments.item_vectors, "--item-vectors", "plot=plot_minilm.npz"),
+        name=arguments.name,
+        half=arguments.float16,
+        encode=encoders(arguments),
+    )
+
+
+CORPUS = Corpus(
+    "ml-1m", "MovieLens 1M", "Convert the official ratings.dat, users.dat and movies.dat.", _add_arguments, _convert
+)

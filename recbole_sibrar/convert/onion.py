@@ -1,6 +1,7 @@
 """Music4All-Onion with the users of LFM-2b: listening events, one table for each feature, genres as tags."""
 
 import io
+from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pandas as pd
 
 from recbole_sibrar.convert.assemble import Job, Side, check_modality_names
 from recbole_sibrar.convert.atomic import prepare
+from recbole_sibrar.convert.corpus import Corpus, named_values
 from recbole_sibrar.convert.filters import StepLog, k_core
 from recbole_sibrar.convert.vectors import read_embeddings
 from recbole_sibrar.data.tables import (
@@ -40,7 +42,7 @@ SOURCE = "it is part of Zenodo record 6609677 (recbole-sibrar download onion)"
 
 
 def convert(
-    raw, output, year=2018, min_plays=2, k=5, features=None, users=None, require=None, name="onion", half=False
+    raw, output, *, year=2018, min_plays=2, k=5, features=None, users=None, require=None, name="onion", half=False
 ) -> Path:
     """Write Music4All-Onion as atomic files.
 
@@ -242,3 +244,44 @@ def _read_genres(path, tracks):
 
 def _used(header, cells):
     return [name for name, cell in zip(header[1:], cells) if cell and float(cell) != 0]
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--year", type=int, default=2018, help="of the events; 0 takes all (default: %(default)s)")
+    parser.add_argument(
+        "--min-plays", type=int, default=2, metavar="N", help="in that year, by one user (default: %(default)s)"
+    )
+    defaults = ", ".join(f"{name}={file}" for name, file in FEATURES.items())
+    parser.add_argument(
+        "--features", nargs="*", metavar="NAME=FILE", help=f"tables of vectors (default: those there are of {defaults})"
+    )
+    parser.add_argument("--users", metavar="FILE", help="user_id, country, age, gender (default: users.tsv in --raw)")
+    parser.add_argument(
+        "--require", nargs="*", metavar="FEATURE",
+        help="drop users and tracks without these (default: gender, country, genres and all vectors; empty: none)",
+    )  # fmt: skip
+
+
+def _convert(arguments: Namespace) -> Path:
+    features = arguments.features
+    return convert(
+        arguments.raw,
+        arguments.output,
+        year=arguments.year,
+        min_plays=arguments.min_plays,
+        k=arguments.k_core,
+        features=None if features is None else named_values(features, "--features", "lyrics=id_lyrics_bert.tsv.bz2"),
+        users=arguments.users,
+        require=arguments.require,
+        name=arguments.name,
+        half=arguments.float16,
+    )
+
+
+CORPUS = Corpus(
+    "onion",
+    "Music4All-Onion",
+    "Convert the listening events, the feature tables and LFM-2b's users.tsv, plain or bzip2.",
+    _add_arguments,
+    _convert,
+)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from recbole_sibrar import checkpoint
 from recbole_sibrar.errors import CheckpointError, SibrarError
-from recbole_sibrar.experiments.runs import FREE_TO_DIFFER, Run, changed_data, difference, finished
+from recbole_sibrar.experiments.runs import Run, changed_data, difference, finished
 from recbole_sibrar.files import atomic_file, is_owned, owned
 from recbole_sibrar.recbole_plugin.run import ERROR, HISTORY, PROGRESS, DataNow, remove_files
 from recbole_sibrar.report.result import PER_USER, as_json
@@ -205,7 +205,7 @@ def _forget_other_progress(run, data):
         return
     try:
         before = checkpoint.load(path)
-        free = FREE_TO_DIFFER | checkpoint.FREE_TO_CHANGE
+        free = checkpoint.OUTSIDE_THE_RESULT | checkpoint.FREE_TO_CHANGE
         fits = not (difference(run.config, as_json(before["config"]), free) or changed_data(run, before["data"], data))
     except CheckpointError:
         fits = False

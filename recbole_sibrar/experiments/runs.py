@@ -13,9 +13,6 @@ from recbole_sibrar.recbole_plugin.config import check_dataset, valid_names
 from recbole_sibrar.recbole_plugin.run import QUIET, make_config, run_name
 from recbole_sibrar.report.result import RESULT, as_json
 
-# Where the data lies is compared as an absolute path.
-FREE_TO_DIFFER = checkpoint.FREE_TO_DIFFER | {"run_name", "data_path"}
-
 
 @dataclass(frozen=True)
 class Run:
@@ -127,7 +124,7 @@ def changed_data(run: Run, before: dict | None, now: dict) -> str | None:
     return changed and f"it was made from other data: {changed} of {run.dataset} changed"
 
 
-def difference(wanted: dict, found: dict, free=FREE_TO_DIFFER) -> str | None:
+def difference(wanted: dict, found: dict, free=checkpoint.OUTSIDE_THE_RESULT) -> str | None:
     """The first option in which two configurations differ, as a sentence; None if they agree but for ``free``."""
     name = checkpoint.differing_option(found, wanted, free)
     if name is not None:

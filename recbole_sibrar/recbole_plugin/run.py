@@ -296,7 +296,7 @@ def run_name(config, label: str | None = None, known: dict | None = None) -> str
 def _options_of_its_own(config, known):
     """Those given that make a difference and are not what the property files say."""
     usual = {**config.internal_config_dict, **known}
-    ignored = IN_THE_NAME | checkpoint.FREE_TO_DIFFER | {"run_name", "data_path"}
+    ignored = IN_THE_NAME | checkpoint.OUTSIDE_THE_RESULT
     given = config.external_config_dict
     return {name: given[name] for name in sorted(set(given) - ignored) if given[name] != usual.get(name)}
 

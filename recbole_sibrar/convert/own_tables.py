@@ -1,15 +1,17 @@
 """Any data set: tables of interactions, users and items, and vectors with ids."""
 
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import pandas as pd
 
 from recbole_sibrar.convert.assemble import ID, TYPES, Job, Side, check_column_names, check_modality_names
 from recbole_sibrar.convert.atomic import prepare
+from recbole_sibrar.convert.corpus import Corpus, add_encoders, add_item_vectors, encoders, named_values
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair
 from recbole_sibrar.convert.vectors import read_embeddings
 from recbole_sibrar.data.atomic import LARGEST, parse_numbers
-from recbole_sibrar.data.tables import clean, is_marker, join_tags, read_table, refuse_duplicates
+from recbole_sibrar.data.tables import MISSING, clean, is_marker, join_tags, read_table, refuse_duplicates
 from recbole_sibrar.errors import DataError, OptionError, nearest
 
 MAX_CATEGORY_SHARE = 0.5
@@ -20,6 +22,7 @@ def convert(
     name,
     output,
     interactions,
+    *,
     users=None,
     items=None,
     user_column="user_id",
@@ -226,3 +229,69 @@ def _parse(column, kind, tag_separator, path):
     if kind == "tags":
         return column.map(lambda cell: join_tags(cell.split(tag_separator)))
     return clean(column)
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--name", required=True, help="of the data set")
+    parser.add_argument("--interactions", required=True, metavar="FILE", help="a user and an item in each row")
+    parser.add_argument("--users", metavar="FILE", help="a user in each row, with features")
+    parser.add_argument("--items", metavar="FILE", help="an item in each row, with features")
+    for side, example in (("user", "age=number"), ("item", "genres=tags")):
+        parser.add_argument(f"--{side}-column", default=f"{side}_id", metavar="COLUMN", help="default: %(default)s")
+        parser.add_argument(
+            f"--{side}-modalities", nargs="+", default=[], metavar="COLUMN=KIND",
+            help=f"tags, category, number or text, where the guess is wrong, e.g. {example}",
+        )  # fmt: skip
+    parser.add_argument("--tag-separator", default="|", metavar="TEXT", help="in a cell of tags (default: %(default)s)")
+    parser.add_argument(
+        "--missing", nargs="*", metavar="TEXT", help="in features, beside the empty cell (default: "
+        f"{' '.join(MISSING)}; empty: none)",
+    )  # fmt: skip
+    parser.add_argument("--min", nargs="+", default=[], metavar="COLUMN=NUMBER", help="keep interactions from here on")
+    parser.add_argument(
+        "--require", nargs="+", default=[], metavar="FEATURE", help="drop users and items without these"
+    )
+    parser.add_argument(
+        "--user-vectors", nargs="+", default=[], metavar="NAME=FILE", help="embeddings with ids, of the users"
+    )
+    add_item_vectors(parser)
+    add_encoders(parser)
+
+
+def _convert(arguments: Namespace) -> Path:
+    minimum = named_values(arguments.min, "--min", "rating=3", "number")
+    try:
+        minimum = {column: float(value) for column, value in minimum.items()}
+    except ValueError as error:
+        raise OptionError(f"--min: {error}; expected a number, for example rating=3.") from None
+    return convert(
+        arguments.name,
+        arguments.output,
+        arguments.interactions,
+        users=arguments.users,
+        items=arguments.items,
+        user_column=arguments.user_column,
+        item_column=arguments.item_column,
+        user_modalities=named_values(arguments.user_modalities, "--user-modalities", "age=number", "kind"),
+        item_modalities=named_values(arguments.item_modalities, "--item-modalities", "genres=tags", "kind"),
+        user_vectors=named_values(arguments.user_vectors, "--user-vectors", "face=face.npz"),
+        item_vectors=named_values(arguments.item_vectors, "--item-vectors", "text=text.npz"),
+        tag_separator=arguments.tag_separator,
+        minimum=minimum,
+        k=arguments.k_core,
+        require=arguments.require,
+        half=arguments.float16,
+        encode=encoders(arguments),
+        missing=arguments.missing,
+    )
+
+
+CORPUS = Corpus(
+    "table",
+    "any data set",
+    "Convert tables of your own: csv, tsv (also .gz, .bz2) or parquet, each with a header.",
+    _add_arguments,
+    _convert,
+    k_core=0,
+    has_folder=False,
+)

@@ -1,4 +1,4 @@
-"""The command line: ``recbole-sibrar COMMAND``; each package with commands of its own adds their parsers."""
+"""``recbole-sibrar COMMAND``: the parser of all commands, and how what they end with becomes an exit code."""
 
 import argparse
 import sys
@@ -115,11 +115,11 @@ def _options_apart(parser, arguments) -> tuple:
 
 
 def _parser():
-    from recbole_sibrar.convert.cli import add_convert_parser
+    from recbole_sibrar.cli.convert import add_convert_parser
+    from recbole_sibrar.cli.experiments import add_experiment_parsers
+    from recbole_sibrar.cli.report import add_report_parsers
+    from recbole_sibrar.cli.serving import add_serving_parsers
     from recbole_sibrar.convert.download import add_download_parser
-    from recbole_sibrar.experiments.cli import add_experiment_parsers
-    from recbole_sibrar.report.cli import add_report_parsers
-    from recbole_sibrar.serving.cli import add_serving_parsers
 
     parser = argparse.ArgumentParser(
         prog="recbole-sibrar",
@@ -257,7 +257,3 @@ def _doctor(_) -> int:
     text, healthy = report()
     print(text)
     return 0 if healthy else 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

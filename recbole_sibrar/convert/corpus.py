@@ -1,0 +1,93 @@
+"""A corpus as a sub-command of ``convert``: what its file declares, and the arguments that several have."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from recbole_sibrar.convert.encoders import MODELS, Encode
+from recbole_sibrar.errors import OptionError
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """
+    Attributes:
+        name: of the sub-command, and of the data set where ``--name`` gives no other.
+        help, description: for ``--help``.
+        add_arguments: adds the arguments that only this corpus has.
+        convert: writes the data set and returns its folder.
+        k_core: the default of ``--k-core``.
+        has_folder: whether the raw files lie in a folder, ``--raw``.
+    """
+
+    name: str
+    help: str
+    description: str
+    add_arguments: Callable[[ArgumentParser], None]
+    convert: Callable[[Namespace], Path]
+    k_core: int = 5
+    has_folder: bool = True
+
+    def add_to(self, parser: ArgumentParser) -> None:
+        """The arguments that all corpora have, and its own."""
+        parser.add_argument("--output", default="atomic_data", metavar="DIR", help="default: %(default)s")
+        if self.has_folder:
+            parser.add_argument("--raw", required=True, metavar="DIR", help="the folder with the raw files")
+            parser.add_argument("--name", default=self.name, help="of the data set (default: %(default)s)")
+        parser.add_argument(
+            "--k-core", type=int, default=self.k_core, metavar="K", help="0 turns it off (default: %(default)s)"
+        )
+        parser.add_argument("--float16", action="store_true", help="store vectors in half the space")
+        self.add_arguments(parser)
+
+
+def add_item_vectors(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--item-vectors", nargs="+", default=[], metavar="NAME=FILE",
+        help="embeddings with ids: npz, npy, tsv, csv, parquet",
+    )  # fmt: skip
+
+
+def add_encoders(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("encoders", "need pip install 'recbole-sibrar[encoders]'")
+    group.add_argument(
+        "--encode", nargs="+", default=[], metavar="NAME=KIND",
+        help="make vectors of the items' text of this name, or of pictures: plot=text poster=image; "
+        "items with a vector from --item-vectors are left as they are",
+    )  # fmt: skip
+    for kind, model in MODELS.items():
+        group.add_argument(
+            f"--{kind}-model", default=model, metavar="MODEL", help="a name on the Hugging Face hub or a folder "
+            "(default: %(default)s)",
+        )  # fmt: skip
+    group.add_argument("--images", metavar="DIR", help="the pictures, <item id>.jpg, .png or .webp")
+    group.add_argument("--encode-batch-size", type=int, default=32, metavar="N", help="default: %(default)s")
+
+
+def encoders(arguments: Namespace) -> Encode | None:
+    """What the arguments of ``add_encoders`` ask for."""
+    kinds = named_values(arguments.encode, "--encode", "plot=text", "kind")
+    if not kinds:
+        return None
+    return Encode(
+        kinds, arguments.output, arguments.text_model, arguments.image_model, arguments.images,
+        arguments.encode_batch_size, arguments.float16,
+    )  # fmt: skip
+
+
+def named_values(arguments: list, option: str, example: str, what: str = "file") -> dict:
+    """``name=value`` arguments to ``{name: value}``.
+
+    Raises:
+        OptionError: an argument of another form, or a name given twice.
+    """
+    values = {}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not (name and equals and value):
+            raise OptionError(f"{option} {argument!r}: expected name={what}, for example {example}.")
+        if name in values:
+            raise OptionError(f"{option}: {name!r} is given twice.")
+        values[name] = value
+    return values
