@@ -9,3 +9,12 @@ __version__ = "0.1.0"
 from recbole_sibrar.hook import register_with_recbole
 
 register_with_recbole()
+
+
+def __getattr__(name):
+    """``Dataset`` is imported as it is asked for: nothing heavy comes with the package itself."""
+    if name == "Dataset":
+        from recbole_sibrar.dataset import Dataset
+
+        return Dataset
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

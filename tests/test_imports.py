@@ -23,7 +23,7 @@ ROWS = [
     {"evaluation"},
     {"convert", "report", "serving"},
     {"recbole_plugin"},
-    {"experiments", "doctor"},
+    {"dataset", "experiments", "doctor"},
     {"cli"},
 ]
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}

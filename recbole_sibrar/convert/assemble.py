@@ -29,6 +29,7 @@ class Side:
         vectors: {modality: Vectors}.
         having: {name: ids} that ``require`` may ask for beside columns and vectors.
         cold: ids of the table that never had an interaction; they are kept.
+        n_rows: how many of the table's rows, its first ones, were given; the others are of ids without a row.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Side:
     vectors: dict = field(default_factory=dict)
     having: dict = field(default_factory=dict)
     cold: list = field(default_factory=list)
+    n_rows: int = 0
 
     @property
     def id_field(self) -> str:

@@ -9,9 +9,20 @@ from recbole_sibrar.convert.assemble import ID, TYPES, Job, Side, check_column_n
 from recbole_sibrar.convert.atomic import prepare
 from recbole_sibrar.convert.corpus import Corpus, add_encoders, add_item_vectors, encoders, named_values
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair
-from recbole_sibrar.convert.vectors import read_embeddings
+from recbole_sibrar.convert.vectors import embeddings_of
 from recbole_sibrar.data.atomic import LARGEST, parse_numbers
-from recbole_sibrar.data.tables import MISSING, clean, is_marker, join_tags, read_table, refuse_duplicates
+from recbole_sibrar.data.frames import is_file, is_list, plain_frame, texts_of
+from recbole_sibrar.data.tables import (
+    MISSING,
+    checked,
+    clean,
+    is_marker,
+    join_tags,
+    read_table,
+    read_values,
+    refuse_duplicates,
+    table_format,
+)
 from recbole_sibrar.errors import DataError, OptionError, nearest
 
 MAX_CATEGORY_SHARE = 0.5
@@ -38,6 +49,7 @@ def convert(
     half=False,
     encode=None,
     missing=None,
+    kinds=None,
 ) -> Path:
     """Write a data set of one's own as atomic files.
 
@@ -46,10 +58,11 @@ def convert(
         output: RecBole's data_path.
         interactions: a table with a column for the user and one for the item; ``rating`` and ``timestamp`` are taken
             along, and other columns too.
-        users, items: tables with the same id column, and features in the others.
+        users, items: tables with the same id column, and features in the others. A table is a file or a data frame of
+            pandas, Polars or Arrow; a column of lists holds tags, or vectors.
         user_column, item_column: the id columns.
         user_modalities, item_modalities: {column: tags | category | number | text}, where ``guess_kind`` is wrong.
-        user_vectors, item_vectors: {modality: file with ids and values}.
+        user_vectors, item_vectors: {modality: file with ids and values, or what ``vectors.embeddings_of`` takes}.
         tag_separator: between the tags of one cell.
         minimum: {column of the interactions: smallest value to keep}.
         k: of the k-core; 0 turns it off.
@@ -58,6 +71,7 @@ def convert(
         encode: an ``encoders.Encode``, which makes vectors of texts or pictures.
         missing: texts in features that stand for a missing value, as the empty cell does; by default
             ``data.tables.MISSING``.
+        kinds: {column: kind} of either table, as ``user_modalities`` and ``item_modalities``.
 
     Raises:
         OptionError, DataError: naming option, file and line.
@@ -66,24 +80,32 @@ def convert(
         raise OptionError(f"--user-column and --item-column are both {user_column!r}; expected two columns.")
     prepare(output, name)
     pairs = _read_interactions(interactions, user_column, item_column)
-    user_side, user_texts = _side("user", users, user_column, pairs, user_modalities, tag_separator, missing)
-    item_side, item_texts = _side("item", items, item_column, pairs, item_modalities, tag_separator, missing)
+    reading = {"kinds": kinds or {}, "tag_separator": tag_separator, "missing": missing, "half": half, "folder": output}
+    user_side, user_texts = _side("user", users, user_column, pairs, user_modalities, **reading)
+    item_side, item_texts = _side("item", items, item_column, pairs, item_modalities, **reading)
+    columns = [*user_side.table, *item_side.table, *user_side.vectors, *item_side.vectors]
+    for column in kinds or {}:
+        if column not in columns:
+            raise OptionError(f"kinds: {column!r} is no column of users or items. {nearest(column, columns)}")
     clash = [column for column in user_side.kinds if column in {*item_side.kinds, *pairs}]
     clash += [column for column in item_side.kinds if column in pairs]
     if clash:
         raise OptionError(f"Column {clash[0]!r} stands in two tables; rename one.")
     vectors = {"--user-vectors": user_vectors or {}, "--item-vectors": item_vectors or {}}
     names = encode.new_names(item_texts, item_vectors or {}) if encode else []
-    check_modality_names(user_side, item_side, {**vectors, "--encode": names})
-    for side, files in zip((user_side, item_side), vectors.values()):
-        side.vectors = {modality: read_embeddings(path, None, half, output) for modality, path in files.items()}
+    in_columns = {"a column of lists": [*user_side.vectors, *item_side.vectors]}
+    check_modality_names(user_side, item_side, {**vectors, **in_columns, "--encode": names})
+    for side, table, given in zip((user_side, item_side), (users, items), vectors.values()):
+        rows = None if table is None else side.table[side.id_field].iloc[: side.n_rows]
+        for modality, source in given.items():
+            side.vectors[modality] = embeddings_of(source, modality, rows, half, output)
 
     log = StepLog()
     pairs = log.record("read", pairs)
     for column, value in (minimum or {}).items():
         if column not in pairs or not pd.api.types.is_numeric_dtype(pairs[column]):
             numeric = pairs.select_dtypes("number").columns
-            raise OptionError(f"--min {column!r} is no numeric column of {interactions}. {nearest(column, numeric)}")
+            raise OptionError(f"--min {column!r} is no numeric column of the interactions. {nearest(column, numeric)}")
         pairs = log.record(f"{column} >= {value:g}", pairs[pairs[column] >= value])
     pairs = log.record("one per user and item", first_of_each_pair(pairs))
     options = {
@@ -91,14 +113,26 @@ def convert(
         "item_modalities": item_side.kinds, "tag_separator": tag_separator, "min": minimum or {}, "k_core": k,
         "require": list(require), "float16": half, "missing": missing,
     }  # fmt: skip
-    files = [path for path in (interactions, users, items) if path]
-    files += [path for paths in vectors.values() for path in paths.values()]
+    sources = [interactions, users, items, *(source for given in vectors.values() for source in given.values())]
+    files = [source for source in sources if is_file(source)]
     job = Job("table", name, output, options, files, k)
     return job.finish(pairs, user_side, item_side, require, log, encode and encode.on_items(item_texts))
 
 
-def _read_interactions(path, user_column, item_column):
-    frame = _renamed(path, read_table(path, [user_column, item_column]), {user_column: "user", item_column: "item"})
+def _read(source, name, required):
+    """The name of a table in messages, and its cells as texts; lists in a frame stay lists."""
+    if is_file(source) and table_format(source) != ".parquet":
+        return source, read_table(source, required)
+    path, frame = (source, read_values(source)) if is_file(source) else (name, source)
+    return path, checked(path, texts_of(plain_frame(frame, str(path))), required)
+
+
+def _read_interactions(source, user_column, item_column):
+    path, frame = _read(source, "interactions", [user_column, item_column])
+    for column in frame:
+        if frame[column].map(is_list).any():
+            raise DataError(f"{path}: column {column!r} holds lists, which interactions cannot; remove it.")
+    frame = _renamed(path, frame, {user_column: "user", item_column: "item"})
     check_column_names(path, frame.columns)
     for id_field in ID.values():
         frame[id_field] = _ids(path, frame[id_field])
@@ -137,25 +171,32 @@ def _ids(path, column):
     return ids
 
 
-def _side(name, path, id_column, pairs, given, tag_separator, missing):
+def _side(name, source, id_column, pairs, given, kinds, tag_separator, missing, half, folder):
     """The side, and the unchanged texts of its columns for the encoders: {column: {id: text}}."""
     id_field, given = ID[name], given or {}
-    if path is None:
+    if source is None:
         if given:
             raise OptionError(f"--{name}-modalities needs --{name}s FILE, the table with the columns.")
         return Side(name, pd.DataFrame({id_field: pairs[id_field].unique()})), {}
-    table = _renamed(path, read_table(path, [id_column]), {id_column: name})
+    path, table = _read(source, f"{name}s", [id_column])
+    table = _renamed(path, table, {id_column: name})
     table[id_field] = _ids(path, table[id_field])
     refuse_duplicates(path, table[id_field])
     columns = [column for column in table if column != id_field]
+    given = {**{column: kind for column, kind in kinds.items() if column in columns}, **given}
     for column, kind in given.items():
         if column not in columns:
             raise OptionError(f"--{name}-modalities: {path} has no column {column!r}. {nearest(column, columns)}")
         if kind not in TYPES:
             raise OptionError(f"--{name}-modalities {column}={kind}: unknown kind. {nearest(kind, TYPES)}")
+    table, vectors = _without_vectors(name, table, id_field, half, folder)
     check_column_names(path, table.columns)
     kinds, texts = {}, {}
-    for column in columns:
+    for column in table.columns.drop(id_field):
+        if table[column].map(is_list).any():
+            kinds[column] = _check_tags(path, table[column], given.get(column, "tags"))
+            print(f"  {name} column {column!r}: tags (lists)")
+            continue
         table[column], said = _without_markers(table[column], missing)
         kinds[column] = kind = given.get(column) or guess_kind(table[column], tag_separator)
         print(f"  {name} column {column!r}: {kind}{'' if column in given else ' (guessed)'}{said}")
@@ -164,9 +205,27 @@ def _side(name, path, id_column, pairs, given, tag_separator, missing):
     check_column_names(path, table.columns, [column for column, kind in kinds.items() if kind != "text"])
     for column, kind in kinds.items():
         table[column] = _parse(table[column], kind, tag_separator, path)
-    side = Side(name, table.reset_index(drop=True), kinds)
+    side = Side(name, table.reset_index(drop=True), kinds, vectors, n_rows=len(table))
     _match(side, path, pairs[id_field])
     return side, texts
+
+
+def _without_vectors(name, table, id_field, half, folder):
+    """The table without the columns that hold lists of numbers, and these as vectors."""
+    vectors = {}
+    for column in table.columns.drop(id_field):
+        cells = table[column][table[column].map(is_list)]
+        if len(cells) and all(not isinstance(entry, str) for cell in cells for entry in cell) and cells.map(len).any():
+            vectors[column] = embeddings_of(table.loc[cells.index, [id_field, column]], column, None, half, folder)
+            print(f"  {name} column {column!r}: vector (lists)")
+    return table.drop(columns=list(vectors)), vectors
+
+
+def _check_tags(path, column, kind):
+    for row, cell in column.items():
+        if kind != "tags" or not is_list(cell) and cell or is_list(cell) and any(type(tag) is not str for tag in cell):
+            raise DataError(f"{path}, line {row}: {column.name} is {cell!r:.100}, {kind}; expected a list of tags.")
+    return kind
 
 
 def _match(side, path, ids):
@@ -227,7 +286,7 @@ def _parse(column, kind, tag_separator, path):
     if kind == "number":
         return parse_numbers(column.str.strip(), path, column.name)
     if kind == "tags":
-        return column.map(lambda cell: join_tags(cell.split(tag_separator)))
+        return column.map(lambda cell: join_tags(cell if is_list(cell) else cell.split(tag_separator)))
     return clean(column)
 
 

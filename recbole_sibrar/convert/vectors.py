@@ -2,14 +2,16 @@
 
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from recbole_sibrar.data.frames import is_file, is_list, plain_frame
 from recbole_sibrar.data.tables import OPENERS, SEPARATORS, parquet_blocks, read_lines
-from recbole_sibrar.errors import DataError
+from recbole_sibrar.errors import DataError, OptionError
 
 FORMATS = "npz (ids, values), npy with <name>.ids.txt beside it, tsv, csv (also .gz, .bz2) or parquet"
 BLOCK_NUMBERS = 1 << 22
@@ -84,7 +86,10 @@ class Spool:
             self.dtype = np.dtype("float16" if self.half or values.dtype == np.float16 else "float32")
         if values.shape[1] != self.width:
             raise DataError(f"{self.source}: {values.shape[1]} numbers for id {str(ids[0])!r}, expected {self.width}.")
-        kept = np.arange(len(ids)) if self.wanted is None else np.flatnonzero(self.wanted.get_indexer_for(ids) >= 0)
+        is_kept = ~np.isnan(values).all(axis=1)  # a row of NaN says that there is no vector
+        if self.wanted is not None:
+            is_kept &= self.wanted.get_indexer_for(ids) >= 0
+        kept = np.flatnonzero(is_kept)
         with np.errstate(over="ignore"):
             chosen = values[kept].astype(self.dtype)
         wrong = ~np.isfinite(chosen).all(axis=1)
@@ -117,6 +122,58 @@ class Spool:
             return Vectors.of(ids, np.zeros((0, self.width), self.dtype))
         self.file.flush()
         return Vectors.of(ids, np.memmap(self.file, self.dtype, "r", shape=(len(ids), self.width)))
+
+
+def embeddings_of(source, name: str, rows=None, half=False, folder=None) -> Vectors:
+    """Vectors that are in memory, or in a file.
+
+    Args:
+        source: a file; {id: vector}; (ids, array); an array with a row for each of ``rows``; a data frame with the id
+            in its first column. None, and a row of NaN, say that there is no vector.
+        name: of the modality, for messages.
+        rows: ids of the table that the array stands beside.
+        half, folder: see ``Spool``.
+
+    Raises:
+        OptionError: it is none of these. DataError: as ``read_embeddings``.
+    """
+    if is_file(source):
+        return read_embeddings(source, None, half, folder)
+    if isinstance(source, Mapping):
+        pairs = [(token, vector) for token, vector in source.items() if vector is not None]
+        ids, values = [token for token, _ in pairs], _matrix(name, [vector for _, vector in pairs])
+    elif isinstance(source, tuple) and len(source) == 2:
+        ids, values = list(source[0]), _matrix(name, source[1])
+    elif hasattr(source, "columns"):
+        frame = plain_frame(source, name)
+        token, *numbers = frame.columns
+        if len(numbers) == 1:
+            frame = frame[frame[numbers[0]].map(is_list)]
+        rows = frame[numbers[0]].tolist() if len(numbers) == 1 else frame[numbers]
+        ids, values = frame[token].tolist(), _matrix(name, rows)
+    else:
+        ids, values = rows, _matrix(name, source)
+        if ids is None or len(ids) != len(values):
+            beside = "there is no table" if ids is None else f"its table has {len(ids):,} rows"
+            raise OptionError(
+                f"The vectors {name!r} are an array of {len(values):,} rows, but {beside}; give {{id: vector}} or "
+                "(ids, array)."
+            )
+    spool = Spool(f"the vectors {name!r}", None, half, folder)
+    for start in range(0, len(values), size := max(1, BLOCK_NUMBERS // max(1, values.shape[1]))):
+        spool.add([str(token) for token in ids[start : start + size]], values[start : start + size])
+    return spool.finish()
+
+
+def _matrix(name, rows):
+    try:
+        matrix = np.asarray(rows)
+        matrix = matrix if matrix.dtype in (np.float16, np.float32) else np.asarray(rows, dtype=np.float64)
+    except (TypeError, ValueError):
+        matrix = None
+    if matrix is None or matrix.ndim != 2:
+        raise OptionError(f"The vectors {name!r} are no table of numbers with a row for each id, all of one length.")
+    return matrix
 
 
 def read_embeddings(path, wanted=None, half=False, folder=None) -> Vectors:

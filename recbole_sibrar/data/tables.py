@@ -195,17 +195,18 @@ def read_table(path, required=()) -> pd.DataFrame:
     """
     suffix = table_format(path)
     frame = _texts(path, _read_parquet(path)) if suffix == ".parquet" else _read_text(path, SEPARATORS[suffix])
-    return _checked(path, frame, required)
+    return checked(path, frame, required)
 
 
 def read_values(path, required=()) -> pd.DataFrame:
     """As ``read_table``, but the cells of a Parquet table stay what they are: numbers, lists, None."""
     if table_format(path) != ".parquet":
         return read_table(path, required)
-    return _checked(path, _read_parquet(path), required)
+    return checked(path, _read_parquet(path), required)
 
 
-def _checked(path, frame, required):
+def checked(path, frame: pd.DataFrame, required=()) -> pd.DataFrame:
+    """The table, if it has rows, the columns ``required``, and none of them twice; ``path`` is its name in messages."""
     duplicate = frame.columns[frame.columns.duplicated()]
     if len(duplicate):
         raise DataError(f"{path}, line 1: column {duplicate[0]!r} occurs twice; rename one.")

@@ -1,0 +1,88 @@
+"""Data frames of pandas, Polars or Arrow, as if they had been read from a file."""
+
+from collections.abc import Sequence
+from datetime import date, datetime, timezone
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from recbole_sibrar.errors import DataError, OptionError
+
+
+def is_file(source) -> bool:
+    """Whether a table is given by its path."""
+    return isinstance(source, (str, Path))
+
+
+def plain_frame(frame, name: str) -> pd.DataFrame:
+    """A data frame whose cells are what a person means by them; the index is the number of the row, from 1.
+
+    Cells are texts, numbers, truth values and lists; None where nothing stands. Whole numbers that pandas made
+    fractional because of gaps between them are whole again, dates are seconds since 1970, and a pandas index with a
+    name is a column.
+
+    Args:
+        frame: of pandas, or anything that Narwhals knows: Polars, Arrow, ...
+        name: for messages.
+
+    Raises:
+        OptionError: it is no data frame, or narwhals is needed and absent. DataError: a column occurs twice.
+    """
+    names, columns = _columns(frame, name)
+    if len(set(names)) < len(names):
+        twice = next(column for column in names if names.count(column) > 1)
+        raise DataError(f"{name}: column {twice!r} occurs twice; rename one.")
+    cells = {column: _plain(values) for column, values in zip(names, columns)}
+    n = len(columns[0]) if columns else 0
+    return pd.DataFrame({key: pd.Series(values, range(1, n + 1), object) for key, values in cells.items()})
+
+
+def _columns(frame, name):
+    if isinstance(frame, pd.DataFrame):
+        levels = [level for level in frame.index.names if level is not None]
+        frame = frame.reset_index(levels) if levels else frame
+        return list(map(str, frame.columns)), [frame.iloc[:, place].tolist() for place in range(frame.shape[1])]
+    try:
+        import narwhals
+    except ImportError:
+        raise OptionError(f"{name} is {type(frame).__name__}; other frames than pandas' need narwhals.") from None
+    try:
+        wide = narwhals.from_native(frame, eager_only=True)
+    except TypeError:
+        raise OptionError(
+            f"{name} is {type(frame).__name__}; expected a data frame (pandas, Polars, Arrow) or a file."
+        ) from None
+    return list(wide.columns), [wide[column].to_list() for column in wide.columns]
+
+
+def is_list(cell) -> bool:
+    """Whether a cell holds several values."""
+    return isinstance(cell, (Sequence, set, np.ndarray)) and not isinstance(cell, (str, bytes))
+
+
+def _plain(values) -> list:
+    cells = [None if not is_list(value) and pd.isna(value) else _cell(value) for value in values]
+    present = [cell for cell in cells if cell is not None]
+    if len(present) < len(cells) and all(type(cell) is float and cell.is_integer() for cell in present):
+        return [None if cell is None else int(cell) for cell in cells]
+    return cells
+
+
+def _cell(value):
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, date):
+        moment = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day)
+        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+        return int(seconds) if seconds.is_integer() else seconds
+    return value
+
+
+def texts_of(frame: pd.DataFrame) -> pd.DataFrame:
+    """The cells of a plain frame as a text file holds them, "" where nothing stands; lists are left as they are."""
+    return frame.apply(
+        lambda column: pd.Series(
+            ["" if cell is None else cell if is_list(cell) else str(cell) for cell in column], column.index, object
+        )
+    )

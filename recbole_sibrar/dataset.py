@@ -1,0 +1,147 @@
+"""From Python: a data set made of tables, a model trained on it, and what the model recommends."""
+
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from recbole_sibrar import checkpoint
+from recbole_sibrar.convert import own_tables
+from recbole_sibrar.convert.encoders import Encode
+from recbole_sibrar.errors import DataError
+from recbole_sibrar.hook import load_recbole
+from recbole_sibrar.serving.recommender import Recommender
+
+QUIET = {"state": "ERROR", "show_progress": False}
+
+
+class Dataset:
+    """Interactions, and what is known of users and items.
+
+    Args:
+        folder: of atomic files, such as a conversion made; ``from_frames`` makes one.
+
+    Raises:
+        DataError: there is no data set in it.
+    """
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self._temporary = None
+        if not (self.folder / f"{self.folder.name}.inter").is_file():
+            raise DataError(f"{self.folder} holds no {self.folder.name}.inter; make it with Dataset.from_frames.")
+
+    @classmethod
+    def from_frames(
+        cls,
+        interactions,
+        *,
+        items=None,
+        users=None,
+        vectors=None,
+        user_vectors=None,
+        kinds=None,
+        user_column="user_id",
+        item_column="item_id",
+        tag_separator="|",
+        missing=None,
+        minimum=None,
+        k_core=0,
+        require=(),
+        encode=None,
+        folder=None,
+    ) -> "Dataset":
+        """From data frames of pandas, Polars or Arrow, or files; what becomes of each column is guessed and printed.
+
+        The same as ``recbole-sibrar convert table`` makes of the same tables as files.
+
+        Args:
+            interactions: a user and an item in each row.
+            items, users: a row of features for each, ids in the same column. Those without interactions stay.
+            vectors, user_vectors: {name: vectors} of items and users: an array with a row for each row of the table,
+                {id: vector}, (ids, array), a data frame or a file. None, or a row of NaN, where there is none.
+            kinds: {column: tags | category | number | text}, where the guess is wrong; a text is left out.
+            user_column, item_column: of the ids.
+            tag_separator: between the tags of a cell.
+            missing: texts that stand for a missing value, as the empty cell does.
+            minimum: {column of the interactions: smallest value to keep}.
+            k_core: of the k-core; 0 turns it off.
+            require: drop users and items that lack one of these features.
+            encode: {text column: "text"}, to make vectors of texts (``pip install 'recbole-sibrar[encoders]'``), or a
+                ``convert.encoders.Encode``.
+            folder: where the data set is to be kept, such as ``atomic_data/shop``; it lives as long as this object by
+                default.
+
+        Raises:
+            OptionError, DataError: naming the table and the column or row.
+        """
+        temporary = None if folder is not None else tempfile.TemporaryDirectory(prefix="recbole-sibrar-")
+        place = Path(temporary.name) / "frames" if folder is None else Path(folder)
+        if isinstance(encode, dict):
+            encode = Encode(encode, place.parent)
+        path = own_tables.convert(
+            place.name,
+            place.parent,
+            interactions,
+            users=users,
+            items=items,
+            user_column=user_column,
+            item_column=item_column,
+            user_vectors=user_vectors,
+            item_vectors=vectors,
+            tag_separator=tag_separator,
+            minimum=minimum,
+            k=k_core,
+            require=require,
+            encode=encode,
+            missing=missing,
+            kinds=kinds,
+        )
+        dataset = cls(path)
+        dataset._temporary = temporary
+        return dataset
+
+    def fit(self, model: str = "SiBraR", *, scenario: str = "warm", output_dir=None, **options) -> "Fitted":
+        """Train a model, choose its epoch on validation data and test it, as ``recbole-sibrar run`` does.
+
+        Args:
+            model, scenario, options: as on the command line, for example ``scenario="item_cold", preset="strong"``.
+            output_dir: where the run's folder goes; by default nothing is kept but what ``Fitted.save`` writes.
+
+        Raises:
+            RecBoleMissing: RecBole's trainer is not installed. SibrarError: as ``recbole_plugin.run.run``.
+        """
+        load_recbole()
+        from recbole_sibrar.recbole_plugin.run import run
+
+        temporary = tempfile.TemporaryDirectory(prefix="recbole-sibrar-") if output_dir is None else None
+        own = {"data_path": str(self.folder.parent), "output_dir": output_dir or temporary.name, "scenario": scenario}
+        result = run(model, self.folder.name, None, {**QUIET, **options, **own})
+        return Fitted(result, temporary)
+
+
+class Fitted:
+    """A trained model: what it came to, and its recommendations.
+
+    Attributes:
+        result: the run's ``RunResult``.
+        recommender: its ``Recommender``, whose methods are those of this object too: ``recommend``, ``add_items``, ...
+    """
+
+    def __init__(self, result, temporary=None):
+        self.result, self._temporary = result, temporary
+        self._path = checkpoint.locate(result.config["checkpoint_dir"])
+        self.recommender = Recommender.load(self._path)
+
+    def evaluate(self) -> dict:
+        """{metric: value} on the held-out test data, such as ``ndcg@10``."""
+        return dict(self.result.test_result)
+
+    def recommend(self, users=None, k: int = 10, candidates=None, exclude_seen: bool = True) -> pd.DataFrame:
+        """See ``Recommender.recommend``."""
+        return self.recommender.recommend(users, k, candidates, exclude_seen)
+
+    def __getattr__(self, name):
+        if name == "recommender":
+            raise AttributeError(name)
+        return getattr(self.recommender, name)
