@@ -180,7 +180,22 @@ def _serving_state(model, dataset):
         "interactions": {"indptr": interactions.indptr, "columns": interactions.columns},
         "rows": dict(dataset.inter_feat.interaction) if core is None else {},
         "modalities": {side: [entry.to_plain() for entry in known.entries] for side, known in modalities.items()},
+        "catalogue": {} if core is None else plain_catalogue(dataset.catalogue(core)),
     }
+
+
+def plain_catalogue(catalogue: dict, removed=()) -> dict:
+    """What serving knows of entities that are not as a model was trained with them, as a checkpoint holds it.
+
+    Args:
+        catalogue: {side: (ids, modalities)} of those without interactions, added later, or changed.
+        removed: ids of items that are no longer offered.
+    """
+    sides = {
+        side: {"tokens": list(tokens), "modalities": [entry.to_plain() for entry in features.entries]}
+        for side, (tokens, features) in catalogue.items()
+    }
+    return {**sides, "removed": list(removed)}
 
 
 def locate(path) -> Path:

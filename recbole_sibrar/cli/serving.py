@@ -26,8 +26,9 @@ Recommend items from a checkpoint (model.pth of a run).
 
 Tables are csv, tsv or parquet. A table of users has the columns user_id, history (item ids between spaces, or
 ["Item 1", "Item 2"] where ids hold spaces) and modalities, each of them optional; a row with nothing but a user_id is
-a known user. A table of new items has item_id and modalities. Tags and vectors are written with spaces between tags or
-numbers; an empty cell is missing, and so is one with NULL, NaN, None, N/A or a dash.
+a known user. A table of new items has item_id and modalities; of items that are known already it changes the columns
+that it has. Tags and vectors are written with spaces between tags or numbers; an empty cell is missing, and so is one
+with NULL, NaN, None, N/A or a dash. For a data set that 'convert table' made, they are written as in its tables.
 """
 
 
@@ -77,15 +78,15 @@ def write_table(table: pd.DataFrame, path) -> None:
         table.to_csv(file, sep="," if path.suffix == ".csv" else "\t", index=False)
 
 
-def users_of(table: pd.DataFrame) -> list:
+def users_of(table: pd.DataFrame, id_column: str = "user_id") -> list:
     """The rows of a table of users, as ``Recommender.recommend`` takes them."""
     users = []
     for position, row in enumerate(table.to_dict("records")):
         values = {name: cell for name, cell in row.items() if not is_empty(cell)}
-        name = str(values.pop("user_id", f"#{position}")).strip()
+        name = str(values.pop(id_column, f"#{position}")).strip()
         history = values.pop("history", None)
         history = None if is_missing(history) else history
-        if history is None and "user_id" in table and all(map(is_missing, values.values())):
+        if history is None and id_column in table and all(map(is_missing, values.values())):
             users.append(name)
             continue
         users.append({"id": name, "history": _history(history), **values})
@@ -103,16 +104,10 @@ def _history(cell) -> list:
     return cell.split()
 
 
-def _items_of(table):
-    if "item_id" in table:
-        table["item_id"] = [cell.strip() if isinstance(cell, str) else cell for cell in table["item_id"]]
-    return table
-
-
 def _load(arguments):
     recommender = Recommender.load(arguments.checkpoint)
     if arguments.new_items:
-        recommender.add_items(_items_of(read_values(arguments.new_items)))
+        recommender.add_items(read_values(arguments.new_items))
     return recommender
 
 
@@ -122,7 +117,8 @@ def _recommend(arguments) -> int:
     recommender = _load(arguments)
     users = arguments.users
     if arguments.users_file:
-        users = users_of(read_values(arguments.users_file))
+        table = read_values(arguments.users_file)
+        users = users_of(table, recommender.vocabulary.id_column("user", table.columns) or "user_id")
     elif arguments.history:
         users = [arguments.history]
     table = recommender.recommend(users, arguments.k, arguments.candidates, not arguments.include_seen)

@@ -156,6 +156,7 @@ class Job:
         k: of the k-core; 0 and 1 turn it off.
         expected: {measure: the papers' value}, empty for other data: users, items, interactions, and for features
             their widths (vectors) or numbers of distinct values.
+        tables: how the tables were written, see ``AtomicDataset``.
     """
 
     converter: str
@@ -165,6 +166,7 @@ class Job:
     inputs: list
     k: int = 0
     expected: dict = field(default_factory=dict)
+    tables: dict = field(default_factory=dict)
 
     def finish(self, interactions, users: Side, items: Side, required, log: StepLog, encode=None) -> Path:
         """Known entities, required features, k-core; print counts, coverage and the papers' figures; write.
@@ -237,7 +239,7 @@ class Job:
         columns = {side.name: [side.id_field, *side.kinds] for side in (users, items)}
         return AtomicDataset(
             self.name, interactions, users.table[columns["user"]], items.table[columns["item"]], types, vectors,
-            modalities, record,
+            modalities, record, self.tables,
         )  # fmt: skip
 
 

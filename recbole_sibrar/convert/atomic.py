@@ -79,6 +79,7 @@ class AtomicDataset:
         vectors: {modality: (id column, Vectors)}.
         modalities: {"user": {name: kind}, "item": {name: kind}}.
         record: what ``conversion.json`` tells of the conversion.
+        tables: how the tables were written that this was made of, for serving (``serving.vocabulary``).
     """
 
     name: str
@@ -89,6 +90,7 @@ class AtomicDataset:
     vectors: dict
     modalities: dict
     record: dict = field(default_factory=dict)
+    tables: dict = field(default_factory=dict)
 
     def write(self, output) -> Path:
         """Write ``<output>/<name>/``, whole or not at all; an existing one is replaced.
@@ -111,7 +113,8 @@ class AtomicDataset:
             self._write_table(folder / f"{self.name}.{suffix}", frame)
         for modality, (id_field, vectors) in self.vectors.items():
             write_vectors(folder / f"{self.name}.{modality}", modality, id_field, vectors)
-        text = yaml.safe_dump({"modalities": self.modalities}, sort_keys=False, default_flow_style=None)
+        blocks = {"modalities": self.modalities, **({"tables": self.tables} if self.tables else {})}
+        text = yaml.safe_dump(blocks, sort_keys=False, default_flow_style=None)
         (folder / f"{self.name}.yaml").write_text(text, encoding="utf-8")
         versions = {package.__name__: package.__version__ for package in (recbole_sibrar, np, pd)}
         files = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))

@@ -8,11 +8,11 @@ import numpy as np
 from tqdm import tqdm
 
 from recbole_sibrar.convert.vectors import Spool, Vectors
+from recbole_sibrar.data.encoders import LOADERS, MODELS
 from recbole_sibrar.errors import DataError, OptionError, nearest
 from recbole_sibrar.files import atomic_file, remove_leftovers
 
 KINDS = ("text", "image")
-MODELS = {"text": "sentence-transformers/all-mpnet-base-v2", "image": "microsoft/resnet-50"}
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 
 
@@ -51,6 +51,12 @@ class Encode:
     def new_names(self, *known) -> list:
         """The modalities whose names none of these dictionaries has."""
         return [modality for modality in self.kinds if not any(modality in names for names in known)]
+
+    def recipes(self) -> dict:
+        """{modality: {kind, model}}, so that serving can make vectors of the same kind."""
+        models = {modality: str(getattr(self, f"{kind}_model")) for modality, kind in self.kinds.items()}
+        places = {name: str(Path(name).resolve()) if Path(name).is_dir() else name for name in models.values()}
+        return {modality: {"kind": self.kinds[modality], "model": places[name]} for modality, name in models.items()}
 
     def on_items(self, texts: dict):
         """The function that ``Job.finish`` calls with users and items.
@@ -166,61 +172,3 @@ def _pictures(folder, ids):
     there = {path.name: path for path in Path(folder).iterdir() if path.suffix.lower() in PICTURES}
     found = {token: [there[f"{token}{suffix}"] for suffix in PICTURES if f"{token}{suffix}" in there] for token in ids}
     return {token: paths[0] for token, paths in found.items() if paths}
-
-
-def _extra(package):
-    return DataError(f"--encode needs {package}, which is not installed: pip install 'recbole-sibrar[encoders]'.")
-
-
-def _load(model, load):
-    try:
-        return load(model)
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(
-            f"The model {model!r} cannot be loaded ({str(error).splitlines()[0]:.200}). Without network, give the "
-            "folder of a downloaded model with --text-model or --image-model."
-        ) from None
-
-
-def _text_encoder(model):
-    """A function from texts to (B, D) float32."""
-    try:
-        from sentence_transformers import SentenceTransformer
-    except ImportError:
-        raise _extra("sentence-transformers") from None
-    encoder = _load(model, SentenceTransformer)
-    return lambda texts: encoder.encode(texts, batch_size=len(texts), show_progress_bar=False)
-
-
-def _image_encoder(model):
-    """A function from paths to (B, D) float32: the model's pooled output, or the mean over its positions."""
-    try:
-        from PIL import Image
-        from transformers import AutoImageProcessor, AutoModel
-    except ImportError:
-        raise _extra("transformers with pillow") from None
-    import torch
-
-    # The slow processor: the fast one needs torchvision.
-    processor = _load(model, lambda name: AutoImageProcessor.from_pretrained(name, use_fast=False))
-    network = _load(model, AutoModel.from_pretrained).eval()
-    if hasattr(network, "get_image_features"):
-        network = network.vision_model
-
-    def encode(paths):
-        pictures = []
-        for path in paths:
-            try:
-                with Image.open(path) as picture:
-                    pictures.append(picture.convert("RGB"))
-            except OSError as error:
-                raise DataError(f"{path}: no readable picture ({error}); replace or remove it.") from None
-        with torch.inference_mode():
-            output = network(pixel_values=processor(pictures, return_tensors="pt")["pixel_values"])
-        pooled = getattr(output, "pooler_output", None)
-        return (output.last_hidden_state.mean(dim=1) if pooled is None else pooled).flatten(1).numpy()
-
-    return encode
-
-
-LOADERS = {"text": _text_encoder, "image": _image_encoder}

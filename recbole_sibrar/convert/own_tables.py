@@ -115,8 +115,20 @@ def convert(
     }  # fmt: skip
     sources = [interactions, users, items, *(source for given in vectors.values() for source in given.values())]
     files = [source for source in sources if is_file(source)]
-    job = Job("table", name, output, options, files, k)
+    made = encode.recipes() if encode else {}
+    tables = {
+        "columns": {"user": user_column, "item": item_column},
+        "tag_separator": tag_separator,
+        "missing": None if missing is None else list(missing),
+        "others": {side.name: _texts_of(side, made) for side in (user_side, item_side)},
+        "encoders": made,
+    }
+    job = Job("table", name, output, options, files, k, tables=tables)
     return job.finish(pairs, user_side, item_side, require, log, encode and encode.on_items(item_texts))
+
+
+def _texts_of(side, encoded):
+    return [column for column, kind in side.kinds.items() if kind == "text" and column not in encoded]
 
 
 def _read(source, name, required):

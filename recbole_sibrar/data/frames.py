@@ -1,5 +1,6 @@
 """Data frames of pandas, Polars or Arrow, as if they had been read from a file."""
 
+import re
 from collections.abc import Sequence
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -8,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from recbole_sibrar.errors import DataError, OptionError
+
+PANDAS_INDEX = re.compile(r"__index_level_\d+__")  # what Arrow calls a pandas index without a name
 
 
 def is_file(source) -> bool:
@@ -53,7 +56,8 @@ def _columns(frame, name):
         raise OptionError(
             f"{name} is {type(frame).__name__}; expected a data frame (pandas, Polars, Arrow) or a file."
         ) from None
-    return list(wide.columns), [wide[column].to_list() for column in wide.columns]
+    names = [column for column in wide.columns if not PANDAS_INDEX.fullmatch(column)]
+    return names, [wide[column].to_list() for column in names]
 
 
 def is_list(cell) -> bool:

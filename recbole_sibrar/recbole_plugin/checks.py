@@ -113,7 +113,8 @@ def options_blamed(config: Config):
 
 HARMLESS = {
     "data_path", "output_dir", "checkpoint_dir", "run_name", "scenario", "seed", "split_seed", "state", "show_progress",
-    "epochs", "resume", "model", "dataset", "gpu_id", "stopping_step", "modalities", "missing", "valid_metric", "topk",
+    "epochs", "resume", "model", "dataset", "gpu_id", "stopping_step", "modalities", "tables", "missing",
+    "valid_metric", "topk",
 }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from recbole_sibrar.data.splits import PHASES, USER_COLD, WARM, check_disjoint, 
 from recbole_sibrar.data.vectors import STORAGES
 from recbole_sibrar.errors import DataError, OptionError, nearest
 from recbole_sibrar.evaluation.protocol import build_phases
+from recbole_sibrar.recbole_plugin.catalogue import without_interactions
 from recbole_sibrar.recbole_plugin.config import check_dataset
 
 
@@ -44,10 +45,12 @@ class ScenarioDataset(Dataset):
         n_repeated: interactions that were left out since they repeat a pair of user and item.
         read: {what: fingerprint} of all that was read, see ``data.identity``: ``interactions`` and, once a model has
             asked for them, modalities such as ``item genres``. All splits share it.
+        dropped: {side: ids whose interactions a filter has dropped}.
     """
 
     phase = None
     n_repeated = 0
+    dropped = {"user": frozenset(), "item": frozenset()}
 
     @property
     def scenario(self):
@@ -130,6 +133,7 @@ class ScenarioDataset(Dataset):
         return kept
 
     def _data_filtering(self):
+        before = self._ids_with_interactions()
         try:
             super()._data_filtering()
         except ValueError as error:
@@ -140,6 +144,14 @@ class ScenarioDataset(Dataset):
                 f"({self.config['val_interval']}), user_inter_num_interval ({self.config['user_inter_num_interval']}) "
                 f"or item_inter_num_interval ({self.config['item_inter_num_interval']})."
             ) from None
+        left = self._ids_with_interactions()
+        self.dropped = {side: before[side] - left[side] for side in SIDES}
+
+    def _ids_with_interactions(self):
+        return {side: frozenset(map(str, self.inter_feat[field].unique())) for side, field in self._id_fields()}
+
+    def _id_fields(self):
+        return zip(SIDES, (self.uid_field, self.iid_field))
 
     def _dataframe_to_interaction(self, data):
         """Times stay as exact as the file has them: float32 steps over 128 seconds of today's."""
@@ -155,6 +167,7 @@ class ScenarioDataset(Dataset):
 
     def _remap_ID_all(self):
         super()._remap_ID_all()
+        self._cold = {}
         if self.scenario is None:
             pairs = self.inter_feat[[self.uid_field, self.iid_field]]
             self.read = {"interactions": interactions_digest(self._tokens(), [pairs])}
@@ -330,6 +343,19 @@ class ScenarioDataset(Dataset):
                 self.side_information(side, new, "disk")
             wanted += [f"{side} {name}" for name in own]
         return {name: self.read[name] for name in wanted}
+
+    def catalogue(self, core) -> dict:
+        """{side: (ids, modalities)} of the entities that never had an interaction, as the model ``core`` reads them.
+
+        Items without content are told apart by nothing, and are left out.
+        """
+        sides = [side for side in SIDES if core.described(side) or side == "user"]
+        if not core.capabilities.new_entities:
+            sides = []
+        for side in sides:
+            if side not in self._cold or self._cold[side][0] is not core.modalities[side]:
+                self._cold[side] = core.modalities[side], without_interactions(self, side, core.modalities[side])
+        return {side: self._cold[side][1] for side in sides}
 
     def _missing(self):
         options = MissingOptions.parse(self.config["missing"])

@@ -269,6 +269,7 @@ RULES = {
     "run_name": optional(Rule("the name of a folder", _run_name)),
     "log_wandb": Rule("True or False", _wandb),
     "modalities": optional(Rule("{user: {name: kind}, item: {name: kind}}", _mapping)),
+    "tables": optional(Rule("what convert table writes into the data set's YAML", _mapping)),
     "vector_storage": optional(choice(*STORAGES)),
     "missing": optional(Rule("a mapping such as {rate: 0.3, pattern: uniform}", _mapping)),
     "eval_candidates": optional(choice("scenario", "all")),

@@ -254,6 +254,11 @@ def _run_in(folder, config):
         n_repeated_interactions=prepared.dataset.n_repeated,
         popularity_source=phase.popularity_source,
         cold_fallback=cold_fallback(prepared.model, phase),
+        dropped={
+            side: {"count": len(ids), "examples": sorted(ids)[:3]}
+            for side, ids in prepared.dataset.dropped.items()
+            if ids
+        },
         modalities=_modalities(prepared.model),
         config=checkpoint.plain_config(config),
         versions={package: version(package) for package in PACKAGES},

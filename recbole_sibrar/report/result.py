@@ -21,7 +21,8 @@ class RunResult:
     ``label`` is the model with its variant, its preset and what is added to it. Seconds are wall-clock; ``epoch`` and
     ``validation`` are means over the epochs. ``history`` has an entry for each epoch: its number, the training loss,
     the validation score. ``data`` are the fingerprints of what was read: of the interactions, and of each modality
-    (``data.identity``).
+    (``data.identity``). ``dropped`` are the users and items whose interactions the filters took, {side: {count,
+    examples}}.
     """
 
     name: str
@@ -45,6 +46,7 @@ class RunResult:
     n_repeated_interactions: int = 0
     history: list = field(default_factory=list)
     cold_fallback: dict = field(default_factory=dict)
+    dropped: dict = field(default_factory=dict)
     modalities: dict = field(default_factory=dict)
     config: dict = field(default_factory=dict)
     versions: dict = field(default_factory=dict)
@@ -70,6 +72,9 @@ class RunResult:
             lines.append(
                 f"{self.n_unreachable_interactions:,} test interactions cannot be found and count in no metric"
             )
+        for side, lost in self.dropped.items():
+            examples = ", ".join(map(repr, lost["examples"]))
+            lines.append(f"the filters dropped {lost['count']:,} {side}s, such as {examples}")
         for side, replacement in self.cold_fallback.items():
             lines.append(f"cold {side}s are not scored by {self.model}: {replacement}")
         return "\n".join(lines)

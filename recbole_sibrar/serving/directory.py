@@ -30,16 +30,29 @@ class Directory:
     Args:
         tokens: {side: (N,) original ids}, position 0 is padding.
         interactions: users x items, the training interactions.
+        user_keys: what the name of a user can be called in a dictionary, beside ``id``.
     """
 
-    def __init__(self, tokens: dict, interactions: SparseRows):
-        self.interactions = interactions
+    def __init__(self, tokens: dict, interactions: SparseRows, user_keys=("user_id",)):
+        self.interactions, self.user_keys = interactions, user_keys
         self.tokens = {side: list(map(str, tokens[side])) for side in SIDES}
         self._number = {side: {t: n for n, t in enumerate(self.tokens[side]) if n} for side in SIDES}
+        self.removed = set()
 
-    def add_item(self, token: str) -> None:
-        self._number["item"][token] = len(self.tokens["item"])
-        self.tokens["item"].append(token)
+    def add(self, side: str, token: str) -> int:
+        """The number of an id, a new one if it is not known; an item that was removed is offered again."""
+        number = self._number[side].setdefault(token, len(self.tokens[side]))
+        if number == len(self.tokens[side]):
+            self.tokens[side].append(token)
+        if side == "item":
+            self.removed.discard(number)
+        return number
+
+    def offered(self) -> Tensor:
+        """(I,) bool: the items that were not removed."""
+        offered = torch.ones(len(self.tokens["item"]), dtype=torch.bool)
+        offered[[0, *self.removed]] = False
+        return offered
 
     def is_known(self, side: str, token: str) -> bool:
         return token in self._number[side]
@@ -71,7 +84,8 @@ class Directory:
         name = f"#{position}"
         if isinstance(user, dict):
             values = dict(user)
-            name = as_id("user", values.pop("id")) if "id" in values else name
+            key = next((key for key in ("id", *self.user_keys) if key in values), None)
+            name = name if key is None else as_id("user", values.pop(key))
             history = self.find_items(values.pop("history", ()), f"history of user {name!r}")
             return Request(name, history=tuple(history), features=values)
         if isinstance(user, (list, tuple, set, np.ndarray, pd.Series)):
@@ -79,9 +93,19 @@ class Directory:
         return Request(as_id("user", user), known=self.find("user", user))
 
     def candidates(self, items=None) -> Tensor:
-        """(I,) bool: these items, or all."""
+        """(I,) bool: these items, or all that are offered.
+
+        Raises:
+            DataError: one of the items was removed.
+        """
+        if items is None:
+            return self.offered()
+        numbers = self.find_items(items, "candidates")
+        for number in numbers:
+            if number in self.removed:
+                raise DataError(f"Item {self.tokens['item'][number]!r} was removed; add it again to have it ranked.")
         allowed = torch.zeros(len(self.tokens["item"]), dtype=torch.bool)
-        allowed[slice(1, None) if items is None else self.find_items(items, "candidates")] = True
+        allowed[numbers] = True
         return allowed
 
     def seen(self, requests) -> SparseRows:
@@ -89,7 +113,7 @@ class Directory:
         owners, columns = [], []
         for position, request in enumerate(requests):
             own = list(request.history)
-            if request.known is not None:
+            if request.known is not None and request.known < len(self.interactions.lengths):
                 start, stop = self.interactions.indptr[request.known : request.known + 2].tolist()
                 own = self.interactions.columns[start:stop].tolist()
             owners += [position] * len(own)

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -20,8 +21,10 @@ from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.tables import is_marker
 from recbole_sibrar.errors import DataError, OptionError, nearest
 
+MOST_NAMED = 20
 
-def features_of(rows: pd.DataFrame, known: Modalities, histories=None, tokens=None) -> Modalities:
+
+def features_of(rows: pd.DataFrame, known: Modalities, histories=None, tokens=None, told=None) -> Modalities:
     """The modalities of new entities, in the order and with the vocabulary of the known ones.
 
     Args:
@@ -30,6 +33,7 @@ def features_of(rows: pd.DataFrame, known: Modalities, histories=None, tokens=No
         known: the modalities that the model was trained with.
         histories: for each entity a list of column numbers of the interaction matrix; none by default.
         tokens: names of the entities for messages.
+        told: {(modality, value)} that a warning has named already; those that it names now are added.
 
     A category that the model has never seen is taken as missing and such a tag is left out, with a warning.
 
@@ -46,7 +50,13 @@ def features_of(rows: pd.DataFrame, known: Modalities, histories=None, tokens=No
             raise OptionError(f"Unknown {known.side} modality {column!r}. {nearest(column, names)}")
     tokens = list(tokens) if tokens is not None else list(range(len(rows)))
     histories = histories or [[] for _ in range(len(rows))]
-    readers = {"category": _category, "tags": _tags, "number": _number, "vector": _vector}
+    told = set() if told is None else told
+    readers = {
+        "category": partial(_category, told=told),
+        "tags": partial(_tags, told=told),
+        "number": _number,
+        "vector": _vector,
+    }
     entries = []
     for entry in known.entries:
         if entry.name == INTERACTIONS:
@@ -81,19 +91,19 @@ def _history(entry, histories):
     return Modality(INTERACTIONS, INTERACTIONS, matrix.lengths > 0, matrix, entry.width)
 
 
-def _category(entry, cells, tokens):
+def _category(entry, cells, tokens, told):
     for row, cell in enumerate(cells):
         if not np.isscalar(cell) and cell is not None:
             raise _wrong(entry, tokens[row], cell, "a category, or nothing")
     texts = ["" if cell is None else str(cell) for cell in cells]
     texts = [text if text in entry.vocabulary else " ".join(text.split()) for text in texts]
-    _warn_of_unknown(entry, {text for text in texts if text}, tokens)
+    _warn_of_unknown(entry, {text for text in texts if text}, told)
     return category_modality(entry.name, texts, entry.vocabulary)
 
 
-def _tags(entry, cells, tokens):
+def _tags(entry, cells, tokens, told):
     lists = [_tags_of(entry, cell, token) for cell, token in zip(cells, tokens)]
-    _warn_of_unknown(entry, {tag for tags in lists for tag in tags}, tokens)
+    _warn_of_unknown(entry, {tag for tags in lists for tag in tags}, told)
     has_tags = torch.tensor([bool(tags and entry.vocabulary) for tags in lists], dtype=torch.bool)
     return replace(tags_modality(entry.name, lists, entry.vocabulary), available=has_tags)
 
@@ -111,11 +121,15 @@ def _wrong(entry, token, cell, expected):
     return DataError(f"{token!r}: {entry.name} is {str(cell)[:100]!r}; expected {expected}.")
 
 
-def _warn_of_unknown(entry, found, tokens):
-    unknown = sorted(found - set(entry.vocabulary))
+def _warn_of_unknown(entry, found, told):
+    """Name the values that training never saw, each of them once."""
+    unknown = sorted(value for value in found - set(entry.vocabulary) if (entry.name, value) not in told)
+    told.update((entry.name, value) for value in unknown)
     if unknown:
+        more = f" and {len(unknown) - MOST_NAMED:,} others" if len(unknown) > MOST_NAMED else ""
         warnings.warn(
-            f"{entry.name}: {', '.join(unknown[:5])} did not occur in training and cannot be used.", stacklevel=5
+            f"{entry.name}: {', '.join(unknown[:MOST_NAMED])}{more} did not occur in training and cannot be used.",
+            stacklevel=5,
         )
 
 

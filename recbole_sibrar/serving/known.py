@@ -11,6 +11,7 @@ from recbole_sibrar.errors import OptionError
 from recbole_sibrar.hook import load_recbole
 from recbole_sibrar.models.core import InnerProductModel, trained_entities
 from recbole_sibrar.serving.directory import Directory, check_lists
+from recbole_sibrar.serving.vocabulary import Vocabulary
 
 # (checkpoint, tokens, interactions) -> recommender; there as soon as RecBole is imported, which such models need.
 load_with_recbole = None
@@ -60,7 +61,7 @@ class KnownOnlyRecommender:
         data: dict,
     ):
         self.name, self._scores, self.data = name, scores, data
-        self.directory = Directory(tokens, interactions)
+        self.directory, self.vocabulary = Directory(tokens, interactions), Vocabulary()
         trained = trained_entities(interactions)
         self._served = {side: torch.ones_like(mask) if side in cold_sides else mask for side, mask in trained.items()}
         self._served["item"][0] = False
@@ -99,4 +100,4 @@ class KnownOnlyRecommender:
             f"{self.name} only recommends, for the users and items of its training; use SiBraR or MuBraR."
         )
 
-    add_items = score = similar_items = similar_users = explain = embeddings = _unsupported
+    add_items = remove_items = save = score = similar_items = similar_users = explain = embeddings = _unsupported

@@ -5,16 +5,19 @@ import torch
 from torch import Tensor
 
 from recbole_sibrar import checkpoint
-from recbole_sibrar.data.modalities import Modalities, Modality
+from recbole_sibrar.data.modalities import SIDES, Modalities, Modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import CheckpointError, DataError, OptionError
+from recbole_sibrar.files import save_tensors
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.models.core import InnerProductModel
 from recbole_sibrar.models.recommender import BranchRecommender
 from recbole_sibrar.serving import known
+from recbole_sibrar.serving.catalogue import Catalogue, concatenated, merged
 from recbole_sibrar.serving.directory import Directory, as_id, check_lists
 from recbole_sibrar.serving.features import features_of
 from recbole_sibrar.serving.topk import top_k
+from recbole_sibrar.serving.vocabulary import Vocabulary
 
 CORE = "core."  # before the names of a model's parameters, which RecBole's interface to it owns
 
@@ -31,14 +34,19 @@ class Recommender:
         tokens: {side: (N,) original ids}, position 0 is padding.
         interactions: users x items, the training interactions.
         data: the fingerprints of what it was trained on.
+        state: the checkpoint, which ``save`` writes again.
     """
 
-    def __init__(self, model: InnerProductModel, tokens: dict, interactions: SparseRows, data: dict):
-        self.model, self.data, self.name = model.eval(), data, type(model).__name__
-        self.directory = Directory(tokens, interactions)
+    def __init__(self, model: InnerProductModel, tokens: dict, interactions: SparseRows, data: dict, state: dict):
+        self.model, self.data, self.name, self._state = model.eval(), data, type(model).__name__, state
+        self.vocabulary = Vocabulary.of(state["config"])
+        own = self.vocabulary.columns.get("user")
+        self.directory = Directory(tokens, interactions, ("user_id", *([own] if own else [])))
         self.n_trained = {side: len(tokens[side]) for side in tokens}
         self._items = model.embeddings("item", torch.arange(self.n_trained["item"]))
-        self._new_items = []
+        self._catalogue = {side: Catalogue(model.modalities[side]) for side in SIDES}
+        self._told = set()
+        self._load_catalogue(state["serving"].get("catalogue") or {})
 
     @staticmethod
     def load(path):
@@ -71,39 +79,90 @@ class Recommender:
         checkpoint.load_parameters(model, parameters, state["versions"])
         if not model.capabilities.new_entities:
             return known.of_core(model.eval(), tokens, interactions, state["data"])
-        return Recommender(model, tokens, interactions, state["data"])
+        return Recommender(model, tokens, interactions, state["data"], state)
+
+    def save(self, path) -> None:
+        """Write a checkpoint of the model with its items as they are now: added, changed and removed ones.
+
+        Raises:
+            WriteError: the disk is full, or may not be written to.
+        """
+        catalogue = {
+            side: ([self.directory.tokens[side][n] for n in known.numbers], known.rows(known.numbers))
+            for side, known in self._catalogue.items()
+            if known.numbers
+        }
+        removed = [self.directory.tokens["item"][number] for number in sorted(self.directory.removed)]
+        serving = {**self._state["serving"], "catalogue": checkpoint.plain_catalogue(catalogue, removed)}
+        save_tensors(path, {**self._state, "serving": serving})
+
+    def _load_catalogue(self, stored):
+        for side in SIDES:
+            if side in stored and stored[side]["tokens"]:
+                entries = tuple(Modality.from_plain(entry) for entry in stored[side]["modalities"])
+                self._put(side, stored[side]["tokens"], Modalities(side, entries))
+        self.directory.removed = {self.directory.find("item", token) for token in stored.get("removed", ())}
+
+    def _put(self, side, tokens, features):
+        """Add entities, or change them."""
+        embeddings = self.model.embed(features) if side == "item" else None
+        numbers = [self.directory.add(side, token) for token in tokens]
+        self._catalogue[side].put(numbers, features)
+        if embeddings is not None:
+            self._items = _with_rows(self._items, numbers, embeddings)
 
     # items
 
-    def add_items(self, items: pd.DataFrame) -> None:
-        """Make new items rankable beside the old ones, whose scores do not change.
+    def add_items(self, items) -> None:
+        """Make new items rankable beside the old ones, or change what is known of old ones; no other score changes.
+
+        Of an item that is known already the columns given are replaced, empty cells in them included, and the others
+        stay, as do the interactions that the model was trained with.
 
         Args:
-            items: a column ``item_id`` and one column per modality (see ``features_of``).
+            items: a data frame (pandas, Polars, Arrow) with a column ``item_id``, or what the ids were called in the
+                table that the model's data set was made of, and a column for each modality (``features_of``), written
+                as in that table; its columns that are no modality are left out.
 
         Raises:
-            DataError: an id is not new. OptionError: a column is no modality.
+            DataError: an id is empty or occurs twice. OptionError: a column is no modality.
         """
-        if not isinstance(items, pd.DataFrame):
-            raise OptionError(f"items is {type(items).__name__}; expected a pandas DataFrame with a column 'item_id'.")
-        if not items.columns.is_unique:
-            twice = items.columns[items.columns.duplicated()][0]
-            raise DataError(f"The new items have two columns {twice!r}; keep one of them.")
-        if "item_id" not in items:
-            raise DataError(f"The new items have the columns {list(items.columns)}; one must be 'item_id'.")
-        ids = [as_id("item", token) for token in items["item_id"]]
-        seen = {self.directory.tokens["item"][0]}
+        ids, rows = self.vocabulary.entities(items, "item", self.model.modalities["item"], "items")
+        ids = [as_id("item", token) for token in ids]
+        seen, padding = set(), self.directory.tokens["item"][0]
         for token in ids:
-            if self.directory.is_known("item", token) or token in seen:
-                raise DataError(f"Item {token!r} exists already; new items need new ids.")
+            if token == padding:
+                raise DataError(f"{padding!r} stands for no item; use another id.")
+            if token in seen:
+                raise DataError(f"Item {token!r} occurs twice; keep one row.")
             seen.add(token)
         if not self.model.described("item"):
             raise OptionError(f"This {self.name} reads nothing of items but their interactions; items cannot be added.")
-        features = features_of(items.drop(columns="item_id"), self.model.modalities["item"], tokens=ids)
-        self._items = torch.cat([self._items, self.model.embed(features)])
-        self._new_items.append(features)
-        for token in ids:
-            self.directory.add_item(token)
+        features = features_of(rows, self.model.modalities["item"], tokens=ids, told=self._told)
+        if not ids:
+            return
+        known = [place for place, token in enumerate(ids) if self.directory.is_known("item", token)]
+        new = [place for place in range(len(ids)) if place not in set(known)]
+        for places in (new, known):
+            if places:
+                own, tokens = features.rows(torch.tensor(places)), [ids[place] for place in places]
+                if places is known:
+                    own = merged(concatenated([self._item_features(token) for token in tokens]), own, set(rows.columns))
+                self._put("item", tokens, own)
+
+    def remove_items(self, items) -> None:
+        """Offer these items no longer; histories may hold them still, and ``add_items`` brings them back.
+
+        Raises:
+            DataError: an unknown id.
+        """
+        self.directory.removed = self.directory.removed | set(self.directory.find_items(items, "items"))
+
+    def _item_features(self, item) -> Modalities:
+        number = self.directory.find("item", item)
+        if number in self._catalogue["item"]:
+            return self._catalogue["item"].rows([number])
+        return self.model.modalities["item"].rows(torch.tensor([number]))
 
     # answers
 
@@ -145,8 +204,7 @@ class Recommender:
 
     def similar_users(self, user, k: int = 10) -> pd.DataFrame:
         """The k known users with the largest cosine to a known user: user, rank, similar, cosine."""
-        embeddings = self.model.embeddings("user", torch.arange(self.n_trained["user"]))
-        return self._similar(self.directory.find("user", user), str(user), embeddings, "user", k)
+        return self._similar(self.directory.find("user", user), str(user), self._known_users(), "user", k)
 
     def explain(self, user, item) -> pd.DataFrame:
         """How much each pair of modalities contributes to a score: user_modality, item_modality, source, contribution.
@@ -160,7 +218,7 @@ class Recommender:
         users = self.model.parts("user", features if known is None else known)
         rows = []
         for own in users:
-            for other in self.model.parts("item", self._item_source(item)):
+            for other in self.model.parts("item", self._source("item", self.directory.find("item", item))):
                 contribution = float(own.vector @ other.vector)
                 if own.source == other.source or contribution:
                     source = own.source if other.source == self.name else other.source
@@ -170,67 +228,87 @@ class Recommender:
     def embeddings(self, side: str) -> tuple:
         """ids, fused (N, D + P) and {modality: (N, D), NaN where it is missing} of the known entities and added items.
 
-        P are the columns of what is added to a model. A closed form has no embeddings by modality, {}.
+        P are the columns of what is added to a model. A closed form has no embeddings by modality, {}. Items that were
+        removed are not among them.
         """
-        known = torch.arange(1, self.n_trained[side])
-        fused = [self.model.embeddings(side, known)]
-        if side == "item":
-            fused.append(self._items[self.n_trained["item"] :])
-        return self.directory.tokens[side][1:], torch.cat(fused), self._by_modality(side, known)
+        fused = self._items if side == "item" else self._known_users()
+        kept = torch.ones(len(fused), dtype=torch.bool) if side == "user" else self.directory.offered()
+        kept[0] = False
+        ids = [token for token, is_kept in zip(self.directory.tokens[side], kept.tolist()) if is_kept]
+        return ids, fused[kept], {name: table[kept] for name, table in self._by_modality(side).items()}
 
-    def _by_modality(self, side, known):
+    def _by_modality(self, side):
         if not isinstance(self.model, BranchRecommender):
             return {}
-        encoder = self.model.sides[side]
-        parts = [(self.model.modality_embeddings(side, known), self.model.used_in_evaluation(side)[known])]
-        for features in self._new_items if side == "item" else ():
-            used = features.available & encoder.in_evaluation
+        encoder, numbers = self.model.sides[side], self._catalogue[side].numbers
+        trained = torch.arange(self.n_trained[side])
+        table, used = self.model.modality_embeddings(side, trained), self.model.used_in_evaluation(side)
+        if numbers:
+            features = self._catalogue[side].rows(numbers)
+            own = features.available & encoder.in_evaluation
             with torch.no_grad():
-                parts.append((encoder.embed(features, used), used))
-        table = torch.cat([values.masked_fill(~mask.unsqueeze(-1), torch.nan) for values, mask in parts])
+                table = _with_rows(table, numbers, encoder.embed(features, own)[..., : encoder.width])
+            used = _with_rows(used, numbers, own)
+        table = table.masked_fill(~used.unsqueeze(-1), torch.nan)
         return {name: table[:, m] for m, name in enumerate(encoder.names)}
 
     # inside
 
     def _user_source(self, request):
         """What a user's embedding is made of: (known number, None) or (None, features)."""
-        if request.known is not None:
-            return request.known, None
-        return None, self._features_of_users([request])
+        if request.known is None:
+            return None, self._features_of_users([request])
+        source = self._source("user", request.known)
+        return (source, None) if isinstance(source, int) else (None, source)
 
     def _features_of_users(self, requests) -> Modalities:
+        known = self.model.modalities["user"]
         rows = pd.DataFrame([request.features for request in requests], index=range(len(requests)))
         # items added after training have no column in the interaction matrix
         histories = [[item for item in request.history if item < self.n_trained["item"]] for request in requests]
-        return features_of(rows, self.model.modalities["user"], histories, [request.name for request in requests])
+        names = [request.name for request in requests]
+        return features_of(self.vocabulary.features(rows, "user", known), known, histories, names, self._told)
+
+    def _known_users(self) -> Tensor:
+        """(U, D) of all known users."""
+        return self._embeddings_of_known(torch.arange(len(self.directory.tokens["user"])))
+
+    def _embeddings_of_known(self, numbers: Tensor) -> Tensor:
+        is_added = numbers >= self.n_trained["user"]
+        result = self._items.new_empty(len(numbers), self._items.shape[1])
+        if not is_added.all():
+            result[~is_added] = self.model.embeddings("user", numbers[~is_added])
+        if is_added.any():
+            result[is_added] = self.model.embed(self._catalogue["user"].rows(numbers[is_added].tolist()))
+        return result
 
     def _user_embeddings(self, requests) -> Tensor:
         result = torch.empty(len(requests), self._items.shape[1])
         known = [position for position, request in enumerate(requests) if request.known is not None]
         new = [position for position, request in enumerate(requests) if request.known is None]
         if known:
-            result[known] = self.model.embeddings("user", torch.tensor([requests[p].known for p in known]))
+            result[known] = self._embeddings_of_known(torch.tensor([requests[p].known for p in known]))
         if new:
             result[new] = self.model.embed(self._features_of_users([requests[p] for p in new]))
         return result
 
-    def _item_source(self, item):
-        """A known item's number, or the features of an added one."""
-        number = self.directory.find("item", item)
-        if number < self.n_trained["item"]:
-            return number
-        position = number - self.n_trained["item"]
-        for features in self._new_items:
-            n = len(features.available)
-            if position < n:
-                return features.rows(torch.tensor([position]))
-            position -= n
-        raise AssertionError("every added item has features")
+    def _source(self, side, number):
+        """The number of an entity that is as it was in training, or the features of an added or changed one."""
+        own = self._catalogue[side]
+        return own.rows([number]) if number in own else number
 
     def _similar(self, number, name, embeddings, side, k):
         check_lists(k)
         unit = torch.nn.functional.normalize(embeddings, dim=-1)
-        allowed = torch.ones(len(unit), dtype=torch.bool)
+        allowed = self.directory.offered() if side == "item" else torch.ones(len(unit), dtype=torch.bool)
         allowed[[0, number]] = False
         scores, found = top_k(unit[[number]], unit, k, allowed=allowed)
         return self.directory.table((side, "rank", "similar", "cosine"), [name], scores, found, side)
+
+
+def _with_rows(table: Tensor, numbers, rows: Tensor) -> Tensor:
+    """The table (N, ...) with rows put at these numbers, some of them behind its end."""
+    numbers = torch.tensor(numbers)
+    n_new = int((numbers >= len(table)).sum())
+    longer = torch.cat([table, table.new_zeros(n_new, *table.shape[1:])])
+    return longer.index_copy(0, numbers, rows.to(longer))

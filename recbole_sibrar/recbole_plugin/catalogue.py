@@ -1,0 +1,61 @@
+"""The users and items that never had an interaction: what the data set's files say of them, for serving."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+
+from recbole_sibrar.data.atomic import find_dataset_file, read_atomic, read_header
+from recbole_sibrar.data.modalities import Modalities, parse_declarations
+from recbole_sibrar.data.vectors import read_vectors
+from recbole_sibrar.serving.features import features_of
+
+
+def without_interactions(dataset, side: str, known: Modalities) -> tuple:
+    """Their ids, and their modalities like the ``known`` ones that a model was trained with.
+
+    Entities whose interactions a filter has dropped are not among them.
+
+    Args:
+        dataset: a ``ScenarioDataset``.
+    """
+    field = dataset.uid_field if side == "user" else dataset.iid_field
+    separators = dataset.config["field_separator"], dataset.config["seq_separator"]
+    wanted = {entry.name for entry in known.content.entries}
+    declarations = [entry for entry in parse_declarations(dataset.config["modalities"], side) if entry.name in wanted]
+    rows = _described(dataset, side, field, separators[0])
+    others = {*map(str, dataset.field2id_token[field]), *dataset.dropped[side]}
+    of_vectors = [entry for entry in declarations if entry.kind == "vector"]
+    vectors = {entry.name: _vectors(dataset, entry, separators, others) for entry in of_vectors}
+    tokens = [token for token in rows.index if token not in others]
+    tokens = list(dict.fromkeys([*tokens, *(token for own in vectors.values() for token in own)]))
+    columns = {}
+    for entry in declarations:
+        if entry.kind == "vector":
+            columns[entry.name] = [vectors[entry.name].get(token) for token in tokens]
+            continue
+        cells = rows[entry.field].reindex(tokens, fill_value="")
+        cells = [None if cell in ("", *entry.missing) else cell for cell in cells]
+        if entry.kind == "tags":
+            cells = [cell and [tag for tag in cell.split(separators[1]) if tag] for cell in cells]
+        columns[entry.name] = cells
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what of them training never saw is masked, as in everything that was known
+        frame = pd.DataFrame({name: pd.Series(cells, dtype=object) for name, cells in columns.items()})
+        return tokens, features_of(frame.reindex(range(len(tokens))), known, tokens=tokens)
+
+
+def _described(dataset, side, field, separator):
+    """The rows of the ``.user`` or ``.item`` file by id."""
+    path = find_dataset_file(dataset.dataset_path, dataset.dataset_name, side)
+    if path is None or field not in read_header(path, separator):
+        return pd.DataFrame()
+    rows = read_atomic(path, separator=separator).set_index(field)
+    return rows[~rows.index.duplicated()]
+
+
+def _vectors(dataset, declaration, separators, others):
+    """{id: vector} of a file, without those of the ``others``."""
+    path = find_dataset_file(dataset.dataset_path, dataset.dataset_name, declaration.field)
+    ids, values = read_vectors(path, separators)
+    return {str(token): np.array(values[row]) for row, token in enumerate(ids) if token not in others}

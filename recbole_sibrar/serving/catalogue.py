@@ -1,0 +1,72 @@
+"""What is served beyond what a model was trained with: entities without interactions, new ones, changed ones."""
+
+from dataclasses import replace
+
+import torch
+
+from recbole_sibrar.data.modalities import Modalities, Modality
+from recbole_sibrar.data.sparse import SparseRows
+
+
+class Catalogue:
+    """The features of some entities of one side, by their numbers; those given last count.
+
+    Args:
+        known: the modalities that the model was trained with.
+    """
+
+    def __init__(self, known: Modalities):
+        self.known = known
+        self._blocks = []
+        self._place = {}
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._place
+
+    @property
+    def numbers(self) -> list:
+        """Of the entities, ascending."""
+        return sorted(self._place)
+
+    def put(self, numbers, features: Modalities) -> None:
+        """Add entities, or change them."""
+        self._place.update({number: (len(self._blocks), row) for row, number in enumerate(numbers)})
+        self._blocks.append(features)
+
+    def rows(self, numbers) -> Modalities:
+        """The features of these entities, in this order; all of them are here."""
+        parts = []
+        for number in numbers:
+            block, row = self._place[number]
+            if parts and parts[-1][0] == block:
+                parts[-1][1].append(row)
+            else:
+                parts.append((block, [row]))
+        return concatenated([self._blocks[block].rows(torch.tensor(rows)) for block, rows in parts])
+
+
+def concatenated(parts) -> Modalities:
+    """The entities of several ``Modalities`` with the same modalities, one after the other."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    columns = zip(*(part.entries for part in parts))
+    return replace(first, entries=tuple(_concatenated(entries) for entries in columns))
+
+
+def _concatenated(entries) -> Modality:
+    values = [entry.values for entry in entries]
+    if isinstance(values[0], SparseRows):
+        lengths = torch.cat([rows.lengths for rows in values])
+        indptr = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
+        together = SparseRows(indptr, torch.cat([rows.columns for rows in values]), values[0].n_columns)
+    else:
+        wide = torch.float32 if len({rows.dtype for rows in values}) > 1 else values[0].dtype
+        together = torch.cat([rows.to(wide) for rows in values])
+    return replace(entries[0], available=torch.cat([entry.available for entry in entries]), values=together)
+
+
+def merged(old: Modalities, new: Modalities, given) -> Modalities:
+    """The entities with the modalities ``given`` from ``new`` and the others as they were."""
+    entries = tuple(b if b.name in given else a for a, b in zip(old.entries, new.entries))
+    return replace(old, entries=entries)

@@ -1,0 +1,119 @@
+"""How the tables were written that a model's data set was made of, so that serving takes the same."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from recbole_sibrar.data.encoders import LOADERS
+from recbole_sibrar.data.frames import is_list, plain_frame
+from recbole_sibrar.data.tables import is_marker, join_tags
+from recbole_sibrar.errors import DataError, OptionError
+
+ID = {"user": "user_id", "item": "item_id"}
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The block ``tables`` of a data set's YAML, which ``convert table`` writes.
+
+    Attributes:
+        columns: {side: name of the id's column}.
+        tag_separator: between the tags of a cell; None for a data set that was no table.
+        missing: texts that stand for a missing value; those of ``data.tables.MISSING`` by default.
+        others: {side: columns that became no modality}.
+        encoders: {modality: {kind: text | image, model: name}}.
+    """
+
+    columns: dict = field(default_factory=dict)
+    tag_separator: str | None = None
+    missing: tuple | None = None
+    others: dict = field(default_factory=dict)
+    encoders: dict = field(default_factory=dict)
+    _loaded: dict = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, config: dict) -> "Vocabulary":
+        """From a run's configuration."""
+        return cls(**(config.get("tables") or {}))
+
+    def id_column(self, side: str, columns) -> str | None:
+        """Which of the columns holds the ids."""
+        names = (ID[side], self.columns.get(side))
+        return next((name for name in names if name in columns), None)
+
+    def entities(self, table, side: str, known, what: str) -> tuple:
+        """A table of entities to their ids, as they are, and their modalities as ``features_of`` takes them.
+
+        Args:
+            table: a data frame of pandas, Polars or Arrow.
+            known: the modalities of the model.
+
+        Raises:
+            OptionError: it is no data frame. DataError: it has no column of ids, or a column occurs twice.
+        """
+        if isinstance(table, (str, bytes, dict, list)) or not hasattr(table, "columns"):
+            raise OptionError(
+                f"{what} is {type(table).__name__}; expected a data frame (pandas, Polars, Arrow) with a column "
+                f"{ID[side]!r}."
+            )
+        frame = plain_frame(table, what)
+        column = self.id_column(side, frame.columns)
+        if column is None:
+            raise DataError(f"{what}: the columns are {list(frame.columns)}; one must be {ID[side]!r}.")
+        ids = [token.strip() if isinstance(token, str) else token for token in frame[column]]
+        return ids, self.features(frame.drop(columns=column), side, known)
+
+    def features(self, frame: pd.DataFrame, side: str, known) -> pd.DataFrame:
+        """The columns of modalities, with cells as ``features_of`` takes them."""
+        others = [name for name in self.others.get(side, ()) if name in frame and name not in known.names]
+        frame = frame.drop(columns=others)
+        readers = {entry.name: self._reader(entry) for entry in known.entries if entry.name in frame}
+        return frame.assign(**{name: _column(read(frame[name].tolist()), frame) for name, read in readers.items()})
+
+    def _reader(self, entry):
+        if entry.name in self.encoders and entry.kind == "vector":
+            return lambda cells: self._encoded(entry, cells)
+        return lambda cells: [self._cell(entry, cell) for cell in cells]
+
+    def _cell(self, entry, cell):
+        if self.tag_separator is None:
+            return cell
+        if isinstance(cell, str) and self._is_missing(cell):
+            return None
+        if entry.kind == "tags" and isinstance(cell, str):
+            return join_tags(cell.split(self.tag_separator)).split()
+        if entry.kind == "tags" and is_list(cell):
+            return [join_tags([tag]) if isinstance(tag, str) else tag for tag in cell]
+        return cell
+
+    def _is_missing(self, text):
+        return is_marker(text) if self.missing is None else text.strip() in ("", *self.missing)
+
+    def _encoded(self, entry, cells):
+        """Vectors of the cells that are texts or paths of pictures."""
+        raw = [row for row, cell in enumerate(cells) if _is_raw(cell, entry.width) and not self._is_missing(str(cell))]
+        cells = [None if isinstance(cell, str) and self._is_missing(cell) else cell for cell in cells]
+        if raw:
+            if entry.name not in self._loaded:
+                how = self.encoders[entry.name]
+                self._loaded[entry.name] = LOADERS[how["kind"]](how["model"])
+            for row, vector in zip(raw, self._loaded[entry.name]([cells[row] for row in raw])):
+                cells[row] = vector
+        return cells
+
+
+def _is_raw(cell, width):
+    """Whether a cell is what a vector is to be made of, and not the vector, which may be written as a text."""
+    if cell is None or is_list(cell) or isinstance(cell, float) and math.isnan(cell):
+        return False
+    words = str(cell).split()
+    try:
+        return len(words) != width or not np.isfinite([float(word) for word in words]).all()
+    except ValueError:
+        return True
+
+
+def _column(cells, frame):
+    return pd.Series(cells, frame.index, dtype=object)

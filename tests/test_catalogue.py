@@ -1,0 +1,216 @@
+"""The whole catalogue is served: what was never bought, what is new, what changed, what is gone."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pyarrow
+import pytest
+import torch
+from shop import Shop
+
+from recbole_sibrar import Dataset
+from recbole_sibrar.cli import main
+from recbole_sibrar.data import encoders
+from recbole_sibrar.errors import DataError, OptionError
+from recbole_sibrar.recbole_plugin.run import run
+from recbole_sibrar.serving.recommender import Recommender
+
+MODELS = {
+    "SiBraR": {"single_branch": "both", "epochs": 1, "embedding_size": 8},
+    "MuBraR strong": {"preset": "strong", "epochs": 1, "embedding_size": 8, "content_prior": 1.0},
+    "SiBraR user": {"single_branch": "user", "epochs": 1, "embedding_size": 8},
+    "ContentRidge": {"epochs": 2},
+    "KernelRidge": {"epochs": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def shop():
+    return Shop()
+
+
+@pytest.fixture(scope="module")
+def dataset(shop):
+    tables = {"items": shop.products, "users": shop.buyers, "vectors": {"text": shop.text}}
+    return Dataset.from_frames(shop.orders, **tables, **shop.columns)
+
+
+def fitted(dataset, name="ContentRidge", scenario="item_cold", **options):
+    options = {"topk": [3], "valid_metric": "NDCG@3", **MODELS[name], **options}
+    return dataset.fit(name.split()[0], scenario=scenario, **options)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(dataset, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.pth"
+    fitted(dataset, "SiBraR").save(path)
+    return path
+
+
+@pytest.fixture
+def model(checkpoint):
+    return Recommender.load(checkpoint)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_was_never_bought_is_served_and_changes_no_metric(shop, dataset, name):
+    model = fitted(dataset, name, "user_cold" if name == "SiBraR user" else "item_cold")
+    bare = Dataset.from_frames(
+        shop.orders,
+        items=shop.products[: shop.n_bought],
+        users=shop.buyers[: shop.n_buyers],
+        vectors={"text": shop.text[: shop.n_bought]},
+        **shop.columns,
+    )
+    without = fitted(bare, name, "user_cold" if name == "SiBraR user" else "item_cold")
+    assert model.evaluate() == without.evaluate()
+    if name == "SiBraR user":
+        assert len(model.directory.tokens["item"]) == shop.n_bought + 1
+        assert model.recommend(["b40"], k=3)["score"].notna().all()
+        return
+    served = model.recommend(["b2", "b41"], k=100, exclude_seen=False)
+    assert set(served["item"]) == set(shop.products["sku"]) and set(served["user"]) == {"b2", "b41"}
+    cold = [f"p{n}" for n in range(shop.n_bought, shop.n_products)]
+    model.add_items(pd.concat(shop.new_product(int(sku[1:]), f"new {sku}") for sku in cold))
+    scores = [model.score("b2", cold).to_numpy(), model.score("b2", [f"new {sku}" for sku in cold]).to_numpy()]
+    assert np.array_equal(*scores)
+    assert set(without.recommend(["b2"], k=100, exclude_seen=False)["item"]) == set(
+        shop.products["sku"][: shop.n_bought]
+    )
+
+
+def test_the_shop_s_known_answer(shop, dataset):
+    model = fitted(dataset)
+    lists = model.recommend(["b2", "b3"], k=4, candidates=[f"p{n}" for n in range(shop.n_bought, shop.n_products)])
+    departments = lists["item"].str[1:].astype(int) % 2
+    assert (departments == lists["user"].map({"b2": 0, "b3": 1})).all()
+
+
+def test_what_a_filter_drops_is_counted_and_named_and_not_served(shop, dataset, capsys):
+    settings = {"data_path": str(dataset.folder.parent), "item_inter_num_interval": "[9,inf)", "state": "ERROR"}
+    settings.update(load_col={"inter": ["user_id", "item_id", "stars"]}, val_interval={"stars": "[4,inf)"})
+    result = run("ContentRidge", "frames", None, {"scenario": "item_cold", "show_progress": False, **settings})
+    n_items, example = result.dropped["item"]["count"], result.dropped["item"]["examples"][0]
+    assert 0 < n_items < shop.n_bought and example in set(shop.orders["sku"])
+    assert f"the filters dropped {n_items} items, such as '{example}'" in result.table()
+    served = set(Recommender.load(f"results/{result.name}").recommend(k=100, exclude_seen=False)["item"])
+    assert len(served) == shop.n_products - n_items and example not in served
+
+
+def test_a_known_item_is_changed_and_no_other_score(shop, model):
+    others = [sku for sku in shop.products["sku"] if sku not in ("p1", "p31")]
+    before = {user: model.score(user, others) for user in ("b2", "b41")}
+    old = model.score("b2", ["p1", "p31"])
+    model.add_items(shop.products[shop.products["sku"].isin(["p1", "p31"])].assign(tags="green tea"))
+    assert (model.score("b2", ["p1", "p31"]) != old).all()
+    assert all((model.score(user, others) == scores).all() for user, scores in before.items())
+    assert len(model.directory.tokens["item"]) == shop.n_products + 1
+    model.add_items(shop.products[shop.products["sku"].isin(["p1", "p31"])])
+    assert np.allclose(model.score("b2", ["p1", "p31"]), old, atol=1e-6)
+
+
+def test_columns_that_are_not_given_stay_and_empty_cells_are_missing(shop, model):
+    def named(item):
+        return set(model.explain("b2", item)["item_modality"])
+
+    before = named("p2")
+    model.add_items(pd.DataFrame({"item_id": ["p2", "p32"], "price": [3.5, None]}))
+    assert named("p2") == before >= {"tags", "price", "since", "text"} and named("p32") == {"tags", "text"}
+
+
+def test_removed_items_are_not_offered_until_they_are_added_again(shop, model):
+    before = model.recommend(["b2"], k=100)
+    scores = model.score("b2", shop.products["sku"])
+    model.remove_items(["p30", "p31"])
+    after = model.recommend(["b2"], k=100)
+    kept = before[~before["item"].isin(["p30", "p31"])]
+    assert after[["item", "score"]].to_numpy().tolist() == kept[["item", "score"]].to_numpy().tolist()
+    assert (model.score("b2", shop.products["sku"]) == scores).all()
+    assert not {"p30", "p31"} & {*model.similar_items("p32", k=100)["similar"], *model.embeddings("item")[0]}
+    assert model.recommend([["p30"]], k=1)["item"].notna().all()
+    with pytest.raises(DataError, match="'p30' was removed"):
+        model.recommend(["b2"], candidates=["p30"])
+    with pytest.raises(DataError, match="Unknown item id 'p99'"):
+        model.remove_items(["p99"])
+    model.add_items(pd.DataFrame({"sku": ["p30"]}))
+    assert "p30" in set(model.recommend(["b2"], k=100)["item"])
+
+
+def test_a_saved_model_keeps_its_catalogue(shop, model):
+    model.add_items(pd.concat([shop.new_product(4, "new"), shop.new_product(5, "p1")]))
+    model.remove_items(["p2", "p40"])
+    model.save("again.pth")
+    again = Recommender.load("again.pth")
+    pd.testing.assert_frame_equal(again.recommend(k=100), model.recommend(k=100))
+    pd.testing.assert_frame_equal(again.explain("b41", "new"), model.explain("b41", "new"))
+    again.add_items(pd.DataFrame({"sku": ["p40"], "price": [1]}))
+    again.save("again.pth")
+    assert "p40" in set(Recommender.load("again.pth").recommend(["b2"], k=100)["item"])
+    assert torch.load("again.pth", weights_only=True)["serving"]["catalogue"]["removed"] == ["p2"]
+
+
+def test_serving_takes_what_the_converter_took(shop, model, capsys):
+    row = shop.new_product(2, "new").assign(tags="green  tea | drink", price=" 3.0 ", since="N/A")
+    for frame in (row, pyarrow.Table.from_pandas(row)):
+        model.add_items(frame)
+        assert model.score("b2", ["new"]).iloc[0] == _score(model, shop.new_product(2, "other").assign(since=None))
+    row.assign(tags=[["green tea", "drink"]]).drop(columns="text").to_parquet("new.parquet")
+    row.drop(columns="text").to_csv("new.csv", index=False)
+    pd.DataFrame({"buyer": ["b2", "x"], "city": ["", "B"], "history": ["", "p2 p4"]}).to_csv("users.csv", index=False)
+    model.save("model.pth")
+    printed = []
+    for file in ("new.parquet", "new.csv"):
+        asked = ["--users-file", "users.csv", "--new-items", file, "--candidates", "new", "p3"]
+        assert main(["recommend", "--checkpoint", "model.pth", *asked]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1] and printed[0].count("new") == 2
+    assert model.recommend([{"buyer": "x", "city": "B"}], k=1)["user"].tolist() == ["x"]
+
+
+def _score(model, row):
+    model.add_items(row)
+    return model.score("b2", row["sku"]).iloc[0]
+
+
+def test_tags_that_training_never_saw_are_listed_once(shop, model):
+    with pytest.warns(UserWarning, match="tags: blue_ish, red did not occur in training"):
+        model.add_items(pd.DataFrame({"sku": ["a", "b"], "tags": ["red|drink", "blue ish|red"]}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.add_items(pd.DataFrame({"sku": ["c"], "tags": ["red|metal"]}))
+
+
+@pytest.mark.parametrize(
+    "items, message",
+    [
+        (pd.DataFrame({"skuu": ["a"]}), "one must be 'item_id'"),
+        (pd.DataFrame({"sku": ["a"], "taggs": ["x"]}), "Unknown item modality 'taggs'. Did you mean 'tags'"),
+        (pd.DataFrame({"sku": ["a", "a"]}), "Item 'a' occurs twice"),
+        ([{"sku": "a"}], "items is list; expected a data frame"),
+    ],
+)
+def test_wrong_items(model, items, message):
+    with pytest.raises((DataError, OptionError), match=message):
+        model.add_items(items)
+
+
+def test_raw_texts_go_through_the_encoder_of_the_training_vectors(shop, monkeypatch):
+    def load(model):
+        assert model == "some/model"
+        return lambda texts: np.array([[len(text), text.count("t")] for text in texts], dtype="float32")
+
+    monkeypatch.setitem(encoders.LOADERS, "text", load)
+    from recbole_sibrar.convert.encoders import Encode
+
+    encode = Encode({"title": "text"}, "out", text_model="some/model")
+    data = Dataset.from_frames(shop.orders, items=shop.products, encode=encode, folder="out/shop", **shop.columns)
+    model = fitted(data)
+    title = shop.products["title"][40]
+    given = {
+        "raw": title,
+        "vector": [float(len(title)), float(title.count("t"))],
+        "written": f"{len(title)} {title.count('t')}",
+    }
+    model.add_items(pd.DataFrame({"sku": list(given), "title": list(given.values())}))
+    assert model.score("b2", list(given)).nunique() == 1
