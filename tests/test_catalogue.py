@@ -81,7 +81,7 @@ def test_what_was_never_bought_is_served_and_changes_no_metric(shop, dataset, na
 
 
 def test_the_shop_s_known_answer(shop, dataset):
-    model = fitted(dataset)
+    model = fitted(dataset, epochs=20)
     lists = model.recommend(["b2", "b3"], k=4, candidates=[f"p{n}" for n in range(shop.n_bought, shop.n_products)])
     departments = lists["item"].str[1:].astype(int) % 2
     assert (departments == lists["user"].map({"b2": 0, "b3": 1})).all()
