@@ -14,14 +14,16 @@ from recbole_sibrar.cli import main
 from recbole_sibrar.data.modalities import Modalities, Modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
-from recbole_sibrar.models import MODELS, als, dropoutnet, features
+from recbole_sibrar.models import MODELS, als, components, dropoutnet, features
 from recbole_sibrar.models.als import implicit_als
 from recbole_sibrar.models.autoencoder import LinearAutoencoder
 from recbole_sibrar.models.batches import PairBatch, UserBatch
 from recbole_sibrar.models.clcrec import CLCRec
+from recbole_sibrar.models.components import LinearComponents
 from recbole_sibrar.models.content import ContentLayer, ContentModel
+from recbole_sibrar.models.decomposition import EXACT
 from recbole_sibrar.models.dropoutnet import DropoutNet
-from recbole_sibrar.models.features import NumberBlock, TagPairsBlock, TagsBlock
+from recbole_sibrar.models.features import WEIGHTS, LinearFeatures, NumberBlock, TagPairsBlock, TagsBlock
 from recbole_sibrar.models.kernel_ridge import KernelRidge
 from recbole_sibrar.models.regression import ContentRegression
 from recbole_sibrar.models.ridge import ContentRidge
@@ -38,6 +40,7 @@ SMALL = {
     KernelRidge: {"rank": 8},
     LinearAutoencoder: {},
 }
+WHOLE = {ContentRidge: {}, KernelRidge: {"rank": 1000}}
 every_baseline = pytest.mark.parametrize("model_class", BASELINES)
 every_closed_form = pytest.mark.parametrize("model_class", CLOSED_FORMS)
 every_side = pytest.mark.parametrize("side", ["item", "user"])
@@ -297,14 +300,52 @@ def test_what_is_left_out_of_evaluation_changes_nothing_there(model_class, side)
     torch.testing.assert_close(model.embeddings(side, ids), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_with_fewer_factors_than_features_a_ridge_is_close_to_the_exact_one(monkeypatch):
-    exact, errors = all_scores(solved(ContentRidge, ridge_max=100.0)), []
+@pytest.mark.parametrize(
+    "model_class, exact_up_to",
+    [(ContentRidge, EXACT), (ContentRidge, 0), (KernelRidge, EXACT)],
+    ids=["exact", "iterated", "kernel"],
+)
+def test_with_fewer_components_a_ridge_is_close_to_the_exact_one(model_class, exact_up_to, monkeypatch):
+    exact, errors = all_scores(solved(model_class, ridge_max=100.0, **WHOLE[model_class])), []
+    monkeypatch.setattr(components, "EXACT", exact_up_to)
     for factors in (4, 10, 16):
-        monkeypatch.setattr(ContentRidge, "FACTORS", factors)
-        model = solved(ContentRidge, ridge_max=100.0)
-        assert model.directions.shape[1] == factors < model.n_trained
+        monkeypatch.setattr(model_class, "FACTORS", factors)
+        model = solved(model_class, ridge_max=100.0, **WHOLE[model_class])
+        assert model.components.rank == factors < model.n_trained
         errors.append(float((all_scores(model) - exact).norm() / exact.norm()))
     assert errors[0] > errors[1] > errors[2] and errors[2] < 0.05
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["more entities than features", "more features than entities"])
+def test_every_way_to_the_components_finds_the_same(wide, monkeypatch):
+    """From the features' products, from the entities' and by iteration."""
+    trained = torch.arange(N_ITEMS) < (9 if wide else N_ITEMS)
+    content_ = content("item")["item"].content.select(["plot", "year", "label"] if wide else ["year", "label"])
+    columns = LinearFeatures(content_, trained, WEIGHTS)
+    rows = columns(torch.arange(N_ITEMS), content_.available).dense()
+    products = rows @ rows[trained & content_.available.any(1)].T
+    for exact_up_to in (EXACT, 0):
+        monkeypatch.setattr(components, "EXACT", exact_up_to)
+        found = LinearComponents(content_, trained, columns, 1000, seed=0)
+        found.fit()
+        assert (found.rank < found.features.width) == wide
+        every = found.table(content_.available)
+        torch.testing.assert_close(every @ found.decomposed(found.known).T, products, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(found.decomposed_table().square().sum(0), found.squares, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("model_class", [ContentRidge, KernelRidge])
+def test_a_penalty_scales_what_was_decomposed_once(model_class, monkeypatch):
+    model, calls = build(model_class), []
+    monkeypatch.setattr(type(model.components), "decompose", lambda *_: calls.append(None))
+    for _ in range(3):
+        model.loss(batch(model))
+        squares, ids = model.components.squares, torch.arange(1, N_ITEMS)
+        expected = model.components(ids, model.evaluated[ids]) * (squares + model.solved_for).rsqrt()
+        found = model.eval().embeddings("item", ids)[:, :-1]
+        there = squares > 0
+        torch.testing.assert_close(found[:, there], expected[:, there], atol=1e-3, rtol=1e-3)
+    assert not calls
 
 
 # ContentRidge
@@ -316,7 +357,7 @@ def test_ridge_equals_scikit_learn(side):
     model.loss(batch(model))
     trained = model.trained(side).nonzero().squeeze(1)
     ids = torch.arange(len(model.trained(side)))
-    features = model.features(ids, model.available).numpy()
+    features = model.components.features(ids, model.available).dense().numpy()
     users, items = interactions()
     matrix = np.zeros((N_USERS, N_ITEMS))
     matrix[users, items] = 1
@@ -382,7 +423,7 @@ def test_blocks_are_centred_scaled_and_zero_where_missing(block_class):
     trained = torch.arange(N_ITEMS) < 20
     block = block_class(entry, trained, weight=2.0)
     place = entry.available.nonzero().squeeze(1)
-    rows = block(block.stored(place), place, N_ITEMS)
+    rows = block(block.stored(place), place, N_ITEMS).dense()
     known = rows[entry.available & trained]
     assert known.mean(0).abs().max() < 1e-6 and (rows[~entry.available] == 0).all()
     assert known.square().sum(1).mean().sqrt() == pytest.approx(2.0, abs=1e-5)

@@ -5,9 +5,10 @@ from conftest import SOFTMAX
 from recbole_sibrar.data.modalities import Modalities, Modality, interaction_modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.models.batches import UserBatch
+from recbole_sibrar.models.feature_rows import DenseRows, FeatureRows
 from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.priors import ContentPrior, InteractionPrior
-from recbole_sibrar.models.priors.kernel import GAMMA, PENALTY, KernelRegression
+from recbole_sibrar.models.priors.kernel import GAMMA, PENALTY, KernelComponents, KernelRegression
 from recbole_sibrar.models.sibrar import SiBraR
 
 N_USERS, N_ITEMS, N_TRAINED, WIDTH = 60, 50, 40, 6
@@ -54,8 +55,9 @@ def similarity(features, anchors):
 
 def textbook_ridge(prior, trained, matrix, penalty):
     """Predictions of the textbook's kernel ridge for all items, and the score of generalised cross-validation."""
-    features = prior.features(torch.arange(N_ITEMS), prior.available).double()
-    known = trained & prior.available.any(1)
+    available = prior.components.available
+    features = prior.components.features(torch.arange(N_ITEMS), available).dense().double()
+    known = trained & available.any(1)
     similar = similarity(features, features[known])
     similar = similar - similar[known].mean(0)  # centred in the space of the kernel's features
     similar = similar - similar.mean(1, keepdim=True)
@@ -66,7 +68,7 @@ def textbook_ridge(prior, trained, matrix, penalty):
     left = (every - every.mean(0)).square().sum() - (targets * (hat @ (2 * targets - hat @ targets))).sum()
     score = left / (len(every) - 1 - hat.trace()) ** 2
     predictions = similar @ inverse @ targets
-    predictions[~prior.available.any(1)] = 0
+    predictions[~available.any(1)] = 0
     return predictions.T, score
 
 
@@ -78,7 +80,7 @@ def test_it_is_the_kernel_ridge_that_generalised_cross_validation_chooses(width)
     targets = dense(matrix)[:, trained]
     deviation = (targets - targets.mean(1, keepdim=True)).square().mean().sqrt()
     every = torch.arange(N_ITEMS)
-    used = torch.ones(N_ITEMS, 2, dtype=torch.bool) & prior.available
+    used = torch.ones(N_ITEMS, 2, dtype=torch.bool) & prior.components.available
     found = prior.of_other @ prior("item", every, used).T
     torch.testing.assert_close(found.double(), expected / deviation, atol=2e-3, rtol=1e-3)
 
@@ -87,7 +89,7 @@ def test_with_fewer_anchors_than_items_it_is_close(monkeypatch):
     exact = fitted()[0]
     monkeypatch.setattr(ContentPrior, "ANCHORS", 30)
     near, _, trained, _ = fitted()
-    assert near.anchors.shape[0] == 30 < trained.sum()
+    assert len(near.components.anchors) == 30 < trained.sum()
     scores = torch.stack([(prior.of_other @ prior.of_side.T).flatten() for prior in (exact, near)])
     assert torch.corrcoef(scores)[0, 1] > 0.95
 
@@ -151,8 +153,9 @@ def test_interactions_of_cold_items_change_nothing():
     priors = [ContentPrior(modalities, trained, N_USERS, profile=0, strength=1.0) for modalities in (item, other)]
     for prior in priors:
         prior.fit(matrix)
-    assert torch.equal(priors[0].coefficients, priors[1].coefficients)
-    assert torch.equal(priors[0].anchors, priors[1].anchors)
+    parts = [prior.components for prior in priors]
+    assert torch.equal(parts[0].basis, parts[1].basis)
+    assert torch.equal(parts[0].anchor_features, parts[1].anchor_features)
     assert torch.equal(priors[0].of_other, priors[1].of_other)
 
 
@@ -166,7 +169,7 @@ def test_it_is_part_of_the_scores_and_of_the_state():
     users, items = (model.embeddings(side, torch.arange(1, 5)) for side in ("user", "item"))
     prior = model.priors["item_content_prior"]
     torch.testing.assert_close(users[:, 8:], prior.of_other[1:5])
-    torch.testing.assert_close(items[:, 8:], prior.of_side[1:5])
+    torch.testing.assert_close(items[:, 8:], prior.of_side[1:5], atol=1e-3, rtol=1e-3)
     again = SiBraR(options, {"user": user, "item": item}, matrix, 0)
     again.load_state_dict(model.state_dict())
     assert torch.equal(
@@ -207,14 +210,16 @@ def test_the_regression_from_a_part_is_the_textbooks():
     centring = torch.eye(20, dtype=torch.double) - 1 / 20
     inverse = torch.linalg.inv(centring @ similar @ centring + PENALTY * square * torch.eye(20, dtype=torch.double))
     expected = (similarity(new, anchors) - similar.mean(0)) @ centring @ inverse @ (centring @ targets)
-    torch.testing.assert_close(KernelRegression(anchors).fit(targets)(new), expected + targets.mean(0))
+    anchors, new = (FeatureRows((DenseRows(rows),)) for rows in (anchors, new))
+    torch.testing.assert_close(KernelRegression(anchors, targets)(new), expected + targets.mean(0))
 
 
 def test_what_is_missing_is_estimated_from_what_is_left(monkeypatch):
     prior, _ = two_sided()
     full = prior("item", COLD, torch.ones(len(COLD), 3, dtype=torch.bool))
     estimated = prior("item", COLD, POSTER_ALONE.expand(len(COLD), -1))
-    monkeypatch.setattr(ContentPrior, "LEAST", N_ITEMS + 1)
+    monkeypatch.setattr(KernelComponents, "LEAST", N_ITEMS + 1)
+    prior.components.load_state_dict(prior.components.state_dict())
     at_its_mean = prior("item", COLD, POSTER_ALONE.expand(len(COLD), -1))
     assert (estimated - full).norm() < 0.8 * (at_its_mean - full).norm()
 
@@ -224,8 +229,8 @@ def test_anchors_that_lack_a_modality_are_not_regressed_from():
     prior, known = two_sided(n_lacking=20)
     used = torch.tensor([[False, True, False]])
     prior("item", COLD[:1], used)
-    (regression,) = (found for kind, found in prior._partial.items() if kind == (True, False))
-    assert len(regression.anchors) == int(known[21:].sum()) < len(prior.anchors)
+    regression = prior.components._partial[True, False]
+    assert len(regression.coefficients) == int(known[21:].sum()) < len(prior.components.anchors)
 
 
 def test_entities_of_training_that_lack_content_are_estimated_too():
@@ -237,7 +242,8 @@ def test_entities_of_training_that_lack_content_are_estimated_too():
 
 def test_a_loaded_prior_does_not_use_what_it_estimated_before():
     prior, _ = two_sided()
-    state = {name: -value if name == "targets" else value for name, value in prior.state_dict().items()}
+    turned = ("components.basis", "components.offset")
+    state = {name: -value if name in turned else value for name, value in prior.state_dict().items()}
     used = POSTER_ALONE.expand(len(COLD), -1)
     before = prior("item", COLD, used)
     prior.load_state_dict(state)

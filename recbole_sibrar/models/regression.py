@@ -8,8 +8,10 @@ from torch import Tensor, nn
 from recbole_sibrar.data.modalities import Modalities
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 from recbole_sibrar.models.checked import option
+from recbole_sibrar.models.components import Components
 from recbole_sibrar.models.content import ContentModel, ContentOptions
 from recbole_sibrar.models.core import Capabilities
+from recbole_sibrar.models.priors.prior import variation
 
 
 @dataclass(frozen=True)
@@ -27,29 +29,49 @@ class RegressionOptions(ContentOptions):
 class ContentRegression(ContentModel):
     r"""Ridge regression from an entity's content to its column of the interaction matrix, as inner products.
 
-    With v_j a vector made of the content of j and y_k the training interactions of an entity k of the other side,
+    With c_j the principal components of the content of j and s^2 their squared lengths (``Components``), and y_k the
+    training interactions of an entity k of the other side,
 
-    .. math:: \hat y_{kj} = \bar y_k + v_j^\top w_k, \qquad w_k = \sum_{l \in \mathcal{I}_k} v_l
+    .. math:: \hat y_{kj} = \bar y_k + v_j^\top w_k, \qquad v_j = (s^2 + \lambda)^{-1/2} c_j, \qquad
+              w_k = \sum_{l \in \mathcal{I}_k} v_l
 
     so that a history that the training data do not have is served as well. The last column of the embeddings is the
     mean, \bar y_k and 1. An epoch is a lambda, from the largest to the smallest: the trainer's choice of the best epoch
-    on validation data is the choice of lambda.
+    on validation data is the choice of lambda. The decomposition is made once; a lambda scales what is kept of it.
     """
 
     capabilities = Capabilities(cold_items=True, cold_users=True, missing_modalities=True, new_entities=True)
     closed_form = True
+    FACTORS = 3072
+    NUMBERS = 1 << 27  # of the tables of all entities' components, 512 MiB
+    ROWS = 4096
 
     def __init__(self, options: RegressionOptions, modalities: dict, interactions: SparseRows, seed: int):
         super().__init__(options, modalities, interactions, seed)
-        self.register_buffer("indptr", interactions.indptr, persistent=False)
-        self.register_buffer("columns", interactions.columns, persistent=False)
+        matrix = interactions if self.other_side == "user" else interactions.transposed()
+        self.register_buffer("indptr", matrix.indptr, persistent=False)
+        self.register_buffer("columns", matrix.columns, persistent=False)
+        n = {side: len(self.trained(side)) for side in self.sides}
         self.n_trained = int(self.trained(self.content_side).sum())
+        self.components = self.make_components(max(1, min(self.FACTORS, self.NUMBERS // sum(n.values()))))
         self.solved_for = nn.Parameter(torch.zeros(()))
 
+    def make_components(self, limit: int) -> Components:
+        """At most ``limit`` of them."""
+        raise NotImplementedError
+
+    @property
+    def n_parameters(self):
+        """What leads from features to components, which is solved for and not trained."""
+        return self.components.n_numbers
+
+    @property
     def matrix(self) -> SparseRows:
         """Other side x content side, the training interactions."""
-        users = SparseRows(self.indptr, self.columns, len(self.trained("item")))
-        return users if self.other_side == "user" else users.transposed()
+        return SparseRows(self.indptr, self.columns, len(self.trained(self.content_side)))
+
+    def pretrain(self, folder, show_progress):
+        self.components.fit(show_progress)
 
     @torch.no_grad()
     def loss(self, batch) -> tuple:
@@ -58,39 +80,80 @@ class ContentRegression(ContentModel):
         penalty = self.options.ridge_max * self.options.ridge_step ** int(self.step)
         self.step += 1
         self.solved_for.fill_(penalty)
-        return (torch.as_tensor(self.solve(penalty)).requires_grad_(),)
+        self.components.fit()
+        variance = variation(self.matrix, self.n_trained)
+        left = penalty / (self.components.squares + penalty)
+        explained = (self._explainable() * (1 - left.square())).sum()
+        return (torch.where(variance > 0, (variance - explained) / variance, 0.0).requires_grad_(),)
 
-    def solve(self, penalty: float) -> Tensor:
-        """Make the vectors for a lambda; () the share of the variance that is left unexplained."""
-        raise NotImplementedError
+    def _explainable(self):
+        """(P,) what each component explains of the interactions' variance without a penalty."""
+
+        def found():
+            squares, table = self.components.squares, self.components.decomposed_table()
+            total = torch.zeros_like(squares)
+            for rows in self._sums(self.matrix, table):
+                total += rows.square().sum(0)
+            return torch.where(squares > 0, total / squares, 0.0)
+
+        return self._until_changed("explainable", found, self.components.squares)
+
+    def _sums(self, matrix, table):
+        """(R, P) for some of the rows at a time, the sums of the table's rows at their columns."""
+        ids = torch.arange(len(matrix.lengths), device=table.device)
+        return (weighted_row_sum(matrix.select(part), table) for part in ids.split(self.ROWS))
 
     def vectors(self, ids: Tensor, used: Tensor) -> Tensor:
-        """(N,) entities of the content side, (N, M) bool which modalities to read -> (N, R), v."""
-        raise NotImplementedError
+        """(N,) entities of the content side, (N, M) bool which modalities to read -> (N, P), v."""
+        if torch.equal(used, self.evaluated[ids]):
+            return self._table("evaluated")[ids] * self._scale()
+        return self.components(ids, used) * self._scale()
 
-    def vectors_of(self, features: Modalities, used: Tensor) -> Tensor:
-        """As ``vectors``, of entities that are not among those of the training data."""
-        raise NotImplementedError
+    def _table(self, name):
+        """(N, P) components of all entities of the content side, of what they have ``evaluated`` or ``available``."""
+        side = self.sides[self.content_side]
+        if torch.equal(side.available, side.used):
+            name = "evaluated"
+        watched = self.components.squares, side.evaluated, side.in_evaluation
+        return self._until_changed(
+            name, lambda: self.components.table(side.used if name == "evaluated" else side.available), *watched
+        )
 
-    def trained_vectors(self) -> Tensor:
-        """(N, R) of the content side's entities, from all of their content, zero where they are not in training."""
-        raise NotImplementedError
+    def _history_sums(self):
+        """(N, P) of the other side's entities, the sums of their histories' components."""
 
-    def mean_weight(self) -> float:
-        """What the mean counts beside the inner product."""
-        return 1.0
+        def found():
+            table = self._table("available") * self.trained(self.content_side).unsqueeze(1)
+            return torch.cat(list(self._sums(self.matrix, table)))
+
+        return self._until_changed("histories", found, self.components.squares)
+
+    def _scale(self):
+        squares = self.components.squares
+        return torch.where(squares > 0, (squares + self.solved_for).rsqrt(), 0.0).detach()
 
     def own_embeddings(self, side, ids):
         if side == self.content_side:
-            return self._with_mean(self.vectors(ids, self.evaluated[ids]))
-        return self._histories(self.matrix().select(ids))
+            return self._with(self.vectors(ids, self.evaluated[ids]), 1.0)
+        return self._with(self._history_sums()[ids] * self._scale(), self._mean(self.matrix.lengths[ids]))
+
+    def _mean(self, lengths):
+        return lengths / self.n_trained
+
+    @staticmethod
+    def _with(rows, mean):
+        """The embeddings (N, P + 1) of vectors (N, P) and means."""
+        column = torch.as_tensor(mean, dtype=rows.dtype, device=rows.device).expand(len(rows)).unsqueeze(1)
+        return torch.cat([rows, column], dim=1)
 
     @torch.no_grad()
     def embed(self, features):
         used = features.available & self.sides[features.side].in_evaluation
         if features.side == self.content_side:
-            return self._with_mean(self.vectors_of(features, used))
-        result = self._histories(features.entries[0].values)
+            return self._with(self.components.embed(features, used) * self._scale(), 1.0)
+        profiles = features.entries[0].values
+        table = self._table("available") * self.trained(self.content_side).unsqueeze(1)
+        result = self._with(weighted_row_sum(profiles, table) * self._scale(), self._mean(profiles.lengths))
         empty = ~used.any(1)
         if empty.any():
             result[empty] = self._average(self.other_side)
@@ -103,16 +166,8 @@ class ContentRegression(ContentModel):
             return whole * used
         if isinstance(entity, Modalities):
             rows = torch.zeros(len(used), dtype=torch.long)
-            return self._with_mean(self.vectors_of(entity.rows(rows), used))
-        return self._with_mean(self.vectors(_ids(entity).expand(len(used)), used))
-
-    def _with_mean(self, rows):
-        return torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
-
-    def _histories(self, profiles: SparseRows):
-        table = self._once("trained vectors", self.trained_vectors)
-        mean = profiles.lengths.unsqueeze(1) * (self.mean_weight() / self.n_trained)
-        return torch.cat([weighted_row_sum(profiles, table), mean.to(table)], dim=1)
+            return self._with(self.components.embed(entity.rows(rows), used) * self._scale(), 1.0)
+        return self._with(self.vectors(_ids(entity).expand(len(used)), used), 1.0)
 
     def scorable(self, side):
         """Without content an entity has the features of the average training entity, and with them its scores."""

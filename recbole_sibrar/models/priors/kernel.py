@@ -1,20 +1,43 @@
-"""The Gaussian kernel and the ridge regression with it."""
+"""The Gaussian kernel, the components of content that it makes, and the ridge regression with it."""
+
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from recbole_sibrar.models.components import Components, blocks
+from recbole_sibrar.models.decomposition import EXACT, principal
+from recbole_sibrar.models.feature_rows import FeatureRows
 
 GAMMA = 0.5
 PENALTY = 0.1
 
 
-def mean_square(features: Tensor) -> Tensor:
-    """() the mean squared length of (R, F) features, 1 if there are none."""
-    return features.square().sum(1).mean().clamp(min=1e-6) if len(features) else features.new_ones(())
+@dataclass(frozen=True)
+class GaussianKernel:
+    r"""With A anchors, :math:`k(x, y) = m \, e^{-\gamma \lVert x - y \rVert^2 / m}`, m their mean squared length.
 
+    Attributes:
+        anchors: (F, A). lengths: (A,) their squared lengths. square: (), m, 1 if there are none.
+    """
 
-def gaussian(features: Tensor, anchors: Tensor, square: Tensor, gamma: float = GAMMA) -> Tensor:
-    r"""(R, F), (A, F) -> (R, A), :math:`m \, e^{-\gamma \lVert x - y \rVert^2 / m}` with m the ``mean_square``."""
-    return square * torch.exp(-gamma / square * torch.cdist(features, anchors).square())
+    anchors: Tensor
+    lengths: Tensor
+    square: Tensor
+    gamma: float = GAMMA
+
+    @classmethod
+    def of(cls, anchors: FeatureRows, gamma: float = GAMMA) -> "GaussianKernel":
+        lengths = anchors.squared_lengths()
+        square = lengths.mean().clamp(min=1e-6) if len(lengths) else lengths.new_ones(())
+        return cls(anchors.dense().T.contiguous(), lengths, square, gamma)
+
+    def __call__(self, features: FeatureRows) -> Tensor:
+        """(R, F) -> (R, A)."""
+        distances = features.times(self.anchors).mul_(-2)
+        distances.add_(features.squared_lengths().unsqueeze(1)).add_(self.lengths)
+        return distances.clamp_(min=0).mul_(-self.gamma / self.square).exp_().mul_(self.square)
 
 
 class KernelRegression:
@@ -22,26 +45,147 @@ class KernelRegression:
 
     Args:
         anchors: (A, F), what is regressed from.
+        targets: (A, P), what is regressed to.
     """
 
-    def __init__(self, anchors: Tensor):
-        self.anchors, self.square = anchors, mean_square(anchors)
-        kernel = gaussian(anchors, anchors, self.square).double()
-        self.mean = kernel.mean(0)
-        centred = kernel - self.mean
-        centred -= centred.mean(1, keepdim=True)
-        centred.diagonal().add_(PENALTY * self.square)
-        self.factors = torch.linalg.lu_factor(centred)
-
-    def fit(self, targets: Tensor) -> "KernelRegression":
-        """Regress to (A, P)."""
+    def __init__(self, anchors: FeatureRows, targets: Tensor):
+        self.kernel = GaussianKernel.of(anchors)
+        similar = self.kernel(anchors).double()
+        mean = similar.mean(0)
+        similar -= mean
+        similar -= similar.mean(1, keepdim=True)
+        similar.diagonal().add_(PENALTY * self.kernel.square)
         average = targets.double().mean(0)
-        coefficients = torch.linalg.lu_solve(*self.factors, targets - average)
+        coefficients = torch.cholesky_solve(targets - average, torch.linalg.cholesky(similar))
         coefficients -= coefficients.mean(0)
         self.coefficients = coefficients.to(targets)
-        self.intercept = (average - self.mean @ coefficients).to(targets)
-        return self
+        self.intercept = (average - mean @ coefficients).to(targets)
 
-    def __call__(self, features: Tensor) -> Tensor:
+    def __call__(self, features: FeatureRows) -> Tensor:
         """(R, F) -> (R, P)."""
-        return gaussian(features, self.anchors, self.square) @ self.coefficients + self.intercept
+        return self.kernel(features) @ self.coefficients + self.intercept
+
+
+class KernelComponents(Components):
+    r"""Of the Gaussian kernel, centred: :math:`(k(x, \cdot) - \bar k) B`.
+
+    Up to ``EXACT`` training entities all of them are anchors, and B decomposes their kernel; of more, ``n_anchors``
+    are, and the kernel is that of Nystroem (Williams and Seeger, NIPS 2000).
+
+    An entity that lacks some of the content has the components that a second regression expects from what is left, from
+    these modalities of the anchors to the anchors' components (``KernelRegression``). It is solved when such an entity
+    is first met. (With a missing modality put at its mean, the entity would be far from all that are like it in the
+    others.)
+    """
+
+    LEAST = 10  # anchors that a regression from a part of the content needs; with fewer, what is missing is its mean
+    MOST = 2048  # anchors that it looks at
+
+    def __init__(self, modalities, trained, features, limit, seed, n_anchors: int = EXACT, gamma: float = GAMMA):
+        self.n_anchors = n_anchors
+        super().__init__(modalities, trained, features, limit, seed)
+        n = min(n_anchors, len(self.known))
+        places = torch.linspace(0, len(self.known) - 1, n, dtype=torch.double, device=self.known.device)
+        anchors = self.known[places.long()]
+        kernel = GaussianKernel.of(features(anchors, self.available[anchors]), gamma)
+        self.gamma = gamma
+        self.register_buffer("anchors", anchors, persistent=False)
+        self.register_buffer("anchor_features", kernel.anchors, persistent=False)
+        self.register_buffer("anchor_lengths", kernel.lengths, persistent=False)
+        self.register_buffer("square", kernel.square, persistent=False)
+        self.register_buffer("basis", torch.zeros(n, self.rank))
+        self.register_buffer("offset", torch.zeros(self.rank))
+        self._partial: dict = {}
+        self.register_load_state_dict_post_hook(self._forget_partial)
+
+    def most(self):
+        return min(len(self.known), self.n_anchors)
+
+    @property
+    def n_numbers(self):
+        return self.basis.numel()
+
+    def _forget_partial(self, *_):
+        """The regressions from a part of the content, when the one from all of it changes."""
+        self._partial.clear()
+
+    @property
+    def _kernel(self):
+        return GaussianKernel(self.anchor_features, self.anchor_lengths, self.square, self.gamma)
+
+    def decompose(self, show_progress):
+        kernel = self._kernel
+        rows = torch.cat([kernel(self._whole(ids)) for ids in blocks(self.anchors, show_progress)])
+        if len(self.anchors) == len(self.known):
+            mean = rows.mean(0)
+            rows -= mean
+            rows -= rows.mean(1, keepdim=True)
+            values, vectors = principal(rows, self.rank)
+            basis, components = vectors * values.rsqrt(), vectors * values.sqrt()
+            basis -= basis.mean(0)  # as it is, but for rounding, which the mean of a kernel's row would blow up
+            offset = mean @ basis
+        else:
+            values, vectors = principal(rows, self.rank)
+            basis = vectors * values.rsqrt()
+            components = torch.cat([kernel(self._whole(ids)) @ basis for ids in blocks(self.known, show_progress)])
+            mean = components.mean(0)
+            components -= mean
+            values, turn = principal(components.T @ components, self.rank)
+            basis, components, offset = basis @ turn, components @ turn, mean @ turn
+        self.squares.zero_()[: len(values)] = values
+        self.basis.zero_()[:, : len(values)] = basis
+        self.offset.zero_()[: len(values)] = offset
+        self._forget_partial()
+        return F.pad(components, (0, self.rank - len(values)))
+
+    def _whole(self, ids):
+        """Features of all that entities have."""
+        return self.features(ids, self.available[ids])
+
+    def _directly(self, features):
+        """What is missing is at its mean."""
+        return self._kernel(features) @ self.basis - self.offset
+
+    def decomposed(self, ids):
+        return self._directly(self._whole(ids))
+
+    def is_plain(self, used):
+        return used.all(1)
+
+    def forward(self, ids, used):
+        return self._by_kind(used, lambda place: self.features(ids[place], used[place]))
+
+    def embed(self, modalities, used):
+        return self._by_kind(used, lambda place: self.features.embed(modalities.rows(place), used[place]))
+
+    def _by_kind(self, used, read):
+        """(R, M) bool which modalities to read, and what gives the features of some of the R -> (R, P)."""
+        rows = self.squares.new_zeros(len(used), self.rank)
+        kinds, kind_of = used.unique(dim=0, return_inverse=True)
+        for n, kind in enumerate(kinds):
+            if kind.any():
+                place = (kind_of == n).nonzero().squeeze(1)
+                rows[place] = self._of_kind(kind, read(place))
+        return rows
+
+    def _of_kind(self, kind, features):
+        """(M,) bool, (R, F) features of entities that have these modalities -> (R, P)."""
+        key = tuple(kind.tolist())
+        if not all(key) and key not in self._partial:
+            self._partial[key] = self._regression(kind)
+        if all(key) or self._partial[key] is None:
+            return self._directly(features)
+        return self._partial[key](self._part(features, key))
+
+    def _regression(self, kind):
+        """From these modalities to the components, or None where too few anchors have them."""
+        shown = self.anchors[self.available[self.anchors][:, kind].all(1)]
+        if len(shown) < self.LEAST:
+            return None
+        shown = shown[:: -(-len(shown) // self.MOST)]
+        every = self._whole(shown)
+        return KernelRegression(self._part(every, tuple(kind.tolist())), self._directly(every))
+
+    def _part(self, features, kind):
+        blocks_of_kind = zip(features.blocks, self.features.block_of)
+        return FeatureRows(tuple(block for block, modality in blocks_of_kind if kind[modality]))

@@ -1,0 +1,170 @@
+"""Principal components of entities' content: one decomposition, from which a ridge of any penalty is a scaling."""
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from recbole_sibrar.data.modalities import Modalities
+from recbole_sibrar.models.decomposition import EXACT, iterated_principal, principal
+from recbole_sibrar.models.features import LinearFeatures
+
+ROWS = 4096
+"""Entities at a time."""
+
+
+class Components(nn.Module):
+    r"""Vectors c_j (P,) of entities, whose inner products are those of their centred content, or of its kernel.
+
+    Over the training entities the P columns are orthogonal, with squared lengths s^2 (``squares``), so that the ridge
+    regression with a penalty of lambda is :math:`\hat y_{kj} = \sum_p c_{jp} c_{lp} / (s_p^2 + \lambda)`, summed over
+    the history l of k. Without content c is zero.
+
+    Args:
+        modalities: M modalities of N entities, all of them content.
+        trained: (N,) bool, the entities that occur in training.
+        features: the modalities' columns.
+        limit: P, at most.
+        seed: of random directions.
+    """
+
+    def __init__(self, modalities: Modalities, trained: Tensor, features: LinearFeatures, limit: int, seed: int):
+        super().__init__()
+        self.features, self.seed = features, seed
+        self.register_buffer("available", modalities.available, persistent=False)
+        self.register_buffer("known", (trained & self.available.any(1)).nonzero().squeeze(1), persistent=False)
+        self.rank = max(1, min(limit, self.most()))
+        self.register_buffer("squares", torch.zeros(self.rank))
+        self._decomposed: Tensor | None = None
+
+    def most(self) -> int:
+        """How many components there are at most."""
+        raise NotImplementedError
+
+    @property
+    def n_numbers(self) -> int:
+        """How many numbers lead from an entity's features to its components."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def fit(self, show_progress: bool = False) -> None:
+        """Decompose, unless that has been done."""
+        if not self.squares.any() and len(self.known):
+            self._decomposed = self.decompose(show_progress)
+
+    def forget(self) -> None:
+        """Free what ``fit`` keeps for the tables of the training entities."""
+        self._decomposed = None
+
+    def decompose(self, show_progress: bool) -> Tensor:
+        """Find what leads to the components; (K, P) the components of the training entities that have content."""
+        raise NotImplementedError
+
+    def forward(self, ids: Tensor, used: Tensor) -> Tensor:
+        """(R,) entities, (R, M) bool which modalities to read -> (R, P)."""
+        raise NotImplementedError
+
+    def embed(self, modalities: Modalities, used: Tensor) -> Tensor:
+        """As ``forward``, of entities that are not among those of the training data."""
+        raise NotImplementedError
+
+    def decomposed(self, ids: Tensor) -> Tensor:
+        """(R,) entities -> (R, P), as in the decomposition."""
+        return self(ids, self.available[ids])
+
+    @torch.no_grad()
+    def table(self, used: Tensor) -> Tensor:
+        """(N, M) bool -> (N, P), of all entities."""
+        result, open_ = self.squares.new_zeros(len(used), self.rank), used.any(1)
+        if self._decomposed is not None:
+            done = (used[self.known] == self.available[self.known]).all(1) & self.is_plain(used[self.known])
+            result[self.known[done]] = self._decomposed[done]
+            open_[self.known[done]] = False
+        for ids in open_.nonzero().squeeze(1).split(ROWS):
+            result[ids] = self(ids, used[ids])
+        return result
+
+    def is_plain(self, used: Tensor) -> Tensor:
+        """(R, M) -> (R,) bool, whose components are those of the decomposition."""
+        return torch.ones_like(used[:, 0])
+
+    @torch.no_grad()
+    def decomposed_table(self) -> Tensor:
+        """(N, P), of the training entities as they are in the decomposition; zero for the others."""
+        result = self.squares.new_zeros(len(self.available), self.rank)
+        if self._decomposed is not None:
+            result[self.known] = self._decomposed
+            return result
+        for ids in self.known.split(ROWS):
+            result[ids] = self.decomposed(ids)
+        return result
+
+
+class LinearComponents(Components):
+    """Of the features themselves: ``X V``, with X = U s V^T over the training entities."""
+
+    ITERATIONS = 2
+
+    def __init__(self, modalities, trained, features, limit, seed):
+        super().__init__(modalities, trained, features, limit, seed)
+        self.register_buffer("directions", torch.zeros(features.width, self.rank))
+
+    def most(self):
+        return min(len(self.known), self.features.width)
+
+    @property
+    def n_numbers(self):
+        return self.directions.numel()
+
+    def decompose(self, show_progress):
+        n, width = len(self.known), self.features.width
+        if width <= min(n, EXACT):
+            values, vectors = principal(self._gram(show_progress), self.rank)
+        elif n <= EXACT:
+            rows = self.features(self.known, self.available[self.known])
+            values, vectors = principal(symmetric_product(rows), self.rank)
+            vectors = rows.transposed_times(vectors * values.rsqrt())
+        else:
+            values, vectors = iterated_principal(
+                self._times_gram,
+                width,
+                self.rank,
+                self.ITERATIONS,
+                torch.Generator().manual_seed(self.seed),
+                like=self.squares,
+                progress="Content" if show_progress else None,
+            )
+        self.squares.zero_()[: len(values)] = values
+        self.directions.zero_()[:, : len(values)] = vectors
+        return torch.cat([self.decomposed(ids) for ids in self.known.split(ROWS)])
+
+    def _gram(self, show_progress):
+        """(F, F)."""
+        gram = self.squares.new_zeros(self.features.width, self.features.width)
+        for ids in blocks(self.known, show_progress):
+            rows = self.features(ids, self.available[ids])
+            gram += rows.transposed_times(rows.dense())
+        return gram
+
+    def _times_gram(self, table):
+        """(F, K) -> (F, K)."""
+        result = torch.zeros_like(table)
+        for ids in self.known.split(ROWS):
+            rows = self.features(ids, self.available[ids])
+            result += rows.transposed_times(rows.times(table))
+        return result
+
+    def forward(self, ids, used):
+        return self.features(ids, used).times(self.directions)
+
+    def embed(self, modalities, used):
+        return self.features.embed(modalities, used).times(self.directions)
+
+
+def symmetric_product(rows) -> Tensor:
+    """(R, R), the inner products of ``FeatureRows``."""
+    return rows.times(rows.dense().T.contiguous())
+
+
+def blocks(ids: Tensor, show_progress: bool):
+    """Some of the entities at a time, with a progress bar if it is wanted."""
+    return tqdm(ids.split(ROWS), desc="Content", leave=False, disable=not show_progress)
