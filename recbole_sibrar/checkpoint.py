@@ -18,6 +18,7 @@ from recbole_sibrar.properties import props_folder
 MODEL = "model.pth"  # in the folder of a run
 KIND = "recbole-sibrar checkpoint"
 FORMAT = f"{KIND} 3"
+SPLIT, EVERYTHING = "the training split", "everything; no test figure belongs to it"  # what a model was trained on
 
 # What RecBole's Config computes itself from the other options.
 DERIVED = {
@@ -38,6 +39,7 @@ def plain_config(config) -> dict:
 # What may differ between a run and its continuation.
 FREE_TO_CHANGE = {
     "epochs",
+    "fit",
     "resume",
     "state",
     "show_progress",

@@ -8,7 +8,7 @@ import pandas as pd
 from recbole_sibrar import checkpoint
 from recbole_sibrar.convert import own_tables
 from recbole_sibrar.convert.encoders import Encode
-from recbole_sibrar.errors import DataError
+from recbole_sibrar.errors import DataError, OptionError
 from recbole_sibrar.hook import load_recbole
 from recbole_sibrar.serving.recommender import Recommender
 
@@ -105,7 +105,8 @@ class Dataset:
         """Train a model, choose its epoch on validation data and test it, as ``recbole-sibrar run`` does.
 
         Args:
-            model, scenario, options: as on the command line, for example ``scenario="item_cold", preset="strong"``.
+            model, scenario, options: as on the command line, for example ``scenario="item_cold", preset="strong"``;
+                with ``fit="all"`` the model is then trained on everything.
             output_dir: where the run's folder goes; by default nothing is kept but what ``Fitted.save`` writes.
 
         Raises:
@@ -130,11 +131,20 @@ class Fitted:
 
     def __init__(self, result, temporary=None):
         self.result, self._temporary = result, temporary
-        self._path = checkpoint.locate(result.config["checkpoint_dir"])
-        self.recommender = Recommender.load(self._path)
+        folder = Path(result.config["checkpoint_dir"])
+        self.recommender = Recommender.load(folder / (result.whole_model or checkpoint.MODEL))
 
     def evaluate(self) -> dict:
-        """{metric: value} on the held-out test data, such as ``ndcg@10``."""
+        """{metric: value} on the held-out test data, such as ``ndcg@10``.
+
+        Raises:
+            OptionError: the model was trained on everything.
+        """
+        if self.result.whole_model:
+            raise OptionError(
+                "This model was trained on everything; no test figure belongs to it. Those of the model of the split "
+                "alone are result.test_result."
+            )
         return dict(self.result.test_result)
 
     def recommend(self, users=None, k: int = 10, candidates=None, exclude_seen: bool = True) -> pd.DataFrame:

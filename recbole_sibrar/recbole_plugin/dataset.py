@@ -286,6 +286,12 @@ class ScenarioDataset(Dataset):
         for name, dataset in zip(PHASES, datasets):
             dataset.phase = phases.get(name)
 
+    def whole(self) -> "ScenarioDataset":
+        """After ``build``, all interactions as one split, without a protocol."""
+        whole = self.copy(self.inter_feat)
+        whole.phase = None
+        return whole
+
     def interaction_rows(self) -> SparseRows:
         """users x items of this split."""
         return SparseRows.from_pairs(

@@ -273,6 +273,7 @@ RULES = {
     "vector_storage": optional(choice(*STORAGES)),
     "missing": optional(Rule("a mapping such as {rate: 0.3, pattern: uniform}", _mapping)),
     "eval_candidates": optional(choice("scenario", "all")),
+    "fit": choice("split", "all"),
     # of training
     "epochs": integer(0),
     "train_batch_size": integer(),

@@ -20,7 +20,7 @@ from recbole.utils import get_model, get_trainer, init_seed
 from recbole_sibrar import checkpoint
 from recbole_sibrar.checkpoint import MODEL
 from recbole_sibrar.data.modalities import SIDES
-from recbole_sibrar.errors import OptionError, SibrarError, nearest
+from recbole_sibrar.errors import CheckpointError, OptionError, SibrarError, nearest
 from recbole_sibrar.evaluation.metrics import METRICS, per_user_table
 from recbole_sibrar.files import check_plain_name, owned, remove_leftovers
 from recbole_sibrar.models.priors import PRIORS
@@ -30,6 +30,7 @@ from recbole_sibrar.recbole_plugin.capabilities import UNSERVED, general_recomme
 from recbole_sibrar.recbole_plugin.checks import begin_log, check, check_sizes, options_blamed, without_effect
 from recbole_sibrar.recbole_plugin.config import DEFAULT_DATASET, DEFAULT_MODEL, DEFAULT_SCENARIO, command_line_hidden
 from recbole_sibrar.recbole_plugin.dataset import StoredSplit
+from recbole_sibrar.recbole_plugin.everything import WHOLE_MODEL, train_on_everything
 from recbole_sibrar.recbole_plugin.rules import is_integer
 from recbole_sibrar.recbole_plugin.trainer import cold_fallback
 from recbole_sibrar.report.result import PER_USER, RESULT, RunResult
@@ -152,7 +153,8 @@ def run(model: str | None, dataset: str | None, config_files=None, options=None)
     """Train on the training split, choose the epoch on the validation split, evaluate once on the test split.
 
     Writes ``<output_dir>/<run name>/``, which no other process may write at the same time: ``result.json``,
-    ``per_user.csv`` and ``model.pth``, the best epoch's checkpoint. What another run left there is removed first.
+    ``per_user.csv`` and ``model.pth``, the best epoch's checkpoint; with ``fit=all`` also ``model-all.pth``, trained on
+    everything for as many epochs, which no test figure belongs to. What another run left there is removed first.
     ``progress.pth``, from which an interrupted run continues with ``resume``, and ``progress.csv``, losses and
     validation scores, are there while training goes on.
 
@@ -218,13 +220,15 @@ def _run_in(folder, config):
     if resumes:
         trainer.resume_progress(trainer.progress_file, train_data)
     if distributed.is_main():  # so that no file is of another run than the others
-        remove_files(folder, OUTCOME if resumes else (*OUTCOME, MODEL, PROGRESS, HISTORY))
+        remove_files(folder, (*OUTCOME, WHOLE_MODEL, *(() if resumes else (MODEL, PROGRESS, HISTORY))))
 
     start = perf_counter()
     best_score, valid_result = trainer.fit(train_data, valid_data, saved=True, show_progress=config["show_progress"])
     trained = perf_counter()
     test_result = trainer.evaluate(test_data, load_best_model=True, show_progress=config["show_progress"])
     tested = perf_counter()
+    per_user = _per_user(prepared)
+    whole = train_on_everything(prepared, folder / MODEL) if config["fit"] == "all" else None
 
     phase = test_data.phase
     result = RunResult(
@@ -263,9 +267,10 @@ def _run_in(folder, config):
         config=checkpoint.plain_config(config),
         versions={package: version(package) for package in PACKAGES},
         data=dict(prepared.dataset.read),
+        whole_model=None if whole is None else whole.name,
     )
     if distributed.is_main():
-        result.write(folder, _per_user(prepared))
+        result.write(folder, per_user)
         remove_files(folder, (PROGRESS, HISTORY))
     return result
 
@@ -388,9 +393,13 @@ def prepare_trained(path, **options) -> Prepared:
     """As ``prepare``, with the configuration and the parameters of a checkpoint; ``options`` win over the former.
 
     Raises:
-        DataError: the data are not those that the model was trained on.
+        DataError: the data are not those that the model was trained on. CheckpointError: it was trained on all of them.
     """
     state = checkpoint.load(path)
+    if state.get("trained_on", checkpoint.SPLIT) != checkpoint.SPLIT:
+        raise CheckpointError(
+            f"{path} was trained on {checkpoint.EVERYTHING}. It is for use; evaluate the {MODEL} beside it."
+        )
     with command_line_hidden():
         config = Config(config_dict={**state["config"], **options})
     begin_log(config)

@@ -24,9 +24,11 @@ class ProtocolTrainer:
     Attributes:
         seconds: {"train": [...], "valid": [...]}, one entry for each epoch.
         history: [{"epoch", "loss", "valid"}], training loss and validation score (None where not validated).
+        trained_on: what the checkpoint says of that, ``checkpoint.SPLIT`` or ``EVERYTHING``.
     """
 
     PAIRS_PER_PREDICTION = 4096
+    trained_on = checkpoint.SPLIT
 
     def __init__(self, config, model):
         make_folder(config["checkpoint_dir"])  # RecBole's way fails if another process does
@@ -194,6 +196,7 @@ class ProtocolTrainer:
             self.model,
             self._training_split,
             with_serving=True,
+            trained_on=self.trained_on,
             epoch=epoch,
             cur_step=self.cur_step,
             best_valid_score=float(self.best_valid_score),

@@ -22,7 +22,7 @@ class RunResult:
     ``validation`` are means over the epochs. ``history`` has an entry for each epoch: its number, the training loss,
     the validation score. ``data`` are the fingerprints of what was read: of the interactions, and of each modality
     (``data.identity``). ``dropped`` are the users and items whose interactions the filters took, {side: {count,
-    examples}}.
+    examples}}. ``whole_model`` is the checkpoint trained on everything, which none of these figures belongs to.
     """
 
     name: str
@@ -47,6 +47,7 @@ class RunResult:
     history: list = field(default_factory=list)
     cold_fallback: dict = field(default_factory=dict)
     dropped: dict = field(default_factory=dict)
+    whole_model: str | None = None
     modalities: dict = field(default_factory=dict)
     config: dict = field(default_factory=dict)
     versions: dict = field(default_factory=dict)
@@ -72,6 +73,8 @@ class RunResult:
             lines.append(
                 f"{self.n_unreachable_interactions:,} test interactions cannot be found and count in no metric"
             )
+        if self.whole_model:
+            lines.append(f"{self.whole_model} was trained on everything; no test figure belongs to it")
         for side, lost in self.dropped.items():
             examples = ", ".join(map(repr, lost["examples"]))
             lines.append(f"the filters dropped {lost['count']:,} {side}s, such as {examples}")

@@ -1,0 +1,36 @@
+"""A model for use: trained on everything, as long as validation on the split has shown to be best."""
+
+from logging import getLogger
+from pathlib import Path
+
+from recbole.data import utils
+from recbole.utils import get_model, get_trainer, init_seed
+
+from recbole_sibrar import checkpoint
+
+WHOLE_MODEL = "model-all.pth"  # in the folder of a run, beside the model that the test figures belong to
+
+
+def train_on_everything(prepared, chosen: Path) -> Path:
+    """Train the same model on all interactions, those of validation and test too, and write it beside the chosen one.
+
+    It has as many epochs as the checkpoint that validation chose; for a closed form, whose epochs are penalties, that
+    is the penalty.
+
+    Args:
+        prepared: a ``run.Prepared`` that has been trained.
+        chosen: the checkpoint of its best epoch.
+    """
+    config, path = prepared.config, chosen.with_name(WHOLE_MODEL)
+    n_epochs = checkpoint.load(chosen)["epoch"] + 1
+    init_seed(config["seed"], config["reproducibility"])
+    dataset = prepared.dataset.whole()
+    sampler, *_ = utils.create_samplers(config, dataset, [dataset, None, None])
+    loader = utils.get_dataloader(config, "train")(config, dataset, sampler, shuffle=config["shuffle"])
+    model = get_model(config["model"])(config, dataset).to(config["device"])
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    trainer.epochs, trainer.trained_on = n_epochs, checkpoint.EVERYTHING
+    getLogger().info(f"Training on everything for {n_epochs} epochs")
+    trainer.fit(loader, None, saved=False, show_progress=config["show_progress"])
+    trainer._save_checkpoint(n_epochs - 1, verbose=False, saved_model_file=str(path))
+    return path
