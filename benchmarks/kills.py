@@ -125,7 +125,7 @@ def _content(path):
         with open(path, newline="") as file:
             rows = list(csv.DictReader(file))
         return [{key: value for key, value in row.items() if not key.startswith(TIMES)} for row in rows]
-    return path.name if path.suffix in (".pth", ".png", ".svg", ".pt", ".md", ".tex") else path.read_bytes()
+    return path.name if path.suffix in (".pth", ".png", ".svg", ".pdf", ".pt", ".md", ".tex") else path.read_bytes()
 
 
 def _without_times(value):

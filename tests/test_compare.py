@@ -86,7 +86,8 @@ def test_every_combination_is_run_and_every_file_written(tiny, started, capsys):
     labels, seeds = ("SiBraR_SC-paper", "MuBraR-paper", "BPR"), (2020, 2021)
     expected = {f"{m}-tiny-{s}-seed{n}" for m in labels for s in ("item_cold", "warm") for n in seeds}
     assert set(started) == expected and len(started) == len(expected)
-    suffixes = [".md", ".csv", ".tex", ".png", ".svg", "-significance.md", "-significance.csv"]
+    tests = ["-significance.md", "-significance.csv", "-splits.csv"]
+    suffixes = [".md", ".csv", ".tex", ".pdf", ".png", ".svg", *tests]
     files = {f"tiny-{scenario}{suffix}" for scenario in ("item_cold", "warm") for suffix in suffixes}
     assert {path.name for path in Path("results/comparison").iterdir()} == files
 
@@ -97,22 +98,25 @@ def test_every_combination_is_run_and_every_file_written(tiny, started, capsys):
     assert table.loc["BPR", "ndcg@3"] == pytest.approx(np.mean(values))
     assert table.loc["BPR", "ndcg@3_std"] == pytest.approx(np.std(values, ddof=1))
 
+    per_user = {
+        label: [pd.read_csv(folder_of(f"{label}-tiny-warm-seed{n}") / "per_user.csv", index_col=0) for n in seeds]
+        for label in ("SiBraR_SC-paper", "BPR")
+    }
+    differences = [first["ndcg@3"] - second["ndcg@3"] for first, second in zip(*per_user.values())]
     tests = pd.read_csv("results/comparison/tiny-warm-significance.csv")
     tests = tests[tests["metric"] == "ndcg@3"].set_index("model")
     assert list(tests.index) == ["MuBraR-paper", "BPR"] and set(tests["reference"]) == {"SiBraR_SC-paper"}
-    per_user = {
-        label: pd.concat(pd.read_csv(folder_of(f"{label}-tiny-warm-seed{n}") / "per_user.csv") for n in seeds)
-        .groupby("user_id")["ndcg@3"]
-        .mean()
-        for label in ("SiBraR_SC-paper", "BPR")
-    }
-    wanted = paired_tests(per_user["SiBraR_SC-paper"], per_user["BPR"])
-    assert tests.loc["BPR", ["n_users", "t_p", "w_p"]].tolist() == pytest.approx(
-        [wanted["n_users"], wanted["t_p"], wanted["w_p"]]
-    )
+    assert tests.loc["BPR", "n_splits"] == 2
+    assert tests.loc["BPR", "difference"] == pytest.approx(np.mean([values.mean() for values in differences]))
+    of_splits = pd.read_csv("results/comparison/tiny-warm-splits.csv").set_index(["metric", "model", "split"])
+    for seed, first, second in zip(seeds, *per_user.values()):
+        wanted = paired_tests(first["ndcg@3"], second["ndcg@3"])
+        found = of_splits.loc[("ndcg@3", "BPR", seed), ["n_users", "t_p", "w_p"]]
+        assert found.tolist() == pytest.approx([wanted["n_users"], wanted["t_p"], wanted["w_p"]])
     printed = capsys.readouterr().out
     assert "tiny, item_cold, mean ± standard deviation of seeds 2020-2021, a split for each seed" in printed
-    assert "BPR †" in printed and "† does not score cold items; they get: behind all other" in printed
+    (mark,) = re.findall("^(.) does not score cold items; they get: behind all other", printed, re.MULTILINE)
+    assert f"BPR {mark}" in printed
 
 
 def test_finished_runs_are_reused_and_others_are_not(tiny, started, capsys):
@@ -276,8 +280,9 @@ def test_specs():
 # tables
 
 
-def result(ndcg, valid=0.2, fallback=None, **metrics):
+def result(ndcg, valid=0.2, fallback=None, n_candidates=1000, **metrics):
     return {
+        "n_candidates": n_candidates,
         "test_result": {"ndcg@10": ndcg, **metrics},
         "valid_result": {"ndcg@10": valid},
         "seconds": {"training": 1.0},
@@ -287,8 +292,9 @@ def result(ndcg, valid=0.2, fallback=None, **metrics):
     }
 
 
-def comparison(*entries, columns=("ndcg@10",), seeds=(1, 2)):
-    return Comparison("d", "warm", list(seeds), None, "ndcg@10", list(columns), list(entries), pd.DataFrame())
+def comparison(*entries, columns=("ndcg@10",), seeds=(1, 2), tests=()):
+    tests = pd.DataFrame(tests)
+    return Comparison("d", "warm", list(seeds), None, "ndcg@10", list(columns), list(entries), tests)
 
 
 def test_marks_means_and_deviations():
@@ -312,6 +318,51 @@ def test_marks_means_and_deviations():
     assert "\\textbf{0.4000}" in text and "B$^{\\dagger}$" in text and "5 \\% of \\{it\\}" in text
     assert text.count("{") == text.count("}")
     assert "0.4000 ¹" in terminal(table) and "§ 2 of 2 runs failed: boom" in terminal(table)
+
+
+def test_a_fallback_is_never_the_best_and_nothing_is_best_of_one():
+    fallback, learned, worse = (Entry(n, (result(v),), 1) for n, v in zip("FLW", (0.4, 0.3, 0.2)))
+    fallback = Entry("F", (result(0.4, fallback={"item": "behind"}),), 1)
+    assert cells(comparison(fallback, learned, worse), MARKDOWN)["NDCG@10"].tolist() == [
+        "0.4000", "**0.3000**", "<u>0.2000</u>",
+    ]  # fmt: skip
+    assert cells(comparison(learned), MARKDOWN)["NDCG@10"].tolist() == ["0.3000"]
+    stale = Entry("L", (result(0.3),), 1, stale="made from other data")
+    assert cells(comparison(stale, worse), MARKDOWN)["NDCG@10"].tolist() == ["0.3000", "**0.2000**"]
+
+
+def test_few_candidates_are_said_and_differences_marked():
+    entries = [Entry("A", (result(0.3, n_candidates=57),), 1), Entry("B", (result(0.2, n_candidates=57),), 1)]
+    verdict = {"metric": "ndcg@10", "reference": "A", "model": "B", "n_splits": 3, "n_users": 9, "difference": 0.1,
+               "low": 0.05, "high": 0.15, "p": 0.01, "p_holm": 0.01, "p_bonferroni": 0.01}  # fmt: skip
+    table = comparison(*entries, tests=[verdict])
+    assert "Only 57 candidates for lists of 10" in terminal(table) and "Only 57 candidates" in latex(table)
+    assert cells(table, MARKDOWN)["NDCG@10"].tolist() == ["**0.3000**", "<u>0.2000</u>\\*"]
+    assert "\\underline{0.2000}$^{*}$" in latex(table) and "paired over 3 splits" in terminal(table)
+    verdict["p_holm"] = 0.2
+    assert cells(comparison(*entries, tests=[verdict]), MARKDOWN)["NDCG@10"].tolist()[1] == "<u>0.2000</u>"
+
+
+@pytest.mark.parametrize(
+    "history, allowed, n_parameters, note",
+    [
+        ([0.1], 1, 10, "trained for one epoch only"),
+        ([0.1, 0.2], 2, 10, "still rising after the 2 epochs it was given"),
+        ([0.2, 0.1], 2, 10, None),
+        ([0.1, 0.2], 9, 10, None),
+        ([0.1], 1, 1, None),
+    ],
+)
+def test_runs_that_were_cut_short_are_marked(history, allowed, n_parameters, note):
+    run = {
+        **result(0.3),
+        "n_parameters": n_parameters,
+        "n_epochs": len(history),
+        "history": [{"epoch": n, "loss": 1.0, "valid": valid} for n, valid in enumerate(history, start=1)],
+        "best_valid_score": max(history),
+        "config": {"epochs": allowed},
+    }
+    assert Entry("A", (run,), 1).notes == ([note] if note else [])
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs LaTeX (apt-get install texlive-latex-recommended)")
@@ -395,4 +446,4 @@ def test_a_run_that_has_left_its_result_is_finished_however_its_process_ended(ti
     monkeypatch.setattr(execute, "start", start_and_kill)
     assert cli.main(arguments(tiny, "Pop", scenarios=("warm",))) == 0
     files = {path.name for path in folder_of("Pop-tiny-warm-seed2020").iterdir()}
-    assert files == {"result.json", "per_user.csv", "model.pth"}
+    assert files == {"result.json", "per_user.csv", "per_item.csv", "model.pth"}

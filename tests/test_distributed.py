@@ -152,7 +152,12 @@ def test_results_are_those_of_one_process_also_across_machines(tiny):
         same_result(found, expected)
         folders = [Path(where) / expected.name for where in ("alone", "shared")]
         assert folders[0].joinpath("per_user.csv").read_text() == folders[1].joinpath("per_user.csv").read_text()
-        assert {path.name for path in folders[1].iterdir()} == {"result.json", "per_user.csv", "model.pth"}
+        assert {path.name for path in folders[1].iterdir()} == {
+            "result.json",
+            "per_user.csv",
+            "per_item.csv",
+            "model.pth",
+        }
     assert any(result.n_epochs < 6 for result in alone)
 
 
@@ -204,7 +209,12 @@ def test_only_the_first_process_writes(tiny):
     done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == "" and done.stdout.count("ndcg@3") == 1
     assert json.loads(Path("results/r/result.json").read_text())["config"]["nproc"] == 2
-    assert {path.name for path in Path("results/r").iterdir()} == {"result.json", "per_user.csv", "model.pth"}
+    assert {path.name for path in Path("results/r").iterdir()} == {
+        "result.json",
+        "per_user.csv",
+        "per_item.csv",
+        "model.pth",
+    }
     assert len(list(Path("log").rglob("*.log"))) == 1 and len(list(Path("log_tensorboard").iterdir())) == 1
 
 

@@ -173,7 +173,7 @@ def test_starting_anew_removes_what_another_run_left(tiny, monkeypatch, epoch):
     settings = tiny.options(epochs=3, run_name="r")
     run("SiBraR", "tiny", None, settings)
     Path("results/r/error.txt").write_text("of yesterday")
-    assert {"result.json", "per_user.csv", "model.pth", "error.txt"} == set(files("results/r"))
+    assert {"result.json", "per_user.csv", "per_item.csv", "model.pth", "error.txt"} == set(files("results/r"))
     original = ProtocolTrainer._train_epoch
 
     def stop(self, train_data, epoch_idx, *args, **kwargs):

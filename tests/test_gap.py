@@ -85,6 +85,6 @@ def test_the_command(tiny, capsys):
     assert table["model"].tolist() == ["SiBraR_SC-paper", "MuBraR_SC-paper"] and (table["chance"] == 0.25).all()
     assert table[["intra_cosine", "inter_cosine"]].abs().max().max() <= 1
     first = {path.name: path.read_bytes() for path in Path("out").iterdir()}
-    assert set(first) == {"data.json", "gap.csv", "pairs.csv", "gap.md", "tsne.png", "tsne.svg"}
+    assert set(first) == {"data.json", "gap.csv", "pairs.csv", "gap.md", "tsne.csv", "tsne.pdf", "tsne.png", "tsne.svg"}
     assert main(["gap", *(f"results/{result.name}" for result in runs), "--output", "out"]) == 0
     assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == first

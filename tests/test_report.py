@@ -1,16 +1,21 @@
 """The page: self-contained, complete, and free of errors in a real browser."""
 
 import json
+import os
 import re
 import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from conftest import TinyData, folder_of
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.recbole_plugin.run import run
+from recbole_sibrar.report.collection import by_activity, groups, options_table, read_runs
+from recbole_sibrar.report.verdict import AHEAD, LEVEL_WITH, verdict
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -46,9 +51,11 @@ def test_everything_is_in_the_page_and_nothing_is_loaded(page):
     assert addresses and all(address.startswith(("data:", "#")) for address in addresses)
     result = json.loads((folder_of("SiBraR_SC-paper-tiny-item_cold-seed2020") / "result.json").read_text())
     for expected in (
-        f"{result['test_result']['ndcg@3']:.4f}", "behind all other candidates", "learning_rate: 0.001",
-        "SiBraR_SC-paper<small>", f"{result['n_parameters']:,}",
+        f"{result['test_result']['ndcg@3']:.4f}", "behind all other candidates", "Only 3 candidates for lists of 3",
+        "SiBraR_SC-paper</span>", f"{result['n_parameters']:,}", "Users by number of interactions",
+        "Items by popularity",
         "recbole 1.2.1", "Embeddings by modality", "Quality against the modalities left", "share of entities that lose",
+        "share of long-tail items", "picture</span>",
     ):  # fmt: skip
         assert expected in text
     assert "uniform0.5-seed0" not in text, "runs with data taken away are no competitors"
@@ -57,9 +64,10 @@ def test_everything_is_in_the_page_and_nothing_is_loaded(page):
 def test_text_of_a_result_cannot_become_markup(page):
     path = folder_of("BPR-tiny-item_cold-seed2020") / "result.json"
     result = json.loads(path.read_text())
-    path.write_text(json.dumps({**result, "name": "<script>alert(1)</script>"}))
+    evil = '<script>alert(1)</script>"<b>'
+    path.write_text(json.dumps({**result, "name": evil, "label": evil, "dataset": evil, "versions": {"recbole": evil}}))
     assert main(["report", "results"]) == 0
-    assert "<script>" not in page.read_text()
+    assert "<script>alert" not in page.read_text() and "<b>" not in page.read_text()
 
 
 @pytest.mark.skipif(BROWSER is None, reason="needs chromium (apt-get install chromium)")
@@ -76,12 +84,109 @@ def test_a_browser_shows_it_without_errors(page, scheme, width):
         tab.on("pageerror", lambda error: problems.append(str(error)))
         tab.on("requestfailed", lambda request: problems.append(request.url))
         tab.goto(page.resolve().as_uri())
-        pictures = tab.evaluate("[...document.images].map(image => image.complete && image.naturalWidth > 0)")
-        assert problems == [] and len(pictures) >= 5 and all(pictures)
+        sizes = tab.evaluate("[...document.querySelectorAll('figure svg')].map(f => f.getBoundingClientRect().width)")
+        assert problems == [] and len(sizes) >= 8 and all(250 < size < 700 for size in sizes)
         assert tab.evaluate("document.documentElement.scrollWidth") <= width, "wide tables scroll, the page does not"
         background = tab.evaluate("getComputedStyle(document.body).backgroundColor")
         assert background == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(22, 24, 27)")
+        ink = tab.evaluate("getComputedStyle(document.querySelector('figure text')).fill")
+        assert ink == tab.evaluate("getComputedStyle(document.body).color")
         browser.close()
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs chromium (apt-get install chromium)")
+def test_tables_are_sorted_searched_explained_and_downloaded(page):
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
+        tab = browser.new_page()
+        tab.goto(page.resolve().as_uri())
+        table = tab.locator("#results .table").first
+        column = table.locator("thead th").all_inner_texts().index("NDCG@3")
+        heading = table.locator("thead button").nth(column)
+
+        def shown():
+            cells = table.locator(f"tbody tr:visible td:nth-child({column + 1})")
+            return [float(value) for value in cells.evaluate_all("cells => cells.map(cell => cell.dataset.v)")]
+
+        heading.click()
+        assert shown() == sorted(shown(), reverse=True) and len(shown()) == 3
+        heading.click()
+        assert shown() == sorted(shown())
+        assert "Higher is better." in tab.locator("#tip").inner_text()
+        table.locator("input[type=search]").fill("mubrar paper")
+        assert len(shown()) == 1
+        with tab.expect_download() as download:
+            table.get_by_role("button", name="CSV").click()
+        (row,) = pd.read_csv(download.value.path()).to_dict("records")
+        assert row["model"] == "MuBraR_SC-paper" and row["NDCG@3"] == pytest.approx(shown()[0])
+        browser.close()
+
+
+def made_up_run(folder, model, seed, score, **changes):
+    """A result as a run leaves it, with 50 users."""
+    folder = Path(folder) / f"{model}-{seed}-{len(changes)}"
+    folder.mkdir(parents=True)
+    config = {"seed": seed, "split_seed": None, "valid_metric": "NDCG@10", "topk": [10], "epochs": 3, "eval_args": None,
+              "metrics": ["NDCG"]}  # fmt: skip
+    result = {
+        "name": folder.name, "label": model, "dataset": "d", "scenario": "item_cold", "seed": seed, "n_parameters": 9,
+        "valid_result": {"ndcg@10": score}, "test_result": {"ndcg@10": score}, "seconds": {"training": 1.0},
+        "versions": {}, "n_candidates": 500, "n_users": 50, "n_epochs": 3, "best_valid_score": score,
+        "history": [{"epoch": n, "loss": 1.0, "valid": score * n / 2} for n in (1, 2)], "data": {"interactions": "x"},
+        **changes, "config": {**config, **changes.get("config", {})},
+    }  # fmt: skip
+    (folder / "result.json").write_text(json.dumps(result))
+    users = [f"u{n}" for n in range(50)]
+    table = pd.DataFrame({"user_id": users, "ndcg@10": score + 0.01 * np.sin(np.arange(50)), "n_history": range(50),
+                          "n_relevant": 3})  # fmt: skip
+    table.to_csv(folder / "per_user.csv", index=False)
+
+
+def test_seeds_are_a_row_and_other_options_another():
+    for seed in (1, 2, 3):
+        made_up_run("r", "A", seed, 0.3 + seed / 1000)
+        made_up_run("r", "B", seed, 0.2 + seed / 1000)
+    made_up_run("r", "A", 1, 0.5, n_epochs=1, history=[{"epoch": 1, "loss": 1, "valid": 0.5}], config={"epochs": 1})
+    made_up_run("r", "F", 1, 0.9, cold_fallback={"item": "behind"})
+    (group,) = groups(read_runs("r"))
+    assert {label: len(runs) for label, runs in group.rows.items()} == {
+        "A epochs=1": 1, "A epochs=3": 3, "B": 3, "F": 1,
+    }  # fmt: skip
+    assert group.in_order == ["A epochs=1", "A epochs=3", "B", "F"], "what was not learned is last, however good"
+    found = verdict(group)
+    assert found["leader"] == "A epochs=1" and "A epochs=1: trained for one epoch only" in found["cautions"]
+    activity = by_activity(group)
+    assert activity[activity["model"] == "B"]["users"].sum() == 150
+    assert options_table(group)["epochs"].tolist() == [1, 3, 3, 3]
+
+
+def test_the_verdict_says_what_splits_say():
+    for seed, score in ((1, 0.30), (2, 0.31), (3, 0.32)):
+        made_up_run("r", "A", seed, score)
+        made_up_run("r", "B", seed, score - 0.1 - seed / 1000)
+        made_up_run("r", "C", seed, score - 0.02 * (seed - 2))
+    (group,) = groups(read_runs("r"))
+    relations = {model: relation for relation, model, *_ in verdict(group)["others"]}
+    assert group.leader in ("A", "C") and relations["B"] == AHEAD
+    assert [relations[model] for model in relations if model != "B"] == [LEVEL_WITH]
+
+
+def test_results_of_other_data_are_stale():
+    made_up_run("r", "A", 1, 0.3, data={"interactions": "before"})
+    os.utime("r/A-1-1/result.json", (0, 0))
+    made_up_run("r", "B", 1, 0.2)
+    (group,) = groups(read_runs("r"))
+    assert group.leader == "B" and not group.comparison.entries[0].contends
+    assert "made from other data than later runs" in group.comparison.entries[0].notes[0]
+
+
+def test_many_runs_make_a_small_page():
+    for model in range(20):
+        for seed in (1, 2, 3):
+            made_up_run("results", f"Model{model}", seed, 0.2 + model / 100)
+    assert main(["report", "results"]) == 0
+    assert Path("results/report.html").stat().st_size < 400_000
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,11 @@ from scipy import stats
 from recbole_sibrar.evaluation.significance import (
     compare_with_reference,
     effect_size,
+    interval,
     paired_tests,
     paired_values,
+    split_tests,
+    verdicts,
 )
 
 
@@ -77,3 +80,52 @@ def test_corrections_by_hand():
 
 def test_one_model_alone_has_nothing_to_be_compared_with():
     assert compare_with_reference({"a": table([0.1, 0.2])}, "a", ["ndcg@3"]).empty
+
+
+def of_splits(values, **shared):
+    """A table for each split: {split: (U,) values}."""
+    return pd.concat([table(own, split).assign(split=shared.get("split", split)) for split, own in values.items()])
+
+
+def test_the_interval_of_independent_differences_is_scipys():
+    values = np.random.default_rng(3).normal(0.02, 0.1, 30)
+    found, wanted = interval(values), stats.ttest_1samp(values, 0)
+    assert (found["difference"], found["p"]) == pytest.approx((values.mean(), wanted.pvalue))
+    assert [found["low"], found["high"]] == pytest.approx(list(wanted.confidence_interval(0.95)))
+
+
+def test_overlapping_training_data_widen_it():
+    """Differences 1, 2, 3 with test/train 1/8: variance (1/3 + 1/8) * 1."""
+    found, error = interval([1.0, 2.0, 3.0], 1 / 8), (1 / 3 + 1 / 8) ** 0.5
+    assert found["high"] - found["difference"] == pytest.approx(stats.t.ppf(0.975, 2) * error)
+    assert found["p"] == pytest.approx(2 * stats.t.sf(2 / error, 2))
+
+
+@pytest.mark.parametrize("values, p", [([], 1), ([0.3], 1), ([0.0, 0.0], 1), ([0.3, 0.3], 0)])
+def test_intervals_at_the_limits(values, p):
+    assert interval(values)["p"] == p
+
+
+def test_many_users_of_few_splits_are_not_much_evidence():
+    """The reference is ahead by 0.1 on two splits and behind by 0.05 on the third, for each of 500 users."""
+    rng = np.random.default_rng(0)
+    first = {split: rng.random(500) for split in (1, 2, 3)}
+    second = {split: first[split] - ahead for split, ahead in zip(first, (0.1, 0.1, -0.05))}
+    values = {"a": of_splits(first), "b": of_splits(second)}
+    (found,) = verdicts(values, "a", ["ndcg@3"], 1 / 8).to_dict("records")
+    assert found["n_splits"] == 3 and found["n_users"] == 1500 and found["difference"] == pytest.approx(0.05)
+    assert found["p"] == pytest.approx(interval([0.1, 0.1, -0.05], 1 / 8)["p"]) and found["p"] > 0.3
+    assert found["low"] < 0 < found["high"]
+    within = split_tests(values, "a", ["ndcg@3"])
+    assert within["split"].tolist() == [1, 2, 3] and (within["t_p"] < 1e-9).all()
+
+
+def test_seeds_of_one_split_are_averaged_for_each_user():
+    first, second = (
+        of_splits({1: [0.2, 0.4], 2: [0.4, 0.8]}, split=1),
+        of_splits({1: [0.1, 0.1], 2: [0.3, 0.1]}, split=1),
+    )
+    (found,) = verdicts({"a": first, "b": second}, "a", ["ndcg@3", "absent@3"]).to_dict("records")
+    wanted = interval([0.1, 0.5])
+    assert found["n_splits"] == 1 and found["n_users"] == 2
+    assert [found["difference"], found["p"]] == pytest.approx([wanted["difference"], wanted["p"]])

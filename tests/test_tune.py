@@ -69,7 +69,13 @@ def test_hyperopt_writes_trials_the_best_file_and_the_map_without_the_test_split
     best = yaml.safe_load((folder_of(NAME) / "best.yaml").read_text())
     row = table.loc[table["score"].idxmax()]
     assert best["learning_rate"] == row["learning_rate"] and best["scenario"] == "item_cold"
-    assert {path.name for path in folder_of(NAME).iterdir()} == {"trials.csv", "best.yaml", "map.png", "map.svg"}
+    assert {path.name for path in folder_of(NAME).iterdir()} == {
+        "trials.csv",
+        "best.yaml",
+        "map.pdf",
+        "map.png",
+        "map.svg",
+    }
 
     printed = capsys.readouterr().out
     command = printed.strip().splitlines()[-1].split()

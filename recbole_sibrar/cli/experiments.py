@@ -21,7 +21,8 @@ plan.yaml holds the same under the names of the options (underscores, 'datasets'
   options: {epochs: 20}
 The command line wins over the file.
 
-Written to <output_dir>/comparison/: <data set>-<scenario>.md, .csv, .tex, .png, .svg and -significance.md, .csv.
+Written to <output_dir>/comparison/: <data set>-<scenario>.md, .csv, .tex, .pdf, .svg, .png, -significance.md, .csv
+(the verdict over splits) and -splits.csv (tests over the users of each split).
 """
 
 TUNE_DESCRIPTION = """\
@@ -36,7 +37,7 @@ A search space is a YAML file, with the kinds choice, uniform, loguniform and qu
 Other options, as --key=value, are those of every trial.
 
 Written to <output_dir>/tune-<run name>/: trials.csv after every trial; best.yaml, which 'run --config_files' takes; and
-map.png, .svg if the space holds contrastive_weight and temperature.
+map.pdf, .svg, .png if the space holds contrastive_weight and temperature.
 """
 
 REPRODUCE_DESCRIPTION = """\

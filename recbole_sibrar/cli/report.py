@@ -15,7 +15,8 @@ Evaluate trained models with modalities missing: every subset of them, or rising
   recbole-sibrar missing results/SiBraR_SC-ml-1m-item_cold-seed2020 results/MuBraR_SC-ml-1m-item_cold-seed2020
   recbole-sibrar missing results/RUN --rates 0 0.2 0.4 0.6 0.8 --pattern popularity --retrain
 
-Without --rates: subsets.csv, curve.csv, contributions.csv, missing.md, curve.png. With: rates.csv, rates.png.
+Without --rates: subsets.csv, curve.csv, contributions.csv, missing.md, and curve as .pdf, .svg, .png. With: rates as
+.csv, .pdf, .svg, .png.
 """
 
 GAP_DESCRIPTION = """\
@@ -24,7 +25,7 @@ Measure how far apart trained models put the embeddings of different modalities,
   recbole-sibrar gap results/SiBraR_SC-ml-1m-item_cold-seed2020 results/MuBraR_SC-ml-1m-item_cold-seed2020
 
 Writes gap.csv (cosine and distance within and between entities, accuracy of predicting the modality, chance level),
-pairs.csv (the same for each pair of modalities), gap.md, and tsne.png.
+pairs.csv (the same for each pair of modalities), gap.md, and tsne as .csv (the points), .pdf, .svg and .png.
 """
 
 

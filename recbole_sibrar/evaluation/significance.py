@@ -1,13 +1,21 @@
-"""Paired tests between models on per-user values, corrected for the number of comparisons."""
+"""Paired tests between models, over splits and over the users of one split, corrected for the number of comparisons.
+
+Users of one split are no independent evidence of a difference between models: another split might say the opposite.
+So the verdict comes from the differences of whole splits where there are several, and the tests over users of each
+split stand beside it.
+"""
 
 import warnings
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t as students_t
 from scipy.stats import ttest_rel, wilcoxon
 from statsmodels.stats.multitest import multipletests
 
 CORRECTIONS = ("holm", "bonferroni")
+LEVEL = 0.05
+TEST_TO_TRAIN = 1 / 8  # of the protocol's splits, 8:1:1
 
 
 def effect_size(differences) -> float:
@@ -68,6 +76,72 @@ def paired_values(reference: pd.DataFrame, other: pd.DataFrame, metric: str) -> 
     return means[f"{metric}_x"].to_numpy(), means[f"{metric}_y"].to_numpy()
 
 
+def interval(differences, test_to_train: float = 0.0) -> dict:
+    """Student's t on paired differences, with its 95 % confidence interval.
+
+    Random splits of one data set share most of their training data, so that their differences vary less than those of
+    independent data would. Nadeau and Bengio (Machine Learning 52, 2003, equation 10) put 1/n + test/train in the
+    place of 1/n in the variance of the mean.
+
+    Args:
+        differences: (n,). test_to_train: of the splits, 0 for independent differences.
+
+    Returns:
+        ``difference`` (the mean), ``low``, ``high``, ``p`` (two-sided). Fewer than two differences have no interval and
+        p = 1.
+
+    >>> {name: round(float(value), 3) for name, value in interval([1.0, 2.0, 3.0]).items()}
+    {'difference': 2.0, 'low': -0.484, 'high': 4.484, 'p': 0.074}
+    """
+    differences = np.asarray(differences, dtype=float)
+    n = len(differences)
+    mean = float(differences.mean()) if n else float("nan")
+    if n < 2:
+        return {"difference": mean, "low": float("nan"), "high": float("nan"), "p": 1.0}
+    error = np.sqrt((1 / n + test_to_train) * differences.var(ddof=1))
+    half = float(students_t.ppf(1 - LEVEL / 2, n - 1) * error)
+    p = 2 * students_t.sf(abs(mean) / error, n - 1) if error > 0 else float(mean == 0)
+    return {"difference": mean, "low": mean - half, "high": mean + half, "p": float(p)}
+
+
+def verdicts(values: dict, reference: str, metrics, test_to_train: float = TEST_TO_TRAIN) -> pd.DataFrame:
+    """Whether one model differs from every other, by the splits where there are several, else by the users of the one.
+
+    Args:
+        values: {model: table with the columns ``split``, ``seed``, ``user`` and metrics}. Seeds that share a split are
+            averaged for each user. metrics: the columns to compare, left out where a table lacks them.
+
+    Returns:
+        a row for each metric and other model: ``n_splits``, ``n_users`` (pairs of split and user), the columns of
+        ``interval``, and p with ``_holm`` and ``_bonferroni`` corrections over the models compared on that metric.
+    """
+
+    def test(metric, name):
+        both = (
+            values[reference]
+            .merge(values[name], on=["split", "seed", "user"])
+            .dropna(subset=[f"{metric}_x", f"{metric}_y"])
+        )
+        both = both.assign(difference=both[f"{metric}_x"] - both[f"{metric}_y"])
+        users = both.groupby(["split", "user"])["difference"].mean()
+        splits = users.groupby("split").mean()
+        found = interval(splits, test_to_train) if len(splits) > 1 else interval(users)
+        return {"n_splits": len(splits), "n_users": len(users), **found}
+
+    return _against_the_others(values, reference, metrics, test, ("p",))
+
+
+def split_tests(values: dict, reference: str, metrics) -> pd.DataFrame:
+    """``compare_with_reference`` on the users of each split: a column ``split``, and its columns."""
+    parts = []
+    for split in values[reference]["split"].unique():
+        own = {name: table[table["split"] == split] for name, table in values.items()}
+        table = compare_with_reference({name: part for name, part in own.items() if len(part)}, reference, metrics)
+        parts.append(table.assign(split=split))
+    found = pd.concat(parts, ignore_index=True)
+    return found[["split", *found.columns.drop("split")]] if len(found) else pd.DataFrame()
+
+
 def compare_with_reference(values: dict, reference: str, metrics) -> pd.DataFrame:
     """Test one model against every other.
 
@@ -79,16 +153,25 @@ def compare_with_reference(values: dict, reference: str, metrics) -> pd.DataFram
         a row for each metric and other model: the columns of ``paired_tests``, and each p with ``_holm`` and
         ``_bonferroni`` corrections over the models compared on that metric.
     """
+
+    def test(metric, name):
+        return paired_tests(*paired_values(values[reference], values[name], metric))
+
+    return _against_the_others(values, reference, metrics, test, ("t_p", "w_p"))
+
+
+def _against_the_others(values, reference, metrics, test, p_names):
+    """A row for each metric and other model: {..., p} of ``test``, and each p corrected over the models of a metric."""
     rows = []
     for metric in metrics:
         others = [name for name, table in values.items() if name != reference and metric in table]
         if metric not in values[reference] or not others:
             continue
-        tests = [paired_tests(*paired_values(values[reference], values[name], metric)) for name in others]
-        for test in ("t_p", "w_p"):
+        tests = [test(metric, name) for name in others]
+        for p_name in p_names:
             for correction in CORRECTIONS:
-                corrected = multipletests([found[test] for found in tests], method=correction)[1]
+                corrected = multipletests([found[p_name] for found in tests], method=correction)[1]
                 for found, p in zip(tests, corrected):
-                    found[f"{test}_{correction}"] = float(p)
+                    found[f"{p_name}_{correction}"] = float(p)
         rows += [{"metric": metric, "reference": reference, "model": name, **t} for name, t in zip(others, tests)]
     return pd.DataFrame(rows)

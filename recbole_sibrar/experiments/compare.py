@@ -5,17 +5,15 @@ from pathlib import Path
 import pandas as pd
 
 from recbole_sibrar.errors import OptionError, nearest
-from recbole_sibrar.evaluation.significance import compare_with_reference
 from recbole_sibrar.experiments.execute import execute
 from recbole_sibrar.experiments.plan import Plan
 from recbole_sibrar.experiments.runs import check_distinct, check_options_used, known_options, plan_run
 from recbole_sibrar.files import owned
 from recbole_sibrar.recbole_plugin.checks import computed_metrics
 from recbole_sibrar.recbole_plugin.run import make_config, model_label
-from recbole_sibrar.report.comparison import Comparison, Entry, write_comparison
+from recbole_sibrar.report.comparison import Comparison, Entry, compared, default_columns, write_comparison
 
 SECONDS_TO_WRITE = 120  # what another comparison may take to write into the same folder
-DEFAULT_COLUMNS = ("recall", "coverage", "aplt")
 
 
 def plan_runs(plan: Plan) -> list:
@@ -91,8 +89,6 @@ def write_comparisons(outcomes, reference: str, columns, folder) -> tuple:
 def comparison_of(dataset: str, scenario: str, outcomes, reference: str, columns=None) -> Comparison:
     """One table: all models on one data set in one scenario."""
     config = outcomes[0].run.config
-    valid_metric = config["valid_metric"].lower()
-    columns = list(columns or _default_columns(valid_metric, config))
     labels = dict.fromkeys(outcome.run.label for outcome in outcomes)
     groups = {label: [o for o in outcomes if o.run.label == label] for label in labels}
     entries = [
@@ -101,12 +97,6 @@ def comparison_of(dataset: str, scenario: str, outcomes, reference: str, columns
     ]
     tables = {label: [t for o in own if (t := o.per_user) is not None] for label, own in groups.items()}
     values = {label: pd.concat(parts, ignore_index=True) for label, parts in tables.items() if parts}
-    tests = compare_with_reference(values, reference, columns) if reference in values else pd.DataFrame()
     seeds = list(dict.fromkeys(outcome.run.seed for outcome in outcomes))
-    return Comparison(dataset, scenario, seeds, config["split_seed"], valid_metric, columns, entries, tests)
-
-
-def _default_columns(valid_metric, config):
-    k = valid_metric.split("@")[1]
-    computed = {metric.lower() for metric in config["metrics"]}
-    return dict.fromkeys([valid_metric, *(f"{name}@{k}" for name in DEFAULT_COLUMNS if name in computed)])
+    columns = list(columns or default_columns(config))
+    return compared(dataset, scenario, seeds, config, entries, values, reference, columns)

@@ -20,7 +20,7 @@ from recbole_sibrar.errors import CheckpointError, SibrarError
 from recbole_sibrar.experiments.runs import Run, changed_data, difference, finished
 from recbole_sibrar.files import atomic_file, is_owned, owned
 from recbole_sibrar.recbole_plugin.run import ERROR, HISTORY, PROGRESS, DataNow, remove_files
-from recbole_sibrar.report.result import PER_USER, as_json
+from recbole_sibrar.report.result import as_json, read_per_user
 
 INTERVAL = 1.0  # seconds between two looks at what is going on
 
@@ -35,12 +35,8 @@ class Outcome:
 
     @property
     def per_user(self) -> pd.DataFrame | None:
-        """``user``, ``seed`` and a column for each metric; None if the run failed or has no per-user values."""
-        path = self.run.folder / PER_USER
-        if self.result is None or not path.is_file():
-            return None
-        table = pd.read_csv(path, dtype={0: str})
-        return table.rename(columns={table.columns[0]: "user"}).assign(seed=self.run.seed)
+        """As ``read_per_user``; None if the run failed or has no per-user values."""
+        return None if self.result is None else read_per_user(self.run.folder, self.result)
 
 
 def execute(runs, n_jobs: int = 1) -> list:

@@ -25,7 +25,7 @@ from recbole_sibrar.report.tables import write_csv
 
 ENGINES = {"hyperopt": ("hyperopt",), "ray": ("ray", "hyperopt", "pyarrow")}
 ALGORITHMS = ("tpe", "random")
-FILES = ("trials.csv", "best.yaml", "map.png", "map.svg")
+FILES = ("trials.csv", "best.yaml", *(f"map.{suffix}" for suffix in figures.FORMATS))
 MAP_OPTIONS = ("temperature", "contrastive_weight")
 
 

@@ -13,6 +13,7 @@ from logging import getLogger
 from pathlib import Path
 from time import perf_counter
 
+import torch
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
@@ -20,7 +21,9 @@ from recbole.utils import get_model, get_trainer, init_seed
 from recbole_sibrar import checkpoint
 from recbole_sibrar.checkpoint import MODEL
 from recbole_sibrar.data.modalities import SIDES
+from recbole_sibrar.data.splits import PHASES
 from recbole_sibrar.errors import CheckpointError, OptionError, SibrarError, nearest
+from recbole_sibrar.evaluation.items import per_item_table
 from recbole_sibrar.evaluation.metrics import METRICS, per_user_table
 from recbole_sibrar.files import check_plain_name, owned, remove_leftovers
 from recbole_sibrar.models.priors import PRIORS
@@ -33,11 +36,11 @@ from recbole_sibrar.recbole_plugin.dataset import StoredSplit
 from recbole_sibrar.recbole_plugin.everything import WHOLE_MODEL, train_on_everything
 from recbole_sibrar.recbole_plugin.rules import is_integer
 from recbole_sibrar.recbole_plugin.trainer import cold_fallback
-from recbole_sibrar.report.result import PER_USER, RESULT, RunResult
+from recbole_sibrar.report.result import PER_ITEM, PER_USER, RESULT, RunResult, as_json
 
 PROGRESS, HISTORY = "progress.pth", "progress.csv"
 ERROR = "error.txt"  # what ``compare`` knows of a run that failed
-OUTCOME = (RESULT, PER_USER, ERROR)
+OUTCOME = (RESULT, PER_USER, PER_ITEM, ERROR)
 IN_THE_NAME = {"model", "dataset", "scenario", "seed", "split_seed", "variant", "preset"}
 SHORT = re.compile(r"[\w.+=-]{1,40}")
 QUIET = {"state": "ERROR", "show_progress": False}
@@ -153,8 +156,9 @@ def run(model: str | None, dataset: str | None, config_files=None, options=None)
     """Train on the training split, choose the epoch on the validation split, evaluate once on the test split.
 
     Writes ``<output_dir>/<run name>/``, which no other process may write at the same time: ``result.json``,
-    ``per_user.csv`` and ``model.pth``, the best epoch's checkpoint; with ``fit=all`` also ``model-all.pth``, trained on
-    everything for as many epochs, which no test figure belongs to. What another run left there is removed first.
+    ``per_user.csv``, ``per_item.csv`` and ``model.pth``, the best epoch's checkpoint; with ``fit=all`` also
+    ``model-all.pth``, trained on everything for as many epochs, which no test figure belongs to. What another run left
+    there is removed first.
     ``progress.pth``, from which an interrupted run continues with ``resume``, and ``progress.csv``, losses and
     validation scores, are there while training goes on.
 
@@ -227,10 +231,10 @@ def _run_in(folder, config):
     trained = perf_counter()
     test_result = trainer.evaluate(test_data, load_best_model=True, show_progress=config["show_progress"])
     tested = perf_counter()
-    per_user = _per_user(prepared)
+    phase = test_data.phase
+    tables, counts = (_per_user(prepared, phase), _per_item(prepared, phase)), _data_counts(prepared)
     whole = train_on_everything(prepared, folder / MODEL) if config["fit"] == "all" else None
 
-    phase = test_data.phase
     result = RunResult(
         name=folder.name,
         label=model_label(config),
@@ -264,13 +268,15 @@ def _run_in(folder, config):
             if ids
         },
         modalities=_modalities(prepared.model),
+        data_counts=counts,
+        options=as_json(_options_of_its_own(config, {})),
         config=checkpoint.plain_config(config),
         versions={package: version(package) for package in PACKAGES},
         data=dict(prepared.dataset.read),
         whole_model=None if whole is None else whole.name,
     )
     if distributed.is_main():
-        result.write(folder, per_user)
+        result.write(folder, *tables)
         remove_files(folder, (PROGRESS, HISTORY))
     return result
 
@@ -335,15 +341,50 @@ def _modalities(model):
     return {side: list(core.modalities[side].names) for side in SIDES} if core is not None else {}
 
 
-def _per_user(prepared):
-    """{"user": original ids, metric@k: values} of the last evaluation."""
+def _data_counts(prepared):
+    """What the run rested on: users, items, interactions of each split, and how many entities have each modality."""
+    dataset, core = prepared.dataset, getattr(prepared.model, "core", None)
+    known = core.modalities if core is not None else {}
+    return {
+        "users": dataset.user_num - 1,
+        "items": dataset.item_num - 1,
+        "interactions": {name: len(loader._dataset.inter_feat) for name, loader in zip(PHASES, prepared.loaders)},
+        "modalities": {
+            side: {
+                entry.name: {"kind": entry.kind, "width": entry.width, "available": int(entry.available[1:].sum())}
+                for entry in modalities.entries
+            }
+            for side, modalities in known.items()
+        },
+    }
+
+
+def _per_user(prepared, phase):
+    """{"user": original ids, metric@k: values, ``n_history`` and ``n_relevant``: interactions} of the last evaluation;
+    the history is what comes before the evaluated split."""
     collector, config = prepared.trainer.eval_collector, prepared.config
     if collector.recommendations is None:
         return None
     metrics = [metric.lower() for metric in config["metrics"] if metric.lower() in METRICS]
     table = per_user_table(collector.recommendations, metrics, config["topk"])
     field = prepared.dataset.uid_field
-    return {field: prepared.dataset.id2token(field, collector.users), **{key: v.numpy() for key, v in table.items()}}
+    return {
+        field: prepared.dataset.id2token(field, collector.users),
+        **{key: v.numpy() for key, v in table.items()},
+        "n_history": phase.seen.lengths[collector.users].numpy(),
+        "n_relevant": collector.recommendations.n_relevant.numpy(),
+    }
+
+
+def _per_item(prepared, phase):
+    """As ``per_item_table``, with original ids."""
+    recommendations, dataset = prepared.trainer.eval_collector.recommendations, prepared.dataset
+    if recommendations is None:
+        return None
+    n_relevant = torch.bincount(phase.positives.columns, minlength=dataset.item_num)
+    table = per_item_table(recommendations, n_relevant, prepared.config["topk"])
+    items = dataset.id2token(dataset.iid_field, table.pop("item"))
+    return {dataset.iid_field: items, **{name: values.numpy() for name, values in table.items()}}
 
 
 def objective_function(config_dict=None, config_file_list=None, saved=True):

@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from tabulate import tabulate
 
 from recbole_sibrar.data.identity import combined
 from recbole_sibrar.evaluation.metrics import METRICS
+from recbole_sibrar.evaluation.significance import LEVEL, TEST_TO_TRAIN, split_tests, verdicts
 from recbole_sibrar.files import atomic_file
 from recbole_sibrar.report import figures
 from recbole_sibrar.report.tables import escape_markdown, write_csv, write_markdown
@@ -26,7 +27,17 @@ LATEX_ESCAPES = str.maketrans(
         **{"<": "\\textless{}", ">": "\\textgreater{}", "±": "$\\pm$"},
     }
 )
+VERDICT_NAMES = {
+    "n_splits": "splits",
+    "difference": "difference",
+    "low": "95 % from",
+    "high": "to",
+    "p": "p",
+    "p_holm": "p (Holm)",
+    "p_bonferroni": "p (Bonferroni)",
+}
 TEST_NAMES = {
+    "n_users": "users",
     "difference": "difference",
     "d_z": "d_z",
     "t_p_holm": "t-test, p (Holm)",
@@ -34,6 +45,8 @@ TEST_NAMES = {
     "w_p_holm": "Wilcoxon, p (Holm)",
     "w_p_bonferroni": "Wilcoxon, p (Bonferroni)",
 }
+CANDIDATES_PER_PLACE = 10  # with fewer, a list drawn at random holds much of what there is to find
+DEFAULT_COLUMNS = ("recall", "coverage", "aplt")
 
 
 @dataclass(frozen=True)
@@ -43,12 +56,24 @@ class Entry:
     Attributes:
         results: of its finished runs, one for each seed, as in ``result.json``.
         n_wanted: how many there should be. error: of a run that failed.
+        stale: why it is not to be compared with the others, if it is not.
     """
 
     label: str
     results: tuple
     n_wanted: int
     error: str | None = None
+    stale: str | None = None
+
+    @property
+    def is_fallback(self) -> bool:
+        """Whether what stands in for untrained scores is part of what is shown."""
+        return any(result.get("cold_fallback") for result in self.results)
+
+    @property
+    def contends(self) -> bool:
+        """Whether it can be the best: what was evaluated was learned, and from the data of the others."""
+        return bool(self.results) and not self.is_fallback and not self.stale
 
     @property
     def notes(self) -> list:
@@ -57,10 +82,24 @@ class Entry:
         for result in self.results[:1]:
             for side, replacement in result["cold_fallback"].items():
                 notes.append(f"does not score cold {side}s; they get: {replacement}")
+        if self.stale:
+            notes.append(self.stale)
+        if any(map(_was_cut_short, self.results)):
+            n = max(result["n_epochs"] for result in self.results if _was_cut_short(result))
+            notes.append("trained for one epoch only" if n == 1 else f"still rising after the {n} epochs it was given")
         if self.error:
             reason = self.error.splitlines()[-1]
             notes.append(f"{self.n_wanted - len(self.results)} of {self.n_wanted} runs failed: {reason}")
         return notes
+
+
+def _was_cut_short(result):
+    """Whether more epochs might have changed a result: the last of those allowed was the best or the only one."""
+    scores = [epoch["valid"] for epoch in result.get("history", ()) if epoch["valid"] is not None]
+    learns = result["n_parameters"] > 1  # RecBole gives models without any parameter one that does nothing
+    if not scores or not learns or result.get("cold_fallback") or result["n_epochs"] < result["config"]["epochs"]:
+        return False
+    return scores[-1] == result["best_valid_score"] if len(scores) > 1 else True
 
 
 @dataclass(frozen=True)
@@ -70,7 +109,8 @@ class Comparison:
     Attributes:
         split_seed: of the split that all seeds share; None if each seed has its own.
         valid_metric: the metric that models are chosen by, such as ``ndcg@10``.
-        columns: the metrics shown. tests: the table of ``compare_with_reference``, possibly empty.
+        columns: the metrics shown. tests: the table of ``significance.verdicts``, possibly empty.
+        split_tests: the table of ``significance.split_tests``, possibly empty.
     """
 
     dataset: str
@@ -81,6 +121,7 @@ class Comparison:
     columns: list
     entries: list
     tests: pd.DataFrame
+    split_tests: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def name(self) -> str:
@@ -103,6 +144,12 @@ class Comparison:
         return pd.DataFrame([_row(entry, self.valid_metric) for entry in self.entries])
 
     @property
+    def contends(self) -> list:
+        """Of each row, whether it can be the best; none if there is nothing to be better than."""
+        alone = sum(bool(entry.results) for entry in self.entries) < 2
+        return [entry.contends and not alone for entry in self.entries]
+
+    @property
     def shown(self) -> dict:
         """{column of ``table``: heading}."""
         heading = f"{self.valid_metric.upper()} (validation)"
@@ -115,6 +162,61 @@ class Comparison:
         notes = dict.fromkeys(note for entry in self.entries for note in entry.notes)
         return {note: NOTE_MARKS[n] if n < len(NOTE_MARKS) else f"({n + 1})" for n, note in enumerate(notes)}
 
+    @property
+    def remarks(self) -> list:
+        """Sentences that hold for the whole table."""
+        remarks = []
+        candidates = [result["n_candidates"] for entry in self.entries for result in entry.results]
+        k = int(self.valid_metric.split("@")[1])
+        if candidates and min(candidates) < CANDIDATES_PER_PLACE * k:
+            remarks.append(
+                f"Only {min(candidates)} candidates for lists of {k}: by chance alone a list holds much of what there "
+                "is to find, and differences are small"
+            )
+        if self.significant:
+            remarks.append(f"* differs from {self.tests['reference'].iloc[0]} (p < {LEVEL}, Holm), {self.basis}")
+        return remarks
+
+    @property
+    def basis(self) -> str:
+        """What the tests rest on."""
+        n = int(self.tests["n_splits"].max()) if len(self.tests) else 0
+        return f"paired over {n} splits" if n > 1 else "paired over the users of one split, which say nothing of others"
+
+    @property
+    def significant(self) -> set:
+        """{(metric, model)} that differ from the reference, by as many splits as there are."""
+        if not len(self.tests):
+            return set()
+        enough = self.tests["n_splits"] == self.tests["n_splits"].max()
+        found = self.tests[enough & (self.tests["p_holm"] < LEVEL)]
+        return set(zip(found["metric"], found["model"]))
+
+
+def compared(dataset, scenario, seeds, config: dict, entries, values: dict, reference: str, columns) -> Comparison:
+    """A comparison with its tests.
+
+    Args:
+        config: of one of the runs. values: {label: per-user values}, as ``significance.verdicts`` takes them.
+    """
+    tests, of_splits = pd.DataFrame(), pd.DataFrame()
+    if reference in values:
+        shares = (config["eval_args"] or {}).get("split", {}).get("RS")
+        test_to_train = shares[-1] / shares[0] if shares and shares[0] else TEST_TO_TRAIN
+        tests = verdicts(values, reference, columns, test_to_train)
+        of_splits = split_tests(values, reference, columns)
+    valid_metric = config["valid_metric"].lower()
+    return Comparison(
+        dataset, scenario, seeds, config["split_seed"], valid_metric, list(columns), entries, tests, of_splits
+    )
+
+
+def default_columns(config: dict) -> list:
+    """The validation metric and a few others, at its cut-off."""
+    valid_metric = config["valid_metric"].lower()
+    k, computed = valid_metric.split("@")[1], {metric.lower() for metric in config["metrics"]}
+    return list(dict.fromkeys([valid_metric, *(f"{name}@{k}" for name in DEFAULT_COLUMNS if name in computed)]))
+
 
 def _row(entry, valid_metric):
     row = {"model": entry.label, "n_seeds": len(entry.results)}
@@ -125,7 +227,7 @@ def _row(entry, valid_metric):
     row |= _mean_and_deviation(PARAMETERS, [result["n_parameters"] for result in entry.results])
     row |= _mean_and_deviation("training_seconds", [result["seconds"]["training"] for result in entry.results])
     data = dict.fromkeys(combined(result["data"]) for result in entry.results)
-    return {**row, "notes": "; ".join(entry.notes), "data": " ".join(data)}
+    return {**row, "notes": "; ".join(entry.notes), "fallback": entry.is_fallback, "data": " ".join(data)}
 
 
 def _mean_and_deviation(name, values):
@@ -145,13 +247,19 @@ def goodness(metric: str, values: pd.Series) -> pd.Series:
     return values if name not in METRICS or METRICS[name].higher_is_better else -values
 
 
-def places(metric: str, values: pd.Series) -> list:
+def places(metric: str, values: pd.Series, contends=None) -> list:
     """1 for the best value, 2 for the second best, 0 for others; values that look equal share a place.
+
+    Args:
+        contends: of each value, whether it can have a place; all by default.
 
     >>> places("ndcg@10", pd.Series([0.3, 0.20001, 0.2, 0.1]))
     [1, 2, 2, 0]
+    >>> places("ndcg@10", pd.Series([0.3, 0.20001, 0.2, 0.1]), [False, True, True, True])
+    [0, 1, 1, 2]
     """
-    ranks = goodness(metric, values.round(DIGITS)).rank(method="dense", ascending=False)
+    shown = values.round(DIGITS) if contends is None else values.round(DIGITS).where(contends)
+    ranks = goodness(metric, shown).rank(method="dense", ascending=False)
     return [int(rank) if rank <= 2 else 0 for rank in ranks.fillna(0)]
 
 
@@ -163,19 +271,21 @@ class Markup:
     second: str
     plus_minus: str
     note: str
+    significant: str
 
-    def cell(self, mean, deviation, place) -> str:
+    def cell(self, mean, deviation, place, differs=False) -> str:
         if math.isnan(mean):
             return ""
         text = f"{mean:.{DIGITS}f}"
         if not math.isnan(deviation):
             text += f"{self.plus_minus}{deviation:.{DIGITS}f}"
-        return (text, self.best.format(text), self.second.format(text))[place]
+        marked = (text, self.best.format(text), self.second.format(text))[place]
+        return marked + self.significant if differs else marked
 
 
-MARKDOWN = Markup("**{}**", "<u>{}</u>", " ± ", " {}")
-TERMINAL = Markup("{} ¹", "{} ²", " ± ", " {}")
-LATEX = Markup("\\textbf{{{}}}", "\\underline{{{}}}", " $\\pm$ ", "$^{{{}}}$")
+MARKDOWN = Markup("**{}**", "<u>{}</u>", " ± ", " {}", "\\*")
+TERMINAL = Markup("{} ¹", "{} ²", " ± ", " {}", " *")
+LATEX = Markup("\\textbf{{{}}}", "\\underline{{{}}}", " $\\pm$ ", "$^{{{}}}$", "$^{*}$")
 
 
 def cells(comparison: Comparison, markup: Markup) -> pd.DataFrame:
@@ -194,8 +304,9 @@ def cells(comparison: Comparison, markup: Markup) -> pd.DataFrame:
             continue
         means = table.get(column, pd.Series([float("nan")] * len(table)))
         deviations = table.get(f"{column}_std", means * float("nan"))
-        rows = zip(means, deviations, places(column, means))
-        shown[heading] = [markup.cell(mean, deviation, place) for mean, deviation, place in rows]
+        differs = [(column, entry.label) in comparison.significant for entry in comparison.entries]
+        rows = zip(means, deviations, places(column, means, comparison.contends), differs)
+        shown[heading] = [markup.cell(*row) for row in rows]
     return pd.DataFrame(shown)
 
 
@@ -207,7 +318,8 @@ def latex(comparison: Comparison) -> str:
     """A ``table`` environment; it needs the package booktabs."""
     table = cells(comparison, LATEX)
     notes = "".join(f" $^{{{LATEX_MARKS.get(mark, mark)}}}$ {_latex(note)}." for note, mark in comparison.notes.items())
-    caption = f"{_latex(comparison.title)}.{notes}"
+    remarks = "".join(f" {_latex(remark)}." for remark in comparison.remarks)
+    caption = f"{_latex(comparison.title)}.{remarks}{notes}"
     return table.style.hide(axis="index").to_latex(
         hrules=True,
         column_format="l" + "r" * (table.shape[1] - 1),
@@ -217,26 +329,30 @@ def latex(comparison: Comparison) -> str:
     )
 
 
-def significance_cells(comparison: Comparison) -> pd.DataFrame:
-    """The tests as text: differences with four digits, p with two significant ones."""
-    tests = comparison.tests
-    shown = tests[["metric", "reference", "model", "n_users"]].rename(columns={"n_users": "users"})
+def significance_cells(tests: pd.DataFrame, names: dict) -> pd.DataFrame:
+    """Tests as text: differences with four digits, p with two significant ones.
+
+    Args:
+        names: {column: heading}, ``VERDICT_NAMES`` or ``TEST_NAMES``.
+    """
+    shown = tests[[name for name in ("split", "metric", "reference", "model") if name in tests]].copy()
     shown["metric"] = shown["metric"].str.upper()
-    for column, heading in TEST_NAMES.items():
-        form = "{:.2g}" if "_p" in column else "{:+.4f}"
-        shown[heading] = [form.format(value) for value in tests[column]]
+    for column, heading in names.items():
+        form = "{:.2g}" if "p" in column.split("_") else "{:.0f}" if column.startswith("n_") else "{:+.4f}"
+        shown[heading] = ["" if pd.isna(value) else form.format(value) for value in tests[column]]
     return shown
 
 
 def terminal(comparison: Comparison) -> str:
-    """The table and the tests of the first metric, as printed."""
+    """The table and the verdicts on the first metric, as printed."""
     lines = [comparison.title, "", _plain(cells(comparison, TERMINAL)), "¹ best, ² second best"]
-    lines += [f"{mark} {note}" for note, mark in comparison.notes.items()]
+    lines += [f"{mark} {note}" for note, mark in comparison.notes.items()] + comparison.remarks
     if len(comparison.tests):
-        tests = significance_cells(comparison)
+        tests = significance_cells(comparison.tests, VERDICT_NAMES)
         kept = tests[tests["metric"] == comparison.columns[0].upper()].drop(columns=["metric", "reference"])
-        kept = kept.drop(columns=[name for name in TEST_NAMES.values() if "Bonferroni" in name])
-        lines += ["", f"{comparison.columns[0].upper()} of {comparison.tests['reference'].iloc[0]} minus that of"]
+        kept = kept.drop(columns=[VERDICT_NAMES["p_bonferroni"]])
+        reference = comparison.tests["reference"].iloc[0]
+        lines += ["", f"{comparison.columns[0].upper()} of {reference} minus that of, {comparison.basis}"]
         lines.append(_plain(kept))
     return "\n".join(lines)
 
@@ -256,28 +372,40 @@ def _markdown(table):
 
 
 def write_comparison(comparison: Comparison, folder) -> None:
-    """``<data set>-<scenario>.md``, ``.csv``, ``.tex``, ``.png``, ``.svg``, and ``-significance.md``, ``.csv``."""
+    """``<data set>-<scenario>.md``, ``.csv``, ``.tex``, ``.pdf``, ``.svg``, ``.png``, and, of two models or more,
+    ``-significance.md``, ``-significance.csv`` and ``-splits.csv``, the tests of each split."""
     stem = Path(folder) / comparison.name
     write_csv(comparison.table, f"{stem}.csv")
-    notes = "\n".join(f"{mark} {escape_markdown(note)}  " for note, mark in comparison.notes.items())
+    remarks = [f"{escape_markdown(remark)}.  " for remark in comparison.remarks]
+    notes = "\n".join([*remarks, *(f"{mark} {escape_markdown(note)}  " for note, mark in comparison.notes.items())])
     body = _markdown(cells(comparison, MARKDOWN))
     write_markdown({escape_markdown(comparison.title): f"{body}\n\n{notes}".rstrip()}, f"{stem}.md")
     with atomic_file(f"{stem}.tex") as file:
         file.write(latex(comparison))
     if len(comparison.tests):
         write_csv(comparison.tests, f"{stem}-significance.csv")
+        write_csv(comparison.split_tests, f"{stem}-splits.csv")
         heading = escape_markdown(f"{comparison.title}: {comparison.tests['reference'].iloc[0]} against the others")
+        verdict = _markdown(significance_cells(comparison.tests, VERDICT_NAMES))
+        of_splits = _markdown(significance_cells(comparison.split_tests, TEST_NAMES))
         write_markdown(
-            {heading: f"{_markdown(significance_cells(comparison))}\n\n{EXPLANATION}"},
+            {
+                heading: f"{verdict}\n\n{comparison.basis[0].upper()}{comparison.basis[1:]}. {VERDICT_EXPLANATION}",
+                "Within each split": f"{of_splits}\n\n{TEST_EXPLANATION}",
+            },
             f"{stem}-significance.md",
         )
     finished = comparison.table[comparison.table["n_seeds"] > 0]
     if len(finished):
         shown = {name: heading for name, heading in comparison.shown.items() if name in comparison.columns}
-        figures.save(figures.comparison_bars(finished, shown, comparison.title), stem)
+        figures.save(figures.comparison_bars(finished, shown), stem)
 
 
-EXPLANATION = """\
-Paired tests on per-user values, two-sided; a user counts once, with the mean over the seeds that both models share.
-difference: reference minus model. d_z: mean of the differences in units of their standard deviation.
-p: corrected over the models compared on one metric."""
+VERDICT_EXPLANATION = """\
+difference: reference minus model, with its 95 % confidence interval. p: Student's t, two-sided, corrected over the
+models compared on one metric. Splits share training data, so the variance of their mean is (1/n + test/train) times
+that of a difference (Nadeau and Bengio, 2003)."""
+TEST_EXPLANATION = """\
+Paired tests on the values of a split's users, two-sided; seeds that share a split are averaged for each user. These
+users are no independent evidence about other splits. d_z: mean of the differences in units of their standard
+deviation."""

@@ -1,37 +1,93 @@
-"""Figures, each a function from tables to a matplotlib figure, and the one way to save them."""
+"""Figures, each a function from tables to a matplotlib figure; files for a paper, and SVG inside a page.
 
+A figure is as wide as a column of a paper, with type that can be read at that size, and has no title: its caption has.
+"""
+
+import io
+import re
+from functools import wraps
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path as Outline
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from recbole_sibrar.files import atomic_file
 
-# Okabe and Ito's palette: told apart by colour-blind readers.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+# Okabe and Ito's palette, told apart by colour-blind readers, with grey for their yellow, which white paper swallows.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 MARKERS = "osD^vPX*"
-FORMATS = ("png", "svg")
-PANELS_PER_ROW = 3
+FORMATS = ("pdf", "svg", "png")
+WITHOUT_DATE = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
+COLUMN = 3.35  # inches, of a column in a paper of two
+LINKED = 5  # entities whose modalities are joined by lines
+LINES = 8  # models that a figure of lines tells apart
+PAPER = {
+    "font.size": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7,
+    "axes.titlesize": 8, "lines.linewidth": 1.2, "lines.markersize": 3.5, "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6, "ytick.major.width": 0.6, "legend.handlelength": 1.6, "legend.columnspacing": 1.2,
+    "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "recbole_sibrar", "pdf.fonttype": 42,
+}  # fmt: skip
+
+
+def _at_paper_size(draw):
+    """A function that draws with the sizes of ``PAPER``."""
+
+    @wraps(draw)
+    def drawn(*args, **kwargs):
+        with matplotlib.rc_context(PAPER):
+            return draw(*args, **kwargs)
+
+    return drawn
 
 
 def save(figure: Figure, stem) -> list:
-    """Write ``<stem>.png`` and ``<stem>.svg``; the same figure gives the same bytes."""
+    """Write ``<stem>.pdf``, ``.svg`` and ``.png``; the same figure gives the same bytes."""
     paths = [Path(f"{stem}.{suffix}") for suffix in FORMATS]
-    with matplotlib.rc_context({"svg.hashsalt": "recbole_sibrar"}):
+    with matplotlib.rc_context(PAPER):
         for path, suffix in zip(paths, FORMATS):
             with atomic_file(path, "wb") as file:
-                figure.savefig(file, format=suffix, dpi=150, metadata={"Date": None} if suffix == "svg" else None)
+                figure.savefig(file, format=suffix, dpi=300, metadata=WITHOUT_DATE[suffix])
     return paths
 
 
-def _axes(width=6.4, height=4.2, columns=1, rows=1):
+def inline_svg(figure: Figure, description: str) -> str:
+    """An ``<svg>`` element for a page, whose style sheet gives the colours: ``--c0`` ... and the colour of the text.
+
+    Args:
+        description: read out in place of the picture.
+    """
+    buffer = io.StringIO()
+    with matplotlib.rc_context({**PAPER, "svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r' id="[A-Za-z]+[A-Za-z.0-9]*_\d+"', "", svg)
+    svg = re.sub(r' (?:d|x|y|transform)="[^"]+"', _rounded, svg)
+    svg = re.sub(r"M (\S+) (\S+) \nL \1 \2 \n", r"M\1 \2h0", svg)
+    svg = re.sub(r"font: (?:\w+ )?([\d.]+px) [^;\"]+", r"font-size: \1", svg)
+    for place, colour in enumerate(COLOURS):
+        shown = "currentColor" if colour == "#000000" else f"var(--c{place})"
+        svg = svg.replace(colour.lower(), shown)
+    svg = re.sub(r"<svg [^>]*?viewBox=\"([^\"]+)\"[^>]*>", _svg_tag(description), svg, count=1)
+    return re.sub(r"\n\s*", "\n", svg)
+
+
+def _rounded(attribute):
+    return re.sub(r"-?\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}", attribute[0])
+
+
+def _svg_tag(description):
+    text = description.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;").replace("\\", "/")
+    return rf'<svg viewBox="\1" role="img" aria-label="{text}" xmlns:xlink="http://www.w3.org/1999/xlink">'
+
+
+def _axes(width=COLUMN, height=2.3, columns=1, rows=1):
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+    return figure, figure.subplots(rows, columns, squeeze=False).flatten()
 
 
 def style(position: int) -> dict:
@@ -39,92 +95,172 @@ def style(position: int) -> dict:
     return {"color": COLOURS[position % len(COLOURS)], "marker": MARKERS[position % len(MARKERS)]}
 
 
+def _legend(figure, axis, columns=2):
+    """Below the axes, where it hides nothing."""
+    handles, labels = axis.get_legend_handles_labels()
+    widest = max(map(len, labels), default=0)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns if widest < 28 else 1, frameon=False)
+
+
+@_at_paper_size
 def quality_curves(curves: dict, metric: str) -> Figure:
     """Quality against the number of modalities left, with the range over the subsets of each size.
 
     Args:
         curves: {model: table of ``evaluation.subsets.quality_curve``}.
     """
-    figure, (axis,) = _axes()
+    figure, (axis,) = _axes(height=2.5)
     for position, (model, curve) in enumerate(curves.items()):
         axis.plot(curve["n_modalities"], curve["mean"], label=model, **style(position))
         axis.fill_between(curve["n_modalities"], curve["min"], curve["max"], color=style(position)["color"], alpha=0.12)
     sizes = sorted({size for curve in curves.values() for size in curve["n_modalities"]})
     axis.set(xlabel="modalities left", ylabel=metric.upper(), xticks=sizes)
-    axis.legend(frameon=False)
+    _legend(figure, axis)
     return figure
 
 
+@_at_paper_size
 def degradation_curves(table, metric: str) -> Figure:
     """A metric against the share of entities that lose their modalities; a line for each value of ``model``."""
-    figure, (axis,) = _axes()
-    for position, (model, own) in enumerate(table.groupby("model", sort=False)):
-        axis.plot(own["rate"], own[metric], label=model, **style(position))
-    axis.set(xlabel="share of entities without the modality", ylabel=metric.upper())
-    axis.legend(frameon=False)
+    return lines(table, "rate", metric, "model", "share of entities without the modality", metric.upper())
+
+
+@_at_paper_size
+def lines(table, x: str, y: str, group: str, xlabel: str, ylabel: str, names=None) -> Figure:
+    """A line for each value of a column, at most ``LINES``; the others are left out.
+
+    Args:
+        names: of the places on the x axis, where these are numbered.
+    """
+    figure, (axis,) = _axes(height=2.5)
+    for position, (name, own) in enumerate(table.groupby(group, sort=False)):
+        if position < LINES:
+            axis.plot(own[x], own[y], label=name, **style(position))
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    if names is not None:
+        axis.set_xticks(range(len(names)), names)
+    _legend(figure, axis)
     return figure
 
 
-def tsne_panels(panels: dict, names: dict, linked: int) -> Figure:
+@_at_paper_size
+def tsne_panels(panels: dict, names: dict, linked: int = LINKED) -> Figure:
     """A t-SNE picture for each model, coloured by modality, lines between the modalities of a few entities.
 
     Args:
         panels: {model: table of ``evaluation.gap.tsne_points``}. names: {model: modality names}.
         linked: of how many entities the modalities are joined by lines.
     """
-    columns = min(len(panels), PANELS_PER_ROW)
+    columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
-    figure, axes = _axes(4.6 * columns + 1.2, 4.4 * rows, columns, rows)
+    figure, axes = _axes(COLUMN * columns, 3.1 * rows + 0.4, columns, rows)
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
+    everything = list(dict.fromkeys(name for own in names.values() for name in own))
     for axis, (model, points) in zip(axes, panels.items()):
-        for position, name in enumerate(names[model]):
-            own = points[points["modality"] == position]
-            axis.scatter(own["x"], own["y"], s=6, alpha=0.5, linewidths=0, label=name, **style(position))
+        for place, name in enumerate(names[model]):
+            own = points[points["modality"] == place]
+            _dots(axis, own[["x", "y"]].to_numpy(), COLOURS[everything.index(name) % len(COLOURS)])
         complete = points.groupby("entity").size().sort_values(ascending=False, kind="stable").index[:linked]
         for entity in complete:
             own = points[points["entity"] == entity]
-            axis.plot(own["x"], own["y"], color="black", linewidth=0.8, alpha=0.8)
-            for position, x, y in zip(own["modality"], own["x"], own["y"]):
-                axis.plot(x, y, markersize=6, markeredgecolor="black", markeredgewidth=0.8, **style(position))
-        axis.set(title=model, xticks=[], yticks=[])
+            axis.plot(own["x"], own["y"], color=COLOURS[6], linewidth=0.7, alpha=0.8)
+            for place, x, y in zip(own["modality"], own["x"], own["y"]):
+                look = style(everything.index(names[model][place]))
+                axis.plot(x, y, markersize=4.5, markeredgecolor=COLOURS[6], markeredgewidth=0.6, **look)
+        axis.set(xticks=[], yticks=[])
+        axis.set_xlabel(model)
         axis.spines[["left", "bottom"]].set_visible(False)
-    axes[columns - 1].legend(frameon=False, markerscale=2, loc="upper left", bbox_to_anchor=(1, 1))
+    for place, name in enumerate(everything):
+        axes[0].plot([], [], linestyle="", label=name, **style(place))
+    axes[0].plot([], [], color=COLOURS[6], linewidth=0.7, label="one item or user" if linked else None)
+    _legend(figure, axes[0], columns=3)
     return figure
 
 
-def training_curves(history: list, metric: str) -> Figure:
-    """Training loss and validation metric of each epoch, side by side.
+def _dots(axis, points, colour, size=2.2):
+    """One path for all points, each a stroke without length and with a round end: a tenth of the size in SVG."""
+    if len(points):
+        vertices = np.repeat(points, 2, axis=0)
+        outline = Outline(vertices, np.tile([Outline.MOVETO, Outline.LINETO], len(points)))
+        outline.should_simplify = False
+        axis.add_patch(
+            PathPatch(outline, facecolor="none", edgecolor=colour, linewidth=size, capstyle="round", alpha=0.55)
+        )
+        axis.update_datalim(points)
+        axis.autoscale_view()
+
+
+@_at_paper_size
+def training_curves(histories: dict, metric: str) -> Figure:
+    """The validation metric of each epoch; a line for each model.
 
     Args:
-        history: [{"epoch", "loss", "valid"}].
+        histories: {model: [{"epoch", "valid"}]}.
     """
-    figure, axes = _axes(8, 3, 2)
-    epochs = [entry["epoch"] for entry in history]
-    for axis, key, label in zip(axes, ("loss", "valid"), ("training loss", f"validation {metric}")):
-        axis.plot(epochs, [entry[key] for entry in history], color=COLOURS[0], marker="o", markersize=3)
-        axis.set(xlabel="epoch", ylabel=label)
+    figure, (axis,) = _axes(height=2.5)
+    for position, (model, history) in enumerate(list(histories.items())[:LINES]):
+        seen = [entry for entry in history if entry["valid"] is not None]
+        look = {**style(position), "markersize": 2}
+        axis.plot([entry["epoch"] for entry in seen], [entry["valid"] for entry in seen], label=model, **look)
+    axis.set(xlabel="epoch", ylabel=f"validation {metric}")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(figure, axis)
     return figure
 
 
-def comparison_bars(table, columns: dict, title: str) -> Figure:
+@_at_paper_size
+def comparison_bars(table, columns: dict) -> Figure:
     """A panel of bars for each metric, a bar for each model, with the standard deviation over seeds.
 
     Args:
-        table: rows with ``model``, the metrics, and ``<metric>_std`` (NaN for one seed).
+        table: rows with ``model``, the metrics, and ``<metric>_std`` (NaN for one seed); where there is a column
+            ``fallback``, rows of that kind are pale.
         columns: {metric: heading}.
     """
-    figure, axes = _axes(1.5 + 2.6 * len(columns), 1.2 + 0.32 * len(table), len(columns))
+    n = len(columns)
+    figure, axes = _axes(COLUMN if n == 1 else 2 * COLUMN, 0.6 + 0.22 * len(table), n)
     places = range(len(table))
+    pale = table["fallback"].to_numpy(dtype=bool) if "fallback" in table else np.zeros(len(table), dtype=bool)
     for axis, (metric, heading) in zip(axes, columns.items()):
-        colours = [COLOURS[place % len(COLOURS)] for place in places]
-        axis.barh(places, table[metric], xerr=table[f"{metric}_std"].fillna(0), color=colours, height=0.7)
+        bars = axis.barh(places, table[metric], color=COLOURS[0], height=0.62)
+        for bar, is_pale in zip(bars, pale):
+            bar.set_alpha(0.35 if is_pale else 1)
+        deviations = table[f"{metric}_std"].to_numpy(dtype=float)
+        known = np.isfinite(deviations)
+        axis.errorbar(
+            table[metric].to_numpy()[known], np.arange(len(table))[known], xerr=deviations[known], fmt="none",
+            ecolor=COLOURS[6], elinewidth=0.8, capsize=1.5,
+        )  # fmt: skip
         axis.set(yticks=list(places), yticklabels=[] if axis is not axes[0] else list(table["model"]), xlabel=heading)
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+        axis.tick_params(axis="y", length=0)
         axis.invert_yaxis()
-    figure.suptitle(title, fontsize="medium")
     return figure
 
 
+@_at_paper_size
+def user_boxes(values: dict, heading: str) -> Figure:
+    """The distribution over users: quartiles, 5th and 95th percentile, and the mean as a diamond.
+
+    Args:
+        values: {model: (U,) values of its users}.
+    """
+    figure, (axis,) = _axes(height=0.6 + 0.24 * len(values))
+    boxes = axis.boxplot(
+        list(values.values()), orientation="horizontal", whis=(5, 95), showfliers=False, showmeans=True, widths=0.55,
+        patch_artist=True, meanprops={"marker": "D", "markersize": 3, "markerfacecolor": COLOURS[1],
+        "markeredgecolor": COLOURS[1]}, medianprops={"color": COLOURS[6], "linewidth": 1.2},
+    )  # fmt: skip
+    for box in boxes["boxes"]:
+        box.set(facecolor=COLOURS[0], alpha=0.35, linewidth=0.6)
+    axis.set(yticks=range(1, len(values) + 1), yticklabels=list(values), xlabel=heading)
+    axis.tick_params(axis="y", length=0)
+    axis.invert_yaxis()
+    return figure
+
+
+@_at_paper_size
 def search_map(trials, x: str, y: str, metric: str, n_bins: int = 8) -> Figure:
     """The best score in each cell of two options, both on logarithmic axes, with the trials as dots.
 
@@ -135,7 +271,7 @@ def search_map(trials, x: str, y: str, metric: str, n_bins: int = 8) -> Figure:
         n_bins: cells of each axis, if it has more different values.
     """
     shown = trials[(trials[x] > 0) & (trials[y] > 0) & trials["score"].notna()]
-    figure, (axis,) = _axes(6, 4.6)
+    figure, (axis,) = _axes(height=2.6)
     axis.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
     if shown.empty:
         return figure
@@ -145,7 +281,7 @@ def search_map(trials, x: str, y: str, metric: str, n_bins: int = 8) -> Figure:
     for column, row, score in zip(*cells, shown["score"]):
         best[row, column] = np.fmax(best[row, column], score)
     mesh = axis.pcolormesh(*edges, best, cmap="viridis")
-    axis.plot(shown[x], shown[y], "o", color="white", markeredgecolor="black", markersize=4)
+    axis.plot(shown[x], shown[y], "o", color="white", markeredgecolor="black", markersize=3)
     for ratio in (1e-3, 1e-1):
         axis.plot(edges[0][[0, -1]], ratio * edges[0][[0, -1]], "--", color="grey", linewidth=1)
     for scale in (axis.xaxis, axis.yaxis):

@@ -9,14 +9,13 @@ from recbole_sibrar.evaluation import gap
 from recbole_sibrar.report import figures
 from recbole_sibrar.report.tables import write_csv, write_markdown, write_sources
 
-LINKED = 5
-
 
 def write_gap_study(models, side, limit: int, seed: int, output) -> dict:
     """Measure and draw the modality gap of trained models, side by side.
 
     Writes ``gap.csv`` (a row per model: TORS 2025, tables 8 and 9), ``pairs.csv`` (a row per model and pair of
-    modalities), ``tsne.png``/``.svg`` (figures 12 and 13), ``gap.md`` and ``data.json``.
+    modalities), ``tsne.csv`` and ``tsne.pdf``/``.svg``/``.png`` (the points, and figures 12 and 13), ``gap.md`` and
+    ``data.json``.
 
     Args:
         models: ``TrainedModel`` objects with distinct names.
@@ -53,6 +52,14 @@ def write_gap_study(models, side, limit: int, seed: int, output) -> dict:
     write_sources(models, output)
     write_csv(table, output / "gap.csv")
     write_csv(all_pairs, output / "pairs.csv")
-    figures.save(figures.tsne_panels(points, names, LINKED), output / "tsne")
+    write_csv(pd.concat(_named(points, names)), output / "tsne.csv")
+    figures.save(figures.tsne_panels(points, names), output / "tsne")
     write_markdown({"Modality gap": table, "Pairs of modalities": all_pairs}, output / "gap.md")
     return {"gap": table, "pairs": all_pairs}
+
+
+def _named(points, names):
+    """The points of each model, with the model and the modalities by name."""
+    for model, table in points.items():
+        named = table.assign(model=model, modality=[names[model][number] for number in table["modality"]])
+        yield named[["model", "entity", "modality", "x", "y"]].round(3)

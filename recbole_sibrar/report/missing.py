@@ -14,7 +14,7 @@ def write_subset_study(models, side, phase: str, limit: int, seed: int, output, 
     """Evaluate models on subsets of their modalities and write what comes out.
 
     Writes ``subsets.csv`` (a row per model and subset, every metric with its spread over the users), ``curve.csv`` and
-    ``curve.png``/``.svg`` (quality against the number of modalities left), ``contributions.csv``,
+    ``curve.pdf``/``.svg``/``.png`` (quality against the number of modalities left), ``contributions.csv``,
     ``missing.md`` and ``data.json``.
 
     Args:
@@ -33,6 +33,7 @@ def write_subset_study(models, side, phase: str, limit: int, seed: int, output, 
         model.name: contributions(values[model.name], model.modalities(model.side(side), phase)) for model in models
     }
     curve, gain = (pd.concat(parts, names=["model"]).reset_index(level=0) for parts in (curves, gains))
+    curve.insert(1, "metric", metric)
     output = Path(output)
     write_sources(models, output)
     for name, table in (("subsets", subsets), ("curve", curve), ("contributions", gain)):
@@ -53,7 +54,7 @@ def write_subset_study(models, side, phase: str, limit: int, seed: int, output, 
 def write_rate_study(models, side, phase: str, rates, options, output, metric: str, retrain=False, progress=True):
     """Evaluate models at rising rates of loss; with ``retrain`` train them at each rate too, below ``output/runs``.
 
-    Writes ``rates.csv`` and ``rates.png``/``.svg``, with the lines ``<model>`` (loss in evaluation only) and
+    Writes ``rates.csv`` and ``rates.pdf``/``.svg``/``.png``, with the lines ``<model>`` (loss in evaluation only) and
     ``<model>, trained so`` (loss in both).
     """
     tables = [rate_study(model, model.side(side), phase, rates, options, progress) for model in models]

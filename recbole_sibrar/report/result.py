@@ -11,7 +11,7 @@ from tabulate import tabulate
 from recbole_sibrar.files import write_json
 from recbole_sibrar.report.tables import write_csv
 
-RESULT, PER_USER = "result.json", "per_user.csv"
+RESULT, PER_USER, PER_ITEM = "result.json", "per_user.csv", "per_item.csv"
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class RunResult:
     the validation score. ``data`` are the fingerprints of what was read: of the interactions, and of each modality
     (``data.identity``). ``dropped`` are the users and items whose interactions the filters took, {side: {count,
     examples}}. ``whole_model`` is the checkpoint trained on everything, which none of these figures belongs to.
+    ``data_counts`` are numbers of users, items, interactions of each split, and entities that have each modality;
+    ``options`` those given that differ from the property files.
     """
 
     name: str
@@ -52,12 +54,16 @@ class RunResult:
     config: dict = field(default_factory=dict)
     versions: dict = field(default_factory=dict)
     data: dict = field(default_factory=dict)
+    data_counts: dict = field(default_factory=dict)
+    options: dict = field(default_factory=dict)
 
-    def write(self, folder, per_user=None) -> None:
-        """``<folder>/result.json`` and, given the values, ``per_user.csv``; each whole or not at all."""
+    def write(self, folder, per_user=None, per_item=None) -> None:
+        """``<folder>/result.json`` and, given the values, ``per_user.csv`` and ``per_item.csv``; each whole or not at
+        all."""
         folder = Path(folder)
-        if per_user is not None:
-            write_csv(pd.DataFrame(per_user), folder / PER_USER)
+        for name, table in ((PER_USER, per_user), (PER_ITEM, per_item)):
+            if table is not None:
+                write_csv(pd.DataFrame(table), folder / name)
         write_json(folder / RESULT, _without_nan(asdict(self)))
 
     def table(self) -> str:
@@ -81,6 +87,18 @@ class RunResult:
         for side, replacement in self.cold_fallback.items():
             lines.append(f"cold {side}s are not scored by {self.model}: {replacement}")
         return "\n".join(lines)
+
+
+def read_per_user(folder, result: dict) -> pd.DataFrame | None:
+    """The per-user values of a run: ``user``, ``seed``, ``split`` (its seed) and a column for each metric; None if the
+    folder has none."""
+    path = Path(folder) / PER_USER
+    if not path.is_file():
+        return None
+    table = pd.read_csv(path, dtype={0: str})
+    config = result["config"]
+    split = config["seed"] if config.get("split_seed") is None else config["split_seed"]
+    return table.rename(columns={table.columns[0]: "user"}).assign(seed=config["seed"], split=split)
 
 
 def as_json(value):

@@ -1,0 +1,251 @@
+"""The runs below a folder, put together: seeds of one model as a row, rows of one data set and scenario as a table."""
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from recbole_sibrar.checkpoint import FREE_TO_DIFFER
+from recbole_sibrar.errors import DataError
+from recbole_sibrar.report.comparison import Comparison, Entry, compared, goodness
+from recbole_sibrar.report.result import PER_ITEM, RESULT, read_per_user
+
+NEEDED = (
+    "name", "dataset", "scenario", "seed", "n_parameters", "test_result", "valid_result", "seconds", "config",
+    "versions", "n_candidates",
+)  # fmt: skip
+OPTIONAL = {"history": [], "cold_fallback": {}, "data": {}, "data_counts": {}, "options": {}, "n_epochs": 0}
+# What may differ between the runs of a row.
+OF_A_SEED = FREE_TO_DIFFER | {"seed", "run_name", "data_path", "resume"}
+NOT_COMPARABLE = ("eval_candidates", "topk", "valid_metric")  # runs that differ in one of them are not in one table
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A finished run: its folder, what ``result.json`` holds, and when it was written."""
+
+    folder: Path
+    result: dict
+    written: float
+
+    @property
+    def settings(self) -> dict:
+        """The options that runs of one row share."""
+        return {name: value for name, value in self.result["config"].items() if name not in OF_A_SEED}
+
+    @property
+    def per_user(self) -> pd.DataFrame | None:
+        return read_per_user(self.folder, self.result)
+
+    @property
+    def per_item(self) -> pd.DataFrame | None:
+        path = self.folder / PER_ITEM
+        return pd.read_csv(path, dtype={0: str}) if path.is_file() else None
+
+
+def read_runs(folder) -> list:
+    """Every finished run below a folder, but for those of ``missing --retrain``, which are points of a curve.
+
+    Raises:
+        DataError: a ``result.json`` is not ours.
+    """
+    paths = sorted(Path(folder).rglob(RESULT))
+    return [
+        StoredRun(path.parent, _read(path), path.stat().st_mtime) for path in paths if not _belongs_to_a_study(path)
+    ]
+
+
+def _belongs_to_a_study(path):
+    return path.parents[1].name == "runs" and (path.parents[2] / "rates.csv").is_file()
+
+
+def _read(path):
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        usual = {"label": result["name"], "best_valid_score": None, **OPTIONAL}
+        result = {**usual, **{key: result[key] for key in NEEDED}, **result}
+        result["config"]["valid_metric"], result["seconds"]["training"]
+        return {**result, "config": {"epochs": 0, "eval_args": None, "split_seed": None, **result["config"]}}
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is not a result of a run ({type(error).__name__}: {error}); remove it.") from None
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs that can be compared with each other.
+
+    Attributes:
+        title: the data set, the scenario, and what else sets them apart from other groups.
+        rows: {label: runs, one for each seed}.
+        leader: the label of the best row; None where nothing was learned.
+    """
+
+    title: str
+    rows: dict
+    comparison: Comparison
+    leader: str | None
+
+    @cached_property
+    def per_user(self) -> dict:
+        """{label: per-user values of its runs}."""
+        return _per_user(self.rows)
+
+    @property
+    def in_order(self) -> list:
+        """Labels, the best first by the test metric that models are chosen by; those that do not contend last."""
+        table, metric = self.comparison.table, self.comparison.valid_metric
+        order = pd.DataFrame(
+            {
+                "model": table["model"],
+                "out": [not contends for contends in self.comparison.contends],
+                "score": -goodness(metric, table[metric]),
+            }
+        )
+        return order.sort_values(["out", "score"], kind="stable")["model"].tolist()
+
+
+def groups(runs) -> list:
+    """The runs, by data set and scenario."""
+    current = _current_data(runs)
+    found = defaultdict(list)
+    for run in runs:
+        special = tuple(json.dumps(run.result["config"].get(name)) for name in NOT_COMPARABLE)
+        found[run.result["dataset"], run.result["scenario"], special].append(run)
+    alike = [key[:2] for key in found]
+    return [
+        _group(key, members, current, alike.count(key[:2]) > 1)
+        for key, members in sorted(found.items(), key=lambda entry: entry[0])
+    ]
+
+
+def _current_data(runs):
+    """{data set: {what: fingerprint}}, of the newest run that read it."""
+    current = defaultdict(dict)
+    for run in sorted(runs, key=lambda run: run.written):
+        current[run.result["dataset"]].update(run.result["data"])
+    return current
+
+
+def _group(key, members, current, with_details):
+    dataset, scenario, special = key
+    details = [f"{name} {json.loads(value)}" for name, value in zip(NOT_COMPARABLE, special)] if with_details else []
+    rows = _rows(members)
+    entries = []
+    for label, runs in rows.items():
+        changed = [name for name, value in runs[0].result["data"].items() if current[dataset][name] != value]
+        stale = f"made from other data than later runs ({', '.join(changed)} changed since)" if changed else None
+        entries.append(Entry(label, tuple(run.result for run in runs), len(runs), stale=stale))
+    config = members[0].result["config"]
+    metric = config["valid_metric"].lower()
+    columns = list(dict.fromkeys(name for run in members for name in run.result["test_result"]))
+    contenders = [entry for entry in entries if entry.contends]
+    scores = pd.Series(
+        {entry.label: pd.Series([r["test_result"].get(metric) for r in entry.results], dtype=float).mean()
+         for entry in contenders}, dtype=float,
+    )  # fmt: skip
+    leader = None if scores.dropna().empty else goodness(metric, scores.dropna()).idxmax()
+    seeds = sorted({run.result["seed"] for run in members})
+    values = _per_user(rows)
+    comparison = compared(dataset, scenario, seeds, config, entries, values, leader, columns)
+    return Group(", ".join([dataset, scenario, *details]), rows, comparison, leader)
+
+
+def _per_user(rows):
+    tables = {label: [table for run in runs if (table := run.per_user) is not None] for label, runs in rows.items()}
+    return {label: pd.concat(parts, ignore_index=True) for label, parts in tables.items() if parts}
+
+
+def _rows(members) -> dict:
+    """{label: runs that differ in their seed alone}; of a seed that was run twice the later one. Where a label stands
+    for several settings, these are in the name."""
+    by_label = defaultdict(dict)
+    for run in sorted(members, key=lambda run: run.written):
+        settings = json.dumps([run.settings, run.result["data"]], sort_keys=True, default=str)
+        by_label[run.result["label"]].setdefault(settings, {})[run.result["seed"]] = run
+    rows = {}
+    for label, kinds in by_label.items():
+        firsts = [next(iter(kind.values())) for kind in kinds.values()]
+        for first, kind in zip(firsts, kinds.values()):
+            own = {name: first.settings.get(name) for name in differing([run.settings for run in firsts])}
+            name = " ".join([label, *(f"{option}={value}" for option, value in own.items())])
+            name = name if name not in rows else f"{name} ({first.result['name']})"
+            rows[name] = [kind[seed] for seed in sorted(kind)]
+    return dict(sorted(rows.items()))
+
+
+def differing(settings) -> list:
+    """The options in which some of the mappings that have them differ.
+
+    >>> differing([{"a": 1, "b": 2}, {"a": 1, "b": 3}, {"a": 1}])
+    ['b']
+    """
+    names = sorted({name for own in settings for name in own})
+    return [name for name in names if len({repr(own[name]) for own in settings if name in own}) > 1]
+
+
+def options_table(group: Group) -> pd.DataFrame:
+    """A row for each model, a column for each option that was given to some run and is not the same for all; empty
+    cells where a model has no such option."""
+    firsts = {label: runs[0] for label, runs in group.rows.items()}
+    given = {name for run in firsts.values() for name in run.result["options"]} - OF_A_SEED
+    named = {name for runs in [list(firsts.values())] for name in _within_labels(runs)}
+    names = [name for name in sorted(given | named) if name in differing([run.settings for run in firsts.values()])]
+    return pd.DataFrame(
+        [{"model": label, **{n: run.settings.get(n, "") for n in names}} for label, run in firsts.items()]
+    )
+
+
+def _within_labels(runs):
+    """The options in which runs of one label differ."""
+    labels = {run.result["label"] for run in runs}
+    return [n for label in labels for n in differing([r.settings for r in runs if r.result["label"] == label])]
+
+
+def by_activity(group: Group, n_groups: int = 4) -> pd.DataFrame:
+    """The mean of the metric over users with few to many interactions: ``model``, ``group``, ``users``, ``value``, and
+    the group's ``place``. Where no user has a history, by the interactions to be found."""
+    metric = group.comparison.valid_metric
+    rows = []
+    for label in group.in_order:
+        table = group.per_user.get(label)
+        if table is None or metric not in table or "n_history" not in table:
+            continue
+        counts = table["n_history"] if table["n_history"].any() else table["n_relevant"]
+        what = "earlier" if table["n_history"].any() else "held out"
+        for place, (name, own) in enumerate(_parts(counts, n_groups)):
+            chosen = table.loc[own, metric].dropna()
+            rows.append({"model": label, "place": place, "group": name, "of": what, "users": len(chosen),
+                         "value": chosen.mean()})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def by_popularity(group: Group, n_groups: int = 4) -> pd.DataFrame:
+    """The share of held-out interactions that are found, for rare to popular items: ``model``, ``group``, ``items``,
+    ``value`` and the group's ``place``; each group holds about as many interactions."""
+    k = group.comparison.valid_metric.split("@")[1]
+    rows = []
+    for label in group.in_order:
+        parts = [table for run in group.rows[label] if (table := run.per_item) is not None and f"hits@{k}" in table]
+        if not parts:
+            continue
+        table = pd.concat(parts, ignore_index=True)
+        table = table[table["n_relevant"] > 0]
+        for place, (name, own) in enumerate(_parts(table["popularity"], n_groups, table["n_relevant"])):
+            chosen = table.loc[own]
+            rows.append({"model": label, "place": place, "group": name, "items": len(chosen),
+                         "value": chosen[f"hits@{k}"].sum() / chosen["n_relevant"].sum()})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _parts(counts: pd.Series, n_groups: int, weights=None):
+    """[(name, index)] of rising counts, each group of about the same weight; equal counts are in one group."""
+    weight = pd.Series(1, index=counts.index) if weights is None else weights
+    by_count = weight.groupby(counts).sum()
+    before = (by_count.cumsum() - by_count / 2) / by_count.sum()
+    place = (before * n_groups).astype(int).clip(upper=n_groups - 1)
+    for _, own in place.groupby(place):
+        low, high = int(own.index.min()), int(own.index.max())
+        yield (f"{low}–{high}" if low < high else str(low)), counts.index[counts.isin(own.index)]

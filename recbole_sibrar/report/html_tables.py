@@ -1,0 +1,34 @@
+"""Tables of the page as plain data: what is shown in a cell, and what it is sorted by and downloaded as."""
+
+import pandas as pd
+
+from recbole_sibrar.report.comparison import DIGITS
+from recbole_sibrar.report.glossary import explain
+
+
+def table_of(name: str, frame: pd.DataFrame, heading="") -> dict:
+    """A table of the page: columns with heading and explanation, rows of cells with text and the value to sort by."""
+    columns = [{"key": key, "heading": key, "tip": explain(key), "is_text": _is_text(frame[key])} for key in frame]
+    rows = [[cell(value) for value in row] for row in frame.astype(object).to_numpy()]
+    return {"name": name, "heading": heading, "columns": columns, "rows": rows}
+
+
+def _is_text(values):
+    return not pd.api.types.is_numeric_dtype(values)
+
+
+USUAL = {"place": 0, "deviation": "", "notes": (), "details": "", "bar": "", "curve": "", "pale": False}
+
+
+def cell(value, text=None, **extra) -> dict:
+    """A cell: what is shown, what it is sorted by and downloaded as, and what the page may show beside it.
+
+    Args:
+        extra: some of ``USUAL``: 1 or 2 for the best or second best value, what is written below it, the length of a
+            bar, a drawing in place of the text, whether the row is pale.
+    """
+    if value is None or (isinstance(value, float) and pd.isna(value)):
+        return {**USUAL, "text": text or "", "value": "", **extra}
+    if text is None:
+        text = f"{value:.{DIGITS}f}" if isinstance(value, float) else str(value)
+    return {**USUAL, "text": text, "value": value, **extra}

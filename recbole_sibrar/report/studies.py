@@ -1,0 +1,89 @@
+"""The tables that ``missing``, ``gap``, ``tune`` and ``reproduce`` left below a folder, as sections of the page."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from recbole_sibrar.report import figures
+from recbole_sibrar.report.html_tables import table_of
+
+NOT_A_METRIC = {"model", "rate", "n_users"}
+HEADINGS = {
+    "contributions": "What each modality adds", "curve": "By the number of modalities left", "subsets": "Every subset",
+    "rates": "Every rate", "gap": "The gap", "pairs": "Pairs of modalities", "trials": "Every trial",
+}  # fmt: skip
+MAP_OPTIONS = ("temperature", "contrastive_weight")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A study: its title, figures as (SVG, caption), and tables of the page, the first of which is open."""
+
+    title: str
+    drawn: list
+    tables: list
+
+
+def read_studies(folder) -> list:
+    """One section for each study below a folder."""
+    sections = []
+    for kind, read in KINDS.items():
+        for path in sorted(Path(folder).rglob(kind)):
+            where = path.parent.relative_to(folder)
+            title, drawn, names = read(path)
+            files = [path.with_name(f"{name}.csv") for name in names]
+            tables = [_table(file, f"{file.stem} {where}") for file in files if file.is_file()]
+            svgs = [(figures.inline_svg(figure, caption), caption) for figure, caption in drawn]
+            sections.append(Section(f"{title} ({where})", svgs, tables))
+    return sections
+
+
+def _table(path, name):
+    table = pd.read_csv(path)
+    if "model" in table:
+        table = table[["model", *table.columns.drop("model")]]
+    return table_of(name, table, HEADINGS.get(path.stem, path.stem))
+
+
+def _curve(path):
+    table = pd.read_csv(path)
+    metric = table["metric"].iloc[0] if "metric" in table else "metric"
+    curves = dict(list(table.groupby("model", sort=False)))
+    caption = f"{metric.upper()} against the modalities left: mean, and range over the subsets of each size"
+    return "Quality against the modalities left", [(figures.quality_curves(curves, metric), caption)], (
+        "contributions", "curve", "subsets",
+    )  # fmt: skip
+
+
+def _rates(path):
+    table = pd.read_csv(path)
+    metric = next(name for name in table if name not in NOT_A_METRIC and "@" in name)
+    caption = f"{metric.upper()} against the share of entities that lose modalities"
+    return caption, [(figures.degradation_curves(table, metric), caption)], ("rates",)
+
+
+def _gap(path):
+    drawn, points = [], path.with_name("tsne.csv")
+    if points.is_file():
+        for model, own in pd.read_csv(points, keep_default_na=False).groupby("model", sort=False):
+            names = list(dict.fromkeys(own["modality"]))
+            numbered = own.assign(modality=own["modality"].map(names.index))
+            caption = f"Embeddings of {model} by modality (t-SNE); lines join the modalities of one item or user"
+            drawn.append((figures.tsne_panels({model: numbered}, {model: names}), caption))
+    return "Embeddings by modality", drawn, ("gap", "pairs")
+
+
+def _trials(path):
+    table = pd.read_csv(path)
+    drawn = []
+    if set(MAP_OPTIONS) <= set(table) and table["score"].notna().any():
+        drawn.append((figures.search_map(table, *MAP_OPTIONS, "score"), "The best score for each α and τ"))
+    return "Search", drawn, ("trials",)
+
+
+def _paper(path):
+    return "The papers' figures and ours", [], (path.stem,)
+
+
+KINDS = {"curve.csv": _curve, "rates.csv": _rates, "gap.csv": _gap, "trials.csv": _trials, "*-paper.csv": _paper}
