@@ -7,6 +7,7 @@ import io
 import re
 from functools import wraps
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -25,7 +26,7 @@ WITHOUT_DATE = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 COLUMN = 3.35  # inches, of a column in a paper of two
 LINKED = 5  # entities whose modalities are joined by lines
 LINES = 8  # models that a figure of lines tells apart
-PAPER = {
+PAPER: Any = {
     "font.size": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7,
     "axes.titlesize": 8, "lines.linewidth": 1.2, "lines.markersize": 3.5, "axes.linewidth": 0.6,
     "xtick.major.width": 0.6, "ytick.major.width": 0.6, "legend.handlelength": 1.6, "legend.columnspacing": 1.2,
