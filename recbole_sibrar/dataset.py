@@ -1,6 +1,7 @@
 """From Python: a data set made of tables, a model trained on it, and what the model recommends."""
 
 import tempfile
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ from recbole_sibrar.convert import own_tables
 from recbole_sibrar.convert.encoders import Encode
 from recbole_sibrar.errors import DataError, OptionError
 from recbole_sibrar.hook import load_recbole
+from recbole_sibrar.serving.content import by_content
 from recbole_sibrar.serving.recommender import Recommender
 
 QUIET = {"state": "ERROR", "show_progress": False}
@@ -34,7 +36,7 @@ class Dataset:
     @classmethod
     def from_frames(
         cls,
-        interactions,
+        interactions=None,
         *,
         items=None,
         users=None,
@@ -56,7 +58,7 @@ class Dataset:
         The same as ``recbole-sibrar convert table`` makes of the same tables as files.
 
         Args:
-            interactions: a user and an item in each row.
+            interactions: a user and an item in each row; None where there are none yet.
             items, users: a row of features for each, ids in the same column. Those without interactions stay.
             vectors, user_vectors: {name: vectors} of items and users: an array with a row for each row of the table,
                 {id: vector}, (ids, array), a data frame or a file. None, or a row of NaN, where there is none.
@@ -104,6 +106,8 @@ class Dataset:
     def fit(self, model: str = "SiBraR", *, scenario: str = "warm", output_dir=None, **options) -> "Fitted":
         """Train a model, choose its epoch on validation data and test it, as ``recbole-sibrar run`` does.
 
+        Where there are no interactions yet, the items' content alone recommends (``by_content``).
+
         Args:
             model, scenario, options: as on the command line, for example ``scenario="item_cold", preset="strong"``;
                 with ``fit="all"`` the model is then trained on everything.
@@ -112,34 +116,46 @@ class Dataset:
         Raises:
             RecBoleMissing: RecBole's trainer is not installed. SibrarError: as ``recbole_plugin.run.run``.
         """
+        if not self.has_interactions:
+            return Fitted(self.by_content())
         load_recbole()
         from recbole_sibrar.recbole_plugin.run import run
 
         temporary = tempfile.TemporaryDirectory(prefix="recbole-sibrar-") if output_dir is None else None
         own = {"data_path": str(self.folder.parent), "output_dir": output_dir or temporary.name, "scenario": scenario}
         result = run(model, self.folder.name, None, {**QUIET, **options, **own})
-        return Fitted(result, temporary)
+        path = Path(result.config["checkpoint_dir"]) / (result.whole_model or checkpoint.MODEL)
+        return Fitted(Recommender.load(path), result, temporary)
+
+    @property
+    def has_interactions(self) -> bool:
+        with open(self.folder / f"{self.folder.name}.inter", encoding="utf-8") as file:
+            return len(list(islice(file, 2))) == 2
+
+    def by_content(self) -> Recommender:
+        """Recommendations for liked items by what is known of all items; in closed form, without interactions."""
+        return by_content(self.folder)
 
 
 class Fitted:
     """A trained model: what it came to, and its recommendations.
 
     Attributes:
-        result: the run's ``RunResult``.
         recommender: its ``Recommender``, whose methods are those of this object too: ``recommend``, ``add_items``, ...
+        result: the run's ``RunResult``; None where there were no interactions.
     """
 
-    def __init__(self, result, temporary=None):
-        self.result, self._temporary = result, temporary
-        folder = Path(result.config["checkpoint_dir"])
-        self.recommender = Recommender.load(folder / (result.whole_model or checkpoint.MODEL))
+    def __init__(self, recommender, result=None, temporary=None):
+        self.recommender, self.result, self._temporary = recommender, result, temporary
 
     def evaluate(self) -> dict:
         """{metric: value} on the held-out test data, such as ``ndcg@10``.
 
         Raises:
-            OptionError: the model was trained on everything.
+            OptionError: the model was trained on everything, or on nothing.
         """
+        if self.result is None:
+            raise OptionError("There are no interactions yet: nothing was trained, and nothing held out.")
         if self.result.whole_model:
             raise OptionError(
                 "This model was trained on everything; no test figure belongs to it. Those of the model of the split "

@@ -12,6 +12,7 @@ from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.data.tables import read_values
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.files import atomic_directory, atomic_file, write_json
+from recbole_sibrar.serving.content import by_content
 from recbole_sibrar.serving.features import is_empty, is_missing
 from recbole_sibrar.serving.recommender import Recommender
 
@@ -23,6 +24,7 @@ Recommend items from a checkpoint (model.pth of a run).
   recbole-sibrar recommend --checkpoint results/RUN/model.pth --users 1 2 3
   recbole-sibrar recommend --checkpoint results/RUN/model.pth --history 10 20 --new-items items.csv
   recbole-sibrar recommend --checkpoint results/RUN/model.pth --all-users --output recs.parquet
+  recbole-sibrar recommend --dataset atomic_data/shop --history 10 20      # before anything was bought
 
 Tables are csv, tsv or parquet. A table of users has the columns user_id, history (item ids between spaces, or
 ["Item 1", "Item 2"] where ids hold spaces) and modalities, each of them optional; a row with nothing but a user_id is
@@ -40,7 +42,11 @@ def add_serving_parsers(commands) -> None:
         description=RECOMMEND_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    recommend.add_argument("--checkpoint", required=True, metavar="FILE", help="model.pth of a run")
+    source = recommend.add_mutually_exclusive_group(required=True)
+    source.add_argument("--checkpoint", metavar="FILE", help="model.pth of a run")
+    source.add_argument(
+        "--dataset", metavar="DIR", help="a converted data set: recommend by the items' content alone, untrained"
+    )
     users = recommend.add_mutually_exclusive_group(required=True)
     users.add_argument("--users", nargs="+", metavar="ID", help="known users")
     users.add_argument("--users-file", metavar="TABLE", help="known and new users")
@@ -105,7 +111,8 @@ def _history(cell) -> list:
 
 
 def _load(arguments):
-    recommender = Recommender.load(arguments.checkpoint)
+    by_dataset = getattr(arguments, "dataset", None)
+    recommender = by_content(by_dataset) if by_dataset else Recommender.load(arguments.checkpoint)
     if arguments.new_items:
         recommender.add_items(read_values(arguments.new_items))
     return recommender

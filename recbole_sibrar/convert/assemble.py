@@ -188,7 +188,7 @@ class Job:
         interactions = require_features(interactions, sides, required, log)
         if self.k > 1:
             interactions = log.record(f"{self.k}-core", k_core(interactions, self.k))
-        if interactions.empty:
+        if interactions.empty and log.steps[0]["interactions"]:
             raise DataError("No interaction is left after the filters; lower --k-core or loosen the other filters.")
         for side in sides:
             log.name_dropped(side, interactions)
@@ -200,7 +200,7 @@ class Job:
 
     def _report(self, interactions, sides):
         sizes = {f"{side.name}s": interactions[side.id_field].nunique() for side in sides}
-        density = len(interactions) / np.prod([float(size) for size in sizes.values()])
+        density = len(interactions) / np.prod([max(1.0, size) for size in sizes.values()])
         print(f"{', '.join(f'{size:,} {name}' for name, size in sizes.items())}, sparsity {1 - density:.5f}")
         for side in sides:
             ids = side.table[side.id_field]
@@ -209,7 +209,7 @@ class Job:
             for name, having in side.known().items():
                 n, missing = int(ids.isin(having).sum()), ids[~ids.isin(having)]
                 example = f", not {missing.iloc[0]!r}" if len(missing) else ""
-                print(f"  {name:<12} {n:,} of {len(ids):,} {side.name}s ({n / len(ids):.1%}{example})")
+                print(f"  {name:<12} {n:,} of {len(ids):,} {side.name}s ({n / max(1, len(ids)):.1%}{example})")
         actual = {**sizes, "interactions": len(interactions)}
         for side in sides:
             actual.update({name: vectors.width for name, vectors in side.vectors.items()})

@@ -57,7 +57,7 @@ def convert(
         name: of the data set.
         output: RecBole's data_path.
         interactions: a table with a column for the user and one for the item; ``rating`` and ``timestamp`` are taken
-            along, and other columns too.
+            along, and other columns too. None where there are none yet.
         users, items: tables with the same id column, and features in the others. A table is a file or a data frame of
             pandas, Polars or Arrow; a column of lists holds tags, or vectors.
         user_column, item_column: the id columns.
@@ -79,7 +79,10 @@ def convert(
     if user_column == item_column:
         raise OptionError(f"--user-column and --item-column are both {user_column!r}; expected two columns.")
     prepare(output, name)
-    pairs = _read_interactions(interactions, user_column, item_column)
+    if interactions is None and items is None and not item_vectors:
+        raise OptionError("Neither interactions nor items are given; expected at least one of the tables.")
+    none = pd.DataFrame({field: pd.Series(dtype=str) for field in ID.values()})
+    pairs = none if interactions is None else _read_interactions(interactions, user_column, item_column)
     reading = {"kinds": kinds or {}, "tag_separator": tag_separator, "missing": missing, "half": half, "folder": output}
     user_side, user_texts = _side("user", users, user_column, pairs, user_modalities, **reading)
     item_side, item_texts = _side("item", items, item_column, pairs, item_modalities, **reading)
@@ -99,6 +102,8 @@ def convert(
         rows = None if table is None else side.table[side.id_field].iloc[: side.n_rows]
         for modality, source in given.items():
             side.vectors[modality] = embeddings_of(source, modality, rows, half, output)
+        if table is None:
+            _add_embedded(side)
 
     log = StepLog()
     pairs = log.record("read", pairs)
@@ -222,6 +227,14 @@ def _side(name, source, id_column, pairs, given, kinds, tag_separator, missing, 
     return side, texts
 
 
+def _add_embedded(side):
+    """Where no table says what there is, the entities that have a vector are there, too."""
+    ids = pd.Series([token for vectors in side.vectors.values() for token in vectors.ids], dtype=str).drop_duplicates()
+    new = ids[~ids.isin(side.table[side.id_field])]
+    side.cold = new.tolist()
+    side.table = pd.concat([side.table, pd.DataFrame({side.id_field: new})], ignore_index=True)
+
+
 def _without_vectors(name, table, id_field, half, folder):
     """The table without the columns that hold lists of numbers, and these as vectors."""
     vectors = {}
@@ -248,7 +261,7 @@ def _match(side, path, ids):
     """
     rows, ids = side.table[side.id_field], pd.Series(ids.unique())
     absent, cold = ids[~ids.isin(rows)], rows[~rows.isin(ids)]
-    if len(absent) == len(ids):
+    if len(ids) and len(absent) == len(ids):
         raise DataError(
             f"{path}: none of the {len(ids):,} {side.name}s with interactions, such as {ids[0]!r}, has a row; the ids "
             f"of this table are like {rows[0]!r}. Write them in the same way."
@@ -304,7 +317,9 @@ def _parse(column, kind, tag_separator, path):
 
 def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--name", required=True, help="of the data set")
-    parser.add_argument("--interactions", required=True, metavar="FILE", help="a user and an item in each row")
+    parser.add_argument(
+        "--interactions", metavar="FILE", help="a user and an item in each row; left out where there are none yet"
+    )
     parser.add_argument("--users", metavar="FILE", help="a user in each row, with features")
     parser.add_argument("--items", metavar="FILE", help="an item in each row, with features")
     for side, example in (("user", "age=number"), ("item", "genres=tags")):

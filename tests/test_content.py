@@ -1,0 +1,83 @@
+"""Before anything was bought: recommendations by content alone."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from shop import Shop
+
+from recbole_sibrar import Dataset
+from recbole_sibrar.cli import main
+from recbole_sibrar.errors import DataError, OptionError
+from recbole_sibrar.serving.content import PENALTY, by_content
+from recbole_sibrar.serving.recommender import Recommender
+
+
+@pytest.fixture
+def shop():
+    return Shop()
+
+
+@pytest.fixture
+def dataset(shop):
+    return Dataset.from_frames(items=shop.products, vectors={"text": shop.text}, item_column="sku")
+
+
+def test_liked_items_bring_their_department(shop):
+    products = shop.products.drop(columns=["price", "since"])
+    model = Dataset.from_frames(items=products, vectors={"text": shop.text}, item_column="sku").fit()
+    lists = model.recommend([["p2", "p4"], {"id": "me", "history": ["p1"]}], k=8)
+    departments = lists["item"].str[1:].astype(int) % 2
+    assert (departments == lists["user"].map({"#0": 0, "me": 1})).all()
+    assert not {"p2", "p4"} & set(lists["item"][lists["user"] == "#0"])
+    with pytest.raises(OptionError, match="nothing was trained, and nothing held out"):
+        model.evaluate()
+    with pytest.raises(DataError, match="Unknown user id 'b1'"):
+        model.recommend(["b1"])
+
+
+def test_scores_against_the_closed_form_in_numpy():
+    rng = np.random.default_rng(0)
+    ids, values = [f"i{n:02}" for n in range(20)], rng.normal(size=(20, 3)).astype("float32")
+    model = Dataset.from_frames(vectors={"text": (ids, values)}).fit()
+    features = model.model.components.features  # what a row of X is, is tested elsewhere
+    everything = torch.arange(1, 21)
+    rows = features(everything, torch.ones(20, 1, dtype=torch.bool))
+    rows = rows.dense().double().numpy()
+    inverse = np.linalg.inv(rows.T @ rows + PENALTY * 20 * np.eye(rows.shape[1]))
+    expected = rows @ inverse @ (rows[3] + rows[7])
+    found = model.score(["i03", "i07"], ids).to_numpy()
+    assert np.allclose(found - found.mean(), expected - expected.mean(), atol=1e-5)
+
+
+def test_the_same_call_is_answered_by_the_trained_model_when_there_is_one(shop):
+    for interactions in (None, shop.orders):
+        data = Dataset.from_frames(interactions, items=shop.products, vectors={"text": shop.text}, **shop.columns)
+        model = data.fit("ContentRidge", scenario="item_cold")
+        model.add_items(shop.new_product(2, "new"))
+        assert "new" in set(model.recommend([["p2", "p4"]], k=60)["item"])
+
+
+def test_it_is_saved_explained_and_compared_as_a_trained_one(shop, dataset):
+    model = dataset.fit()
+    model.add_items(shop.new_product(2, "new"))
+    model.remove_items(["p6"])
+    model.save("content.pth")
+    again = Recommender.load("content.pth")
+    pd.testing.assert_frame_equal(again.recommend([["p2"]], k=60), model.recommend([["p2"]], k=60))
+    parts = again.explain(["p2"], "new")
+    assert parts["contribution"].sum() == pytest.approx(again.score(["p2"], ["new"]).iloc[0], abs=1e-5)
+    assert again.similar_items("p2", k=1)["similar"].tolist() == ["new"] and again.recommend().empty
+
+
+def test_on_the_command_line(shop, capsys):
+    shop.write()
+    tables = ["--items", "products.csv", "--item-column", "sku", "--item-vectors", "text=text.npz"]
+    assert main(["convert", "table", "--name", "shop", "--output", "out", *tables]) == 0
+    asked = ["--history", "p2", "p4", "--k", "3", "--output", "recs.csv"]
+    assert main(["recommend", "--dataset", "out/shop", *asked]) == 0
+    expected = by_content("out/shop").recommend([["p2", "p4"]], k=3)["item"].tolist()
+    assert pd.read_csv("recs.csv")["item"].tolist() == expected
+    assert main(["run", "--dataset=shop", "--data_path=out", "--state=ERROR"]) == 2
+    assert main(["convert", "table", "--name", "shop", "--output", "out"]) == 2
+    assert "Neither interactions nor items are given" in capsys.readouterr().err
