@@ -96,7 +96,7 @@ import sys, time
 import numpy as np
 from pathlib import Path
 from recbole_sibrar.data.atomic import read_atomic
-from recbole_sibrar.data.modalities import load_modalities, parse_declarations
+from recbole_sibrar.kinds.reading import load_modalities, parse_declarations
 from recbole_sibrar.properties import read_property_file
 import resource
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -25,11 +25,12 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
-from recbole_sibrar.data.modalities import Modalities, Modality, interaction_modality
+from recbole_sibrar.data.modalities import Modalities, Modality
 from recbole_sibrar.data.negatives import NegativeSampler
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.vectors import DiskVectors
 from recbole_sibrar.evaluation.ranking import Ranking
+from recbole_sibrar.kinds.interactions import interaction_modality
 from recbole_sibrar.models.batches import PairBatch, UserBatch
 from recbole_sibrar.models.optimizer import TableAdamW, large_tables
 from recbole_sibrar.models.options import ModelOptions

@@ -62,7 +62,7 @@ class Dataset:
             items, users: a row of features for each, ids in the same column. Those without interactions stay.
             vectors, user_vectors: {name: vectors} of items and users: an array with a row for each row of the table,
                 {id: vector}, (ids, array), a data frame or a file. None, or a row of NaN, where there is none.
-            kinds: {column: tags | category | number | text}, where the guess is wrong; a text is left out.
+            kinds: {column: a kind in ``convert.assemble.TYPES``}, where the guess is wrong; a text is left out.
             user_column, item_column: of the ids.
             tag_separator: between the tags of a cell.
             missing: texts that stand for a missing value, as the empty cell does.

@@ -14,7 +14,11 @@ from recbole_sibrar.cli import main
 from recbole_sibrar.data.modalities import Modalities, Modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
-from recbole_sibrar.models import MODELS, als, components, dropoutnet, features
+from recbole_sibrar.kinds import WEIGHTS
+from recbole_sibrar.kinds import block as kind_block
+from recbole_sibrar.kinds.number import NumberBlock
+from recbole_sibrar.kinds.tags import TagPairsBlock, TagsBlock
+from recbole_sibrar.models import MODELS, als, components, dropoutnet
 from recbole_sibrar.models.als import implicit_als
 from recbole_sibrar.models.autoencoder import LinearAutoencoder
 from recbole_sibrar.models.batches import PairBatch, UserBatch
@@ -23,7 +27,7 @@ from recbole_sibrar.models.components import LinearComponents
 from recbole_sibrar.models.content import ContentLayer, ContentModel
 from recbole_sibrar.models.decomposition import EXACT
 from recbole_sibrar.models.dropoutnet import DropoutNet
-from recbole_sibrar.models.features import WEIGHTS, LinearFeatures, NumberBlock, TagPairsBlock, TagsBlock
+from recbole_sibrar.models.features import LinearFeatures
 from recbole_sibrar.models.kernel_ridge import KernelRidge
 from recbole_sibrar.models.regression import ContentRegression
 from recbole_sibrar.models.ridge import ContentRidge
@@ -410,7 +414,7 @@ def test_pairs_of_tags_are_those_of_training_entities():
 
 
 def test_only_the_most_frequent_tags_have_columns(monkeypatch):
-    monkeypatch.setattr(features, "MAX_VALUES", 2)
+    monkeypatch.setattr(kind_block, "MAX_VALUES", 2)
     tags = SparseRows.from_pairs([0, 1, 1, 2, 2, 2], [3, 3, 1, 3, 1, 0], 3, 5)
     block = TagsBlock(Modality("genres", "tags", tags.lengths > 0, tags, 5), torch.ones(3, dtype=torch.bool), 1.0)
     assert block.columns_of(tags).tolist() == [[0, 1], [1, 1], [1, 1]]

@@ -12,8 +12,8 @@ from recbole_sibrar.cli import main
 from recbole_sibrar.convert import atomic
 from recbole_sibrar.convert.filters import k_core
 from recbole_sibrar.convert.vectors import read_embeddings
-from recbole_sibrar.data.modalities import load_modalities, parse_declarations
 from recbole_sibrar.errors import DataError
+from recbole_sibrar.kinds.reading import load_modalities, parse_declarations
 from recbole_sibrar.properties import read_property_file
 
 RATINGS = "1::10::5::100\n1::20::3::200\n2::10::4::300\n2::20::5::100\n3::30::2::400\n3::10::3::500\n2::99::5::1\n"

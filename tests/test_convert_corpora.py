@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from recbole_sibrar.cli import main
 from recbole_sibrar.convert import onion
 from recbole_sibrar.data import tables
-from recbole_sibrar.data.modalities import load_modalities, parse_declarations
 from recbole_sibrar.data.vectors import read_vectors
+from recbole_sibrar.kinds.reading import load_modalities, parse_declarations
 from recbole_sibrar.properties import read_property_file
 
 EVENTS = """user_id\ttrack_id\ttimestamp

@@ -17,8 +17,9 @@ PACKAGE = Path(recbole_sibrar.__file__).parent
 # From the bottom to the top: a module imports those of its own room and of the rows below it.
 ROWS = [
     {"errors"},
-    {"hook", "files", "properties"},
+    {"checked", "files", "hook", "layers", "properties"},
     {"checkpoint", "data"},
+    {"kinds"},
     {"models"},
     {"evaluation"},
     {"convert", "report", "serving"},

@@ -10,10 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_sibrar.data.modalities import number_modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import DataError, OptionError
-from recbole_sibrar.models.projections import N_BINS, piecewise_linear, quantile_edges
+from recbole_sibrar.kinds.number import N_BINS, number_modality, piecewise_linear, quantile_edges
 from recbole_sibrar.recbole_plugin.run import make_config, prepare, run
 
 HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float"

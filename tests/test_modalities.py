@@ -8,8 +8,10 @@ import torch
 
 from recbole_sibrar.data import vectors
 from recbole_sibrar.data.atomic import read_atomic
-from recbole_sibrar.data.modalities import Modality, interaction_modality, load_modalities, parse_declarations
+from recbole_sibrar.data.modalities import Modality
 from recbole_sibrar.errors import DataError, OptionError
+from recbole_sibrar.kinds.interactions import interaction_modality
+from recbole_sibrar.kinds.reading import load_modalities, parse_declarations
 
 TOKENS = ["[PAD]", "b", "a", "c"]
 DECLARED = {

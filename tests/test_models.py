@@ -3,16 +3,19 @@ import torch
 import yaml
 from conftest import SOFTMAX
 
-from recbole_sibrar.data.modalities import Modalities, Modality, interaction_modality
+from recbole_sibrar import layers
+from recbole_sibrar.data.modalities import Modalities, Modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
+from recbole_sibrar.kinds import KINDS, LINEAR_INPUTS, known_to
+from recbole_sibrar.kinds.interactions import interaction_modality
+from recbole_sibrar.kinds.tags import TagsProjection
+from recbole_sibrar.kinds.vector import VectorProjection
 from recbole_sibrar.models import MODELS as ALL_MODELS
-from recbole_sibrar.models import layers
 from recbole_sibrar.models.batches import PairBatch, UserBatch
 from recbole_sibrar.models.fusion import FUSIONS
 from recbole_sibrar.models.mubrar import MuBraR
 from recbole_sibrar.models.options import ModelOptions
-from recbole_sibrar.models.projections import LINEAR_INPUTS, TagsProjection, VectorProjection
 from recbole_sibrar.models.sampling import chosen_mask, sample_modalities
 from recbole_sibrar.models.sibrar import SiBraR
 from recbole_sibrar.properties import props_folder
@@ -320,13 +323,15 @@ def test_tags_and_categories_without_a_training_entity_are_left_out():
     modalities = side_modalities()["item"]
     trained = torch.arange(N_ITEMS) < N_TRAINED
     tags = SparseRows.from_pairs([3, 22, 22, 23], [0, 0, 4, 4], N_ITEMS, 5)
-    genres = Modality("genres", "tags", tags.lengths > 0, tags, 5, tuple("abcde")).known_to(trained)
+    genres = Modality("genres", "tags", tags.lengths > 0, tags, 5, tuple("abcde"))
+    genres = KINDS["tags"].known_to(genres, trained)
     assert genres.vocabulary == ("a",) and genres.available.nonzero().squeeze(1).tolist() == [3, 22, 23]
     assert genres.values.select(torch.tensor([3, 22, 23])).lengths.tolist() == [1, 1, 0]
     labels = torch.zeros(N_ITEMS, dtype=torch.long).index_fill_(0, torch.tensor([21, 22]), 3)
-    label = Modality("label", "category", torch.arange(N_ITEMS) > 0, labels, 4, tuple("wxyz")).known_to(trained)
+    label = Modality("label", "category", torch.arange(N_ITEMS) > 0, labels, 4, tuple("wxyz"))
+    label = KINDS["category"].known_to(label, trained)
     assert label.vocabulary == ("w",) and not label.available[21] and label.available[23]
-    assert modalities.known_to(trained).names == modalities.names
+    assert known_to(modalities, trained).names == modalities.names
 
 
 def test_tags_are_a_sum_in_which_rare_ones_are_shrunk():
@@ -375,14 +380,11 @@ def test_modality_sampling_is_uniform_and_within_what_is_available():
 
 
 @pytest.mark.parametrize("name", ALL_MODELS)
-def test_the_defaults_in_the_property_files_are_the_options_defaults(name):
+def test_the_default_of_an_option_stands_in_its_class_alone(name):
     values = yaml.safe_load((props_folder() / "model" / f"{name}.yaml").read_text(encoding="utf-8"))
+    assert not set(values) & set(vars(ALL_MODELS[name].options_class()))
     if "preset" in values:
-        assert values["preset"] == "paper"
-        values |= preset("paper")
-    options_class = ALL_MODELS[name].options_class
-    assert options_class.from_mapping(values) == options_class()
-    assert not set(vars(options_class())) - set(values)
+        assert ModelOptions.from_mapping(preset(values["preset"])) == ModelOptions()
 
 
 @pytest.mark.parametrize(

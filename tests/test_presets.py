@@ -14,6 +14,7 @@ from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import CheckpointError, OptionError
 from recbole_sibrar.experiments.compare import plan_runs
 from recbole_sibrar.experiments.plan import ModelSpec, Plan
+from recbole_sibrar.kinds import known_to
 from recbole_sibrar.models.batches import PairBatch
 from recbole_sibrar.models.mubrar import MuBraR
 from recbole_sibrar.models.options import ModelOptions
@@ -130,7 +131,7 @@ class Equations:
         self.matrix = torch.zeros(N_USERS, N_ITEMS)
         self.matrix[users, items] = 1
         trained = self.matrix.any(0)
-        self.item = side_modalities()["item"].known_to(trained)
+        self.item = known_to(side_modalities()["item"], trained)
         self.available = torch.stack([entry.available for entry in self.item.entries], dim=1)
         year = self.item.entries[2]
         known = year.values[year.available & trained]

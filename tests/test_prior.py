@@ -2,10 +2,11 @@ import pytest
 import torch
 from conftest import SOFTMAX
 
-from recbole_sibrar.data.modalities import Modalities, Modality, interaction_modality
+from recbole_sibrar.data.modalities import Modalities, Modality
 from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.kinds.feature_rows import DenseRows, FeatureRows
+from recbole_sibrar.kinds.interactions import interaction_modality
 from recbole_sibrar.models.batches import UserBatch
-from recbole_sibrar.models.feature_rows import DenseRows, FeatureRows
 from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.priors import ContentPrior, InteractionPrior
 from recbole_sibrar.models.priors.kernel import GAMMA, PENALTY, KernelComponents, KernelRegression

@@ -17,9 +17,12 @@ from hypothesis import strategies as st
 from recbole_sibrar.cli import main
 from recbole_sibrar.cli.serving import users_of
 from recbole_sibrar.data.atomic import read_atomic
-from recbole_sibrar.data.modalities import Modalities, category_modality, number_modality, tags_modality
+from recbole_sibrar.data.modalities import Modalities
 from recbole_sibrar.data.tables import MISSING, is_marker, read_table
 from recbole_sibrar.errors import DataError
+from recbole_sibrar.kinds.category import category_modality
+from recbole_sibrar.kinds.number import number_modality
+from recbole_sibrar.kinds.tags import tags_modality
 from recbole_sibrar.serving.features import features_of
 
 

@@ -181,8 +181,8 @@ def _parser():
 
 
 def _model_option_help():
+    from recbole_sibrar.checked import CheckedOptions
     from recbole_sibrar.models import MODELS
-    from recbole_sibrar.models.checked import CheckedOptions
 
     common = fields(CheckedOptions)
     names = {}

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from recbole_sibrar.data.modalities import SIDES
-from recbole_sibrar.data.tables import read_values
+from recbole_sibrar.data.tables import is_empty, read_values
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.files import atomic_directory, atomic_file, write_json
 from recbole_sibrar.serving.content import by_content
-from recbole_sibrar.serving.features import is_empty, is_missing
+from recbole_sibrar.serving.features import is_missing
 from recbole_sibrar.serving.recommender import Recommender
 
 TABLES = (".csv", ".tsv", ".parquet")

@@ -10,9 +10,13 @@ import pandas as pd
 from recbole_sibrar.convert.atomic import AtomicDataset, checksum
 from recbole_sibrar.convert.filters import StepLog, k_core
 from recbole_sibrar.errors import DataError, OptionError, nearest
+from recbole_sibrar.kinds import KINDS
 
 ID = {"user": "user_id", "item": "item_id"}
-TYPES = {"tags": "token_seq", "category": "token", "number": "float", "text": "token_seq"}
+TEXT = "text"
+TYPES = {**{name: kind.column_type for name, kind in KINDS.items() if kind.column_type}, TEXT: "token_seq"}
+"""{kind of a column: its type in an atomic file}; a text is written, for encoders and people, but is no modality."""
+
 RESERVED = ("interactions", "inter", "user", "item", "yaml")
 SPECIAL = ("interactions", "id", "history")
 MAX_COLUMN_BYTES = 100
@@ -25,7 +29,7 @@ class Side:
     Attributes:
         name: ``user`` or ``item``.
         table: one row per entity, the id first.
-        kinds: {column: tags | category | number | text}; a text is written but is no modality.
+        kinds: {column: a kind in ``TYPES``}.
         vectors: {modality: Vectors}.
         having: {name: ids} that ``require`` may ask for beside columns and vectors.
         cold: ids of the table that never had an interaction; they are kept.
@@ -213,7 +217,7 @@ class Job:
         actual = {**sizes, "interactions": len(interactions)}
         for side in sides:
             actual.update({name: vectors.width for name, vectors in side.vectors.items()})
-            actual.update({n: n_values(side.table[n], kind) for n, kind in side.kinds.items() if kind != "text"})
+            actual.update({n: n_values(side.table[n], kind) for n, kind in side.kinds.items() if kind != TEXT})
         compare(self.expected, actual)
         return actual
 
@@ -224,7 +228,7 @@ class Job:
         for side in (users, items):
             types.update({column: TYPES[kind] for column, kind in side.kinds.items()})
             types[side.id_field] = "token"
-            kinds = {column: kind for column, kind in side.kinds.items() if kind != "text"}
+            kinds = {column: kind for column, kind in side.kinds.items() if kind != TEXT}
             modalities[side.name] = {**kinds, **dict.fromkeys(side.vectors, "vector")}
             vectors.update({name: (side.id_field, own) for name, own in side.vectors.items()})
         record = {
@@ -245,8 +249,7 @@ class Job:
 
 def n_values(column: pd.Series, kind: str) -> int:
     """How many distinct values, or tags, a column has."""
-    values = column[is_present(column)]
-    return len({tag for cell in values for tag in cell.split(" ")}) if kind == "tags" else int(values.nunique())
+    return KINDS[kind].n_values(column[is_present(column)])
 
 
 def compare(expected: dict, actual: dict) -> None:

@@ -5,25 +5,25 @@ from pathlib import Path
 
 import pandas as pd
 
-from recbole_sibrar.convert.assemble import ID, TYPES, Job, Side, check_column_names, check_modality_names
+from recbole_sibrar.convert.assemble import ID, TEXT, TYPES, Job, Side, check_column_names, check_modality_names
 from recbole_sibrar.convert.atomic import prepare
 from recbole_sibrar.convert.corpus import Corpus, add_encoders, add_item_vectors, encoders, named_values
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair
 from recbole_sibrar.convert.vectors import embeddings_of
-from recbole_sibrar.data.atomic import LARGEST, parse_numbers
+from recbole_sibrar.data.atomic import LARGEST
 from recbole_sibrar.data.frames import is_file, is_list, plain_frame, texts_of
 from recbole_sibrar.data.tables import (
     MISSING,
     checked,
     clean,
     is_marker,
-    join_tags,
     read_table,
     read_values,
     refuse_duplicates,
     table_format,
 )
 from recbole_sibrar.errors import DataError, OptionError, nearest
+from recbole_sibrar.kinds import KINDS
 
 MAX_CATEGORY_SHARE = 0.5
 MAX_CATEGORY_LENGTH = 40
@@ -61,7 +61,7 @@ def convert(
         users, items: tables with the same id column, and features in the others. A table is a file or a data frame of
             pandas, Polars or Arrow; a column of lists holds tags, or vectors.
         user_column, item_column: the id columns.
-        user_modalities, item_modalities: {column: tags | category | number | text}, where ``guess_kind`` is wrong.
+        user_modalities, item_modalities: {column: a kind in ``assemble.TYPES``}, where ``guess_kind`` is wrong.
         user_vectors, item_vectors: {modality: file with ids and values, or what ``vectors.embeddings_of`` takes}.
         tag_separator: between the tags of one cell.
         minimum: {column of the interactions: smallest value to keep}.
@@ -217,9 +217,9 @@ def _side(name, source, id_column, pairs, given, kinds, tag_separator, missing, 
         table[column], said = _without_markers(table[column], missing)
         kinds[column] = kind = given.get(column) or guess_kind(table[column], tag_separator)
         print(f"  {name} column {column!r}: {kind}{'' if column in given else ' (guessed)'}{said}")
-        if kind == "text":
+        if kind == TEXT:
             texts[column] = dict(zip(table[id_field], table[column]))
-    check_column_names(path, table.columns, [column for column, kind in kinds.items() if kind != "text"])
+    check_column_names(path, table.columns, [column for column, kind in kinds.items() if kind != TEXT])
     for column, kind in kinds.items():
         table[column] = _parse(table[column], kind, tag_separator, path)
     side = Side(name, table.reset_index(drop=True), kinds, vectors, n_rows=len(table))
@@ -289,7 +289,7 @@ def _without_markers(column, missing):
 
 
 def guess_kind(column: pd.Series, tag_separator: str) -> str:
-    """number if all cells are numbers; tags if a cell has the separator; a text if it is long or mostly unique.
+    """The kind that a column of texts, "" if missing, looks most like; a text if it is long or mostly unique.
 
     >>> guess_kind(pd.Series(["1994", "", "2001"]), "|"), guess_kind(pd.Series(["a|b", "a"]), "|")
     ('number', 'tags')
@@ -297,22 +297,14 @@ def guess_kind(column: pd.Series, tag_separator: str) -> str:
     ('category', 'text')
     """
     values = column[column != ""]
-    if pd.to_numeric(values, errors="coerce").notna().all():
-        return "number"
+    fits = {name: kind.fits(values, tag_separator) for name, kind in KINDS.items()}
     is_long = values.str.len().max() > MAX_CATEGORY_LENGTH
-    if values.str.contains(tag_separator, regex=False).any() and values.str.split(tag_separator).explode().nunique() < (
-        values.str.split(tag_separator).str.len().sum()
-    ):
-        return "tags"
-    return "text" if is_long or values.nunique() > MAX_CATEGORY_SHARE * len(values) else "category"
+    fits[TEXT] = 0.6 if is_long or values.nunique() > MAX_CATEGORY_SHARE * len(values) else 0.0
+    return max(fits, key=lambda name: fits[name])
 
 
 def _parse(column, kind, tag_separator, path):
-    if kind == "number":
-        return parse_numbers(column.str.strip(), path, column.name)
-    if kind == "tags":
-        return column.map(lambda cell: join_tags(cell if is_list(cell) else cell.split(tag_separator)))
-    return clean(column)
+    return clean(column) if kind == TEXT else KINDS[kind].written(column, tag_separator, path)
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -326,7 +318,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
         parser.add_argument(f"--{side}-column", default=f"{side}_id", metavar="COLUMN", help="default: %(default)s")
         parser.add_argument(
             f"--{side}-modalities", nargs="+", default=[], metavar="COLUMN=KIND",
-            help=f"tags, category, number or text, where the guess is wrong, e.g. {example}",
+            help=f"{', '.join(list(TYPES)[:-1])} or {list(TYPES)[-1]}, where the guess is wrong, e.g. {example}",
         )  # fmt: skip
     parser.add_argument("--tag-separator", default="|", metavar="TEXT", help="in a cell of tags (default: %(default)s)")
     parser.add_argument(

@@ -396,6 +396,11 @@ MISSING = ("NULL", "NaN", "None", "NA", "N/A", "#N/A", "<NA>", "NaT", "\\N", "-"
 _FOLDED = frozenset(text.casefold() for text in MISSING)
 
 
+def is_empty(cell: object) -> bool:
+    """Whether a cell of a table is empty."""
+    return cell is None or (np.isscalar(cell) and (cell == "" or pd.isna(cell)))
+
+
 def is_marker(text: str) -> bool:
     """Whether a text says that there is no value.
 

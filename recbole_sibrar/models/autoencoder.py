@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from recbole_sibrar.checked import CheckedOptions, option
 from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities
 from recbole_sibrar.data.sparse import SparseRows
-from recbole_sibrar.models.checked import CheckedOptions, option
 from recbole_sibrar.models.core import Capabilities, Entities, InnerProductModel, trained_entities
 from recbole_sibrar.models.priors.interactions import InteractionPrior
 

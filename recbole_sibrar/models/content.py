@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from recbole_sibrar.checked import CheckedOptions, option
 from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.splits import COLD_SIDE
 from recbole_sibrar.errors import OptionError
-from recbole_sibrar.models.checked import CheckedOptions, option
+from recbole_sibrar.kinds import KINDS, LINEAR_INPUTS, known_to
+from recbole_sibrar.layers import ACTIVATION_LAYERS, mlp
 from recbole_sibrar.models.core import Capabilities, Entities, InnerProductModel, trained_entities
-from recbole_sibrar.models.layers import ACTIVATION_LAYERS, mlp
-from recbole_sibrar.models.projections import LINEAR_INPUTS, PROJECTIONS
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class ContentModel(InnerProductModel):
         side = self.content_side = options.content_side
         self.other_side = "user" if side == "item" else "item"
         trained = trained_entities(interactions)
-        content = self._content(modalities[side], options).known_to(trained[side])
+        content = known_to(self._content(modalities[side], options), trained[side])
         self.modalities = {side: content, self.other_side: modalities[self.other_side].select([INTERACTIONS])}
         for name in SIDES:
             left = options.eval_modalities(side) if name == side else None
@@ -140,7 +140,7 @@ class ContentLayer(nn.Module):
         super().__init__()
         self.width = width
         self.projections = nn.ModuleList(
-            PROJECTIONS[entry.kind](entry, trained, [width], LINEAR_INPUTS) for entry in modalities.entries
+            KINDS[entry.kind].projection(entry, trained, [width], LINEAR_INPUTS) for entry in modalities.entries
         )
 
     def forward(self, ids: Tensor, used: Tensor) -> Tensor:

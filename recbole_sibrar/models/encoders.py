@@ -7,7 +7,7 @@ Both take a list with one block (rows of one modality, width d_c) per modality a
 import torch
 from torch import Tensor, nn
 
-from recbole_sibrar.models.layers import mlp
+from recbole_sibrar.layers import mlp
 
 
 class SharedEncoder(nn.Module):

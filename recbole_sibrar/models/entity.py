@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_sibrar.data.modalities import Modalities, Modality
+from recbole_sibrar.data.modalities import Modalities
+from recbole_sibrar.kinds import KINDS
 from recbole_sibrar.models.core import Entities
 from recbole_sibrar.models.encoders import NoEncoder
 from recbole_sibrar.models.options import ModelOptions
-from recbole_sibrar.models.projections import PROJECTIONS
 
 
 class EntityEncoder(Entities):
@@ -44,7 +44,7 @@ class EntityEncoder(Entities):
                 activate_output=options.activate_output,
             )
         self.projections = nn.ModuleList(
-            PROJECTIONS[modality.kind](modality, trained, [*options.projection_hidden_sizes, common], options)
+            KINDS[modality.kind].projection(modality, trained, [*options.projection_hidden_sizes, common], options)
             for modality in modalities.entries
         )
         if encoder_class is not NoEncoder and self._is_linear(options):
@@ -129,8 +129,3 @@ class EntityEncoder(Entities):
         if self.normalize_input:
             block = F.normalize(block, dim=-1)
         return self.dropout(block)
-
-
-def id_modality(side: str, trained: Tensor) -> Modalities:
-    """The id as the one modality of a side that is not single-branch."""
-    return Modalities(side, (Modality("id", "id", trained.clone(), None, len(trained)),))

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from recbole_sibrar.models.checked import option
+from recbole_sibrar.checked import option
+from recbole_sibrar.kinds import WEIGHTS
 from recbole_sibrar.models.decomposition import EXACT
-from recbole_sibrar.models.features import WEIGHTS, LinearFeatures
+from recbole_sibrar.models.features import LinearFeatures
 from recbole_sibrar.models.priors.kernel import GAMMA, KernelComponents
 from recbole_sibrar.models.regression import ContentRegression, RegressionOptions
 

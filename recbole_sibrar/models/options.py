@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, replace
 
+from recbole_sibrar.checked import CheckedOptions, option
 from recbole_sibrar.data.modalities import INTERACTIONS
 from recbole_sibrar.errors import OptionError
-from recbole_sibrar.models.checked import CheckedOptions, option
+from recbole_sibrar.kinds import Inputs
+from recbole_sibrar.layers import ACTIVATION_LAYERS
 from recbole_sibrar.models.fusion import FUSIONS
-from recbole_sibrar.models.layers import ACTIVATION_LAYERS
-from recbole_sibrar.models.projections import InputOptions
 
 VARIANTS = ("base", "S", "SC")
 SIDE_CHOICES = ("item", "user", "both")
@@ -21,7 +21,7 @@ CONTRASTIVE_SETS = ("negatives", "batch")
 
 
 @dataclass(frozen=True)
-class ModelOptions(InputOptions, CheckedOptions):
+class ModelOptions(Inputs, CheckedOptions):
     """What a SiBraR or MuBraR model is made of. The defaults are those of the preset ``paper``."""
 
     variant: str = option(

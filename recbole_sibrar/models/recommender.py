@@ -16,12 +16,14 @@ from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities
 from recbole_sibrar.data.sparse import SparseRows, gather_rows
 from recbole_sibrar.data.splits import COLD_SIDE
 from recbole_sibrar.errors import OptionError
+from recbole_sibrar.kinds import known_to
+from recbole_sibrar.kinds.id import id_modality
 from recbole_sibrar.models import losses
 from recbole_sibrar.models.attribution import Part, shapley_parts
 from recbole_sibrar.models.batches import DistinctPairs, PairBatch, UserBatch
 from recbole_sibrar.models.core import Capabilities, InnerProductModel, trained_entities
 from recbole_sibrar.models.encoders import NoEncoder
-from recbole_sibrar.models.entity import EntityEncoder, id_modality
+from recbole_sibrar.models.entity import EntityEncoder
 from recbole_sibrar.models.fusion import FUSIONS, MeanFusion
 from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.pairs import pair_scores, set_products
@@ -83,7 +85,7 @@ class BranchRecommender(InnerProductModel):
     def _side(self, side, modalities: Modalities, trained):
         options = self.options
         if options.is_single_branch(side):
-            self.modalities[side] = modalities = modalities.known_to(trained)
+            self.modalities[side] = modalities = known_to(modalities, trained)
             return EntityEncoder(modalities, trained, self.encoder_class, options, options.eval_modalities(side))
         is_id = options.plain_side == "embedding"
         self.modalities[side] = id_modality(side, trained) if is_id else modalities.select([INTERACTIONS])

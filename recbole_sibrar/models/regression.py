@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from recbole_sibrar.checked import option
 from recbole_sibrar.data.modalities import Modalities
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
-from recbole_sibrar.models.checked import option
 from recbole_sibrar.models.components import Components
 from recbole_sibrar.models.content import ContentModel, ContentOptions
 from recbole_sibrar.models.core import Capabilities

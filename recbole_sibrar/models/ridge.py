@@ -2,23 +2,15 @@
 
 from dataclasses import dataclass
 
-from recbole_sibrar.models.checked import option
+from recbole_sibrar.kinds import WEIGHTS, BlockWeights
 from recbole_sibrar.models.components import LinearComponents
-from recbole_sibrar.models.features import WEIGHTS, LinearFeatures
+from recbole_sibrar.models.features import LinearFeatures
 from recbole_sibrar.models.regression import ContentRegression, RegressionOptions
 
 
 @dataclass(frozen=True)
-class ContentRidgeOptions(RegressionOptions):
+class ContentRidgeOptions(BlockWeights, RegressionOptions):
     """What a ContentRidge is made of."""
-
-    vector_weight: float = option("weight of a vector modality", low=0, default=WEIGHTS["vector"])
-    category_weight: float = option("weight of a category modality", low=0, default=WEIGHTS["category"])
-    number_weight: float = option("weight of a number modality", low=0, default=WEIGHTS["number"])
-    tags_weight: float = option("weight of a tags modality", low=0, default=WEIGHTS["tags"])
-    pairs_weight: float = option(
-        "weight of the pairs of tags of a tags modality; 0: none", low=0, default=WEIGHTS["pairs"]
-    )
 
 
 class ContentRidge(ContentRegression):

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 
 from recbole_sibrar.data.atomic import find_dataset_file, read_atomic, read_header
-from recbole_sibrar.data.modalities import Modalities, parse_declarations
+from recbole_sibrar.data.modalities import Modalities
 from recbole_sibrar.data.vectors import read_vectors
+from recbole_sibrar.kinds import KINDS
+from recbole_sibrar.kinds.reading import parse_declarations
 from recbole_sibrar.serving.features import features_of
 
 
@@ -25,20 +27,18 @@ def without_interactions(dataset, side: str, known: Modalities) -> tuple:
     declarations = [entry for entry in parse_declarations(dataset.config["modalities"], side) if entry.name in wanted]
     rows = _described(dataset, side, field, separators[0])
     others = {*map(str, dataset.field2id_token[field]), *dataset.dropped[side]}
-    of_vectors = [entry for entry in declarations if entry.kind == "vector"]
+    of_vectors = [entry for entry in declarations if not KINDS[entry.kind].column_type]
     vectors = {entry.name: _vectors(dataset, entry, separators, others) for entry in of_vectors}
     tokens = [token for token in rows.index if token not in others]
     tokens = list(dict.fromkeys([*tokens, *(token for own in vectors.values() for token in own)]))
     columns = {}
     for entry in declarations:
-        if entry.kind == "vector":
+        if not KINDS[entry.kind].column_type:
             columns[entry.name] = [vectors[entry.name].get(token) for token in tokens]
             continue
         cells = rows[entry.field].reindex(tokens, fill_value="")
-        cells = [None if cell in ("", *entry.missing) else cell for cell in cells]
-        if entry.kind == "tags":
-            cells = [cell and [tag for tag in cell.split(separators[1]) if tag] for cell in cells]
-        columns[entry.name] = cells
+        read, missing = KINDS[entry.kind].from_cell, ("", *entry.missing)
+        columns[entry.name] = [None if cell in missing else read(cell, separators[1]) for cell in cells]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what of them training never saw is masked, as in everything that was known
         frame = pd.DataFrame({name: pd.Series(cells, dtype=object) for name, cells in columns.items()})

@@ -9,6 +9,7 @@ from pathlib import Path
 import recbole
 import yaml
 
+from recbole_sibrar.checked import default_of
 from recbole_sibrar.data.splits import check_scenario
 from recbole_sibrar.errors import DataError, OptionError, nearest, suggestion
 from recbole_sibrar.models import MODELS
@@ -64,6 +65,13 @@ def _preset(model, of_model, wanted):
     return [folder / f"{name}.yaml"]
 
 
+def option_defaults(model: str) -> dict:
+    """The defaults of the options of one of our models, which stand in its options class; none for another model."""
+    if model not in MODELS:
+        return {}
+    return {entry.name: default_of(entry) for entry in fields(MODELS[model].options_class)}
+
+
 def foreign_options(model: str) -> set:
     """Options of our models that ``model`` does not have; a scenario's file sets some, for the models that do."""
     names = {name: {entry.name for entry in fields(known.options_class)} for name, known in MODELS.items()}
@@ -86,7 +94,8 @@ def apply_layers(config, model: str, dataset: str) -> None:
     if own_folder(data_path, dataset):
         _forget_recboles(dataset, config)
     defaults, of_model = dict(internal), {} if model in OUR_MODELS else _recboles("model", model, config)
-    *general, of_scenario = property_layers(model, dataset, scenario, data_path, external.get("preset"))
+    protocol, *general, of_scenario = property_layers(model, dataset, scenario, data_path, external.get("preset"))
+    internal.update({**read_property_file(protocol), **option_defaults(model)})
     for path in general:
         internal.update(read_property_file(path))
     foreign = foreign_options(model)

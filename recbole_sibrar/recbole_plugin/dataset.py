@@ -10,6 +10,7 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
+from recbole_sibrar.checked import parse_names
 from recbole_sibrar.data.atomic import check_id_type, exact_integers, parse_numbers, read_atomic, read_header
 from recbole_sibrar.data.identity import interactions_digest, modality_digest, sorted_numbers
 from recbole_sibrar.data.missing import MissingOptions, remove
@@ -17,16 +18,14 @@ from recbole_sibrar.data.modalities import (
     INTERACTIONS,
     SIDES,
     Modalities,
-    interaction_modality,
-    load_modalities,
-    parse_declarations,
-    parse_names,
 )
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.splits import PHASES, USER_COLD, WARM, check_disjoint, cold_start_split
 from recbole_sibrar.data.vectors import STORAGES
 from recbole_sibrar.errors import DataError, OptionError, nearest
 from recbole_sibrar.evaluation.protocol import build_phases
+from recbole_sibrar.kinds.interactions import interaction_modality
+from recbole_sibrar.kinds.reading import load_modalities, parse_declarations
 from recbole_sibrar.recbole_plugin.catalogue import without_interactions
 from recbole_sibrar.recbole_plugin.config import check_dataset
 

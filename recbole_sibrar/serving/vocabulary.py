@@ -8,8 +8,9 @@ import pandas as pd
 
 from recbole_sibrar.data.encoders import LOADERS
 from recbole_sibrar.data.frames import is_list, plain_frame
-from recbole_sibrar.data.tables import is_marker, join_tags
+from recbole_sibrar.data.tables import is_marker
 from recbole_sibrar.errors import DataError, OptionError
+from recbole_sibrar.kinds import KINDS
 
 ID = {"user": "user_id", "item": "item_id"}
 
@@ -82,11 +83,7 @@ class Vocabulary:
             return cell
         if isinstance(cell, str) and self._is_missing(cell):
             return None
-        if entry.kind == "tags" and isinstance(cell, str):
-            return join_tags(cell.split(self.tag_separator)).split()
-        if entry.kind == "tags" and is_list(cell):
-            return [join_tags([tag]) if isinstance(tag, str) else tag for tag in cell]
-        return cell
+        return KINDS[entry.kind].from_table(cell, self.tag_separator)
 
     def _is_missing(self, text):
         return is_marker(text) if self.missing is None else text.strip() in ("", *self.missing)

@@ -5,8 +5,9 @@ from torch import Tensor
 
 from recbole_sibrar.data.modalities import INTERACTIONS, Modalities
 from recbole_sibrar.data.sparse import weighted_row_sum
+from recbole_sibrar.kinds import WEIGHTS
 from recbole_sibrar.models.components import blocks
-from recbole_sibrar.models.features import WEIGHTS, LinearFeatures
+from recbole_sibrar.models.features import LinearFeatures
 from recbole_sibrar.models.priors.kernel import KernelComponents
 from recbole_sibrar.models.priors.prior import Prior, variation
 

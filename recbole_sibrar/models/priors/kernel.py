@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recbole_sibrar.kinds.feature_rows import FeatureRows
 from recbole_sibrar.models.components import Components, blocks
 from recbole_sibrar.models.decomposition import EXACT, principal
-from recbole_sibrar.models.feature_rows import FeatureRows
 
 GAMMA = 0.5
 PENALTY = 0.1

@@ -1,9 +1,8 @@
 """Options that check themselves: the base of every model's options object."""
 
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import get_args
 
-from recbole_sibrar.data.modalities import parse_names
 from recbole_sibrar.errors import OptionError, nearest
 
 
@@ -15,6 +14,11 @@ def option(help, choices=None, low=None, high=None, **kwargs):
 def names_option(help):
     """A dataclass field that lists modalities: None (all), a list, or a comma-separated string."""
     return field(metadata={"help": help, "choices": None, "names": True}, default=None)
+
+
+def default_of(entry: Field):
+    """The default of a dataclass field."""
+    return entry.default if entry.default_factory is MISSING else entry.default_factory()
 
 
 LARGEST = 2**31 - 1
@@ -64,7 +68,7 @@ class CheckedOptions:
 
     def _check(self, entry):
         value, metadata = getattr(self, entry.name), entry.metadata
-        default = entry.default if entry.default_factory is MISSING else entry.default_factory()
+        default = default_of(entry)
         if value is None and (default is None or type(None) in get_args(entry.type)):
             return
         if metadata.get("names"):
@@ -98,3 +102,16 @@ class CheckedOptions:
             expected = "an integer" if integer else "a number"
             bounds = f" of at least {low}" if high is None else f" between {low} and {high}"
             raise OptionError(f"{entry.name} is {value!r}; expected {expected}{bounds}.")
+
+
+def parse_names(value, option: str) -> list | None:
+    """An option that lists modalities: None (all), a list, or a comma-separated string."""
+    if value is None:
+        return None
+    if not isinstance(value, (str, list, tuple, set)):
+        raise OptionError(f"{option} is {value!r}; expected a list of names such as [genres, plot].")
+    names = value.split(",") if isinstance(value, str) else list(value)
+    names = [str(name).strip() for name in names if str(name).strip()]
+    if not names:
+        raise OptionError(f"{option} is empty; name at least one modality, or leave the option out to use all.")
+    return list(dict.fromkeys(names))

@@ -1,0 +1,88 @@
+"""One of a fixed set of values, such as a country."""
+
+import numpy as np
+import torch
+
+from recbole_sibrar.data.modalities import Modality
+from recbole_sibrar.data.sparse import SparseRows, gather_rows
+from recbole_sibrar.data.tables import clean
+from recbole_sibrar.kinds.block import SparseBlock, most_frequent, with_columns
+from recbole_sibrar.kinds.kind import Kind, wrong_value
+from recbole_sibrar.kinds.projection import Projection, rest_of, table_of
+from recbole_sibrar.kinds.vocabulary import shortened, warn_of_unknown
+
+
+class CategoryProjection(Projection):
+    """An embedding of the category."""
+
+    is_dense = False
+
+    def build(self, modality, trained, sizes):
+        self.register_buffer("values", modality.values, persistent=False)
+        self.table = table_of(modality.width, sizes[0])
+        self.network = rest_of(sizes, self.activation)
+
+    def project(self, features):
+        return self.network(gather_rows(self.table.weight, features))
+
+
+class CategoryBlock(SparseBlock):
+    """One column for each category."""
+
+    def build(self, modality, known):
+        super().build(modality, known)
+        self.register_buffer("column", most_frequent(modality.values[known], modality.width), persistent=False)
+
+    @property
+    def n_columns(self):
+        return int(self.column.max()) + 1
+
+    def shown(self, features):
+        every = torch.arange(len(features) + 1, device=features.device)
+        return with_columns(SparseRows(every, features, len(self.column)), self.column)
+
+
+class Category(Kind):
+    """(N,) int64, places in the vocabulary, which is sorted."""
+
+    name = "category"
+    column_type = "token"
+    projection = CategoryProjection
+    weights = {"category": (1.0, "weight of a category modality")}
+
+    def from_column(self, name, column, separator):
+        texts = column.fillna("").to_numpy().astype(str)
+        return category_modality(name, texts, np.unique(texts[texts != ""]))
+
+    def known_to(self, entry, trained):
+        """An entity whose category is unknown lacks the modality."""
+        known = entry.values[entry.available & trained].unique()
+        position = torch.full((entry.width,), -1).index_copy_(0, known, torch.arange(len(known)))
+        values = position[entry.values]
+        return shortened(entry, values.clamp(min=0), known, values >= 0)
+
+    def blocks(self, entry, trained, weights):
+        return [CategoryBlock(entry, trained, weights[self.name])]
+
+    def parse(self, entry, cells, tokens, told):
+        for row, cell in enumerate(cells):
+            if not np.isscalar(cell) and cell is not None:
+                raise wrong_value(entry, tokens[row], cell, "a category, or nothing")
+        texts = ["" if cell is None else str(cell) for cell in cells]
+        texts = [text if text in entry.vocabulary else " ".join(text.split()) for text in texts]
+        warn_of_unknown(entry, {text for text in texts if text}, told)
+        return category_modality(entry.name, texts, entry.vocabulary)
+
+    def fits(self, cells, separator):
+        return 0.4
+
+    def written(self, column, separator, path):
+        return clean(column)
+
+
+def category_modality(name: str, texts, vocabulary) -> Modality:
+    """From one text per entity; a text outside of the vocabulary, such as "", is missing."""
+    number = {text: index for index, text in enumerate(vocabulary)}
+    values = torch.tensor([number.get(text, -1) for text in texts], dtype=torch.long)
+    width = max(len(number), 1)
+    return Modality(name, "category", values >= 0, values.clamp(min=0), width, tuple(map(str, vocabulary)))

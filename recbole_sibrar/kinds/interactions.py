@@ -1,0 +1,67 @@
+"""The interaction profile: the row of the training matrix."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from recbole_sibrar.checked import option
+from recbole_sibrar.data.modalities import INTERACTIONS, Modality
+from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
+from recbole_sibrar.kinds.kind import Kind
+from recbole_sibrar.kinds.projection import RowsProjection
+
+
+@dataclass(frozen=True)
+class InteractionInputs:
+    interaction_scaling: str = option(
+        "an interaction row of zeros and ones (raw), or of length one (unit)", ("raw", "unit"), default="raw"
+    )
+    interaction_dropout: float = option(
+        "share of an interaction profile hidden in training", low=0, high=0.99, default=0.0
+    )
+
+
+class InteractionProjection(RowsProjection):
+    """A linear layer on the row of the training matrix.
+
+    ``interaction_scaling: unit`` is the row at length one. The row holds the very interactions that are the targets of
+    training; ``interaction_dropout`` hides a random share of it, as denoising autoencoders do (Liang et al., WWW 2018),
+    which keeps the layer from copying. The authors' code feeds the target itself.
+    """
+
+    def build(self, modality, trained, sizes):
+        super().build(modality, trained, sizes)
+        self.bias = nn.Parameter(torch.zeros(sizes[0]))
+        self.dropout = nn.Dropout(self.options.interaction_dropout)
+
+    def project(self, features):
+        lengths = features.lengths.clamp(min=1).float()
+        is_unit = self.options.interaction_scaling == "unit"
+        weights = features.spread(lengths.rsqrt() if is_unit else torch.ones_like(lengths))
+        if self.training and self.dropout.p:
+            weights = self.dropout(weights)
+            shown = weights > 0
+            features, weights = features.keep(shown), weights[shown]
+        return self.network(weighted_row_sum(features, self.table.weight, weights) + self.bias)
+
+
+class Interactions(Kind):
+    """``SparseRows`` N x V, V the entities of the other side."""
+
+    name = INTERACTIONS
+    is_declared = False
+    projection = InteractionProjection
+    inputs, linear_inputs = InteractionInputs, {"interaction_scaling": "unit"}
+
+    def parse(self, entry, cells, tokens, told):
+        owners = np.repeat(np.arange(len(cells)), [len(history) for history in cells])
+        columns = np.array([column for history in cells for column in history], dtype=np.int64)
+        return interaction_modality(owners, columns, len(cells), entry.width)
+
+
+def interaction_modality(rows, columns, n_rows: int, n_columns: int) -> Modality:
+    """The interaction profile as a modality: the row of the *training* matrix; an entity without any is without it."""
+    matrix = SparseRows.from_pairs(rows, columns, n_rows, n_columns)
+    return Modality(INTERACTIONS, INTERACTIONS, matrix.lengths > 0, matrix, n_columns)

@@ -1,0 +1,69 @@
+"""Free text, such as a title or a description, as the set of the n-grams of its words and characters, hashed."""
+
+import re
+from dataclasses import replace
+from zlib import crc32
+
+import torch
+
+from recbole_sibrar.data.tables import clean
+from recbole_sibrar.kinds.kind import wrong_value
+from recbole_sibrar.kinds.tags import Tags, TagsBlock, tags_modality
+
+BUCKETS = 1 << 16
+CHARACTERS = 4
+
+
+def hashed(text: str) -> list[str]:
+    """The buckets of a text's words, pairs of neighbouring words, and ``CHARACTERS`` letters in a row.
+
+    >>> len(hashed("Heat")), len(hashed("heat!")), set(hashed("Heat")) < set(hashed("The Heat"))
+    (3, 3, True)
+    """
+    words = re.findall(r"\w+", text.casefold())
+    grams = {*words, *map(" ".join, zip(words, words[1:]))}
+    for word in words:
+        padded = f"<{word}>"
+        grams.update(padded[start : start + CHARACTERS] for start in range(len(padded) - CHARACTERS + 1))
+    return sorted({f"{crc32(gram.encode()) % BUCKETS:05d}" for gram in grams})
+
+
+class NGrams(Tags):
+    """As tags, whose vocabulary are the buckets that occur; without pairs, and never guessed."""
+
+    name = "ngrams"
+    weights = {"ngrams": (1.0, "weight of an ngrams modality")}
+    inputs, linear_inputs = None, {}
+
+    def from_column(self, name, column, separator):
+        lists = [hashed(text) for text in column.fillna("")]
+        return self._modality(name, lists, sorted({bucket for buckets in lists for bucket in buckets}))
+
+    def blocks(self, entry, trained, weights):
+        return [TagsBlock(entry, trained, weights[self.name])]
+
+    def parse(self, entry, cells, tokens, told):
+        for cell, token in zip(cells, tokens):
+            if not isinstance(cell, str) and cell is not None:
+                raise wrong_value(entry, token, cell, "a text, or nothing")
+        lists = [hashed(cell or "") for cell in cells]
+        has_text = torch.tensor([bool(buckets and entry.vocabulary) for buckets in lists], dtype=torch.bool)
+        return replace(self._modality(entry.name, lists, entry.vocabulary), available=has_text)
+
+    def _modality(self, name, lists, vocabulary):
+        return replace(tags_modality(name, lists, vocabulary), kind=self.name)
+
+    def from_cell(self, cell, separator):
+        return cell
+
+    def from_table(self, cell, separator):
+        return cell
+
+    def fits(self, cells, separator):
+        return 0.0
+
+    def written(self, column, separator, path):
+        return clean(column)
+
+    def n_values(self, column):
+        return len({bucket for text in column for bucket in hashed(text)})

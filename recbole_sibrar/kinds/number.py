@@ -1,0 +1,137 @@
+"""One number, such as a year or a price."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from recbole_sibrar.checked import option
+from recbole_sibrar.data.atomic import LARGEST, parse_numbers
+from recbole_sibrar.data.modalities import Modality
+from recbole_sibrar.errors import DataError
+from recbole_sibrar.kinds.block import Block
+from recbole_sibrar.kinds.kind import Kind, wrong_value
+from recbole_sibrar.kinds.projection import Projection
+from recbole_sibrar.layers import mlp
+
+N_BINS = 8
+
+
+@dataclass(frozen=True)
+class NumberInputs:
+    number_encoding: str = option(
+        "a number in standard deviations (standardized), or piecewise linear over quantile bins (bins)",
+        ("standardized", "bins"),
+        default="standardized",
+    )
+
+
+class NumberProjection(Projection):
+    """A linear layer on the number.
+
+    ``number_encoding: standardized`` gives it in standard deviations from the training entities' mean (the authors'
+    code feeds it raw, years and all). ``bins`` is piecewise linear (Gorishniy et al., NeurIPS 2022): bin t of 8
+    quantile bins of the training entities holds how far the number has come through it, clipped to [0, 1], so that a
+    single linear layer can bend at the bins' edges.
+    """
+
+    def build(self, modality, trained, sizes):
+        self.register_buffer("values", modality.values, persistent=False)
+        known = modality.values[trained]
+        if self.options.number_encoding == "bins":
+            self.register_buffer("edges", quantile_edges(known))
+            width = N_BINS
+        else:
+            mean, deviation = (known.mean(), known.std(correction=0)) if len(known) else (torch.zeros(()),) * 2
+            self.register_buffer("mean", mean)
+            self.register_buffer("deviation", torch.where(deviation > 0, deviation, 1.0))
+            width = 1
+        self.network = mlp([width, *sizes], self.activation)
+
+    def project(self, features):
+        if self.options.number_encoding == "bins":
+            return self.network(piecewise_linear(features, self.edges))
+        return self.network(((features - self.mean) / self.deviation).float().unsqueeze(1))
+
+
+class NumberBlock(Block):
+    """Piecewise linear over quantile bins, as in ``NumberProjection``."""
+
+    def build(self, modality, known):
+        super().build(modality, known)
+        self.register_buffer("edges", quantile_edges(modality.values[known]), persistent=False)
+
+    def columns_of(self, features):
+        return piecewise_linear(features, self.edges)
+
+
+class Number(Kind):
+    """(N,) float64, as float32 cannot tell times apart; of width 1."""
+
+    name = "number"
+    column_type = "float"
+    projection = NumberProjection
+    weights = {"number": (4.0, "weight of a number modality")}
+    inputs, linear_inputs = NumberInputs, {"number_encoding": "bins"}
+
+    def checked(self, column, path, field):
+        return parse_numbers(column, path, field)
+
+    def from_column(self, name, column, separator):
+        return number_modality(name, column.to_numpy(dtype=np.float64))
+
+    def blocks(self, entry, trained, weights):
+        return [NumberBlock(entry, trained, weights[self.name])]
+
+    def parse(self, entry, cells, tokens, told):
+        numbers = np.full(len(cells), np.nan)
+        for row, cell in enumerate(cells):
+            if cell is not None:
+                try:
+                    numbers[row] = float(None if isinstance(cell, (bool, np.bool_)) else cell)
+                except (TypeError, ValueError, OverflowError):
+                    raise wrong_value(entry, tokens[row], cell, "a number, or nothing") from None
+                if abs(numbers[row]) > LARGEST:
+                    raise DataError(
+                        f"{tokens[row]!r}: {entry.name} is {cell!r}; expected a finite number below {LARGEST:.1e}."
+                    )
+        return number_modality(entry.name, numbers)
+
+    def fits(self, cells, separator):
+        return 1.0 if pd.to_numeric(cells, errors="coerce").notna().all() else 0.0
+
+    def written(self, column, separator, path):
+        return parse_numbers(column.str.strip(), path, column.name)
+
+
+def number_modality(name: str, numbers: np.ndarray) -> Modality:
+    """From one number per entity; NaN is missing."""
+    available = torch.from_numpy(~np.isnan(numbers))
+    return Modality(name, "number", available, torch.from_numpy(np.nan_to_num(numbers)), 1)
+
+
+def quantile_edges(known: Tensor) -> Tensor:
+    """The edges (N_BINS + 1,) of quantile bins, from the numbers of the training entities (K,) float64.
+
+    Where quantiles coincide, bins of width one, or more for large numbers, follow the last: no training value reaches
+    them.
+
+    >>> quantile_edges(torch.tensor([3.0, 3.0], dtype=torch.double)).tolist()
+    [3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0]
+    """
+    known = known.double() if len(known) else torch.zeros(1, dtype=torch.double)
+    edges = known.quantile(torch.linspace(0, 1, N_BINS + 1, dtype=torch.double)).unique()
+    width = (edges[-1].abs() * 1e-9).clamp(min=1)
+    return torch.cat([edges, edges[-1] + width * torch.arange(1, N_BINS + 2 - len(edges))])
+
+
+def piecewise_linear(numbers: Tensor, edges: Tensor) -> Tensor:
+    """(N,), (B + 1,) float64 -> (N, B) float32: how far each number has come through each bin, clipped to [0, 1].
+
+    >>> piecewise_linear(torch.tensor([1.5]), torch.tensor([0.0, 1.0, 2.0, 3.0])).tolist()
+    [[1.0, 0.5, 0.0]]
+    """
+    low, high = edges[:-1], edges[1:]
+    return ((numbers.unsqueeze(1) - low) / (high - low)).clamp(0, 1).float()

@@ -1,0 +1,85 @@
+"""The base of the projections: from the raw features of one modality to the common width d_c."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from recbole_sibrar.checked import option
+from recbole_sibrar.data.modalities import Modality
+from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.layers import ACTIVATION_LAYERS, mlp
+
+
+@dataclass(frozen=True)
+class CommonInputs:
+    """How features of every kind enter a network. The defaults are the papers'."""
+
+    activation: str = option("between the layers", tuple(ACTIVATION_LAYERS), default="relu")
+    activate_projections: str = option(
+        "activation after the projections of vectors, numbers and interactions (dense), or none",
+        ("dense", "none"),
+        default="dense",
+    )
+
+
+class Projection(nn.Module):
+    """Holds one modality's features (not part of the state dict) and projects the rows asked for.
+
+    Args:
+        modality: the features.
+        trained: (N,) bool, the entities that occur in training; statistics are taken from them alone.
+        sizes: hidden widths and d_c.
+        options: how the features are read: ``CommonInputs`` and those of the kind.
+    """
+
+    is_dense = True
+
+    def __init__(self, modality: Modality, trained: Tensor, sizes, options: Any):
+        super().__init__()
+        self.options, self.activation = options, options.activation
+        self.build(modality, modality.available & trained, list(sizes))
+        self.activates = options.activate_projections == "dense" and self.is_dense
+        self.output = ACTIVATION_LAYERS[options.activation]() if self.activates else nn.Identity()
+
+    def build(self, modality, trained, sizes):
+        raise NotImplementedError
+
+    def stored(self, rows: Tensor):
+        """The features of the entities ``rows`` (R,), which must have the modality."""
+        return self.values[rows]
+
+    def forward(self, features) -> Tensor:
+        """Features of R entities, as ``stored`` gives them -> (R, d_c)."""
+        return self.output(self.project(features))
+
+    def project(self, features) -> Tensor:
+        """As ``forward``, without the activation that may follow."""
+        raise NotImplementedError
+
+
+class RowsProjection(Projection):
+    """The base for kinds whose values are ``SparseRows``."""
+
+    def build(self, modality, trained, sizes):
+        self.register_buffer("indptr", modality.values.indptr, persistent=False)
+        self.register_buffer("columns", modality.values.columns, persistent=False)
+        self.table = table_of(modality.width, sizes[0])
+        self.network = rest_of(sizes, self.activation)
+
+    def stored(self, rows):
+        return SparseRows(self.indptr, self.columns, self.table.num_embeddings).select(rows)
+
+
+def table_of(n_values: int, width: int) -> nn.Embedding:
+    """An embedding of each value."""
+    table = nn.Embedding(n_values, width)
+    nn.init.xavier_normal_(table.weight)
+    return table
+
+
+def rest_of(sizes: list, activation: str) -> nn.Module:
+    """What follows an embedding, the first linear layer of its kind: nothing, or activation and the other layers."""
+    if len(sizes) == 1:
+        return nn.Identity()
+    return nn.Sequential(ACTIVATION_LAYERS[activation](), mlp(sizes, activation))

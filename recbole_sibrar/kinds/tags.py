@@ -1,0 +1,187 @@
+"""A set of tags, such as genres."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from recbole_sibrar.checked import option
+from recbole_sibrar.data.frames import is_list
+from recbole_sibrar.data.modalities import Modality
+from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
+from recbole_sibrar.data.tables import is_empty, join_tags
+from recbole_sibrar.kinds import block
+from recbole_sibrar.kinds.block import ROWS_COUNTED, SparseBlock, most_frequent, with_columns
+from recbole_sibrar.kinds.kind import Kind, wrong_value
+from recbole_sibrar.kinds.projection import RowsProjection
+from recbole_sibrar.kinds.vocabulary import shortened, warn_of_unknown
+
+
+@dataclass(frozen=True)
+class TagInputs:
+    tag_weighting: str = option(
+        "the mean of an entity's tags, or their sum, rare tags shrunk (shrunk)", ("mean", "shrunk"), default="mean"
+    )
+
+
+class TagsProjection(RowsProjection):
+    """A linear layer on the entity's tags: the mean of their embeddings (torch's embedding bag, as the authors have).
+
+    ``tag_weighting: shrunk`` is a sum in which tag t counts n_t / (n_t + 5), n_t the number of training entities that
+    have it. In a ridge regression on tags that occur apart from each other, a penalty of 5 has the same effect. Without
+    it a word of one title is learned by heart, since Adam moves the weight of a rare tag as fast as that of a frequent
+    one. A sum, not a mean, says how many tags there are: films of many genres are seen by more people.
+    """
+
+    SHRINKAGE = 5
+    is_dense = False
+
+    def build(self, modality, trained, sizes):
+        super().build(modality, trained, sizes)
+        if self.options.tag_weighting == "shrunk":
+            known = modality.values.select(trained.nonzero().squeeze(1)).columns
+            count = torch.bincount(known, minlength=modality.width)
+            self.register_buffer("importance", count / (count + self.SHRINKAGE))
+
+    def project(self, features):
+        if self.options.tag_weighting == "shrunk":
+            weights = self.importance[features.columns]
+        else:
+            weights = features.spread(features.lengths.clamp(min=1).float().reciprocal())
+        return self.network(weighted_row_sum(features, self.table.weight, weights))
+
+
+class TagsBlock(SparseBlock):
+    """One column for each tag."""
+
+    def build(self, modality, known):
+        self.register_buffer("indptr", modality.values.indptr, persistent=False)
+        self.register_buffer("columns", modality.values.columns, persistent=False)
+        self.n_values = modality.width
+        self.register_buffer("column", most_frequent(self.stored(known).columns, modality.width), persistent=False)
+
+    @property
+    def n_columns(self):
+        return int(self.column.max()) + 1
+
+    def stored(self, ids):
+        return SparseRows(self.indptr, self.columns, self.n_values).select(ids)
+
+    def shown(self, features):
+        return with_columns(features, self.column)
+
+
+class TagPairsBlock(TagsBlock):
+    """One column for each pair of tags that occurs together in training.
+
+    A linear model of single tags cannot tell a romantic comedy from a romance and a comedy.
+    """
+
+    def build(self, modality, known):
+        super().build(modality, known)
+        width = int(self.column.max()) + 1
+        together = torch.zeros(width, width)
+        for ids in known.split(ROWS_COUNTED):
+            rows = self._tags(self.stored(ids)).float()
+            together += rows.T @ rows
+        count = together.triu(1).flatten()
+        found = count.topk(min(block.MAX_VALUES, len(count)))
+        pairs = found.indices[found.values > 0]
+        self.register_buffer("first", pairs // width, persistent=False)
+        self.register_buffer("second", pairs % width, persistent=False)
+
+    @property
+    def n_columns(self):
+        return len(self.first)
+
+    def _tags(self, features):
+        """(R, number of tags with a column) bool."""
+        tags = with_columns(features, self.column)
+        return tags.mark(torch.zeros(len(tags.lengths), tags.n_columns, dtype=torch.bool, device=tags.columns.device))
+
+    def shown(self, features):
+        found, n = [], 0
+        for ids in torch.arange(len(features.lengths), device=features.columns.device).split(ROWS_COUNTED):
+            tags = self._tags(features.select(ids))
+            found.append((tags[:, self.first] & tags[:, self.second]).nonzero())
+            found[-1][:, 0] += n
+            n += len(ids)
+        rows, columns = torch.cat(found or [torch.zeros(0, 2, dtype=torch.long)]).unbind(1)
+        indptr = F.pad(torch.bincount(rows, minlength=n).cumsum(0), (1, 0))
+        return SparseRows(indptr, columns, self.n_columns)
+
+
+class Tags(Kind):
+    """``SparseRows`` N x V, places in the vocabulary, which is sorted."""
+
+    name = "tags"
+    column_type = "token_seq"
+    projection = TagsProjection
+    weights = {
+        "tags": (1.0, "weight of a tags modality"),
+        "pairs": (0.7, "weight of the pairs of tags of a tags modality; 0: none"),
+    }
+    inputs, linear_inputs = TagInputs, {"tag_weighting": "shrunk"}
+
+    def from_column(self, name, column, separator):
+        lists = [self.from_cell(cell, separator) for cell in column.fillna("")]
+        return tags_modality(name, lists, sorted({tag for tags in lists for tag in tags}))
+
+    def known_to(self, entry, trained):
+        """An entity with unknown tags alone has the modality, and no tag: as if its tags were rarer and rarer."""
+        known = entry.values.select((entry.available & trained).nonzero().squeeze(1)).columns.unique()
+        position = torch.full((entry.width,), -1).index_copy_(0, known, torch.arange(len(known)))
+        columns, rows = position[entry.values.columns], entry.values.row_of_entry()
+        kept = columns >= 0
+        values = SparseRows.from_pairs(rows[kept], columns[kept], len(entry.available), max(len(known), 1))
+        return shortened(entry, values, known, torch.full_like(entry.available, len(known) > 0))
+
+    def blocks(self, entry, trained, weights):
+        blocks = [TagsBlock(entry, trained, weights["tags"])]
+        return [*blocks, TagPairsBlock(entry, trained, weights["pairs"])] if weights["pairs"] else blocks
+
+    def parse(self, entry, cells, tokens, told):
+        lists = [_tags_of(entry, cell, token) for cell, token in zip(cells, tokens)]
+        warn_of_unknown(entry, {tag for tags in lists for tag in tags}, told)
+        has_tags = torch.tensor([bool(tags and entry.vocabulary) for tags in lists], dtype=torch.bool)
+        return replace(tags_modality(entry.name, lists, entry.vocabulary), available=has_tags)
+
+    def from_cell(self, cell, separator):
+        return [tag for tag in cell.split(separator) if tag]
+
+    def from_table(self, cell, separator):
+        if isinstance(cell, str):
+            return join_tags(cell.split(separator)).split()
+        return [join_tags([tag]) if isinstance(tag, str) else tag for tag in cell] if is_list(cell) else cell
+
+    def fits(self, cells, separator):
+        if not cells.str.contains(separator, regex=False).any():
+            return 0.0
+        lists = cells.str.split(separator)
+        return 0.8 if lists.explode().nunique() < lists.str.len().sum() else 0.0
+
+    def written(self, column, separator, path):
+        return column.map(lambda cell: join_tags(cell if is_list(cell) else cell.split(separator)))
+
+    def n_values(self, column):
+        return len({tag for cell in column for tag in cell.split(" ")})
+
+
+def tags_modality(name: str, lists, vocabulary) -> Modality:
+    """From a list of tags per entity; tags outside of the vocabulary do not count, no tag is missing."""
+    number = {tag: index for index, tag in enumerate(vocabulary)}
+    lists = [[number[tag] for tag in tags if tag in number] for tags in lists]
+    rows = np.repeat(np.arange(len(lists)), [len(tags) for tags in lists])
+    columns = np.array([tag for tags in lists for tag in tags], dtype=np.int64)
+    matrix = SparseRows.from_pairs(rows, columns, len(lists), max(len(number), 1))
+    return Modality(name, "tags", matrix.lengths > 0, matrix, matrix.n_columns, tuple(vocabulary))
+
+
+def _tags_of(entry, cell, token) -> list:
+    tags = cell.split() if isinstance(cell, str) else () if cell is None else cell
+    if not isinstance(tags, (list, tuple, set, np.ndarray)) or any(
+        not np.isscalar(tag) or is_empty(tag) for tag in tags
+    ):
+        raise wrong_value(entry, token, cell, "tags in a list, or as a text with blanks between them")
+    return list(map(str, tags))

@@ -1,0 +1,44 @@
+"""What the kinds with a vocabulary share."""
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from recbole_sibrar.data.modalities import Modality
+
+MOST_NAMED = 20
+
+
+def shortened(entry: Modality, values: Any, known: Tensor, has_known: Tensor) -> Modality:
+    """The modality with the values ``known`` (V,), places in its vocabulary, alone.
+
+    Args:
+        values: of the N entities, by places in ``known``.
+        has_known: (N,) bool, who keeps it.
+    """
+    return replace(
+        entry,
+        available=entry.available & has_known,
+        values=values,
+        width=max(len(known), 1),
+        vocabulary=tuple(entry.vocabulary[index] for index in known.tolist()) if entry.vocabulary else (),
+        available_in_evaluation=None if entry.available_in_evaluation is None else entry.evaluated & has_known,
+    )
+
+
+def warn_of_unknown(entry: Modality, found: set, told: set) -> None:
+    """Values of new entities that the model has never seen are left out, which is said once of each.
+
+    Args:
+        found: the values. told: {(modality, value)} that were named already; those named now are added.
+    """
+    unknown = sorted(value for value in found - set(entry.vocabulary) if (entry.name, value) not in told)
+    told.update((entry.name, value) for value in unknown)
+    if unknown:
+        more = f" and {len(unknown) - MOST_NAMED:,} others" if len(unknown) > MOST_NAMED else ""
+        warnings.warn(
+            f"{entry.name}: {', '.join(unknown[:MOST_NAMED])}{more} did not occur in training and cannot be used.",
+            stacklevel=5,
+        )
