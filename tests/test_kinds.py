@@ -70,7 +70,7 @@ def test_what_is_missing_is_a_mask_and_never_read(data):
     assert rows.shape == (int(entry.available.sum()), 4) and torch.isfinite(rows).all()
     features = LinearFeatures(known_to(known, trained), trained, WEIGHTS)
     ids = torch.arange(data.n_items + 1)
-    table = features(ids, entry.available.unsqueeze(1))
+    table = features(ids, entry.available.unsqueeze(1)).dense()
     assert not table[[0, LACKING]].any() and table[1:LACKING].any(1).all()
     assert table[(trained & entry.available)].mean(0).abs().max() < 1e-4
     assert table[1:LACKING:2].mean(0).sub(table[2:LACKING:2].mean(0)).norm() > 0.1, "the columns tell the groups apart"
@@ -92,7 +92,7 @@ def test_a_column_of_ngrams_is_asked_for_and_never_guessed(tmp_path):
     Path("items.csv").write_text("item_id,title\ni0,The Quiet Heat\ni1,A Loud Parade\ni2,\ni3,Quiet Days\n")
     common = ["convert", "table", "--name", "shop", "--interactions", "orders.csv", "--items", "items.csv"]
     assert main([*common, "--output", "guessed"]) == 0
-    assert "title" not in Path("guessed/shop/shop.yaml").read_text()
+    assert "title:" not in Path("guessed/shop/shop.yaml").read_text()
     assert main([*common, "--output", "asked", "--item-modalities", "title=ngrams"]) == 0
     assert "title: ngrams" in Path("asked/shop/shop.yaml").read_text()
     assert "title:token_seq" in Path("asked/shop/shop.item").read_text()
