@@ -2,7 +2,7 @@
 
 An option is checked, or it has no effect under the protocol and is refused unless it has RecBole's default. What models
 of RecBole's take is told from the defaults in their property files, with the bounds of ``BOUNDS`` and ``CHOICES``. Our
-models' options check themselves (``models.checked``).
+models' options check themselves (``checked``).
 """
 
 import math
