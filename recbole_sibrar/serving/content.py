@@ -7,15 +7,13 @@ import torch
 import recbole_sibrar
 from recbole_sibrar import checkpoint
 from recbole_sibrar.data.atomic import find_dataset_file, read_atomic
-from recbole_sibrar.data.modalities import (
-    Modalities,
-    interaction_modality,
-    load_modalities,
-    parse_declarations,
-)
+from recbole_sibrar.data.modalities import Modalities
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.vectors import read_vectors
 from recbole_sibrar.errors import DataError
+from recbole_sibrar.kinds import KINDS
+from recbole_sibrar.kinds.interactions import interaction_modality
+from recbole_sibrar.kinds.reading import load_modalities, parse_declarations
 from recbole_sibrar.models.ridge import ContentRidge
 from recbole_sibrar.properties import read_property_file
 from recbole_sibrar.serving.recommender import CORE, Recommender
@@ -86,6 +84,6 @@ def _ids(folder, declarations) -> set:
     if path is not None:
         ids.update(read_atomic(path, ["item_id"])["item_id"])
     for entry in declarations:
-        if entry.kind == "vector":
+        if not KINDS[entry.kind].column_type:
             ids.update(map(str, read_vectors(find_dataset_file(folder, folder.name, entry.field))[0]))
     return ids
