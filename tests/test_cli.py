@@ -162,6 +162,7 @@ def test_run_help_lists_the_model_options(capsys):
         main(["run", "--help"])
     out = capsys.readouterr().out
     assert "--temperature=" in out and "item_cold" in out and "--contrastive_weight=" in out
+    assert all(f"--{name} " in out for name in ("run_name", "epochs", "seed", "resume"))
 
 
 class Payload:

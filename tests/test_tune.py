@@ -77,7 +77,8 @@ def test_hyperopt_writes_trials_the_best_file_and_the_map_without_the_test_split
         "map.svg",
     }
 
-    printed = capsys.readouterr().out
+    printed, said = capsys.readouterr()
+    assert len(re.findall(r"^trial \d+/\d+: validation NDCG@3 0\.\d{4}, .* s; ", said, re.MULTILINE)) == len(table)
     command = printed.strip().splitlines()[-1].split()
     assert command[:2] == ["recbole-sibrar", "run"]
     assert cli.main([*command[1:], f"--data_path={tiny.folder}", "--run_name=best"]) == 0

@@ -5,6 +5,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+from recbole_sibrar.cli.hints import tell_next
 from recbole_sibrar.errors import OptionError, SibrarError, WorkerError
 from recbole_sibrar.files import STORAGE_ERRORS
 from recbole_sibrar.hook import load_recbole
@@ -32,6 +33,10 @@ Several processes share the work and get what one gets, up to rounding and the d
 The later wins: property files of the package, --config_files in their order, the command line.
 """
 
+OF_A_RUN = (
+    "scenario", "variant", "preset", "epochs", "seed", "run_name", "resume", "output_dir", "data_path",
+    "vector_storage",
+)  # fmt: skip
 INTERRUPTED = {
     "convert": "interrupted; no data set was written or changed. Vectors that were encoded are kept for the next time.",
     "download": "interrupted; the same command goes on where it stopped.",
@@ -149,7 +154,10 @@ def _parser():
         help="network and training of SiBraR and MuBraR: paper, the papers', or strong, ours (default: paper); each of "
         "its options can be given beside it",
     )
+    run.add_argument("--epochs", help="at most (default: that of the model and the preset)")
     run.add_argument("--seed", help="of the split and of the training (default: 2020)")
+    run.add_argument("--run_name", help="of the folder of results (default: made from model, data set, options)")
+    run.add_argument("--resume", metavar="True", help="go on where the same run was interrupted")
     run.add_argument("--config_files", nargs="+", default=[], metavar="FILE", help="property files (YAML)")
     run.add_argument("--output_dir", help="where <run name>/result.json goes (default: results)")
     run.add_argument("--data_path", help="where data sets are looked for (default: atomic_data)")
@@ -202,10 +210,12 @@ def _option_line(entry):
 
 
 def _run(known, rest) -> int:
+    from recbole_sibrar.checkpoint import MODEL
     from recbole_sibrar.recbole_plugin.run import run
+    from recbole_sibrar.report.result import PER_ITEM, PER_USER, RESULT
 
     options = parse_options(rest)
-    for name in ("scenario", "variant", "preset", "seed", "output_dir", "data_path", "vector_storage"):
+    for name in OF_A_RUN:
         if getattr(known, name) is not None:
             options[name] = parse_option(name, getattr(known, name))
     files = [path for given in known.config_files for path in ([given] if Path(given).is_file() else given.split())]
@@ -214,7 +224,13 @@ def _run(known, rest) -> int:
         print("done; the machine with --group_offset=0 writes the results")
         return 0
     print(result.table())
-    print(f"written to {result.config['checkpoint_dir']}/result.json and per_user.csv")
+    folder = result.config["checkpoint_dir"]
+    print(f"written to {folder}: {RESULT}, {PER_USER}, {PER_ITEM}, {MODEL}")
+    tell_next(
+        f"recbole-sibrar recommend --checkpoint {folder}/{MODEL} --users ID",
+        *([f"recbole-sibrar missing {folder}"] if any(result.modalities.values()) else []),
+        f"recbole-sibrar report {result.config['output_dir']}",
+    )
     return 0
 
 

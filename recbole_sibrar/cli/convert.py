@@ -1,8 +1,10 @@
 """The ``convert`` command: a sub-command for each corpus."""
 
 import argparse
+from pathlib import Path
 from time import perf_counter
 
+from recbole_sibrar.cli.hints import tell_next
 from recbole_sibrar.convert import amazon_vg, ml_1m, onion, own_tables
 from recbole_sibrar.convert.corpus import Corpus
 
@@ -39,6 +41,7 @@ def _handler(corpus: Corpus):
         start = perf_counter()
         folder = corpus.convert(arguments)
         print(f"written to {folder} in {perf_counter() - start:.0f} s")
+        tell_next(f"recbole-sibrar run --model=SiBraR --dataset={Path(folder).name} --data_path={Path(folder).parent}")
         return 0
 
     return handle

@@ -2,7 +2,9 @@
 
 import argparse
 from dataclasses import fields
+from pathlib import Path
 
+from recbole_sibrar.cli.hints import tell_next
 from recbole_sibrar.errors import OptionError, nearest
 from recbole_sibrar.properties import read_property_file
 
@@ -149,7 +151,7 @@ def _tune(arguments, options) -> int:
     for name, value in best["options"].items():
         print(f"  {name}: {value}")
     print(f"written to {trials.folder}")
-    print(f"recbole-sibrar run --model={study.model} --dataset={study.dataset} --config_files {path}")
+    tell_next(f"recbole-sibrar run --model={study.model} --dataset={study.dataset} --config_files {path}")
     return 0
 
 
@@ -203,4 +205,5 @@ def _print_comparisons(comparisons, failed, folder) -> int:
     for outcome in failed:
         print(f"failed: {outcome.run.name}; see {outcome.run.folder / 'error.txt'}")
     print(f"written to {folder}")
+    tell_next(f"recbole-sibrar report {Path(folder).parent}")
     return 1 if failed else 0

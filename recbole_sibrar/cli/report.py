@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from recbole_sibrar.cli.hints import tell_next
 from recbole_sibrar.data.missing import PATTERNS, MissingOptions
 from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.errors import OptionError, nearest
@@ -133,6 +134,7 @@ def _write_missing(arguments, options, rates):
         print(f"{metric} by number of modalities left\n\n{markdown(tables['curve'])}\n")
         print(f"what each modality adds\n\n{markdown(tables['contributions'])}")
     print(f"\nwritten to {arguments.output}")
+    tell_next(f"recbole-sibrar report {Path(arguments.output).parent}")
     return 0
 
 
@@ -144,6 +146,7 @@ def _gap(arguments) -> int:
             _load(arguments), arguments.side, arguments.max_entities, arguments.seed, arguments.output
         )
     print(f"{markdown(tables['gap'])}\n\nwritten to {arguments.output}")
+    tell_next(f"recbole-sibrar report {Path(arguments.output).parent}")
     return 0
 
 
@@ -151,5 +154,5 @@ def _report(arguments) -> int:
     from recbole_sibrar.report.page import write_page
 
     path = write_page(arguments.folder, arguments.output or Path(arguments.folder) / "report.html")
-    print(f"written to {path}")
+    print(f"written to {path}; open {path.resolve().as_uri()} in a browser")
     return 0

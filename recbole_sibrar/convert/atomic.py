@@ -140,7 +140,7 @@ def write_vectors(path, name: str, id_field: str, vectors) -> None:
     """A vector file with as many digits as float32 needs to come back the same, and its binary copy."""
     with (
         open(path, "w", encoding="utf-8", newline="\n") as file,
-        tqdm(total=len(vectors.ids), desc=f"writing {name}", leave=False) as bar,
+        tqdm(total=len(vectors.ids), desc=f"writing {name}", leave=False, disable=None) as bar,
     ):
         file.write(f"{id_field}:token\t{name}:float_seq\n")
         row_format = " ".join(["%.9g"] * vectors.width)

@@ -127,7 +127,9 @@ def fetch(address: str, target: Path, md5: str | None = None) -> None:
 def _store(answer, part, mode, total):
     with (
         open(part, mode) as file,
-        tqdm(total=total, initial=file.tell(), desc=part.stem, unit="B", unit_scale=True, leave=False) as bar,
+        tqdm(
+            total=total, initial=file.tell(), desc=part.stem, unit="B", unit_scale=True, leave=False, disable=None
+        ) as bar,
     ):
         while block := answer.read(BLOCK_BYTES):
             file.write(block)

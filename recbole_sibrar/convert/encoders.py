@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from recbole_sibrar.convert.vectors import Spool, Vectors
 from recbole_sibrar.data.encoders import LOADERS, MODELS
 from recbole_sibrar.errors import DataError, OptionError, nearest
 from recbole_sibrar.files import atomic_file, remove_leftovers
+from recbole_sibrar.progress import steps
 
 KINDS = ("text", "image")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
@@ -100,7 +100,7 @@ class Encode:
         missing = [token for token, key in keys.items() if key not in store.rows]
         if missing:
             encoder = LOADERS[kind](model)
-            for start in tqdm(range(0, len(missing), self.batch_size), desc=f"encoding {modality}", leave=False):
+            for start in steps(range(0, len(missing), self.batch_size), f"encoding {modality}"):
                 batch = missing[start : start + self.batch_size]
                 store.add([keys[token] for token in batch], encoder([contents[token] for token in batch]))
         spool = Spool(f"--encode {modality}", None, self.half, self.output)

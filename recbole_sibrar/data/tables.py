@@ -50,7 +50,9 @@ def line_blocks(path):
     number, rest = 1, b""
     with (
         open(path, "rb") as raw,
-        tqdm(total=path.stat().st_size, desc=path.name, unit="B", unit_scale=True, leave=False, delay=1) as bar,
+        tqdm(
+            total=path.stat().st_size, desc=path.name, unit="B", unit_scale=True, leave=False, delay=1, disable=None
+        ) as bar,
     ):
         file = OPENERS.get(path.suffix, lambda raw: raw)(raw)
         while True:

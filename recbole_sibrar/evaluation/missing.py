@@ -1,9 +1,9 @@
 """Studies of missing modalities: trained models evaluated on subsets of the modalities, and at rising rates of loss."""
 
 import pandas as pd
-from tqdm import tqdm
 
 from recbole_sibrar.evaluation.subsets import modality_subsets
+from recbole_sibrar.progress import steps
 
 
 def subset_study(trained, side: str, phase: str, limit: int, seed: int, progress: bool = True) -> pd.DataFrame:
@@ -19,7 +19,7 @@ def subset_study(trained, side: str, phase: str, limit: int, seed: int, progress
     """
     rows = []
     subsets = modality_subsets(trained.modalities(side, phase), limit, seed)
-    for subset in tqdm(subsets, desc=f"{trained.name}, subsets", disable=not progress, leave=False):
+    for subset in steps(subsets, f"{trained.name}, subsets", quiet=not progress):
         with trained.only(side, subset):
             rows.append({"modalities": "+".join(subset), "n_modalities": len(subset), **_row(trained, phase)})
     return pd.DataFrame(rows)
@@ -35,7 +35,7 @@ def rate_study(trained, side: str, phase: str, rates, options, progress: bool = 
         as ``subset_study``, with a column ``rate`` in place of the modalities'.
     """
     rows = []
-    for rate in tqdm(rates, desc=f"{trained.name}, rates", disable=not progress, leave=False):
+    for rate in steps(rates, f"{trained.name}, rates", quiet=not progress):
         with trained.without(side, options.at(rate)):
             rows.append({"rate": rate, **_row(trained, phase)})
     return pd.DataFrame(rows)

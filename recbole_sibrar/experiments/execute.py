@@ -13,12 +13,12 @@ from time import sleep
 
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from recbole_sibrar import checkpoint
 from recbole_sibrar.errors import CheckpointError, SibrarError
 from recbole_sibrar.experiments.runs import Run, changed_data, difference, finished
 from recbole_sibrar.files import atomic_file, is_owned, owned
+from recbole_sibrar.progress import Progress
 from recbole_sibrar.recbole_plugin.run import ERROR, HISTORY, PROGRESS, DataNow, remove_files
 from recbole_sibrar.report.result import as_json, read_per_user
 
@@ -48,13 +48,12 @@ def execute(runs, n_jobs: int = 1) -> list:
         KeyboardInterrupt: with a sentence that says how many runs are kept.
     """
     waiting, going, outcomes, data_now = list(runs), [], {}, DataNow()
-    with tqdm(total=len(runs), unit="run") as progress:
+    with Progress(len(runs), "run") as progress:
 
         def end(outcome):
             outcomes[outcome.run.name] = outcome
             if outcome.error:
-                progress.write(f"{outcome.run.name} failed: {outcome.error.splitlines()[-1]}", file=sys.stderr)
-            progress.update()
+                progress.write(f"{outcome.run.name} failed: {outcome.error.splitlines()[-1]}")
 
         try:
             while waiting or going:
@@ -76,7 +75,7 @@ def execute(runs, n_jobs: int = 1) -> list:
                         going.append(begun)
                 waiting += others
                 states = [*(process.state for process in going), *(f"{run.name}, by another process" for run in others)]
-                progress.set_postfix_str("; ".join(states))
+                progress.update(len(outcomes), "; ".join(states))
                 if going:
                     going[0].wait(INTERVAL)
                 elif others:
@@ -106,7 +105,7 @@ def _begin(run, data_now, n_jobs, progress):
     if is_owned(run.folder):
         return None
     if found is not None:
-        progress.write(f"{run.name} runs again: {found}", file=sys.stderr)
+        progress.write(f"{run.name} runs again: {found}")
     _forget_other_progress(run, data)
     return RunProcess(run, data, n_jobs)
 

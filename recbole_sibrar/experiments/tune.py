@@ -4,7 +4,6 @@ import importlib.util
 import json
 import logging
 import os
-import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import yaml
 from recbole_sibrar.errors import OptionError, SibrarError
 from recbole_sibrar.experiments.space import Space
 from recbole_sibrar.files import atomic_file, owned
+from recbole_sibrar.progress import Progress, duration
 from recbole_sibrar.properties import props_folder, read_property_file
 from recbole_sibrar.recbole_plugin.checks import check
 from recbole_sibrar.recbole_plugin.config import check_dataset
@@ -71,6 +71,7 @@ class Trials:
     study: Study
     config: object
     folder: Path
+    progress: Progress
     rows: list = field(default_factory=list)
 
     def add(self, options: dict, outcome: dict) -> None:
@@ -78,6 +79,16 @@ class Trials:
         row = {"options": options, **{key: outcome[key] for key in ("score", "seconds", "error")}, "metrics": metrics}
         self.rows.append(row)
         write_csv(self.table, self.folder / "trials.csv")
+        self._tell(row)
+
+    def _tell(self, row):
+        """A line for the trial, and the best so far."""
+        n, metric = len(self.rows), self.config["valid_metric"]
+        said = row["error"] or f"validation {metric} {row['score']:.4f}"
+        options = ", ".join(f"{name}={_short(value)}" for name, value in row["options"].items())
+        self.progress.write(f"trial {n}/{self.study.n_trials}: {said}, {duration(row['seconds'])}; {options}")
+        known = any(row["score"] is not None for row in self.rows)
+        self.progress.update(n, f"best {metric} {self.best['score']:.4f}" if known else "")
 
     @property
     def table(self) -> pd.DataFrame:
@@ -112,6 +123,10 @@ def _cell(value):
     return json.dumps(value) if isinstance(value, (list, dict)) else value
 
 
+def _short(value):
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def find_space(path, model: str) -> Path:
     """The file of a search space: the one named (also one that ships with the package), or the model's own.
 
@@ -141,8 +156,9 @@ def tune(study: Study) -> Trials:
     check(config)
     check_dataset(config["data_path"], study.dataset)
     check_space(study)
-    trials = Trials(study, config, Path(config["output_dir"]) / f"tune-{run_name(config)}")
-    with owned(trials.folder):
+    folder, progress = Path(config["output_dir"]) / f"tune-{run_name(config)}", Progress(study.n_trials, "trial")
+    trials = Trials(study, config, folder, progress)
+    with owned(trials.folder), progress:
         for path in FILES:
             (trials.folder / path).unlink(missing_ok=True)
         try:
@@ -206,19 +222,16 @@ def _ray(study, trials):
     import ray
     from ray import tune as ray_tune
     from ray.tune.search.hyperopt import HyperOptSearch
-    from tqdm import tqdm
 
     bigger = trials.config["valid_metric_bigger"]
     data_path = str(Path(trials.config["data_path"]).parent.resolve())
     trainable = ray_tune.with_parameters(
         _ray_trial, study=study, given={**study.options, "data_path": data_path}, worst=worst_score(bigger)
     )
-    progress = tqdm(total=study.n_trials, unit="trial", file=sys.stderr)
 
     class Record(ray_tune.Callback):
         def on_trial_result(self, *, trial, result, **_):
             trials.add(study.space.options(trial.config), result["outcome"])
-            progress.update()
 
     search = HyperOptSearch(
         space=study.space.to_hyperopt(),
@@ -244,7 +257,6 @@ def _ray(study, trials):
                 raise_on_failed_trial=False,
             )
     finally:
-        progress.close()
         ray.shutdown()
     if not trials.rows:
         raise SibrarError("Ray ended without a single trial; see its log under /tmp/ray/session_latest/logs.")

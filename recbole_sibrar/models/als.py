@@ -2,9 +2,9 @@
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
+from recbole_sibrar.progress import steps
 
 ENTRIES_AT_A_TIME = 200_000
 
@@ -38,7 +38,7 @@ def implicit_als(
     generator = torch.Generator().manual_seed(seed)
     items = torch.randn(interactions.n_columns, width, generator=generator) * 0.1
     by_item = interactions.transposed()
-    for _ in tqdm(range(n_iterations), desc="Implicit ALS", disable=not show_progress):
+    for _ in steps(range(n_iterations), "Implicit ALS", quiet=not show_progress):
         users = solve_side(interactions, items, regularization, confidence)
         items = solve_side(by_item, users, regularization, confidence)
     return users, items

@@ -2,11 +2,11 @@
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from recbole_sibrar.data.modalities import Modalities
 from recbole_sibrar.models.decomposition import EXACT, iterated_principal, principal
 from recbole_sibrar.models.features import LinearFeatures
+from recbole_sibrar.progress import steps
 
 ROWS = 4096
 """Entities at a time."""
@@ -167,4 +167,4 @@ def symmetric_product(rows) -> Tensor:
 
 def blocks(ids: Tensor, show_progress: bool):
     """Some of the entities at a time, with a progress bar if it is wanted."""
-    return tqdm(ids.split(ROWS), desc="Content", leave=False, disable=not show_progress)
+    return steps(ids.split(ROWS), "Content", quiet=not show_progress)

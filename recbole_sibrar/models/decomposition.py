@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
+
+from recbole_sibrar.progress import steps
 
 OVERSAMPLING = 10
 SMALLEST = 1e-6
@@ -39,7 +40,7 @@ def iterated_principal(
         progress: the title of a progress bar; none by default.
     """
     directions = torch.randn(width, min(limit + OVERSAMPLING, width), generator=generator).to(like)
-    for _ in tqdm(range(iterations), desc=progress, leave=False, disable=progress is None):
+    for _ in steps(range(iterations), progress or "", quiet=progress is None):
         directions = orthonormal(gram(directions))
     values, turn = principal(directions.T @ gram(directions), limit)
     return values, directions @ turn

@@ -1,7 +1,8 @@
 """Checks of a configuration before long work starts."""
 
+import os
 from contextlib import contextmanager
-from logging import getLogger
+from logging import WARNING, FileHandler, getLogger
 from pathlib import Path
 
 from recbole.config import Config
@@ -46,8 +47,13 @@ def _check_negatives(config, model_class):
         )
 
 
-def begin_log(config: Config) -> None:
+def begin_log(config: Config) -> str | None:
     """RecBole's log, in ``log/`` of the working folder, and TensorBoard's in ``log_tensorboard/``.
+
+    What is no warning goes to the file alone, unless ``state`` is given.
+
+    Returns:
+        the name of the file, which is that of the process's first run.
 
     Raises:
         WriteError: a file has one of these names.
@@ -59,6 +65,13 @@ def begin_log(config: Config) -> None:
                 "or start in another folder."
             )
     init_logger(config)
+    files, others = [], []
+    for handler in getLogger().handlers:
+        (files if isinstance(handler, FileHandler) else others).append(handler)
+    if "state" not in config.external_config_dict:
+        for handler in others:
+            handler.setLevel(WARNING)
+    return next((os.path.relpath(handler.baseFilename) for handler in files), None)
 
 
 def without_effect(given: set, config: Config) -> list:

@@ -27,6 +27,7 @@ from recbole_sibrar.evaluation.items import per_item_table
 from recbole_sibrar.evaluation.metrics import METRICS, per_user_table
 from recbole_sibrar.files import check_plain_name, owned, remove_leftovers
 from recbole_sibrar.models.priors import PRIORS
+from recbole_sibrar.progress import Progress
 from recbole_sibrar.properties import read_property_file
 from recbole_sibrar.recbole_plugin import distributed
 from recbole_sibrar.recbole_plugin.capabilities import UNSERVED, general_recommenders
@@ -211,12 +212,16 @@ def _run(config):
 
 def _run_in(folder, config):
     config["checkpoint_dir"] = str(folder)
+    log = None
     if distributed.is_main():
-        begin_log(config)
+        log = begin_log(config)
     else:
         distributed.silence(config)
     getLogger().info(config)
     prepared = prepare(config)
+    quiet = not config["show_progress"] or not distributed.is_main()
+    if not quiet:
+        print("\n".join(_announcement(prepared, folder, log)), flush=True)
     trainer, (train_data, valid_data, test_data) = prepared.trainer, prepared.loaders
     trainer.saved_model_file = str(folder / MODEL)
     trainer.progress_file, trainer.history_file = folder / PROGRESS, folder / HISTORY
@@ -227,9 +232,10 @@ def _run_in(folder, config):
         remove_files(folder, (*OUTCOME, WHOLE_MODEL, *(() if resumes else (MODEL, PROGRESS, HISTORY))))
 
     start = perf_counter()
-    best_score, valid_result = trainer.fit(train_data, valid_data, saved=True, show_progress=config["show_progress"])
+    with Progress(trainer.epochs, "epoch", model_label(config), at_most=True, quiet=quiet) as trainer.progress:
+        best_score, valid_result = trainer.fit(train_data, valid_data, saved=True)
     trained = perf_counter()
-    test_result = trainer.evaluate(test_data, load_best_model=True, show_progress=config["show_progress"])
+    test_result = trainer.evaluate(test_data, load_best_model=True)
     tested = perf_counter()
     phase = test_data.phase
     tables, counts = (_per_user(prepared, phase), _per_item(prepared, phase)), _data_counts(prepared)
@@ -279,6 +285,22 @@ def _run_in(folder, config):
         result.write(folder, *tables)
         remove_files(folder, (PROGRESS, HISTORY))
     return result
+
+
+def _announcement(prepared, folder, log):
+    """In a few lines what is going to happen, and where it is written."""
+    config, dataset = prepared.config, prepared.dataset
+    split = config["seed"] if config["split_seed"] is None else config["split_seed"]
+    n = [f"{len(loader._dataset.inter_feat):,}" for loader in prepared.loaders]
+    better = f"stops after {config['stopping_step']} without a better validation {config['valid_metric']}"
+    return [
+        f"{model_label(config)} on {config['dataset']}, {config['scenario']}, seed {config['seed']}, split {split}",
+        f"  {dataset.user_num - 1:,} users, {dataset.item_num - 1:,} items; interactions: {n[0]} to train, {n[1]} to "
+        f"validate, {n[2]} to test",
+        f"  {_n_parameters(prepared.model):,} parameters on {config['device']}, {torch.get_num_threads()} threads",
+        f"  at most {prepared.trainer.epochs} epochs; {better}",
+        f"  results: {folder}; configuration and log: {log}",
+    ]
 
 
 def remove_files(folder: Path, names) -> None:

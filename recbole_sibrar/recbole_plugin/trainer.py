@@ -24,6 +24,7 @@ class ProtocolTrainer:
     Attributes:
         seconds: {"train": [...], "valid": [...]}, one entry for each epoch.
         history: [{"epoch", "loss", "valid"}], training loss and validation score (None where not validated).
+        progress: told of each epoch; None for RecBole's own bars, a pass over the data each.
         trained_on: what the checkpoint says of that, ``checkpoint.SPLIT`` or ``EVERYTHING``.
     """
 
@@ -39,6 +40,7 @@ class ProtocolTrainer:
             self.test_batch_size = self.PAIRS_PER_PREDICTION
         self._phase = None
         self._shared_loss = None
+        self.progress = None
         self.progress_file = self.history_file = None
         self._epoch = 0
         self.n_finished_epochs = 0
@@ -70,6 +72,8 @@ class ProtocolTrainer:
 
     def fit(self, train_data, valid_data=None, *args, **kwargs):
         self._training_split = train_data._dataset
+        if self.progress is not None:
+            self.progress.begin_at(self.start_epoch)
         phase = getattr(valid_data, "phase", None)
         if phase is not None and only_fallback(self.model, phase):
             self.epochs = min(self.epochs, self.start_epoch + 1)
@@ -90,6 +94,7 @@ class ProtocolTrainer:
         if self.progress_file is not None and epoch_idx > self.start_epoch:
             self._save_progress(train_data, epoch_idx)
         self._epoch = epoch_idx + 1
+        self._tell(epoch_idx)
         if self._shared_loss is not None:
             kwargs["loss_func"] = self._shared_loss
         result = self._timed("train", super()._train_epoch, train_data, epoch_idx, *args, **kwargs)
@@ -105,7 +110,17 @@ class ProtocolTrainer:
         score, result = self._timed("valid", super()._valid_epoch, *args, **kwargs)
         if self.history:
             self.history[-1]["valid"] = float(score)
+        self._tell(self.n_finished_epochs)
         return score, result
+
+    def _tell(self, done):
+        """How many epochs are done, and the best score of them."""
+        if self.progress is not None:
+            seen = [(entry["valid"], entry["epoch"]) for entry in self.history if entry["valid"] is not None]
+            best = (max if self.valid_metric_bigger else min)(seen, key=lambda entry: entry[0], default=None)
+            self.progress.update(
+                done, "" if best is None else f"best {self.valid_metric.upper()} {best[0]:.4f} (epoch {best[1]})"
+            )
 
     def _check_nan(self, loss):
         if not torch.isfinite(loss).all():

@@ -64,5 +64,17 @@ def hyperopt_search(trial, space: dict, n_trials: int, suggest, seed: int, model
         return suggest(new_ids, domain, trials, int(state[0] % 2**31))
 
     tuning = HyperTuning(objective, space=space, algo=seeded, max_evals=n_trials, early_stop=n_trials + 1)
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), _without_hyperopts_bar():
         tuning.run()
+
+
+@contextlib.contextmanager
+def _without_hyperopts_bar():
+    from hyperopt import progress
+
+    usual = progress.default_callback
+    progress.default_callback = progress.no_progress_callback
+    try:
+        yield
+    finally:
+        progress.default_callback = usual

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pandas as pd
-from tqdm import tqdm
 
 from recbole_sibrar.evaluation import gap
+from recbole_sibrar.progress import steps
 from recbole_sibrar.report import figures
 from recbole_sibrar.report.tables import write_csv, write_markdown, write_sources
 
@@ -26,7 +26,7 @@ def write_gap_study(models, side, limit: int, seed: int, output) -> dict:
         {"gap" | "pairs": table}.
     """
     rows, pairs, points, names = [], {}, {}, {}
-    for model in tqdm(models, desc="models", leave=False):
+    for model in steps(models, "models"):
         own = model.side(side)
         available = model.available(own)
         chosen = gap.sample_entities(available, limit, seed)
