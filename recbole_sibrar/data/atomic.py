@@ -1,6 +1,7 @@
 """Reading RecBole atomic files: tab-separated text whose header cells are ``field:type``."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -100,11 +101,12 @@ def check_cells(path, n_cells: int, separator="\t") -> None:
 LARGEST = float(np.finfo(np.float32).max)
 
 
-def parse_numbers(values: pd.Series, path, field) -> pd.Series:
+def parse_numbers(values: pd.Series, path, field, advice: Callable = lambda text: "") -> pd.Series:
     """Strings to float64; the empty string is NaN (missing).
 
     Args:
         values: with the numbers of their lines as the index.
+        advice: what else can be done about a text that stands for a missing value, in words.
 
     Raises:
         DataError: a value is neither empty nor a finite number that float32 holds.
@@ -115,7 +117,7 @@ def parse_numbers(values: pd.Series, path, field) -> pd.Series:
         line = wrong.idxmax()
         raise DataError(
             f"{path}, line {line}: {values[line]!r} in column {field!r} is not a finite number below {LARGEST:.1e}; "
-            f"leave the cell empty where the value is missing."
+            f"leave the cell empty where the value is missing{advice(values[line])}."
         )
     return numbers
 

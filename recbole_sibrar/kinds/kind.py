@@ -53,7 +53,7 @@ class Kind:
     inputs: ClassVar[type | None] = None
     linear_inputs: ClassVar[dict[str, Any]] = {}
 
-    def checked(self, column: pd.Series, path: Path, field: str) -> pd.Series:
+    def checked(self, column: pd.Series, path: Path, declaration: Declaration) -> pd.Series:
         """The cells of an atomic file, texts with the numbers of their lines as the index, "" if missing.
 
         Raises:

@@ -1,6 +1,7 @@
 """One number, such as a year or a price."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -76,8 +77,8 @@ class Number(Kind):
     weights = {"number": (4.0, "weight of a number modality")}
     inputs, linear_inputs = NumberInputs, {"number_encoding": "bins"}
 
-    def checked(self, column, path, field):
-        return parse_numbers(column, path, field)
+    def checked(self, column, path, declaration):
+        return parse_numbers(column, path, declaration.field, partial(_advice, declaration))
 
     def from_column(self, name, column, separator):
         return number_modality(name, column.to_numpy(dtype=np.float64))
@@ -104,6 +105,12 @@ class Number(Kind):
 
     def written(self, column, separator, path):
         return parse_numbers(column.str.strip(), path, column.name)
+
+
+def _advice(declaration, text):
+    """The declaration that takes this text, too, for a missing value."""
+    field = "" if declaration.field == declaration.name else f", field: {declaration.field}"
+    return f", or declare {{{declaration.name}: {{kind: number{field}, missing: {[*declaration.missing, text]}}}}}"
 
 
 def number_modality(name: str, numbers: np.ndarray) -> Modality:

@@ -93,5 +93,5 @@ def _columns(files, side, id_field, tokens, declarations):
     for declaration in declarations:
         column = frame[declaration.field]
         column = column.mask(column.isin(declaration.missing), "")
-        frame[declaration.field] = KINDS[declaration.kind].checked(column, path, declaration.field)
+        frame[declaration.field] = KINDS[declaration.kind].checked(column, path, declaration)
     return align(frame, id_field, tokens, path)

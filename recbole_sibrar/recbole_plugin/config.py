@@ -15,6 +15,7 @@ from recbole_sibrar.errors import DataError, OptionError, nearest, suggestion
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.properties import parse_value as parse_value  # also found here, where it once was
 from recbole_sibrar.properties import props_folder, read_property_file
+from recbole_sibrar.recbole_plugin.guess import guessed_modalities
 from recbole_sibrar.recbole_plugin.rules import WITHOUT_EFFECT, check_values
 
 OUR_MODELS = tuple(MODELS)
@@ -101,14 +102,29 @@ def apply_layers(config, model: str, dataset: str) -> None:
     foreign = foreign_options(model)
     internal.update({name: value for name, value in read_property_file(of_scenario).items() if name not in foreign})
     internal["scenario"] = scenario
+    _follow_topk(external, internal)
     check_names(external, internal, config.parameters)
     if external.get("variant") is not None and "variant" in foreign:
         raise OptionError(f"variant is {external['variant']!r}, but {model} has no variants; leave it out.")
     checked = check_values({**internal, **external, "scenario": scenario}, defaults, of_model)
     external.update({name: checked[name] for name in external})
     internal.update({name: checked[name] for name in internal if name not in external})
+    folder = own_folder(data_path, dataset)
+    if folder and model in OUR_MODELS and checked["modalities"] is None:
+        fields_of_ids = {"user": checked["USER_ID_FIELD"], "item": checked["ITEM_ID_FIELD"]}
+        separators = checked["field_separator"], checked["seq_separator"]
+        internal["modalities"] = guessed_modalities(folder, fields_of_ids, separators)
     if checked["use_gpu"] is False:
         external["gpu_id"] = ""
+
+
+def _follow_topk(external, internal):
+    """Where ``topk`` is given alone, the metric of validation has the first of its lengths."""
+    lengths = external.get("topk")
+    lengths = lengths if isinstance(lengths, (list, tuple)) else [lengths]
+    metric, at, k = str(internal["valid_metric"]).partition("@")
+    if external.get("valid_metric") is None and lengths[:1] != [None] and at and lengths and k not in map(str, lengths):
+        internal["valid_metric"] = f"{metric}@{lengths[0]}"
 
 
 def own_folder(data_path, dataset: str) -> Path | None:

@@ -1,0 +1,89 @@
+"""The modalities of atomic files that no YAML declares, guessed as the converter guesses columns."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from recbole_sibrar.convert.assemble import RESERVED, SPECIAL
+from recbole_sibrar.convert.own_tables import guess_kind
+from recbole_sibrar.data.atomic import find_dataset_file, read_atomic, read_header
+from recbole_sibrar.data.tables import is_marker
+from recbole_sibrar.errors import DataError
+from recbole_sibrar.recbole_plugin import distributed
+
+NO_SEPARATOR = "\0"
+
+
+def guessed_modalities(folder: Path, id_fields: dict, separators: tuple) -> dict | None:
+    """The block ``modalities`` for the ``.user`` and ``.item`` files and the vector files of a data set, also printed.
+
+    A column of numbers (or ``float``) is a number, a ``token_seq`` tags, another a category, unless it is a text by
+    the converter's rules. Texts that stand for a missing value become ``missing: [...]``.
+
+    Args:
+        folder: of the data set. id_fields: {side: name}. separators: of cells, and within them.
+
+    Returns:
+        None if nothing is there.
+    """
+    files = tuple(sorted((path.name, path.stat().st_mtime_ns) for path in folder.glob(f"{folder.name}.*")))
+    return _guessed(folder, files, tuple(id_fields.items()), separators)
+
+
+@lru_cache(maxsize=16)
+def _guessed(folder, files, id_fields, separators):
+    modalities = {}
+    for side, field in id_fields:
+        own = {**_of_columns(folder, side, field, separators), **_of_vectors(folder, files, field, separators)}
+        if own:
+            modalities[side] = own
+    if modalities and distributed.is_main():
+        text = yaml.safe_dump({"modalities": modalities}, sort_keys=False, default_flow_style=None, allow_unicode=True)
+        print(f"{folder / folder.name}.yaml declares no modalities; these are guessed. Paste them there to change one:")
+        print(text)
+    return modalities or None
+
+
+def _of_columns(folder, side, field, separators):
+    path = find_dataset_file(folder, folder.name, side)
+    if path is None:
+        return {}
+    header = read_header(path, separators[0])
+    columns = [name for name, kind in header.items() if name not in (field, *SPECIAL) and kind != "float_seq"]
+    if not columns:
+        return {}
+    frame = read_atomic(path, columns, separators[0])
+    guesses = {name: _kind(frame[name], header[name], separators[1]) for name in columns}
+    return {name: guess for name, guess in guesses.items() if guess is not None}
+
+
+def _kind(column: pd.Series, declared: str, separator: str):
+    """The kind, with the texts for a missing value if there are some; None for a text."""
+    found = [text for text in column.unique() if text and is_marker(text)]
+    column = column.mask(column.isin(found), "")
+    if not (column != "").any():
+        return None
+    if declared == "token_seq":
+        kind = "tags" if guess_kind(column, separator) in ("tags", "category", "number") else "text"
+    else:
+        kind = guess_kind(column, NO_SEPARATOR) if declared == "token" else "number"
+    if kind == "text":
+        return None
+    return {"kind": kind, "missing": found} if found else kind
+
+
+def _of_vectors(folder, files, field, separators):
+    found = {}
+    for name, _ in files:
+        suffix = name.removeprefix(f"{folder.name}.")
+        if suffix in RESERVED or name.endswith((".yaml", ".json")):
+            continue
+        try:
+            header = read_header(folder / name, separators[0])
+        except DataError:
+            continue
+        if list(header.items())[:1] == [(field, "token")] and list(header.values())[1:] == ["float_seq"]:
+            found[suffix] = "vector"
+    return found

@@ -1,0 +1,91 @@
+"""What RecBole's own users meet first: files without declarations, one option alone, a text in place of a number."""
+
+import re
+
+import pytest
+import yaml
+
+from recbole_sibrar.cli import main
+from recbole_sibrar.errors import DataError, OptionError
+from recbole_sibrar.recbole_plugin.run import make_config, run
+
+
+@pytest.fixture
+def undeclared(tiny):
+    (tiny.folder / "tiny" / "tiny.yaml").unlink()
+    return tiny
+
+
+def test_undeclared_modalities_are_guessed_and_printed_to_paste(undeclared, capsys):
+    options = undeclared.options(scenario="item_cold", single_branch="both", epochs=1)
+    guessed = run("SiBraR", "tiny", None, {**options, "run_name": "guessed"})
+    said = capsys.readouterr().out
+    block = yaml.safe_load(said[said.index("modalities:\n") :])
+    assert block["modalities"] == {
+        "user": {"gender": "category", "age": "number"},
+        "item": {"genres": "tags", "year": "number", "picture": "vector"},
+    }
+    assert "tiny.yaml declares no modalities; these are guessed" in said
+    (undeclared.folder / "tiny" / "tiny.yaml").write_text(yaml.safe_dump(block, sort_keys=False))
+    pasted = run("SiBraR", "tiny", None, {**options, "run_name": "pasted"})
+    assert pasted.test_result == guessed.test_result and pasted.config == {**guessed.config, **_places(pasted)}
+    assert "guessed" not in capsys.readouterr().out
+
+
+def _places(result):
+    return {name: result.config[name] for name in ("run_name", "checkpoint_dir")}
+
+
+def test_guesses_follow_the_header_and_the_cells(undeclared):
+    rows = [f"i{n}\tThe thing {n}\t{'AB'[n % 2]}\t{n % 9}\t{'N/A' if n == 4 else n}\tword{n}" for n in range(1, 31)]
+    undeclared.file("item", "item_id:token\ttitle:token\tbrand:token\tcode:token\tsize:float\tid:token", rows)
+    modalities = make_config("SiBraR", "tiny", None, undeclared.options())["modalities"]
+    assert modalities["item"] == {
+        "brand": "category", "code": "number", "size": {"kind": "number", "missing": ["N/A"]}, "picture": "vector"
+    }  # fmt: skip
+    assert make_config("BPR", "tiny", None, undeclared.options(scenario="warm"))["modalities"] is None
+
+
+def test_what_is_declared_is_not_guessed_about(tiny, capsys):
+    (tiny.folder / "tiny" / "tiny.yaml").write_text("modalities: {item: {genres: tags}}\n")
+    assert make_config("SiBraR", "tiny", None, tiny.options())["modalities"] == {"item": {"genres": "tags"}}
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        ({"topk": 5}, "NDCG@5"),
+        ({"topk": [5, 20]}, "NDCG@5"),
+        ({"topk": [5, 10]}, "NDCG@10"),
+        ({"topk": 5, "valid_metric": "Recall@5"}, "Recall@5"),
+        ({}, "NDCG@10"),
+    ],
+)
+def test_topk_alone_is_enough(tiny, options, expected):
+    given = {name: value for name, value in tiny.options().items() if name not in ("topk", "valid_metric")}
+    assert make_config("SiBraR", "tiny", None, {**given, **options})["valid_metric"] == expected
+
+
+def test_topk_alone_on_the_command_line(tiny, capsys):
+    options = [f"--data_path={tiny.folder}", "--epochs=1", "--show_progress=False", "--state=ERROR"]
+    assert main(["run", "--model=ContentRidge", "--dataset=tiny", "--scenario=item_cold", "--topk=5", *options]) == 0
+    assert "ndcg@5" in capsys.readouterr().out
+
+
+def test_a_text_in_a_column_of_numbers_gets_the_declaration_that_reads_it(tiny):
+    path, declared = tiny.folder / "tiny" / "tiny.item", tiny.folder / "tiny" / "tiny.yaml"
+    path.write_text(path.read_text().replace("\t1995\n", "\tsoon\n").replace("\t1997\n", "\tlater\n"))
+    declared.write_text("modalities: {item: {since: {kind: number, field: year, missing: [later]}}}\n")
+    with pytest.raises(DataError, match="line 6: 'soon' in column 'year'") as error:
+        run("SiBraR", "tiny", None, tiny.options(scenario="item_cold"))
+    advised = yaml.safe_load(re.search(r"\{since.*\}", str(error.value))[0])
+    assert advised == {"since": {"kind": "number", "field": "year", "missing": ["later", "soon"]}}
+    declared.write_text(yaml.safe_dump({"modalities": {"item": advised}}))
+    assert run("SiBraR", "tiny", None, tiny.options(scenario="item_cold", epochs=1)).modalities["item"][1] == "since"
+
+
+def test_wandb_that_is_not_there_is_a_sentence(tiny, monkeypatch):
+    monkeypatch.setattr("recbole_sibrar.recbole_plugin.rules.find_spec", lambda name: None)
+    with pytest.raises(OptionError, match="log_wandb is True, but the package wandb is not installed: pip install"):
+        make_config("SiBraR", "tiny", None, tiny.options(log_wandb=True))
