@@ -11,6 +11,7 @@ from recbole_sibrar.convert import own_tables
 from recbole_sibrar.convert.encoders import Encode
 from recbole_sibrar.errors import DataError, OptionError
 from recbole_sibrar.hook import load_recbole
+from recbole_sibrar.scenarios import DEFAULT_SCENARIO
 from recbole_sibrar.serving.content import by_content
 from recbole_sibrar.serving.recommender import Recommender
 
@@ -103,7 +104,7 @@ class Dataset:
         dataset._temporary = temporary
         return dataset
 
-    def fit(self, model: str = "SiBraR", *, scenario: str = "warm", output_dir=None, **options) -> "Fitted":
+    def fit(self, model: str = "SiBraR", *, scenario: str = DEFAULT_SCENARIO, output_dir=None, **options) -> "Fitted":
         """Train a model, choose its epoch on validation data and test it, as ``recbole-sibrar run`` does.
 
         Where there are no interactions yet, the items' content alone recommends (``by_content``).

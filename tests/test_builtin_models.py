@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 import torch
 
-from recbole_sibrar.data.splits import COLD_SIDE, SCENARIOS
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.recbole_plugin.capabilities import CONTENT_FREE, general_recommenders
 from recbole_sibrar.recbole_plugin.config import OUR_MODELS
 from recbole_sibrar.recbole_plugin.run import UNSERVED, load_data_and_model, run
 from recbole_sibrar.recbole_plugin.serving import known_only
+from recbole_sibrar.scenarios import COMPARED, SCENARIOS
 from recbole_sibrar.serving.recommender import Recommender
 
 BUILT_IN = [name for name in general_recommenders() if name not in OUR_MODELS]
@@ -36,7 +36,7 @@ def runs_one_epoch(model, dataset, scenario, options):
     result = run(model, dataset, None, options)
     assert all(math.isfinite(value) for value in result.test_result.values())
     if model not in CONTENT_FREE:
-        assert list(result.cold_fallback) == ([COLD_SIDE[scenario]] if scenario in COLD_SIDE else [])
+        assert list(result.cold_fallback) == list(SCENARIOS[scenario].cold_sides)
     return f"results/{result.name}/model.pth"
 
 
@@ -64,7 +64,7 @@ def test_runs_one_epoch_when_warm_and_serves_without_the_data(tiny, model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("scenario", COMPARED)
 @pytest.mark.parametrize("model", BUILT_IN)
 def test_runs_one_epoch_on_ml_100k(model, scenario):
     runs_one_epoch(model, "ml-100k", scenario, {"state": "ERROR", "show_progress": False})

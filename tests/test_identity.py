@@ -13,11 +13,11 @@ from recbole.utils import get_model, get_trainer
 from recbole_sibrar import cli
 from recbole_sibrar.data.identity import modality_digest
 from recbole_sibrar.data.modalities import Modality
-from recbole_sibrar.data.splits import SCENARIOS
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.recbole_plugin.config import command_line_hidden
 from recbole_sibrar.recbole_plugin.run import load_data_and_model, make_config, prepare, run
 from recbole_sibrar.recbole_plugin.trainer import ProtocolTrainer
+from recbole_sibrar.scenarios import COMPARED
 from recbole_sibrar.serving.recommender import Recommender
 
 FILES = ("inter", "user", "item", "picture")
@@ -44,7 +44,7 @@ def read(tiny, model="SiBraR", **options):
     return prepare(make_config(model, "tiny", None, tiny.options(**options))).dataset.read
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("scenario", COMPARED)
 @pytest.mark.parametrize("model", ["SiBraR", "DropoutNet", "BPR", "MultiVAE"])
 def test_the_order_of_lines_changes_nothing(tiny, scenario, model):
     first = run(model, "tiny", None, tiny.options(scenario=scenario, run_name="first"))

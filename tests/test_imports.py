@@ -19,7 +19,7 @@ ROWS = [
     {"errors"},
     {"checked", "files", "progress", "hook", "layers", "properties"},
     {"checkpoint", "data"},
-    {"kinds"},
+    {"kinds", "scenarios"},
     {"models"},
     {"evaluation"},
     {"convert", "report", "serving"},

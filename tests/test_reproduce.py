@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 
 from recbole_sibrar import cli
-from recbole_sibrar.data.splits import SCENARIOS
 from recbole_sibrar.experiments import reproduce
 from recbole_sibrar.recbole_plugin.checks import check
 from recbole_sibrar.recbole_plugin.run import make_config
+from recbole_sibrar.scenarios import SCENARIOS
 
 TABLES = [(d, s) for d in reproduce.paper_datasets() for s in reproduce.paper_scenarios(d)]
 

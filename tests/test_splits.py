@@ -3,8 +3,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_sibrar.data.splits import check_disjoint, cold_start_split
+from recbole_sibrar.data.splits import check_disjoint
 from recbole_sibrar.errors import DataError, OptionError
+from recbole_sibrar.scenarios import SCENARIOS
+
+ITEM_COLD, BOTH_COLD = SCENARIOS["item_cold"], SCENARIOS["both_cold"]
+
+
+def cold_start_split(entities, ratios, seed):
+    return ITEM_COLD.split({"user": np.zeros_like(entities), "item": entities}, ratios, seed).rows
 
 
 @given(st.lists(st.integers(1, 30), min_size=20, max_size=200), st.integers(0, 5))
@@ -27,6 +34,18 @@ def test_cold_start_split_shares_are_of_entities_and_do_not_depend_on_order():
     assert set(entities[parts[2]]) != set(entities[other[2]])
 
 
+def test_where_both_sides_are_cold_no_part_shares_a_user_or_an_item():
+    users, items = (column.ravel() for column in np.meshgrid(np.arange(1, 41), np.arange(1, 31)))
+    split = BOTH_COLD.split({"user": users, "item": items}, [8, 1, 1], seed=0)
+    assert [len(rows) for rows in split.rows] == [32 * 24, 4 * 3, 4 * 3]
+    for side, own in (("user", users), ("item", items)):
+        found = [set(own[rows]) for rows in split.rows]
+        assert found == [set(entities) for entities in split.entities[side]]
+        assert not (found[0] & found[1] or found[0] & found[2] or found[1] & found[2])
+    alone = ITEM_COLD.split({"user": users, "item": items}, [8, 1, 1], seed=0)
+    assert all((a == b).all() for a, b in zip(alone.entities["item"], split.entities["item"]))
+
+
 def test_cold_start_split_refuses_what_it_cannot_split():
     with pytest.raises(DataError, match="2 entities are too few"):
         cold_start_split(np.array([1, 2]), [8, 1, 1], seed=0)
@@ -37,5 +56,4 @@ def test_cold_start_split_refuses_what_it_cannot_split():
 def test_given_splits_must_keep_the_cold_side_apart():
     parts = {"train": np.array([1, 2]), "valid": np.array([3]), "test": np.array([2])}
     with pytest.raises(DataError, match="1 items .such as b. occur in both train and test"):
-        check_disjoint("item_cold", parts, np.array(["pad", "a", "b", "c"]))
-    check_disjoint("warm", parts, np.array(["pad", "a", "b", "c"]))
+        check_disjoint("item_cold", "item", parts, np.array(["pad", "a", "b", "c"]))

@@ -125,6 +125,7 @@ def _parser():
     from recbole_sibrar.cli.report import add_report_parsers
     from recbole_sibrar.cli.serving import add_serving_parsers
     from recbole_sibrar.convert.download import add_download_parser
+    from recbole_sibrar.scenarios import DEFAULT_SCENARIO, SCENARIOS
 
     parser = argparse.ArgumentParser(
         prog="recbole-sibrar",
@@ -147,7 +148,9 @@ def _parser():
     run.add_argument(
         "--dataset", help="a folder under data_path, or ml-100k (default: that of a property file, or ml-100k)"
     )
-    run.add_argument("--scenario", help="warm, user_cold or item_cold (default: warm)")
+    run.add_argument(
+        "--scenario", help=f"{', '.join(list(SCENARIOS)[:-1])} or {list(SCENARIOS)[-1]} (default: {DEFAULT_SCENARIO})"
+    )
     run.add_argument("--variant", help="base, S (modality sampling) or SC (and contrastive loss)")
     run.add_argument(
         "--preset",

@@ -7,6 +7,7 @@ from pathlib import Path
 from recbole_sibrar.cli.hints import tell_next
 from recbole_sibrar.errors import OptionError, nearest
 from recbole_sibrar.properties import read_property_file
+from recbole_sibrar.scenarios import COMPARED
 
 COMPARE_DESCRIPTION = """\
 Train and test models x data sets x scenarios x seeds, and write tables, tests and figures.
@@ -78,7 +79,7 @@ def _add_compare(commands):
         metavar="MODEL",
         help="such as SiBraR:SC, MuBraR:base, BPR; with a preset SiBraR:SC:strong, SiBraR::strong",
     )
-    compare.add_argument("--scenarios", nargs="+", metavar="SCENARIO", help="default: warm user_cold item_cold")
+    compare.add_argument("--scenarios", nargs="+", metavar="SCENARIO", help=f"default: {' '.join(COMPARED)}")
     compare.add_argument("--dataset", "--datasets", dest="datasets", nargs="+", metavar="NAME", help="default: ml-100k")
     compare.add_argument("--seeds", type=int, metavar="N", help="how many (default: 1)")
     compare.add_argument("--seed", type=int, help="the first of them (default: 2020)")

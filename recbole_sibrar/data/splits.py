@@ -1,36 +1,30 @@
 """Cold-start splits: which entities are kept out of training, and the checks that a given split obeys the scenario."""
 
+from typing import Any
+
 import numpy as np
 
-from recbole_sibrar.errors import DataError, OptionError, nearest
+from recbole_sibrar.errors import DataError, OptionError
 
-WARM, USER_COLD, ITEM_COLD = SCENARIOS = ("warm", "user_cold", "item_cold")
-COLD_SIDE = {USER_COLD: "user", ITEM_COLD: "item"}
 PHASES = ("train", "valid", "test")
 
 
-def check_scenario(scenario: str) -> str:
-    if scenario not in SCENARIOS:
-        raise OptionError(f"Unknown scenario {scenario!r}. {nearest(scenario, SCENARIOS)}")
-    return scenario
-
-
-def cold_start_split(entities: np.ndarray, ratios, seed: int) -> list:
-    """Split interactions by entity: all interactions of one entity go to the same part.
+def draw_entities(entities: np.ndarray, ratios: Any, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the entities of train, valid and test.
 
     Args:
-        entities: (N,) the cold side's entity of each interaction.
+        entities: (N,) the entity of each interaction.
         ratios: the shares of *entities* for train, valid, test; valid and test are rounded to the nearest integer
             and get at least one entity each.
-        seed: the split depends on it and on the set of entities, not on the order of the interactions.
+        seed: the draw depends on it and on the set of entities, not on the order of the interactions.
 
     Returns:
-        three index arrays into the interactions.
+        (E,) the entities, ascending; (E,) the part of each: 0, 1 or 2.
 
-    >>> [part.tolist() for part in cold_start_split(np.array([5, 5, 7, 9]), [0.8, 0.1, 0.1], seed=0)]
-    [[2], [3], [0, 1]]
+    >>> [values.tolist() for values in draw_entities(np.array([5, 5, 7, 9]), [0.8, 0.1, 0.1], seed=0)]
+    [[5, 7, 9], [2, 0, 1]]
     """
-    unique, inverse = np.unique(entities, return_inverse=True)
+    unique = np.unique(entities)
     shares = np.asarray(ratios, dtype=float)
     if shares.shape != (3,) or (shares <= 0).any():
         raise OptionError(f"The split ratios are {ratios!r}; expected three positive numbers such as [0.8, 0.1, 0.1].")
@@ -41,23 +35,21 @@ def cold_start_split(entities: np.ndarray, ratios, seed: int) -> list:
     order = np.random.default_rng(seed).permutation(len(unique))
     part[order[:n_valid]] = 1
     part[order[n_valid : n_valid + n_test]] = 2
-    return [np.flatnonzero(part[inverse] == phase) for phase in range(3)]
+    return unique, part
 
 
-def check_disjoint(scenario: str, parts: dict, tokens) -> None:
-    """A split given as files must keep the cold side's entities apart.
+def check_disjoint(scenario: str, side: str, parts: dict[str, np.ndarray], tokens: np.ndarray) -> None:
+    """A split given as files must keep the entities of a cold side apart.
 
     Args:
-        scenario: one of ``SCENARIOS``.
-        parts: {phase: (n,) the cold side's entity of each interaction}.
+        scenario: its name, for the message.
+        side: which one is cold.
+        parts: {phase: (n,) the side's entity of each interaction}.
         tokens: (n_entities,) their names, for the message.
 
     Raises:
         DataError: an entity occurs in two phases.
     """
-    if scenario == WARM:
-        return
-    side = "user" if scenario == USER_COLD else "item"
     for first, second in (("train", "valid"), ("train", "test"), ("valid", "test")):
         shared = np.intersect1d(parts[first], parts[second])
         if len(shared):

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from recbole_sibrar.data.sparse import SparseRows
-from recbole_sibrar.data.splits import ITEM_COLD, USER_COLD, WARM
 from recbole_sibrar.errors import DataError, OptionError, nearest
+from recbole_sibrar.scenarios.scenario import Scenario
 
 CANDIDATE_CHOICES = ("scenario", "all")
 
@@ -47,7 +47,9 @@ class Phase:
         return (self.positives.lengths > 0).nonzero().squeeze(1)
 
 
-def build_phases(scenario: str, parts: dict, n_users: int, n_items: int, eval_candidates: str = "scenario") -> dict:
+def build_phases(
+    scenario: Scenario, parts: dict, n_users: int, n_items: int, eval_candidates: str = "scenario", drawn: dict = None
+) -> dict[str, Phase]:
     """The protocol of SPEC section 5.
 
     ========== ================================ ==========================================
@@ -56,14 +58,16 @@ def build_phases(scenario: str, parts: dict, n_users: int, n_items: int, eval_ca
     warm       all items                        the same
     user_cold  items with training interactions the same and items without
     item_cold  the items of the phase's split   all items; validation never the test items
+    both_cold  the items of the phase's split   all items; validation never the test items
     ========== ================================ ==========================================
 
-    The popularity of an item is its number of training interactions; in item cold start, where that is 0 for every
+    The popularity of an item is its number of training interactions; where items are cold, and that is 0 for every
     candidate, a cold item's number of interactions in the evaluated split stands in for it. The profile of a user is
-    the user's training interactions, or the held-out ones in user cold start.
+    the user's training interactions, or the held-out ones where users are cold.
 
     Args:
         parts: {"train" | "valid" | "test": (users, items)}, two (N,) int64 tensors each.
+        drawn: {"valid" | "test": (n,) the items of the phase's split}; those with interactions in it by default.
 
     Raises:
         DataError: a split has no interaction that could be found.
@@ -81,18 +85,19 @@ def build_phases(scenario: str, parts: dict, n_users: int, n_items: int, eval_ca
     for name, earlier in (("valid", ("train",)), ("test", ("train", "valid"))):
         users, items = parts[name]
         own_count = torch.bincount(items, **size)
+        own = own_count > 0
+        if drawn is not None:
+            own = own.index_fill(0, drawn[name], True)
         candidates = everything
-        if scenario == USER_COLD and eval_candidates == "scenario":
-            candidates = ~cold_items
-        elif scenario == ITEM_COLD and eval_candidates == "scenario":
-            candidates = own_count > 0
-        elif scenario != WARM and name == "valid":
-            candidates = everything & (~cold_items | (own_count > 0))
+        if eval_candidates == "scenario":
+            candidates = scenario.candidates(everything, ~cold_items, own)
+        elif scenario.cold_sides and name == "valid":
+            candidates = everything & (~cold_items | own)
         popularity, source = train_count.double(), "training interactions"
-        if scenario == ITEM_COLD:
+        if "item" in scenario.cold_sides:
             popularity = torch.where(cold_items, own_count, train_count).double()
             source = f"training interactions; for items without any, interactions of the {name} split"
-        profile = parts[name] if scenario == USER_COLD else parts["train"]
+        profile = parts[name] if "user" in scenario.cold_sides else parts["train"]
         seen = [torch.cat(column) for column in zip(*(parts[phase] for phase in earlier))]
         seen = SparseRows.from_pairs(*seen, n_users, n_items)
         repeated = seen.has(users, items)
@@ -106,8 +111,8 @@ def build_phases(scenario: str, parts: dict, n_users: int, n_items: int, eval_ca
         reachable = candidates[items] & ~repeated
         if not reachable.any():
             raise DataError(
-                f"The {name} split of scenario {scenario} has no interaction with a candidate item that is new to its "
-                "user."
+                f"The {name} split of scenario {scenario.name} has no interaction with a candidate item that is new to "
+                "its user."
             )
         phases[name] = Phase(
             name=name,

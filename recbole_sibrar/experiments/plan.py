@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from recbole_sibrar.data.splits import SCENARIOS, check_scenario
 from recbole_sibrar.errors import OptionError, nearest
 from recbole_sibrar.files import check_plain_name
+from recbole_sibrar.scenarios import COMPARED, scenario_named
 
 NAME = re.compile(r"[\w.+-]+")
 
@@ -75,7 +75,7 @@ class Plan:
 
     models: tuple
     datasets: tuple = ("ml-100k",)
-    scenarios: tuple = SCENARIOS
+    scenarios: tuple = COMPARED
     seeds: int = 1
     seed: int = 2020
     fixed_split: bool = False
@@ -110,7 +110,7 @@ class Plan:
 
     def __post_init__(self):
         for scenario in self.scenarios:
-            check_scenario(scenario)
+            scenario_named(scenario)
         for dataset in self.datasets:
             check_plain_name("dataset", dataset)
         for name in ("output_dir", "data_path", "reference"):

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from recbole_sibrar.checked import CheckedOptions, option
 from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities
 from recbole_sibrar.data.sparse import SparseRows
-from recbole_sibrar.data.splits import COLD_SIDE
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.kinds import KINDS, LINEAR_INPUTS, known_to
 from recbole_sibrar.layers import ACTIVATION_LAYERS, mlp
 from recbole_sibrar.models.core import Capabilities, Entities, InnerProductModel, trained_entities
+from recbole_sibrar.scenarios import SCENARIOS
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,14 @@ class ContentModel(InnerProductModel):
         return self._once(side, lambda: self._own_in_chunks(side, known, chunk).mean(0), *read)
 
     def requirements(self, scenario):
-        """Check before training that the cold side is the one with content.
+        """Check before training that a cold side is the one with content.
 
         Raises:
             OptionError: it is not, or ``eval_item_modalities`` or ``eval_user_modalities`` leave it none.
         """
-        side = COLD_SIDE.get(scenario)
-        if side not in (None, self.content_side):
+        cold = SCENARIOS[scenario].cold_sides
+        if cold and self.content_side not in cold:
+            side = cold[0]
             raise OptionError(
                 f"scenario {scenario} needs the content of the {side}s, but content_side is {self.content_side!r}; use "
                 f"--content_side={side}."

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities
 from recbole_sibrar.data.sparse import SparseRows, gather_rows
-from recbole_sibrar.data.splits import COLD_SIDE
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.kinds import known_to
 from recbole_sibrar.kinds.id import id_modality
@@ -29,6 +28,7 @@ from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.pairs import pair_scores, set_products
 from recbole_sibrar.models.priors import ContentPrior, InteractionPrior
 from recbole_sibrar.models.sampling import chosen_mask, draw_fixed, draw_subsets
+from recbole_sibrar.scenarios import SCENARIOS
 
 
 @dataclass(frozen=True)
@@ -310,14 +310,15 @@ class BranchRecommender(InnerProductModel):
         return self.embeddings(side, known).mean(0) if len(known) else 0.0
 
     def requirements(self, scenario: str) -> None:
-        """Check before training that the cold side has content to be scored by.
+        """Check before training that each cold side has content to be scored by.
 
         Raises:
             OptionError: the scenario's cold side is not single-branch, or has no modality but its interactions.
         """
-        side = COLD_SIDE.get(scenario)
-        if side is None:
-            return
+        for side in SCENARIOS[scenario].cold_sides:
+            self._require_content(scenario, side)
+
+    def _require_content(self, scenario, side):
         encoder = self.sides[side]
         content = [name for name, kept in zip(encoder.names, encoder.in_evaluation) if kept and name != INTERACTIONS]
         if not self.options.is_single_branch(side):

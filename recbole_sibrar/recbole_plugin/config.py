@@ -10,16 +10,16 @@ import recbole
 import yaml
 
 from recbole_sibrar.checked import default_of
-from recbole_sibrar.data.splits import check_scenario
 from recbole_sibrar.errors import DataError, OptionError, nearest, suggestion
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.properties import parse_value as parse_value  # also found here, where it once was
 from recbole_sibrar.properties import props_folder, read_property_file
 from recbole_sibrar.recbole_plugin.guess import guessed_modalities
 from recbole_sibrar.recbole_plugin.rules import WITHOUT_EFFECT, check_values
+from recbole_sibrar.scenarios import DEFAULT_SCENARIO, scenario_named
 
 OUR_MODELS = tuple(MODELS)
-DEFAULT_MODEL, DEFAULT_DATASET, DEFAULT_SCENARIO = "SiBraR", "ml-100k", "warm"
+DEFAULT_MODEL, DEFAULT_DATASET = "SiBraR", "ml-100k"
 
 # Options of RecBole that stand in none of its default files.
 UNLISTED = {
@@ -28,11 +28,11 @@ UNLISTED = {
 }  # fmt: skip
 
 
-def property_layers(model: str, dataset: str, scenario: str, data_path, preset=None) -> list:
+def property_layers(model: str, dataset: str, data_path, preset=None) -> list:
     """The property files between RecBole's defaults and the user's own settings, the later ones winning.
 
     ``protocol.yaml``, ``model/<model>.yaml``, ``preset/<preset>.yaml`` (the one asked for, or the model's own), the
-    data set's file (in ``props/dataset/`` or beside its atomic files), ``scenario/<scenario>.yaml``.
+    data set's file (in ``props/dataset/`` or beside its atomic files).
 
     Raises:
         OptionError: the model has no presets, or not this one.
@@ -47,7 +47,6 @@ def property_layers(model: str, dataset: str, scenario: str, data_path, preset=N
         of_model,
         *_preset(model, of_model, preset),
         beside if is_own else shipped,
-        folder / "scenario" / f"{check_scenario(scenario)}.yaml",
     ]
     return [path for path in candidates if path.is_file()]
 
@@ -74,7 +73,7 @@ def option_defaults(model: str) -> dict:
 
 
 def foreign_options(model: str) -> set:
-    """Options of our models that ``model`` does not have; a scenario's file sets some, for the models that do."""
+    """Options of our models that ``model`` does not have; a scenario sets some, for the models that do."""
     names = {name: {entry.name for entry in fields(known.options_class)} for name, known in MODELS.items()}
     return set().union(*names.values()) - names.get(model, set())
 
@@ -89,24 +88,24 @@ def apply_layers(config, model: str, dataset: str) -> None:
     if model not in OUR_MODELS and external.get("scenario") is None:
         return
     given = external.get("scenario")
-    scenario = check_scenario(DEFAULT_SCENARIO if given is None else given)
+    scenario = scenario_named(DEFAULT_SCENARIO if given is None else given)
     internal = config.internal_config_dict
     data_path = external.get("data_path", read_property_file(props_folder() / "protocol.yaml")["data_path"])
     if own_folder(data_path, dataset):
         _forget_recboles(dataset, config)
     defaults, of_model = dict(internal), {} if model in OUR_MODELS else _recboles("model", model, config)
-    protocol, *general, of_scenario = property_layers(model, dataset, scenario, data_path, external.get("preset"))
+    protocol, *general = property_layers(model, dataset, data_path, external.get("preset"))
     internal.update({**read_property_file(protocol), **option_defaults(model)})
     for path in general:
         internal.update(read_property_file(path))
     foreign = foreign_options(model)
-    internal.update({name: value for name, value in read_property_file(of_scenario).items() if name not in foreign})
-    internal["scenario"] = scenario
+    internal.update({name: value for name, value in scenario.options.items() if name not in foreign})
+    internal["scenario"] = scenario.name
     _follow_topk(external, internal)
     check_names(external, internal, config.parameters)
     if external.get("variant") is not None and "variant" in foreign:
         raise OptionError(f"variant is {external['variant']!r}, but {model} has no variants; leave it out.")
-    checked = check_values({**internal, **external, "scenario": scenario}, defaults, of_model)
+    checked = check_values({**internal, **external, "scenario": scenario.name}, defaults, of_model)
     external.update({name: checked[name] for name in external})
     internal.update({name: checked[name] for name in internal if name not in external})
     folder = own_folder(data_path, dataset)

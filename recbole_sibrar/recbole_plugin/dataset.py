@@ -20,7 +20,7 @@ from recbole_sibrar.data.modalities import (
     Modalities,
 )
 from recbole_sibrar.data.sparse import SparseRows
-from recbole_sibrar.data.splits import PHASES, USER_COLD, WARM, check_disjoint, cold_start_split
+from recbole_sibrar.data.splits import PHASES, check_disjoint
 from recbole_sibrar.data.vectors import STORAGES
 from recbole_sibrar.errors import DataError, OptionError, nearest
 from recbole_sibrar.evaluation.protocol import build_phases
@@ -28,6 +28,7 @@ from recbole_sibrar.kinds.interactions import interaction_modality
 from recbole_sibrar.kinds.reading import load_modalities, parse_declarations
 from recbole_sibrar.recbole_plugin.catalogue import without_interactions
 from recbole_sibrar.recbole_plugin.config import check_dataset
+from recbole_sibrar.scenarios import scenario_named
 
 
 class ScenarioDataset(Dataset):
@@ -93,7 +94,12 @@ class ScenarioDataset(Dataset):
             elif name in (self.uid_field, self.iid_field) and (frame[name] == "").any():
                 raise DataError(f"{filepath}, line {(frame[name] == '').idxmax()}: {name} is empty.")
         field, is_split = self.time_field, self.benchmark_filename_list is not None
-        if field in frame and self.scenario == WARM and not is_split and self.config["eval_args"]["order"] == "TO":
+        if (
+            field in frame
+            and not scenario_named(self.scenario).cold_sides
+            and not is_split
+            and self.config["eval_args"]["order"] == "TO"
+        ):
             missing = frame[field].isna()
             if missing.any():
                 raise DataError(f"{filepath}, line {missing.idxmax()}: no {field}, but eval_args.order is TO.")
@@ -249,38 +255,42 @@ class ScenarioDataset(Dataset):
             field: np.bincount(self.inter_feat[field], minlength=self.num(field))
             for field in (self.uid_field, self.iid_field)
         }
+        scenario, drawn = scenario_named(self.scenario), None
         if self.benchmark_filename_list is not None:
             datasets = super().build()
-        elif self.scenario == WARM:
+        elif not scenario.cold_sides:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self._split_seed())
                 datasets = super().build()
         else:
             self._change_feat_format()
             self._drop_unused_col()
-            entities = self.inter_feat[self._cold_field].numpy()
-            parts = cold_start_split(entities, self.config["eval_args"]["split"]["RS"], self._split_seed())
-            datasets = [self.copy(self.inter_feat[torch.from_numpy(part)]) for part in parts]
-        self._attach_phases(datasets)
+            entities = {side: self.inter_feat[field].numpy() for side, field in self._side_fields.items()}
+            split = scenario.split(entities, self.config["eval_args"]["split"]["RS"], self._split_seed())
+            datasets = [self.copy(self.inter_feat[torch.from_numpy(rows)]) for rows in split.rows]
+            if "item" in split.entities:
+                drawn = dict(zip(PHASES, map(torch.from_numpy, split.entities["item"])))
+        self._attach_phases(scenario, datasets, drawn)
         return datasets
 
     @property
-    def _cold_field(self):
-        return self.uid_field if self.scenario == USER_COLD else self.iid_field
+    def _side_fields(self):
+        return {"user": self.uid_field, "item": self.iid_field}
 
     def _split_seed(self):
         return self.config["seed"] if self.config["split_seed"] is None else self.config["split_seed"]
 
-    def _attach_phases(self, datasets):
+    def _attach_phases(self, scenario, datasets, drawn):
         parts = {}
         for name, dataset in zip(PHASES, datasets):
             parts[name] = tuple(dataset.inter_feat[field].long() for field in (self.uid_field, self.iid_field))
             if not len(parts[name][0]):
                 raise DataError(f"The {name} split is empty; the data set is too small or the split ratios are.")
-        cold = {name: pair[0 if self.scenario == USER_COLD else 1].numpy() for name, pair in parts.items()}
-        check_disjoint(self.scenario, cold, self.field2id_token[self._cold_field])
+        for side in scenario.cold_sides:
+            entities = {name: pair[SIDES.index(side)].numpy() for name, pair in parts.items()}
+            check_disjoint(scenario.name, side, entities, self.field2id_token[self._side_fields[side]])
         phases = build_phases(
-            self.scenario, parts, self.user_num, self.item_num, self.config["eval_candidates"] or "scenario"
+            scenario, parts, self.user_num, self.item_num, self.config["eval_candidates"] or "scenario", drawn
         )
         for name, dataset in zip(PHASES, datasets):
             dataset.phase = phases.get(name)

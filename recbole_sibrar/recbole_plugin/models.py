@@ -11,9 +11,9 @@ from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.models.batches import PairBatch, UserBatch
-from recbole_sibrar.recbole_plugin.config import DEFAULT_SCENARIO
 from recbole_sibrar.recbole_plugin.dataset import ScenarioDataset
 from recbole_sibrar.recbole_plugin.loaders import AllUsersLoader, PairLoader, UserLoader
+from recbole_sibrar.scenarios import DEFAULT_SCENARIO
 
 LOADERS = {"pairs": PairLoader, "users": UserLoader, "all_users": AllUsersLoader}
 

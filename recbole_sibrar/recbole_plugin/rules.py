@@ -13,11 +13,11 @@ from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 
-from recbole_sibrar.data.splits import SCENARIOS, WARM
 from recbole_sibrar.data.vectors import STORAGES
 from recbole_sibrar.errors import OptionError, nearest
 from recbole_sibrar.files import check_plain_name
 from recbole_sibrar.properties import NAME_LISTS, OPTIONAL_TEXTS, TEXTS
+from recbole_sibrar.scenarios import SCENARIOS
 
 MOST = 2**31 - 1
 WIDEST = 2**16
@@ -489,9 +489,10 @@ def _checked_eval_args(values, scenario):
     group_by = "none" if group_by is None else group_by
     if not isinstance(group_by, str) or group_by not in ("user", "none"):
         raise OptionError(f"eval_args.group_by is {shown(group_by)}; expected user or none.")
-    ways = {"RS": scenario, "LS": WARM, "TS": WARM}
-    if not isinstance(split, dict) or len(split) != 1 or ways.get(way := next(iter(split))) != scenario:
-        others = "" if scenario != WARM else ", or {LS: valid_and_test} or {TS: [0.8, 0.1, 0.1]}"
+    cold = SCENARIOS[scenario].cold_sides
+    ways = ("RS",) if cold else ("RS", "LS", "TS")
+    if not isinstance(split, dict) or len(split) != 1 or (way := next(iter(split))) not in ways:
+        others = "" if cold else ", or {LS: valid_and_test} or {TS: [0.8, 0.1, 0.1]}"
         raise OptionError(
             f"eval_args.split is {shown(split)}; scenario {scenario} takes {{RS: [0.8, 0.1, 0.1]}}{others}."
         )
@@ -510,8 +511,8 @@ def _checked_eval_args(values, scenario):
     reason = None
     if values.get("benchmark_filename") is not None:
         reason = "the splits are the files of benchmark_filename"
-    elif scenario != WARM:
-        reason = f"scenario {scenario} splits {'users' if scenario == 'user_cold' else 'items'} at random"
+    elif cold:
+        reason = f"scenario {scenario} splits {' and '.join(f'{side}s' for side in cold)} at random"
     for name, value in (("order", order), ("group_by", group_by)):
         if reason and value != DEFAULT_EVAL_ARGS[name]:
             raise OptionError(f"eval_args.{name} is {value!r}, but has no effect: {reason}. Leave it out.")

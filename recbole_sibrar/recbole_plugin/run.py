@@ -32,12 +32,13 @@ from recbole_sibrar.properties import read_property_file
 from recbole_sibrar.recbole_plugin import distributed
 from recbole_sibrar.recbole_plugin.capabilities import UNSERVED, general_recommenders
 from recbole_sibrar.recbole_plugin.checks import begin_log, check, check_sizes, options_blamed, without_effect
-from recbole_sibrar.recbole_plugin.config import DEFAULT_DATASET, DEFAULT_MODEL, DEFAULT_SCENARIO, command_line_hidden
+from recbole_sibrar.recbole_plugin.config import DEFAULT_DATASET, DEFAULT_MODEL, command_line_hidden
 from recbole_sibrar.recbole_plugin.dataset import StoredSplit
 from recbole_sibrar.recbole_plugin.everything import WHOLE_MODEL, train_on_everything
 from recbole_sibrar.recbole_plugin.rules import is_integer
 from recbole_sibrar.recbole_plugin.trainer import cold_fallback
 from recbole_sibrar.report.result import PER_ITEM, PER_USER, RESULT, RunResult, as_json
+from recbole_sibrar.scenarios import DEFAULT_SCENARIO
 
 PROGRESS, HISTORY = "progress.pth", "progress.csv"
 ERROR = "error.txt"  # what ``compare`` knows of a run that failed

@@ -10,11 +10,12 @@ import torch
 from recbole_sibrar import checkpoint
 from recbole_sibrar.data.missing import MissingOptions, drawn
 from recbole_sibrar.data.modalities import SIDES
-from recbole_sibrar.data.splits import COLD_SIDE, PHASES
+from recbole_sibrar.data.splits import PHASES
 from recbole_sibrar.errors import CheckpointError, OptionError, nearest
 from recbole_sibrar.evaluation.metrics import per_user_table
 from recbole_sibrar.recbole_plugin.run import QUIET, model_label, prepare_trained, run
 from recbole_sibrar.report.result import RESULT, as_json
+from recbole_sibrar.scenarios import SCENARIOS
 
 
 class TrainedModel:
@@ -55,7 +56,8 @@ class TrainedModel:
             OptionError: the model reads no side information of that side.
         """
         described = [side for side in SIDES if self.core.described(side)]
-        side = wanted or COLD_SIDE.get(self.scenario) or described[-1]
+        cold = SCENARIOS[self.scenario].cold_sides
+        side = wanted or ([side for side in cold if side in described] or cold or described)[-1]
         if side not in described:
             raise OptionError(f"{self.name} reads no side information of {side}s, only of {' and '.join(described)}s.")
         return side

@@ -1,0 +1,12 @@
+"""Items of validation and test have no training interaction; the phase's own items are ranked."""
+
+from recbole_sibrar.scenarios.scenario import Scenario
+
+
+class ItemCold(Scenario):
+    name = "item_cold"
+    help = "items 8:1:1"
+    cold_sides = ("item",)
+
+    def candidates(self, everything, trained, own):
+        return own
