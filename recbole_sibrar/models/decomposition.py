@@ -21,10 +21,14 @@ DEPENDENT = 1e-5
 ROWS = 4096
 
 
+def precise(matrix: Tensor) -> Tensor:
+    """In double precision if it is small."""
+    return matrix.double() if len(matrix) <= DOUBLE else matrix
+
+
 def principal(gram: Tensor, limit: int) -> tuple:
     """The largest eigenvalues (P,) of a matrix, ascending and none of them next to zero, and their vectors (N, P)."""
-    precise = gram.double() if len(gram) <= DOUBLE else gram
-    values, vectors = torch.linalg.eigh(precise)
+    values, vectors = torch.linalg.eigh(precise(gram))
     kept = (values > values[-1] * SMALLEST).nonzero().squeeze(1)[-limit:]
     return values[kept].to(gram), vectors[:, kept].to(gram)
 

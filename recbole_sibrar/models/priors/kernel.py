@@ -8,7 +8,7 @@ from torch import Tensor
 
 from recbole_sibrar.kinds.feature_rows import FeatureRows
 from recbole_sibrar.models.components import Components, blocks
-from recbole_sibrar.models.decomposition import EXACT, principal
+from recbole_sibrar.models.decomposition import EXACT, precise, principal
 
 GAMMA = 0.5
 PENALTY = 0.1
@@ -50,12 +50,12 @@ class KernelRegression:
 
     def __init__(self, anchors: FeatureRows, targets: Tensor):
         self.kernel = GaussianKernel.of(anchors)
-        similar = self.kernel(anchors).double()
+        similar = precise(self.kernel(anchors))
         mean = similar.mean(0)
         similar -= mean
         similar -= similar.mean(1, keepdim=True)
         similar.diagonal().add_(PENALTY * self.kernel.square)
-        average = targets.double().mean(0)
+        average = targets.to(similar).mean(0)
         coefficients = torch.cholesky_solve(targets - average, torch.linalg.cholesky(similar))
         coefficients -= coefficients.mean(0)
         self.coefficients = coefficients.to(targets)
@@ -79,7 +79,6 @@ class KernelComponents(Components):
     """
 
     LEAST = 10  # anchors that a regression from a part of the content needs; with fewer, what is missing is its mean
-    MOST = 2048  # anchors that it looks at
 
     def __init__(self, modalities, trained, features, limit, seed, n_anchors: int = EXACT, gamma: float = GAMMA):
         self.n_anchors = n_anchors
@@ -182,7 +181,6 @@ class KernelComponents(Components):
         shown = self.anchors[self.available[self.anchors][:, kind].all(1)]
         if len(shown) < self.LEAST:
             return None
-        shown = shown[:: -(-len(shown) // self.MOST)]
         every = self._whole(shown)
         return KernelRegression(self._part(every, tuple(kind.tolist())), self._directly(every))
 
