@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from recbole_sibrar.data.sparse import SparseRows, gather_rows, weighted_row_sum
-from recbole_sibrar.models import pairs
+from recbole_sibrar.models import drawn, pairs
 from recbole_sibrar.models.losses import bpr, sampled_softmax, softmax_over_catalogue, symmetric_info_nce
 
 
@@ -113,3 +113,24 @@ def test_products_of_pairs_and_sets_against_loops(monkeypatch, generator, dense)
             for other in range(6):
                 expected = float(items[place[b, k]] @ second[place[b, other]])
                 assert products[b, k, other].item() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("contrasts", [False, True])
+def test_products_of_drawn_rows_are_those_of_their_sums(monkeypatch, generator, contrasts):
+    """Scores, contrasts and gradients, in several parts."""
+    monkeypatch.setattr(drawn, "CACHED_NUMBERS", 2 * 3 * 4 * 5)
+    users, table = (torch.randn(n, 5, generator=generator, dtype=torch.double, requires_grad=True) for n in (4, 9))
+    owner, index = torch.tensor([3, 0, 3, 1, 1]), torch.randint(9, (5, 4, 3), generator=generator)
+    weights = torch.rand(5, 4, 3, generator=generator, dtype=torch.double) * (index > 1)
+    found = drawn.drawn_products(users, table, owner, index, weights, contrasts)
+    rows = table[index]
+    expected = ((rows * weights[..., None]).sum(2) * users[owner, None]).sum(-1), rows[:, :, 0] @ rows[:, :, 1].mT
+    assert (found[1] is None) != contrasts
+    gradients = []
+    for scores, logits in (found, expected):
+        total = scores.sin().sum() + (logits.cos().sum() if contrasts else 0)
+        gradients.append(torch.autograd.grad(total, (users, table)))
+    torch.testing.assert_close(found[0], expected[0])
+    if contrasts:
+        torch.testing.assert_close(found[1], expected[1])
+    torch.testing.assert_close(*gradients)

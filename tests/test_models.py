@@ -425,3 +425,18 @@ def test_wrong_options_are_named(options, message):
 def test_scenarios_that_a_model_cannot_serve_are_refused(options, scenario, message):
     with pytest.raises(OptionError, match=message):
         build(SiBraR, **options).requirements(scenario)
+
+
+@pytest.mark.parametrize("options", [{"variant": "S"}, {}, {"content_prior": 1.0}, {"n_sampled_modalities": 3}])
+@every_model
+def test_a_step_without_embeddings_of_occurrences_is_the_step_with_them(model_class, options, monkeypatch):
+    found = []
+    for sums_rows in (True, False):
+        model = build(model_class, **{"contrastive_weight": 0.3, **options})
+        assert model._sums_rows("item")
+        if not sums_rows:
+            monkeypatch.setattr(model, "_sums_rows", lambda side: False)
+        terms = model.loss(batch(model.options))
+        gradients = torch.autograd.grad(sum(terms), list(model.parameters()), allow_unused=True)
+        found.append((terms, [gradient for gradient in gradients if gradient is not None]))
+    torch.testing.assert_close(*found, atol=1e-5, rtol=1e-4)

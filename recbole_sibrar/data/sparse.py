@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.sparse import csr_array
 from torch import Tensor
 
 
@@ -126,17 +128,25 @@ class _WeightedRowSum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient):
-        matrix = ctx.matrix
-        order = matrix.columns.argsort(stable=True)
-        counts = torch.bincount(matrix.columns, minlength=ctx.n_rows)
-        offsets = counts.cumsum(0) - counts
-        rows = matrix.row_of_entry()[order]
-        weights = None if ctx.weights is None else ctx.weights[order]
+        rows, indptr, weights = _by_column(ctx.matrix, ctx.n_rows, ctx.weights)
         return (
-            F.embedding_bag(rows, gradient.contiguous(), offsets, mode="sum", per_sample_weights=weights),
+            F.embedding_bag(rows, gradient.contiguous(), indptr[:-1], mode="sum", per_sample_weights=weights),
             None,
             None,
         )
+
+
+def _by_column(matrix: SparseRows, n_columns: int, weights: Tensor | None) -> tuple:
+    """The row of each entry and its weight, in the order of the columns, and where each column begins and ends."""
+    if matrix.columns.device.type == "cpu":
+        values = np.ones(len(matrix.columns), dtype=np.float32) if weights is None else weights.numpy()
+        parts = values, matrix.columns.numpy(), matrix.indptr.numpy()
+        by_column = csr_array(parts, shape=(len(matrix.indptr) - 1, n_columns)).tocsc()
+        indptr, rows = torch.from_numpy(by_column.indptr), torch.from_numpy(by_column.indices)
+        return rows, indptr, None if weights is None else torch.from_numpy(by_column.data)
+    order = matrix.columns.argsort(stable=True)
+    indptr = F.pad(torch.bincount(matrix.columns, minlength=n_columns).cumsum(0), (1, 0))
+    return matrix.row_of_entry()[order], indptr, None if weights is None else weights[order]
 
 
 def weighted_row_sum(matrix: SparseRows, table: Tensor, weights: Tensor = None) -> Tensor:
@@ -156,6 +166,17 @@ def weighted_row_sum(matrix: SparseRows, table: Tensor, weights: Tensor = None) 
         table, columns = table.read(matrix.columns)
         matrix = SparseRows(matrix.indptr, columns, len(table))
     return _WeightedRowSum.apply(table, matrix, weights)
+
+
+def sum_of_rows(rows: Tensor, index: Tensor, n: int) -> Tensor:
+    """The sum of the rows (N, D) with each index: (N,) -> (n, D), the gradient of ``gather_rows``.
+
+    >>> sum_of_rows(torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([2, 0, 2]), 3).tolist()
+    [[2.0], [0.0], [5.0]]
+    """
+    entries = torch.arange(len(index) + 1, device=index.device)
+    places, indptr, _ = _by_column(SparseRows(entries, index, n), n, None)
+    return F.embedding_bag(places, rows, indptr[:-1], mode="sum")
 
 
 def gather_rows(table: Tensor, index: Tensor) -> Tensor:

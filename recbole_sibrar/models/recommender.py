@@ -21,6 +21,7 @@ from recbole_sibrar.models import losses
 from recbole_sibrar.models.attribution import Part, shapley_parts
 from recbole_sibrar.models.batches import DistinctPairs, PairBatch, UserBatch
 from recbole_sibrar.models.core import Capabilities, InnerProductModel, trained_entities
+from recbole_sibrar.models.drawn import drawn_products
 from recbole_sibrar.models.encoders import NoEncoder
 from recbole_sibrar.models.entity import EntityEncoder
 from recbole_sibrar.models.fusion import FUSIONS, MeanFusion
@@ -133,11 +134,57 @@ class BranchRecommender(InnerProductModel):
     def _pair_loss(self, batch: PairBatch, generator):
         pairs = DistinctPairs.of(batch)
         users, owner = self._drawn("user", pairs.users, pairs.owner, generator)
+        if self._sums_rows("item"):
+            return self._pair_loss_of_rows(pairs, users, owner, generator)
         items, place = self._drawn("item", pairs.items, pairs.place, generator)
         scores = pair_scores(users.fused, items.fused, owner, place)
         terms = [losses.bpr(scores[:, 0], scores[:, 1:])]
         if self.options.contrasts:
             contrast = self._contrast(users, generator) + self._contrast(items, generator, place)
+            terms.append(self.options.contrastive_weight * contrast)
+        return tuple(terms)
+
+    def _sums_rows(self, side: str) -> bool:
+        """Whether an occurrence is a sum of rows of the modalities' embeddings, with weights known beforehand."""
+        options, encoder = self.options, self.sides[side]
+        is_contrast_of_rows = not options.contrasts or (
+            options.contrastive_set == "negatives" and options.contrastive_similarity == "inner"
+        )
+        return (
+            self._samples(side)
+            and options.modality_draw == "occurrence"
+            and options.modality_sampling == "fixed"
+            and options.fusion == "mean"
+            and not encoder.has_joint
+            and is_contrast_of_rows
+        )
+
+    def _pair_loss_of_rows(self, pairs: DistinctPairs, users: Views, owner, generator):
+        """As ``_pair_loss``, where ``_sums_rows``: no embedding of an occurrence of an item is made."""
+        encoder, place = self.sides["item"], pairs.place
+        available = encoder.available[pairs.items]
+        draw = self._draw(available[place.flatten()], generator)
+        table = self.rowwise(encoder, pairs.items, available).flatten(0, 1)
+        choice = draw.fused.view(*place.shape, -1)
+        shown = choice >= 0
+        scores, logits = drawn_products(
+            users.fused[:, : encoder.width],
+            table,
+            owner,
+            place.unsqueeze(-1) * len(encoder.names) + choice.clamp(min=0),
+            shown / shown.sum(-1, keepdim=True).clamp(min=1),
+            draw.first is not None,
+        )
+        priors = [prior.of_trained("item", pairs.items) for prior in self.priors.values() if prior.in_training]
+        if priors:
+            scores = scores + pair_scores(users.fused[:, encoder.width :], torch.cat(priors, 1), owner, place)
+        terms = [losses.bpr(scores[:, 0], scores[:, 1:])]
+        if self.options.contrasts:
+            contrast = self._contrast(users, generator)
+            if logits is not None:
+                contrast = contrast + losses.symmetric_info_nce_of(
+                    logits / self.options.temperature, shown[..., :2].all(-1)
+                )
             terms.append(self.options.contrastive_weight * contrast)
         return tuple(terms)
 
