@@ -1,4 +1,4 @@
-"""Scores and contrasts of sets of entities with a draw of modalities for each occurrence, without an embedding of each."""
+"""Scores and contrasts of sets of entities with a draw of modalities for each occurrence, and no embedding of each."""
 
 import torch
 from torch import Tensor
