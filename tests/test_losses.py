@@ -75,6 +75,15 @@ def test_softmax_over_the_catalogue_against_a_loop(generator):
     assert torch.allclose(softmax_over_catalogue(users, items, targets), expected)
 
 
+def test_softmax_over_the_catalogue_without_what_is_shown_is_that_of_a_smaller_catalogue(generator):
+    users, items = torch.randn(1, 4, generator=generator), torch.randn(6, 4, generator=generator)
+    loss = softmax_over_catalogue(
+        users, items, SparseRows.from_pairs([0, 0], [2, 5], 1, 6), SparseRows.from_pairs([0], [1], 1, 6)
+    )
+    smaller = softmax_over_catalogue(users, items[[0, 2, 3, 4, 5]], SparseRows.from_pairs([0, 0], [1, 4], 1, 5))
+    assert torch.allclose(loss, smaller)
+
+
 def test_sampled_softmax_leaves_out_a_users_own_items(generator):
     users, positives = torch.randn(2, 4, generator=generator), torch.randn(2, 4, generator=generator)
     negatives = torch.randn(3, 4, generator=generator)

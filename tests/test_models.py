@@ -16,7 +16,7 @@ from recbole_sibrar.models.batches import PairBatch, UserBatch
 from recbole_sibrar.models.fusion import FUSIONS
 from recbole_sibrar.models.mubrar import MuBraR
 from recbole_sibrar.models.options import ModelOptions
-from recbole_sibrar.models.sampling import chosen_mask, sample_modalities
+from recbole_sibrar.models.sampling import chosen_mask, hide_entries, sample_modalities
 from recbole_sibrar.models.sibrar import SiBraR
 from recbole_sibrar.properties import props_folder
 
@@ -31,6 +31,7 @@ def preset(name):
 
 
 STRONG = {**preset("strong"), "embedding_size": 8}
+HIDDEN = {**SOFTMAX, "softmax_targets": "hidden", "interaction_dropout": 0.4}
 SETTINGS = {
     "paper base": {"variant": "base"},
     "paper S": {"variant": "S"},
@@ -41,6 +42,8 @@ SETTINGS = {
     "softmax": SOFTMAX,
     "softmax base": {**SOFTMAX, "variant": "base"},
     "sampled softmax": {**SOFTMAX, "softmax_negatives": 7},
+    "hidden targets, sampled softmax": {**HIDDEN, "softmax_negatives": 7, "single_branch": "user"},
+    "hidden targets, both sides": {**HIDDEN, "single_branch": "both"},
     "a draw for each entity": {"modality_draw": "entity"},
     "subsets": {"modality_sampling": "subset"},
     "subsets for each entity": {"modality_sampling": "subset", "modality_draw": "entity", "variant": "S"},
@@ -379,6 +382,28 @@ def test_modality_sampling_is_uniform_and_within_what_is_available():
     assert not (mask & ~available).any() and (mask.sum(1) == torch.tensor([2, 1, 0]).repeat(2000)).all()
 
 
+def test_hidden_and_shown_entries_are_a_profile_with_something_hidden_in_every_row():
+    rows = SparseRows.from_pairs(torch.arange(400) // 4, torch.arange(400) % 4, 101, 5)
+    shown, hidden = hide_entries(rows, 0.25, torch.Generator().manual_seed(0))
+    both = shown.mark(torch.zeros(101, 5)) + hidden.mark(torch.zeros(101, 5))
+    assert torch.equal(both, rows.mark(torch.zeros(101, 5)))
+    assert (hidden.lengths[:100] > 0).all() and hidden.lengths[100] == 0
+    share = 0.25 + 0.75**4 / 4  # the smallest of four draws is hidden in any case
+    assert abs(hidden.lengths.sum() / 400 - share) < 0.05
+
+
+@pytest.mark.parametrize("single_branch", ["item", "both"])
+@pytest.mark.parametrize("targets", ["all", "hidden"])
+def test_an_item_to_predict_is_hidden_from_the_profile_that_predicts_it(single_branch, targets):
+    share = {"all": 0.0, "hidden": 0.99}[targets]
+    settings = HIDDEN | {"softmax_targets": targets, "interaction_dropout": share, "activate_projections": "none"}
+    model = build(SiBraR, **settings, variant="base", single_branch=single_branch)
+    profile = model.sides["user"].projections[0]
+    sum(model.loss(UserBatch(torch.arange(1, 5)))).backward()
+    reads_items = profile.table.weight.grad is not None and bool(profile.table.weight.grad.any())
+    assert reads_items == (targets == "all")
+
+
 @pytest.mark.parametrize("name", ALL_MODELS)
 def test_the_default_of_an_option_stands_in_its_class_alone(name):
     values = yaml.safe_load((props_folder() / "model" / f"{name}.yaml").read_text(encoding="utf-8"))
@@ -405,6 +430,9 @@ def test_the_default_of_an_option_stands_in_its_class_alone(name):
             {"modality_sampling": "subset", "n_sampled_modalities": 3},
             "with modality_sampling=subset the number is random",
         ),
+        ({"softmax_targets": "hidden"}, "which needs rec_loss=softmax"),
+        ({**SOFTMAX, "softmax_targets": "hidden", "interaction_dropout": 0.0}, "nothing is hidden"),
+        ({**HIDDEN, "plain_side": "embedding"}, "which needs plain_side=interactions"),
         ({"contrastive_similarity": "cosin"}, "Did you mean 'cosine'"),
         ({"single_branch": "items"}, "Did you mean 'item'"),
     ],

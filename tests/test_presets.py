@@ -286,6 +286,7 @@ AUTHORS = {
     "content_prior": 0.0,
     "interaction_prior": 0.0,
     "rec_loss": "bpr",
+    "softmax_targets": "all",
     "softmax_negatives": 0,
     "modality_sampling": "fixed",
     "n_sampled_modalities": None,  # 1 without, 2 with the contrastive loss

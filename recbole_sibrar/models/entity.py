@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_sibrar.data.modalities import Modalities
+from recbole_sibrar.data.modalities import INTERACTIONS, Modalities
+from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.kinds import KINDS
 from recbole_sibrar.models.core import Entities
 from recbole_sibrar.models.encoders import NoEncoder
@@ -65,18 +66,22 @@ class EntityEncoder(Entities):
             and not any(projection.activates for projection in self.projections)
         )
 
-    def forward(self, ids: Tensor, used: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, used: Tensor, profiles: SparseRows = None) -> Tensor:
         """Embed the modalities in use.
 
         Args:
             ids: (N,) entities.
             used: (N, M) bool, a subset of what is available; nothing else is read.
+            profiles: N interaction rows to read in place of the entities' own.
 
         Returns:
             (N, M, D), zero where not used; with a joint modality (N, M, D + d_c), the projections behind them.
         """
         places = self._places(used)
-        features = [projection.stored(ids[place]) for projection, place in zip(self.projections, places)]
+        features = [
+            projection.stored(ids[place]) if profiles is None or name != INTERACTIONS else profiles.select(place)
+            for name, projection, place in zip(self.names, self.projections, places)
+        ]
         return self._encode(features, places, used)
 
     def embed(self, modalities: Modalities, used: Tensor) -> Tensor:

@@ -56,8 +56,8 @@ def bpr(positive: Tensor, negative: Tensor) -> Tensor:
     return F.softplus(negative - positive.unsqueeze(-1)).mean()
 
 
-def softmax_over_catalogue(users: Tensor, items: Tensor, targets: SparseRows) -> Tensor:
-    r"""Softmax cross-entropy over all training items with all of a user's items as targets.
+def softmax_over_catalogue(users: Tensor, items: Tensor, targets: SparseRows, shown: SparseRows = None) -> Tensor:
+    r"""Softmax cross-entropy over all training items with several of them as a user's targets.
 
     .. math:: L = \frac{1}{\sum_u |N_u|} \sum_u \sum_{i \in N_u} \Big( \log \sum_j e^{s_{uj}} - s_{ui} \Big)
 
@@ -67,10 +67,15 @@ def softmax_over_catalogue(users: Tensor, items: Tensor, targets: SparseRows) ->
 
     Args:
         users: (B, D). items: (I, D), the catalogue.
-        targets: B x I, the users' items.
+        targets: B x I, the items to predict of each user.
+        shown: B x I, items that the users are known to have: neither targets nor negatives, as in evaluation, where
+            what a user has is not recommended.
     """
     own = (users * weighted_row_sum(targets, items)).sum()
-    total = ((users @ items.T).logsumexp(-1) * targets.lengths).sum()
+    scores = users @ items.T
+    if shown is not None:
+        scores = scores.masked_fill(shown.mark(torch.zeros_like(scores, dtype=torch.bool)), -1e9)
+    total = (scores.logsumexp(-1) * targets.lengths).sum()
     return (total - own) / targets.lengths.sum().clamp(min=1)
 
 

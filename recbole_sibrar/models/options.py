@@ -18,6 +18,7 @@ SAMPLINGS = ("fixed", "subset")
 DRAWS = ("occurrence", "entity")
 SIMILARITIES = ("inner", "cosine")
 CONTRASTIVE_SETS = ("negatives", "batch")
+SOFTMAX_TARGETS = ("all", "hidden")
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ class ModelOptions(Inputs, CheckedOptions):
         default=0.0,
     )
     rec_loss: str = option("the papers' bpr, or softmax over the training catalogue", REC_LOSSES, default="bpr")
+    softmax_targets: str = option(
+        "all of a user's items, or only those that interaction_dropout hides from the user's profile (hidden)",
+        SOFTMAX_TARGETS,
+        default="all",
+    )
     softmax_negatives: int = option("negatives shared by the batch; 0: the whole training catalogue", low=0, default=0)
     modality_sampling: str = option(
         "fixed: N_mod modalities; subset: a random subset of random size, and two disjoint ones to contrast",
@@ -96,6 +102,23 @@ class ModelOptions(Inputs, CheckedOptions):
                         f"{name} is {getattr(self, name)!r}, which needs rec_loss=bpr: the softmax loss has no "
                         f"negatives per user. Use --{name}={needed} with it."
                     )
+
+        if self.softmax_targets == "hidden":
+            for name, needed in (("rec_loss", "softmax"), ("plain_side", "interactions")):
+                if getattr(self, name) != needed:
+                    raise OptionError(
+                        f"softmax_targets is 'hidden', which needs {name}={needed}, not {getattr(self, name)!r}: it "
+                        "predicts the items that are hidden from a user's profile."
+                    )
+            if not self.interaction_dropout:
+                raise OptionError(
+                    "softmax_targets is 'hidden', but interaction_dropout is 0, so that nothing is hidden and nothing "
+                    "is left to predict; use an interaction_dropout such as 0.3, or --softmax_targets=all."
+                )
+
+    @property
+    def hides_targets(self) -> bool:
+        return self.softmax_targets == "hidden"
 
     @property
     def samples(self) -> bool:

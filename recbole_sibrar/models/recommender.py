@@ -5,7 +5,7 @@ sampled modalities (``sampling``) -> fused embeddings (``fusion``) -> beside the
 (``priors``) -> recommendation and contrastive loss (``losses``).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -28,7 +28,7 @@ from recbole_sibrar.models.fusion import FUSIONS, MeanFusion
 from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.pairs import pair_scores, set_products
 from recbole_sibrar.models.priors import ContentPrior, InteractionPrior
-from recbole_sibrar.models.sampling import chosen_mask, draw_fixed, draw_subsets
+from recbole_sibrar.models.sampling import chosen_mask, draw_fixed, draw_subsets, hide_entries
 from recbole_sibrar.scenarios import SCENARIOS
 
 
@@ -87,10 +87,14 @@ class BranchRecommender(InnerProductModel):
         options = self.options
         if options.is_single_branch(side):
             self.modalities[side] = modalities = known_to(modalities, trained)
-            return EntityEncoder(modalities, trained, self.encoder_class, options, options.eval_modalities(side))
-        is_id = options.plain_side == "embedding"
-        self.modalities[side] = id_modality(side, trained) if is_id else modalities.select([INTERACTIONS])
-        return EntityEncoder(self.modalities[side], trained, NoEncoder, options.of_plain_side())
+            encoder_class, in_evaluation = self.encoder_class, options.eval_modalities(side)
+        else:
+            is_id = options.plain_side == "embedding"
+            self.modalities[side] = id_modality(side, trained) if is_id else modalities.select([INTERACTIONS])
+            encoder_class, in_evaluation, options = NoEncoder, None, options.of_plain_side()
+        if side == "user" and options.hides_targets:
+            options = replace(options, softmax_targets="all", interaction_dropout=0.0)
+        return EntityEncoder(self.modalities[side], trained, encoder_class, options, in_evaluation)
 
     def _fusion(self, encoder):
         fusion_class = FUSIONS[self.options.fusion] if len(encoder.names) > 1 else MeanFusion
@@ -189,11 +193,16 @@ class BranchRecommender(InnerProductModel):
         return tuple(terms)
 
     def _user_loss(self, batch: UserBatch, generator):
-        users = self._views("user", batch.users, generator)
-        items, targets, known = self._softmax_items(batch, generator)
+        own = SparseRows(self.indptr, self.targets, len(self.catalogue)).select(batch.users)
+        shown, targets, profiles = None, own, None
+        if self.options.hides_targets and INTERACTIONS in self.sides["user"].names:
+            shown, targets = hide_entries(own, self.options.interaction_dropout, generator)
+            profiles = SparseRows(shown.indptr, self.catalogue[shown.columns], len(self.sides["item"].trained))
+        users = self._views("user", batch.users, generator, profiles=profiles)
+        items, known = self._softmax_items(own, targets, generator)
         views = self._views("item", items, generator)
         if known is None:
-            terms = [losses.softmax_over_catalogue(users.fused, views.fused, targets)]
+            terms = [losses.softmax_over_catalogue(users.fused, views.fused, targets, shown)]
         else:
             n = len(batch.users)
             terms = [losses.sampled_softmax(users.fused, views.fused[:n], views.fused[n:], known)]
@@ -202,18 +211,17 @@ class BranchRecommender(InnerProductModel):
             terms.append(self.options.contrastive_weight * contrast)
         return tuple(terms)
 
-    def _softmax_items(self, batch, generator):
-        """The items of a step, and either the users' targets among them or which of them are the users' own."""
-        own = SparseRows(self.indptr, self.targets, len(self.catalogue)).select(batch.users)
+    def _softmax_items(self, own, targets, generator):
+        """The items of a step: the whole catalogue, or a target of each user and negatives, and which are known."""
         n_negatives = self.options.softmax_negatives
         if not n_negatives or n_negatives >= len(self.catalogue):
-            return self.catalogue, own, None
-        lengths = own.lengths
+            return self.catalogue, None
+        lengths = targets.lengths
         drawn = (torch.rand(len(lengths), generator=generator).to(lengths.device) * lengths).long()
-        positives = own.columns[own.indptr[:-1] + drawn]
+        positives = targets.columns[targets.indptr[:-1] + drawn]
         negatives = torch.randint(len(self.catalogue), (n_negatives,), generator=generator).to(lengths.device)
         known = own.contains(negatives.expand(len(lengths), -1))
-        return self.catalogue[torch.cat([positives, negatives])], None, known
+        return self.catalogue[torch.cat([positives, negatives])], known
 
     def _drawn(self, side: str, ids: Tensor, rows: Tensor, generator) -> tuple:
         """Views of the occurrences ``rows`` (...) of distinct entities ``ids``, and where each occurrence is in them.
@@ -229,20 +237,28 @@ class BranchRecommender(InnerProductModel):
     def _samples(self, side):
         return self.options.samples and len(self.sides[side].names) > 1
 
-    def _views(self, side: str, ids: Tensor, generator, rows: Tensor = None) -> Views:
-        """Each entity once, or the occurrences ``rows`` (R,) of them, with a draw of modalities for each."""
+    def _views(self, side: str, ids: Tensor, generator, rows: Tensor = None, profiles: SparseRows = None) -> Views:
+        """Each entity once, or the occurrences ``rows`` (R,) of them, with a draw of modalities for each.
+
+        ``profiles`` are interaction rows to read in place of the entities' own.
+        """
         encoder = self.sides[side]
+
+        def encode(ids, used, places=None):
+            return encoder(ids, used, None if places is None else profiles.select(places))
+
+        places = () if profiles is None else (torch.arange(len(ids), device=ids.device),)
         fuse = partial(encoder.fuse, self.fusion[side])
         available = encoder.available[ids]
         priors = [prior.of_trained(side, ids) for prior in self.priors.values() if prior.in_training]
         if not self._samples(side):
-            fused = fuse(self.rowwise(encoder, ids, available), available)
+            fused = fuse(self.rowwise(encode, ids, available, *places), available)
             return Views(torch.cat([fused, *priors], dim=1))
         draw = self._draw(available if rows is None else available[rows], generator)
         n_modalities = len(encoder.names)
         if rows is None:
             masks = [chosen_mask(choice, n_modalities) for choice in draw.views]
-            embeddings = self.rowwise(encoder, ids, torch.stack(masks).any(0))
+            embeddings = self.rowwise(encode, ids, torch.stack(masks).any(0), *places)
             views = [fuse(embeddings, mask) for mask in masks]
         else:
             table = self.rowwise(encoder, ids, available).flatten(0, 1)

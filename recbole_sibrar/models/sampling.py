@@ -1,12 +1,15 @@
-"""Modality sampling: which modalities of an entity a training step looks at.
+"""What a training step looks at: which modalities of an entity, and which interactions of a profile.
 
-A draw is a table of indices (N, K), for each entity the modalities drawn in random order, -1 where there are fewer.
+A draw of modalities is a table of indices (N, K), for each entity the modalities drawn in random order, -1 where there
+are fewer.
 """
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from recbole_sibrar.data.sparse import SparseRows
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,18 @@ def chosen_mask(choice: Tensor, n_modalities: int) -> Tensor:
     """(N, n) indices with -1 for none -> (N, n_modalities) bool."""
     mask = torch.zeros(len(choice), n_modalities + 1, dtype=torch.bool, device=choice.device)
     return mask.scatter_(1, choice % (n_modalities + 1), True)[:, :n_modalities]
+
+
+def hide_entries(rows: SparseRows, share: float, generator: torch.Generator) -> tuple[SparseRows, SparseRows]:
+    """What is shown and what is hidden of each row: each entry is hidden with probability ``share``.
+
+    The entry with a row's smallest draw is always hidden, so that every row that is not empty has something to predict.
+    """
+    draws = torch.rand(len(rows.columns), generator=generator).to(rows.columns.device)
+    owner = rows.row_of_entry()
+    smallest = draws.new_ones(len(rows.lengths)).scatter_reduce(0, owner, draws, "amin")
+    hidden = (draws < share) | (draws == smallest[owner])
+    return rows.keep(~hidden), rows.keep(hidden)
 
 
 def _ordered(available, generator):
