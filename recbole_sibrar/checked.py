@@ -6,14 +6,17 @@ from typing import get_args
 from recbole_sibrar.errors import OptionError, nearest
 
 
-def option(help, choices=None, low=None, high=None, **kwargs):
-    """A dataclass field: one of ``choices``, or of the type of its default, between ``low`` and ``high``."""
-    return field(metadata={"help": help, "choices": choices, "low": low, "high": high}, **kwargs)
+def option(help, choices=None, low=None, high=None, needs=None, **kwargs):
+    """A dataclass field: one of ``choices``, or of the type of its default, between ``low`` and ``high``.
+
+    ``needs`` says with which values of other options it has an effect, {name: values}.
+    """
+    return field(metadata={"help": help, "choices": choices, "low": low, "high": high, "needs": needs or {}}, **kwargs)
 
 
 def names_option(help):
     """A dataclass field that lists modalities: None (all), a list, or a comma-separated string."""
-    return field(metadata={"help": help, "choices": None, "names": True}, default=None)
+    return field(metadata={"help": help, "choices": None, "names": True, "needs": {}}, default=None)
 
 
 def default_of(entry: Field):
@@ -48,6 +51,17 @@ class CheckedOptions:
     def __post_init__(self):
         for entry in fields(self):
             self._check(entry)
+
+    def without_effect(self, given: set) -> list:
+        """Sentences that name those of the options ``given`` that other options leave without effect."""
+        return [
+            f"{entry.name} is {getattr(self, entry.name)!r}, but has an effect with {name}="
+            f"{' or '.join(map(str, values))} only; {name} is {getattr(self, name)!r}."
+            for entry in fields(self)
+            if entry.name in given
+            for name, values in entry.metadata["needs"].items()
+            if getattr(self, name) not in values
+        ]
 
     def modalities(self, side: str):
         """The names chosen for a side; None for all."""

@@ -143,6 +143,8 @@ def test_an_error_inside_recbole_names_the_options_that_are_not_defaults(tiny):
     [
         ("Pop", {"embedding_size": 8}, "embedding_size is 8, but Pop does not read it"),
         ("BPR", {"reg_weight": 0.1}, "reg_weight is 0.1, but BPR does not read it"),
+        ("SiBraR", {"temperature": 0.2, "variant": "S"}, "temperature is 0.2, but has an effect with variant=SC only"),
+        ("SiBraR", {"softmax_negatives": 9}, "softmax_negatives is 9, but has an effect with rec_loss=softmax only"),
         ("BPR", {"gpu_id": "0"}, "gpu_id is '0', but torch finds no such GPU"),
         ("BPR", {"use_gpu": True}, "use_gpu is True, but torch finds no such GPU"),
         ("BPR", {"ip": "localhost"}, "ip has no effect in a run of one process"),

@@ -10,6 +10,8 @@ from recbole_sibrar.layers import ACTIVATION_LAYERS
 from recbole_sibrar.models.fusion import FUSIONS
 
 VARIANTS = ("base", "S", "SC")
+SAMPLED = ("S", "SC")
+CONTRASTING = {"variant": ("SC",)}
 SIDE_CHOICES = ("item", "user", "both")
 PLAIN_SIDES = ("interactions", "embedding")
 PLAIN_ACTIVATIONS = ("none", *ACTIVATION_LAYERS)
@@ -32,9 +34,15 @@ class ModelOptions(Inputs, CheckedOptions):
     plain_side: str = option(
         "the other side: its interaction profile through a network of its own, or an id embedding",
         PLAIN_SIDES,
+        needs={"single_branch": SIDE_CHOICES[:2]},
         default="interactions",
     )
-    plain_activation: str = option("on the other side's interaction profile", PLAIN_ACTIVATIONS, default="selu")
+    plain_activation: str = option(
+        "on the other side's interaction profile",
+        PLAIN_ACTIVATIONS,
+        needs={"single_branch": SIDE_CHOICES[:2], "plain_side": ("interactions",)},
+        default="selu",
+    )
     embedding_size: int = option("width d of the shared space", low=1, default=64)
     projection_size: int | None = option("common width d_c of the projections; d by default", low=1, default=128)
     projection_hidden_sizes: list = option("hidden layers before the common width", default_factory=list)
@@ -60,31 +68,52 @@ class ModelOptions(Inputs, CheckedOptions):
     softmax_targets: str = option(
         "all of a user's items, or only those that interaction_dropout hides from the user's profile (hidden)",
         SOFTMAX_TARGETS,
+        needs={"rec_loss": ("softmax",)},
         default="all",
     )
-    softmax_negatives: int = option("negatives shared by the batch; 0: the whole training catalogue", low=0, default=0)
+    softmax_negatives: int = option(
+        "negatives shared by the batch; 0: the whole training catalogue",
+        low=0,
+        needs={"rec_loss": ("softmax",)},
+        default=0,
+    )
     modality_sampling: str = option(
         "fixed: N_mod modalities; subset: a random subset of random size, and two disjoint ones to contrast",
         SAMPLINGS,
+        needs={"variant": SAMPLED},
         default="fixed",
     )
-    n_sampled_modalities: int | None = option("N_mod; 1 for S and 2 for SC by default", low=1, default=None)
+    n_sampled_modalities: int | None = option(
+        "N_mod; 1 for S and 2 for SC by default", low=1, needs={"variant": SAMPLED}, default=None
+    )
     modality_draw: str = option(
         "modalities are drawn for each occurrence in the batch (bpr), or once for each entity in it",
         DRAWS,
+        needs={"variant": SAMPLED},
         default="occurrence",
     )
-    contrastive_weight: float = option("alpha, the weight of the contrastive loss", low=0, default=0.001)
-    temperature: float = option("tau of the contrastive loss", low=1e-6, default=0.1)
+    contrastive_weight: float = option(
+        "alpha, the weight of the contrastive loss", low=0, needs=CONTRASTING, default=0.001
+    )
+    temperature: float = option("tau of the contrastive loss", low=1e-6, needs=CONTRASTING, default=0.1)
     contrastive_similarity: str = option(
-        "of two embeddings in the contrastive loss: inner product or cosine", SIMILARITIES, default="inner"
+        "of two embeddings in the contrastive loss: inner product or cosine",
+        SIMILARITIES,
+        needs=CONTRASTING,
+        default="inner",
     )
     contrastive_set: str = option(
         "entities contrasted with each other: a user's positive and negatives (bpr), or those of the batch",
         CONTRASTIVE_SETS,
+        needs=CONTRASTING,
         default="negatives",
     )
-    contrastive_batch_size: int = option("at most so many entities in a batch's contrastive set", low=2, default=512)
+    contrastive_batch_size: int = option(
+        "at most so many entities in a batch's contrastive set",
+        low=2,
+        needs={**CONTRASTING, "contrastive_set": ("batch",)},
+        default=512,
+    )
 
     def __post_init__(self):
         super().__post_init__()

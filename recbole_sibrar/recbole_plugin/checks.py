@@ -95,6 +95,8 @@ def without_effect(given: set, config: Config) -> list:
         sentences.append(f"train_neg_sample_args has no effect: {model} learns without negatives here.")
     if loader is PairLoader and config["train_neg_sample_args"]["dynamic"]:
         sentences.append(f"train_neg_sample_args.dynamic has no effect: {model} draws its negatives itself.")
+    if hasattr(get_model(model), "without_effect"):
+        sentences += get_model(model).without_effect(config, given)
     return sentences
 
 

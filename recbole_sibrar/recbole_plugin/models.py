@@ -51,6 +51,11 @@ class Adapter(GeneralRecommender):
         cls._options(config)
 
     @classmethod
+    def without_effect(cls, config, given):
+        """Sentences that name those of the options ``given`` that other options leave without effect."""
+        return cls._options(config).without_effect(given)
+
+    @classmethod
     def read_modalities(cls, config, side):
         """Which modalities of a side the configured model reads, None for all."""
         return cls._options(config).read_modalities(side)
