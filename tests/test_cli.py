@@ -2,6 +2,7 @@ import json
 import os
 import pickle
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,13 @@ def test_mistakes_get_one_clear_message_and_exit_code_2(tiny, capsys, extra, mes
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
     assert not list(Path("results").glob("*/*")) if Path("results").exists() else True
+
+
+def test_what_a_run_warns_of_is_one_line(tiny, monkeypatch):
+    told = []
+    monkeypatch.setattr(warnings, "showwarning", lambda *args: told.append(warnings.formatwarning(*args[:4])))
+    assert main([*arguments(tiny, embedding_size=9), "--model=Pop"]) == 0
+    assert "recbole-sibrar: warning: embedding_size is 9, but Pop does not read it.\n" in told
 
 
 def test_an_absent_data_set(tiny, capsys):

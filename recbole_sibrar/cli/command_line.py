@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import warnings
 from dataclasses import fields
 from pathlib import Path
 
@@ -43,6 +44,16 @@ INTERRUPTED = {
 }
 
 
+PYTHONS_FORMAT = warnings.formatwarning
+
+
+def _warning_line(message, category, filename, lineno, line=None) -> str:
+    """What the package warns of is a line of its own, without the place in the program."""
+    if category is UserWarning and Path(__file__).parents[1] in Path(filename).parents:
+        return f"recbole-sibrar: warning: {message}\n"
+    return PYTHONS_FORMAT(message, category, filename, lineno, line)
+
+
 def main(arguments=None) -> int:
     """Run the command line.
 
@@ -51,6 +62,7 @@ def main(arguments=None) -> int:
         130 if interrupted.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    warnings.formatwarning = _warning_line
     known = None
     try:
         parser = _parser()
