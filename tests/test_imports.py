@@ -24,7 +24,7 @@ ROWS = [
     {"evaluation"},
     {"convert", "report", "serving"},
     {"recbole_plugin"},
-    {"dataset", "experiments", "doctor"},
+    {"dataset", "experiments", "doctor", "service"},
     {"cli"},
 ]
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}

@@ -1,6 +1,7 @@
 import json
 import re
 import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -101,6 +102,37 @@ def test_a_user_given_as_history_and_side_information_gets_the_list_of_the_id(re
     by_id = recommender.recommend(["u7"], k=5)
     by_history = recommender.recommend([{"id": "u7", "history": history, "gender": "M", "age": 27}], k=5)
     pd.testing.assert_frame_equal(by_id, by_history)
+
+
+def test_an_index_over_the_export_gives_the_lists_of_recommend(tiny):
+    faiss = pytest.importorskip("faiss")
+    path = trained(tiny)
+    assert main(["export", "--checkpoint", path, "--output", "index"]) == 0
+    users, items, seen = (
+        np.load("index/user_fused.npy"),
+        np.load("index/item_fused.npy"),
+        np.load("index/user_seen.npz"),
+    )
+    ids, names = (open(f"index/{side}_ids.txt").read().split() for side in ("item", "user"))
+    index = faiss.IndexFlatIP(items.shape[1])
+    index.add(items)
+    expected = Recommender.load(path).recommend(names, k=10)
+    for user, (name, rows) in enumerate(expected.groupby("user", sort=False)):
+        own = seen["items"][seen["indptr"][user] : seen["indptr"][user + 1]]
+        unseen = faiss.SearchParameters(sel=faiss.IDSelectorNot(faiss.IDSelectorBatch(own)))
+        found = index.search(users[user : user + 1], 10, params=unseen)[1][0]
+        assert name == names[user] and [ids[place] for place in found] == rows["item"].tolist()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet"])
+def test_all_users_in_blocks_are_all_users_at_once(tiny, suffix, monkeypatch):
+    monkeypatch.setattr("recbole_sibrar.cli.serving.USERS_AT_A_TIME", 7)
+    path, output = trained(tiny), f"recs.{suffix}"
+    assert main(["recommend", "--checkpoint", path, "--all-users", "--k", "3", "--output", output]) == 0
+    read = {"csv": pd.read_csv, "tsv": partial(pd.read_csv, sep="\t"), "parquet": pd.read_parquet}[suffix]
+    expected = Recommender.load(path).recommend(k=3)
+    pd.testing.assert_frame_equal(read(output), expected, check_dtype=False)
+    assert len(expected) == 3 * tiny.n_users
 
 
 def test_seen_items_are_left_out_unless_asked_for(recommender):

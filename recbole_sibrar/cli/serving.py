@@ -2,11 +2,12 @@
 
 import argparse
 import ast
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.data.tables import is_empty, read_values
@@ -17,6 +18,7 @@ from recbole_sibrar.serving.features import is_missing
 from recbole_sibrar.serving.recommender import Recommender
 
 TABLES = (".csv", ".tsv", ".parquet")
+USERS_AT_A_TIME = 4096
 
 RECOMMEND_DESCRIPTION = """\
 Recommend items from a checkpoint (model.pth of a run).
@@ -59,12 +61,29 @@ def add_serving_parsers(commands) -> None:
     recommend.add_argument("--output", metavar="TABLE", help="write there instead of printing")
     recommend.set_defaults(handler=_recommend)
 
+    serve = commands.add_parser(
+        "serve",
+        help="answer over HTTP: recommend, similar, explain, and change the catalogue",
+        description="Serve a checkpoint over HTTP (pip install 'recbole-sibrar[serve]'); /docs says what it answers. "
+        "Without --writable, items cannot be changed. It does not check who asks: put it behind something that does.",
+    )
+    serve_from = serve.add_mutually_exclusive_group(required=True)
+    serve_from.add_argument("--checkpoint", metavar="FILE", help="model.pth or model-all.pth of a run, or a saved one")
+    serve_from.add_argument("--dataset", metavar="DIR", help="a converted data set: by the items' content alone")
+    serve.add_argument("--new-items", metavar="TABLE", help="items that were not in the training data")
+    serve.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
+    serve.add_argument("--port", type=int, default=8000, help="default: %(default)s")
+    serve.add_argument("--writable", action="store_true", help="clients may add, change and remove items")
+    serve.add_argument("--save", metavar="FILE", help="where the changed model goes when the service ends")
+    serve.set_defaults(handler=_serve)
+
     export = commands.add_parser(
         "export",
         help="write user and item embeddings, fused and per modality",
         description="Write embeddings for an index of your choice: for users and items a text file of ids, an array of "
         "fused embeddings (N, D), behind them the columns of the priors, and one per modality, NaN where the "
-        "modality is missing.",
+        "modality is missing; user_seen.npz says which items (their places) each user has had: those of user n are "
+        "items[indptr[n] : indptr[n + 1]].",
     )
     export.add_argument("--checkpoint", required=True, metavar="FILE", help="model.pth of a run")
     export.add_argument("--output", required=True, metavar="DIR", help="a new folder, or one that export made before")
@@ -73,15 +92,41 @@ def add_serving_parsers(commands) -> None:
     export.set_defaults(handler=_export)
 
 
-def write_table(table: pd.DataFrame, path) -> None:
-    """Write a csv, tsv or parquet table, whole or not at all."""
-    path = Path(path)
+def write_tables(tables, path) -> int:
+    """Write tables with the same columns one after the other as one, csv, tsv or parquet, whole or not at all.
+
+    Returns:
+        the number of rows.
+    """
+    path, n_rows = Path(path), 0
     if path.suffix == ".parquet":
-        with atomic_file(path, "wb") as file:
-            table.to_parquet(file, index=False)
-        return
+        import pyarrow
+        from pyarrow import parquet
+
+        with atomic_file(path, "wb") as file, ExitStack() as stack:
+            writer = None
+            for table in tables:
+                block = pyarrow.Table.from_pandas(table, preserve_index=False)
+                if writer is None:
+                    writer = stack.enter_context(parquet.ParquetWriter(file, _schema(block)))
+                writer.write_table(block.cast(writer.schema))
+                n_rows += len(table)
+        return n_rows
     with atomic_file(path, newline="") as file:
-        table.to_csv(file, sep="," if path.suffix == ".csv" else "\t", index=False)
+        for number, table in enumerate(tables):
+            table.to_csv(file, sep="," if path.suffix == ".csv" else "\t", index=False, header=number == 0)
+            n_rows += len(table)
+    return n_rows
+
+
+def _schema(block):
+    """Of a table, where a block without rows does not say that its columns are texts."""
+    import pyarrow
+
+    fields = [
+        pyarrow.field(f.name, pyarrow.string() if pyarrow.types.is_null(f.type) else f.type) for f in block.schema
+    ]
+    return pyarrow.schema(fields)
 
 
 def users_of(table: pd.DataFrame, id_column: str = "user_id") -> list:
@@ -128,12 +173,39 @@ def _recommend(arguments) -> int:
         users = users_of(table, recommender.vocabulary.id_column("user", table.columns) or "user_id")
     elif arguments.history:
         users = [arguments.history]
-    table = recommender.recommend(users, arguments.k, arguments.candidates, not arguments.include_seen)
+    tables = _blocks(recommender, users, arguments)
     if arguments.output:
-        write_table(table, arguments.output)
-        print(f"{len(table):,} recommendations written to {arguments.output}")
+        print(f"{write_tables(tables, arguments.output):,} recommendations written to {arguments.output}")
     else:
-        print(table.to_string(index=False))
+        print(pd.concat(tables).to_string(index=False))
+    return 0
+
+
+def _blocks(recommender, users, arguments):
+    """Yield the recommendations of some users at a time; all known users by default."""
+    users = recommender.directory.tokens["user"][1:] if users is None else users
+    blocks = range(0, max(1, len(users)), USERS_AT_A_TIME)
+    with tqdm(total=len(users), unit=" users", desc="recommending", leave=False, delay=1) as bar:
+        for start in blocks:
+            some = users[start : start + USERS_AT_A_TIME]
+            yield recommender.recommend(some, arguments.k, arguments.candidates, not arguments.include_seen)
+            bar.update(len(some))
+
+
+def _serve(arguments) -> int:
+    if arguments.save and not arguments.writable:
+        raise OptionError("--save has nothing to save: without --writable no item is changed.")
+    try:
+        from recbole_sibrar.service import serve
+    except ModuleNotFoundError as error:
+        if error.name not in ("fastapi", "uvicorn", "pydantic"):
+            raise
+        raise OptionError(
+            f"serve needs {error.name}, which is not installed: pip install 'recbole-sibrar[serve]'."
+        ) from None
+    recommender = _load(arguments)
+    print(f"{recommender.name} answers on http://{arguments.host}:{arguments.port} (/docs says what)", flush=True)
+    serve(recommender, arguments.host, arguments.port, arguments.writable, arguments.save)
     return 0
 
 
@@ -143,6 +215,8 @@ def _export(arguments) -> int:
         raise OptionError(f"--output {target} exists and was not made by export; name a new folder.")
     recommender = _load(arguments)
     with atomic_directory(target) as folder:
+        seen = recommender.seen()
+        np.savez(folder / "user_seen.npz", indptr=seen.indptr.numpy(), items=seen.columns.numpy())
         write_json(folder / "data.json", {"checkpoint": arguments.checkpoint, "data": recommender.data})
         for side in SIDES:
             ids, fused, modalities = recommender.embeddings(side)

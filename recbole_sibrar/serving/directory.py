@@ -57,6 +57,10 @@ class Directory:
     def is_known(self, side: str, token: str) -> bool:
         return token in self._number[side]
 
+    def is_offered(self, token: str) -> bool:
+        """Whether there is an item of this id that was not removed."""
+        return self._number["item"].get(token, 0) not in (0, *self.removed)
+
     def find(self, side: str, token) -> int:
         """The number of an original id.
 

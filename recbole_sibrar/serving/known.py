@@ -72,6 +72,10 @@ class KnownOnlyRecommender:
         Raises:
             OptionError: a user is not known by id, or had no interaction in training.
         """
+        return self.directory.table(("user", "rank", "item", "score"), *self.ranked(users, k, candidates, exclude_seen))
+
+    def ranked(self, users=None, k: int = 10, candidates=None, exclude_seen: bool = True) -> tuple:
+        """As ``Recommender.ranked``."""
         check_lists(k, exclude_seen)
         requests = self.directory.requests(users)
         for request in requests:
@@ -86,8 +90,7 @@ class KnownOnlyRecommender:
                 seen.select(rows).mark(scores, -torch.inf)
             parts.append(scores.topk(min(k, scores.shape[1]), dim=1))
         scores, items = (torch.cat(part) for part in zip(*parts))
-        names = [request.name for request in requests]
-        return self.directory.table(("user", "rank", "item", "score"), names, scores, items)
+        return [request.name for request in requests], scores, items
 
     def _refuse_new(self, request):
         if request.known is None:
@@ -100,4 +103,4 @@ class KnownOnlyRecommender:
             f"{self.name} only recommends, for the users and items of its training; use SiBraR or MuBraR."
         )
 
-    add_items = remove_items = save = score = similar_items = similar_users = explain = embeddings = _unsupported
+    add_items = remove_items = save = score = similar_items = similar_users = explain = embeddings = seen = _unsupported

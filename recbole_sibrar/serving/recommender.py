@@ -183,13 +183,16 @@ class Recommender:
         Raises:
             DataError: an unknown id. OptionError: an unknown modality, or k < 1.
         """
+        return self.directory.table(("user", "rank", "item", "score"), *self.ranked(users, k, candidates, exclude_seen))
+
+    def ranked(self, users=None, k: int = 10, candidates=None, exclude_seen: bool = True) -> tuple:
+        """As ``recommend``: the users' names, scores (U, k), best first, -inf behind the last, and items' numbers."""
         check_lists(k, exclude_seen)
         requests = self.directory.requests(users)
         allowed = self.directory.candidates(candidates)
         excluded = self.directory.seen(requests) if exclude_seen else None
         scores, items = top_k(self._user_embeddings(requests), self._items, k, excluded, allowed)
-        names = [request.name for request in requests]
-        return self.directory.table(("user", "rank", "item", "score"), names, scores, items)
+        return [request.name for request in requests], scores, items
 
     def score(self, user, items) -> pd.Series:
         """The scores of one user (as in ``recommend``) for some items, by item id."""
@@ -236,6 +239,16 @@ class Recommender:
         kept[0] = False
         ids = [token for token, is_kept in zip(self.directory.tokens[side], kept.tolist()) if is_kept]
         return ids, fused[kept], {name: table[kept] for name, table in self._by_modality(side).items()}
+
+    def seen(self) -> SparseRows:
+        """The training interactions: users x items, rows and columns as in ``embeddings``."""
+        kept = self.directory.offered().nonzero().squeeze(1)
+        place = torch.full((len(self.directory.tokens["item"]),), -1).index_copy_(0, kept, torch.arange(len(kept)))
+        own = self.directory.interactions
+        rows, columns = own.row_of_entry(), place[own.columns]
+        is_there = columns >= 0
+        n_users = len(self.directory.tokens["user"]) - 1
+        return SparseRows.from_pairs(rows[is_there] - 1, columns[is_there], n_users, len(kept))
 
     def _by_modality(self, side):
         if not isinstance(self.model, BranchRecommender):

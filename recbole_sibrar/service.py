@@ -1,0 +1,310 @@
+"""A model as an HTTP service (``pip install 'recbole-sibrar[serve]'``): FastAPI around a ``Recommender``.
+
+Read-only unless it is made writable. What it accepts is bounded, nothing in a request is executed, and changes of the
+catalogue wait for the answers that are being made, so that each answer is of one state.
+"""
+
+import asyncio
+import math
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, suppress
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import uvicorn
+from fastapi import FastAPI, HTTPException, Query
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from recbole_sibrar import __version__ as VERSION
+from recbole_sibrar.errors import SibrarError
+
+MOST_USERS, MOST_ITEMS, LONGEST_LIST, LONGEST_HISTORY = 1024, 4096, 1000, 10_000
+MOST_BYTES = 16 << 20
+TOO_LARGE = f"The request is larger than {MOST_BYTES:,} bytes."
+MOST_TOGETHER = 64  # requests that are answered by one pass over the items
+
+Id = Annotated[str | int, Field(description="of the data set, or of an item that was added")]
+History = Annotated[list[Id], Field(max_length=LONGEST_HISTORY, description="items that a new user likes")]
+Described = Annotated[
+    dict[str, Any], Field(description="a new user: any of id, history, and the users' modalities by name")
+]
+User = Id | History | Described
+Length = Annotated[int, Field(ge=1, le=LONGEST_LIST, description="of the lists")]
+Row = Annotated[dict[str, Any], Field(description="item_id and modalities by name, as in the table of items")]
+
+
+class Asked(BaseModel):
+    """Whom to recommend for, and what."""
+
+    users: list[User] = Field(min_length=1, max_length=MOST_USERS)
+    k: Length = 10
+    candidates: list[Id] | None = Field(None, max_length=LONGEST_HISTORY, description="rank these items only")
+    exclude_seen: bool = True
+
+
+class Scored(BaseModel):
+    item: str
+    score: float
+
+
+class Recommended(BaseModel):
+    user: str
+    items: list[Scored]
+
+
+class Recommendations(BaseModel):
+    recommendations: list[Recommended]
+
+
+class Similar(BaseModel):
+    item: str
+    cosine: float
+
+
+class Pair(BaseModel):
+    user: User
+    item: Id
+
+
+class Contribution(BaseModel):
+    user_modality: str
+    item_modality: str
+    source: str
+    contribution: float
+
+
+class Rows(BaseModel):
+    items: list[Row] = Field(min_length=1, max_length=MOST_ITEMS)
+
+
+class Ids(BaseModel):
+    items: list[Id] = Field(min_length=1, max_length=MOST_ITEMS)
+
+
+class Changed(BaseModel):
+    changed: int
+
+
+class Health(BaseModel):
+    status: str
+    model: str
+    version: str
+    items: int
+    users: int
+    writable: bool
+
+
+class Worker:
+    """One thread that answers one call after the other; recommendations that wait together take one pass.
+
+    Args:
+        recommender: which nothing else uses.
+    """
+
+    def __init__(self, recommender):
+        self.recommender = recommender
+        self._calls: queue.SimpleQueue = queue.SimpleQueue()
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def submit(self, function: Callable) -> Future:
+        """``function(recommender)``."""
+        return self._put(function, None)
+
+    def recommend(self, asked: Asked) -> Future:
+        """A list of ``Recommended``."""
+        return self._put(None, asked)
+
+    def _put(self, function, asked):
+        future: Future = Future()
+        self._calls.put((future, function, asked))
+        return future
+
+    def _next(self):
+        """The next call whose client still waits."""
+        while True:
+            call = self._calls.get()
+            if call[0].set_running_or_notify_cancel():
+                return call
+
+    def _work(self):
+        held = None
+        while True:
+            future, function, asked = held or self._next()
+            held, together = None, [(future, asked)]
+            while asked is not None and len(together) < MOST_TOGETHER and not self._calls.empty():
+                following = self._next()
+                if following[2] is None or not _alike(asked, following[2]):
+                    held = following
+                    break
+                together.append((following[0], following[2]))
+            if asked is None:
+                _settle(future, function, self.recommender)
+            else:
+                self._answer(together)
+
+    def _answer(self, together):
+        if len(together) > 1:
+            with suppress(Exception):  # a mistake in one of them, which is found below
+                answers = self._lists([asked for _, asked in together])
+                for (future, _), answer in zip(together, answers):
+                    future.set_result(answer)
+                return
+        for future, asked in together:
+            _settle(future, lambda asked: self._lists([asked])[0], asked)
+
+    def _lists(self, several):
+        """For each request its ``Recommended``."""
+        first, users = several[0], [user for asked in several for user in asked.users]
+        k = max(asked.k for asked in several)
+        names, scores, items = self.recommender.ranked(users, k, first.candidates, first.exclude_seen)
+        names, scores, items = iter(names), iter(scores.tolist()), iter(items.tolist())
+        tokens = self.recommender.directory.tokens["item"]
+        answers = []
+        for asked in several:
+            own = []
+            for place, user in enumerate(asked.users):
+                name, pairs = next(names), zip(next(scores), next(items))
+                found = [
+                    Scored(item=tokens[n], score=score) for score, n in islice(pairs, asked.k) if score > -math.inf
+                ]
+                own.append(Recommended(user=name if _is_named(user) else f"#{place}", items=found))
+            answers.append(own)
+        return answers
+
+
+def _alike(one: Asked, other: Asked) -> bool:
+    return one.candidates == other.candidates and one.exclude_seen == other.exclude_seen
+
+
+def _is_named(user) -> bool:
+    return isinstance(user, (str, int)) or isinstance(user, dict) and bool({"id", "user_id"} & set(user))
+
+
+def _settle(future, function, argument):
+    try:
+        future.set_result(function(argument))
+    except BaseException as error:
+        future.set_exception(error)
+
+
+def make_app(recommender, writable: bool = False, save_to: Path | None = None) -> FastAPI:
+    """The service.
+
+    Args:
+        recommender: a ``Recommender`` or a ``KnownOnlyRecommender``.
+        writable: whether clients may add, change and remove items.
+        save_to: where the model is written with its catalogue when the service ends, if that was changed.
+    """
+    worker, changes = Worker(recommender), []
+
+    @asynccontextmanager
+    async def lifespan(_):
+        yield
+        if changes and save_to is not None:
+            await _result(worker.submit(lambda own: own.save(save_to)))
+
+    app = FastAPI(title=f"{recommender.name}, served by recbole-sibrar", version=VERSION, lifespan=lifespan)
+    app.add_middleware(BoundedBodies)
+
+    @app.exception_handler(SibrarError)
+    async def refuse(_, error):
+        return JSONResponse({"detail": str(error)}, status_code=422)
+
+    async def change(function, ids):
+        if not writable:
+            raise HTTPException(403, "This service is read-only; start it with --writable to change items.")
+        await _result(worker.submit(function))
+        changes.append(len(ids))
+        return Changed(changed=len(ids))
+
+    @app.get("/health")
+    async def health() -> Health:
+        """Whether it answers, and with what."""
+        items = int((await _result(worker.submit(lambda own: own.directory.offered()))).sum())
+        users = len(recommender.directory.tokens["user"]) - 1
+        return Health(status="ok", model=recommender.name, version=VERSION, items=items, users=users, writable=writable)
+
+    @app.post("/recommend")
+    async def recommend(asked: Asked) -> Recommendations:
+        """The best items for known users, histories, and users described by what is known of them."""
+        return Recommendations(recommendations=await _result(worker.recommend(asked)))
+
+    @app.get("/similar/{item}")
+    async def similar(item: str, k: Annotated[int, Query(ge=1, le=LONGEST_LIST)] = 10) -> list[Similar]:
+        """The items most like one."""
+        table = await _result(worker.submit(lambda own: own.similar_items(item, k)))
+        return [Similar(item=name, cosine=value) for name, value in zip(table["similar"], table["cosine"].tolist())]
+
+    @app.post("/explain")
+    async def explain(pair: Pair) -> list[Contribution]:
+        """What each pair of modalities adds to a score."""
+        table = await _result(worker.submit(lambda own: own.explain(pair.user, pair.item)))
+        return [Contribution(**row) for row in table.to_dict("records")]
+
+    @app.post("/items")
+    async def add(rows: Rows) -> Changed:
+        """Add new items; 409 if one is there already."""
+        return await change(lambda own: _put(own, rows.items, known=False), rows.items)
+
+    @app.put("/items")
+    async def update(rows: Rows) -> Changed:
+        """Change the columns given of items that are there; 404 if one is not."""
+        return await change(lambda own: _put(own, rows.items, known=True), rows.items)
+
+    @app.post("/items/remove")
+    async def remove(ids: Ids) -> Changed:
+        """Offer items no longer."""
+        return await change(lambda own: own.remove_items(ids.items), ids.items)
+
+    return app
+
+
+async def _result(future):
+    return await asyncio.wrap_future(future)
+
+
+def _put(recommender, rows, known):
+    names = ("item_id", recommender.vocabulary.columns.get("item"))
+    directory = recommender.directory
+    for row in rows:
+        token = str(next((row[name] for name in names if name in row), "")).strip()
+        if token and known is not directory.is_offered(token):
+            code, said = (404, "is not there; add it with POST") if known else (409, "is there; change it with PUT")
+            raise HTTPException(code, f"Item {token!r} {said}.")
+    recommender.add_items(pd.DataFrame(rows, dtype=object))
+
+
+class BoundedBodies:
+    """Middleware that refuses a request with more than ``MOST_BYTES``, before it is read to its end."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        said = dict(scope["headers"]).get(b"content-length", b"0")
+        if said.isdigit() and int(said) > MOST_BYTES:
+            return await JSONResponse({"detail": TOO_LARGE}, status_code=413)(scope, receive, send)
+        n_read = 0
+
+        async def bounded():
+            nonlocal n_read
+            message = await receive()
+            n_read += len(message.get("body", b""))
+            if n_read > MOST_BYTES:
+                raise HTTPException(413, TOO_LARGE)
+            return message
+
+        await self.app(scope, bounded, send)
+
+
+def serve(recommender, host: str, port: int, writable: bool, save_to: Path | None) -> None:
+    """Answer until it is interrupted."""
+    uvicorn.run(make_app(recommender, writable, save_to), host=host, port=port, log_level="warning")

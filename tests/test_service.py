@@ -1,0 +1,230 @@
+"""The service answers as the class does, whoever asks at the same time, and takes no more than it should."""
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import pandas as pd
+import pytest
+from shop import Shop
+
+from recbole_sibrar import Dataset
+from recbole_sibrar.cli import main
+from recbole_sibrar.serving.recommender import Recommender
+
+httpx = pytest.importorskip("httpx")
+uvicorn = pytest.importorskip("uvicorn")
+service = pytest.importorskip("recbole_sibrar.service")
+
+
+@pytest.fixture(scope="module")
+def shop():
+    return Shop()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(shop, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.pth"
+    tables = {"items": shop.products, "users": shop.buyers, "vectors": {"text": shop.text}}
+    options = {"epochs": 1, "embedding_size": 8, "single_branch": "both", "topk": 3}
+    Dataset.from_frames(shop.orders, **tables, **shop.columns).fit("SiBraR", scenario="item_cold", **options).save(path)
+    return path
+
+
+@contextmanager
+def served(recommender, **options):
+    """The address of a service in a thread."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(service.make_app(recommender, **options), log_level="error")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            while not server.started:
+                time.sleep(0.01)
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.fixture
+def client(checkpoint):
+    with served(Recommender.load(checkpoint), writable=True) as address, httpx.Client(base_url=address) as client:
+        yield client
+
+
+@pytest.fixture
+def model(checkpoint):
+    return Recommender.load(checkpoint)
+
+
+def pairs(answer):
+    """[(user, item)] and the scores of an answer."""
+    lists = answer.json()["recommendations"]
+    rows = [(own["user"], found["item"], found["score"]) for own in lists for found in own["items"]]
+    return [row[:2] for row in rows], [row[2] for row in rows]
+
+
+ASKED = {
+    "known": {"users": ["b2", "b41"], "k": 5},
+    "everything": {
+        "users": ["b2", ["p2", "p4"], {"id": "me", "history": ["p1"], "city": "B"}, {"city": "A"}],
+        "k": 100,
+    },
+    "candidates": {"users": ["b3"], "candidates": ["p1", "p40", "p41"], "exclude_seen": False},
+    "twice": {"users": ["b2", "b2"], "k": 1},
+}
+
+
+@pytest.mark.parametrize("case", ASKED)
+def test_recommendations_are_those_of_the_class(client, model, case):
+    answer = client.post("/recommend", json=ASKED[case])
+    assert answer.status_code == 200
+    table = model.recommend(**ASKED[case])
+    found, scores = pairs(answer)
+    assert found == list(table[["user", "item"]].itertuples(index=False, name=None))
+    assert np.allclose(scores, table["score"], atol=1e-6)
+
+
+def test_similar_items_and_explanations_are_those_of_the_class(client, model):
+    found = client.get("/similar/p2", params={"k": 5}).json()
+    assert [row["item"] for row in found] == model.similar_items("p2", 5)["similar"].tolist()
+    for user in ("b2", ["p2"], {"city": "B"}):
+        found = client.post("/explain", json={"user": user, "item": "p40"}).json()
+        pd.testing.assert_frame_equal(pd.DataFrame(found), model.explain(user, "p40"), check_dtype=False, atol=1e-6)
+
+
+def test_items_are_added_changed_and_removed_as_by_the_class(client, model, shop):
+    row = json.loads(shop.new_product(2, "new").to_json(orient="records"))[0]
+    assert client.post("/items", json={"items": [row]}).json() == {"changed": 1}
+    assert client.put("/items", json={"items": [{"sku": "p3", "tags": "green tea"}]}).json() == {"changed": 1}
+    assert client.post("/items/remove", json={"items": ["p6"]}).json() == {"changed": 1}
+    model.add_items(pd.DataFrame([row]))
+    model.add_items(pd.DataFrame({"sku": ["p3"], "tags": ["green tea"]}))
+    model.remove_items(["p6"])
+    found, scores = pairs(client.post("/recommend", json={"users": ["b2"], "k": 100}))
+    table = model.recommend(["b2"], k=100)
+    assert [item for _, item in found] == table["item"].tolist() and np.allclose(scores, table["score"], atol=1e-6)
+    assert client.get("/health").json()["items"] == shop.n_products
+    assert client.post("/items", json={"items": [row]}).status_code == 409
+    assert client.put("/items", json={"items": [{"sku": "p6"}]}).status_code == 404
+    assert client.post("/items", json={"items": [{"sku": "p6"}]}).status_code == 200
+
+
+def test_a_service_is_read_only_unless_it_is_said_otherwise(checkpoint):
+    with served(Recommender.load(checkpoint)) as address, httpx.Client(base_url=address) as client:
+        before = client.get("/health").json()
+        assert before["status"] == "ok" and before["writable"] is False
+        new, old = {"items": [{"sku": "n"}]}, {"items": [{"sku": "p1"}]}
+        asked = ("POST", "/items", new), ("PUT", "/items", old), ("POST", "/items/remove", {"items": ["p1"]})
+        for method, path, body in asked:
+            answer = client.request(method, path, json=body)
+            assert answer.status_code == 403 and "read-only; start it with --writable" in answer.json()["detail"]
+        assert client.get("/health").json() == before
+
+
+@pytest.mark.parametrize(
+    "path, body, code, message",
+    [
+        ("/recommend", {"users": ["b99"]}, 422, "Unknown user id 'b99'. Did you mean"),
+        ("/recommend", {"users": [{"citty": "A"}]}, 422, "Unknown user modality 'citty'. Did you mean 'city'"),
+        ("/recommend", {"users": []}, 422, "users"),
+        ("/recommend", {"users": ["b2"], "k": 0}, 422, "greater than or equal to 1"),
+        ("/recommend", {"users": ["b2"], "k": 10**9}, 422, "less than or equal to 1000"),
+        ("/recommend", {"users": ["b2"] * 2000}, 422, "at most 1024"),
+        ("/recommend", {"users": [["p1"] * 20_000]}, 422, "at most 10000"),
+        ("/recommend", {"users": [None]}, 422, "users"),
+        ("/recommend", {"users": ["x" * (17 << 20)]}, 413, "larger than 16,777,216 bytes"),
+        ("/items", {"items": [{"sku": "n", "price": "soon"}]}, 422, "price is 'soon'; expected a number"),
+        ("/items", {"items": [{"price": 1}]}, 422, "one must be 'item_id'"),
+        ("/items", {"items": [{"sku": "n", "text": [1, 2]}]}, 422, "2 numbers; expected 3"),
+        ("/items", {"items": [{"sku": "n"}] * 5000}, 422, "at most 4096"),
+        ("/explain", {"user": "b2", "item": "p99"}, 422, "Unknown item id 'p99'"),
+    ],
+)
+def test_what_is_wrong_or_too_much_is_refused_with_a_sentence(client, path, body, code, message):
+    answer = client.post(path, json=body)
+    assert answer.status_code == code and message in answer.text
+    assert client.get("/health").status_code == 200
+
+
+def test_a_body_of_unsaid_length_is_bounded_too(client):
+    def endless():
+        for _ in range(40):
+            yield b"x" * (1 << 20)
+
+    try:
+        assert client.post("/recommend", content=endless()).status_code == 413
+    except httpx.WriteError:
+        pass  # the service has hung up before all was sent
+    assert client.get("/health").status_code == 200
+
+
+def test_the_schema_names_every_answer(client):
+    schema = client.get("/openapi.json").json()
+    assert set(schema["paths"]) == {
+        "/health", "/recommend", "/similar/{item}", "/explain", "/items", "/items/remove"
+    }  # fmt: skip
+    for path in schema["paths"].values():
+        for method in path.values():
+            assert "$ref" in json.dumps(method["responses"]["200"]) and method["description"]
+
+
+def test_a_hundred_clients_at_once_lose_nothing(checkpoint, model, shop):
+    """Each asks for its own users while items come and go; every answer is the class's, or that with the new items."""
+    users = [f"b{n}" for n in range(shop.n_buyers)]
+    without = {user: model.recommend([user], k=5)["item"].tolist() for user in users}
+    new = [json.loads(shop.new_product(n, f"new{n}").to_json(orient="records"))[0] for n in range(24, 44)]
+
+    async def ask(client, number):
+        answers = []
+        for turn in range(2):
+            user = users[(number + turn) % len(users)]
+            answer = await client.post("/recommend", json={"users": [user, ["p1"]], "k": 5 + number % 3})
+            answers.append((user, answer))
+        if number < len(new):
+            assert (await client.post("/items", json={"items": [new[number]]})).status_code == 200
+        return answers
+
+    async def everyone(address):
+        limits = httpx.Limits(max_connections=100)
+        async with httpx.AsyncClient(base_url=address, limits=limits, timeout=60) as client:
+            return await asyncio.gather(*(ask(client, number) for number in range(100)))
+
+    recommender = Recommender.load(checkpoint)
+    with served(recommender, writable=True) as address:
+        answers = [answer for own in asyncio.run(everyone(address)) for answer in own]
+    assert len(answers) == 200 and {answer.status_code for _, answer in answers} == {200}
+    for user, answer in answers:
+        own, history = answer.json()["recommendations"]
+        assert own["user"] == user and history["user"] == "#1" and len(own["items"]) in (5, 6, 7)
+        old = [found["item"] for found in own["items"] if not found["item"].startswith("new")]
+        assert old[:5] == without[user][: len(old[:5])]
+    assert {f"new{n}" for n in range(24, 44)} <= set(recommender.directory.tokens["item"])
+
+
+def test_the_command(checkpoint, tmp_path, capsys):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "recbole_sibrar.cli", "serve", f"--checkpoint={checkpoint}", f"--port={port}"]
+    process = subprocess.Popen([*command, "--writable", "--save=saved.pth"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert f"SiBraR answers on http://127.0.0.1:{port}" in process.stdout.readline()
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", transport=httpx.HTTPTransport(retries=20)) as client:
+            assert client.get("/health").json()["model"] == "SiBraR"
+            assert client.post("/items", json={"items": [{"sku": "new", "tags": "drink"}]}).json() == {"changed": 1}
+    finally:
+        process.terminate()
+        process.wait(20)
+    assert "new" in set(Recommender.load("saved.pth").recommend(["b2"], k=100)["item"])
+    assert main(["serve", f"--checkpoint={checkpoint}", "--save=x.pth"]) == 2
+    assert "--save has nothing to save" in capsys.readouterr().err
