@@ -215,7 +215,7 @@ def test_what_a_model_declares_is_so(tiny, model, scenario):
 
 
 def test_the_readme_table_is_the_declarations():
-    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).resolve().parents[1] / "docs/models.md").read_text(encoding="utf-8")
     block = re.search(r"<!-- capabilities: begin -->\n(.*?)\n<!-- capabilities: end -->", readme, re.DOTALL)
     assert block and block[1].strip() == capability_table()
 

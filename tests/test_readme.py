@@ -1,4 +1,4 @@
-"""The README's commands and examples run."""
+"""The commands and examples of the README and of the tutorials run."""
 
 import os
 import re
@@ -10,18 +10,26 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+# In this order, since the later ones use what the earlier ones wrote.
+PAGES = ["README", *(f"docs/{name}" for name in ("running", "serving", "tables", "comparing", "missing", "data"))]
 SHARED = Path(os.environ.get("SIBRAR_SHARED_DATA", ROOT.parent / "shared" / "data")) / "ml-1m"
 FAST = ["--epochs=1", "--show_progress=False", "--state=ERROR"]
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def text_of(page):
+    return (ROOT / f"{page}.md").read_text(encoding="utf-8")
 
 
-def commands():
-    lines = [line.split("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
-    return [line for line in lines if line and not line.startswith("pip ")]
+def examples(page):
+    """(language, text) of everything on a page that is to run, in its order: a command of bash, a block of Python."""
+    for language, block in re.findall(r"```(bash|python)\n(.*?)```", text_of(page), re.DOTALL):
+        if language == "python":
+            yield language, block
+            continue
+        for line in block.splitlines():
+            command = line.split("#")[0].strip()
+            if command and not command.startswith("pip "):
+                yield language, command
 
 
 def run_command(line):
@@ -36,23 +44,44 @@ def run_command(line):
 
 
 def test_commands_and_examples():
-    """One after the other in one folder, since the later ones use what the earlier ones wrote."""
+    """One after the other in one folder."""
     if SHARED.is_dir():
         os.symlink(SHARED, "ml-1m")
-    lines = [line for line in commands() if SHARED.is_dir() or "ml-1m" not in line]
-    assert len(lines) >= 7
-    for line in lines:
-        done = run_command(line)
-        assert done.returncode == 0, f"{line}\n{done.stderr}"
-    examples = blocks("python")
-    assert len(examples) >= 3
-    for example in examples:
-        done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True)
-        assert done.returncode == 0, f"{example}\n{done.stderr}"
+    done = {"bash": 0, "python": 0}
+    for page in PAGES:
+        for language, text in examples(page):
+            if "ml-1m" in text and not SHARED.is_dir():
+                continue
+            if language == "bash":
+                ended = run_command(text)
+            else:
+                ended = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
+            assert ended.returncode == 0, f"{page}: {text}\n{ended.stderr}"
+            done[language] += 1
+    assert done["bash"] >= 12 and done["python"] >= 5
 
 
 @pytest.mark.parametrize(
-    "path", re.findall(r"`((?:recbole_sibrar|models|data|evaluation|recbole_plugin)/\w+\.py)`", README)
+    "path",
+    {
+        path
+        for page in ("docs/running", "docs/architecture")
+        for path in re.findall(
+            r"`((?:recbole_sibrar|models|data|kinds|evaluation|report|recbole_plugin)/[\w/]+\.py)`", text_of(page)
+        )
+    },
 )
-def test_files_named_in_the_readme_exist(path):
+def test_files_named_on_a_page_exist(path):
     assert (ROOT / path).is_file() or (ROOT / "recbole_sibrar" / path).is_file()
+
+
+@pytest.mark.parametrize("page", [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "docs").rglob("*.md")])
+def test_every_page_is_in_the_navigation(page):
+    assert f"{page.relative_to('docs')}.md" in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+
+
+def test_every_command_has_a_page():
+    commands = re.findall(r"^    (\w+) +\S", run_command("recbole-sibrar --help").stdout, re.MULTILINE)
+    assert {"run", "report", "doctor"} <= set(commands)
+    for name in commands:
+        assert f"commands/{name}.md" in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
