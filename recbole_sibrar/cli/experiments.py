@@ -39,6 +39,8 @@ A search space is a YAML file, with the kinds choice, uniform, loguniform and qu
   embedding_size: {choice: [64, 128]}
 Other options, as --key=value, are those of every trial.
 
+With --engine=optuna trials that fall behind the median of the others end early, and an interrupted search goes on.
+
 Written to <output_dir>/tune-<run name>/: trials.csv after every trial; best.yaml, which 'run --config_files' takes; and
 map.pdf, .svg, .png if the space holds contrastive_weight and temperature.
 """
@@ -123,7 +125,9 @@ def _add_tune(commands):
     tune.add_argument("--dataset", default="ml-100k", help="default: %(default)s")
     tune.add_argument("--space", metavar="YAML", help="default: props/search/<model>.yaml of the package")
     tune.add_argument("--trials", type=int, default=30, metavar="N", help="default: %(default)s")
-    tune.add_argument("--engine", choices=("hyperopt", "ray"), default="hyperopt", help="default: %(default)s")
+    tune.add_argument(
+        "--engine", choices=("hyperopt", "optuna", "ray"), default="hyperopt", help="default: %(default)s"
+    )
     tune.add_argument("--algorithm", choices=("tpe", "random"), default="tpe", help="default: %(default)s")
     tune.add_argument("--cpus_per_trial", type=int, metavar="N", help="with Ray (default: 1)")
     tune.add_argument("--address", help="of a running Ray cluster; without one Ray starts on this machine")
@@ -148,7 +152,7 @@ def _tune(arguments, options) -> int:
     best, path = trials.best, trials.folder / "best.yaml"
     failed = sum(row["error"] is not None for row in trials.rows)
     metric = trials.config["valid_metric"]
-    print(f"{len(trials.rows)} trials, {failed} failed; best validation {metric}: {best['score']:.4f}")
+    print(f"{len(trials.rows)} trials, {failed} without a score; best validation {metric}: {best['score']:.4f}")
     for name, value in best["options"].items():
         print(f"  {name}: {value}")
     print(f"written to {trials.folder}")

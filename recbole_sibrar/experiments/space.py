@@ -61,8 +61,16 @@ class Parameter:
         bounds = [math.log(value) for value in self.values] if self.kind == "loguniform" else self.values
         return getattr(hp, self.kind)(self.name, *bounds)
 
+    def drawn_by_optuna(self, trial):
+        """The same, of a trial of Optuna."""
+        if self.kind == "choice":
+            return trial.suggest_categorical(self.name, list(range(len(self.values))))
+        if self.kind == "quniform":
+            return trial.suggest_int(self.name, 0, self.n_steps)
+        return trial.suggest_float(self.name, *self.values, log=self.kind == "loguniform")
+
     def value(self, drawn):
-        """The option's value for what hyperopt drew. Numbers have six digits; integers stay integers in steps."""
+        """The option's value for what was drawn. Numbers have six digits; integers stay integers in steps."""
         if self.kind == "choice":
             return self.values[int(drawn)]
         if self.kind == "quniform":
@@ -120,6 +128,9 @@ class Space:
     def to_hyperopt(self) -> dict:
         return {parameter.name: parameter.to_hyperopt() for parameter in self.parameters}
 
+    def drawn_by_optuna(self, trial) -> dict:
+        return {parameter.name: parameter.drawn_by_optuna(trial) for parameter in self.parameters}
+
     def options(self, drawn: dict) -> dict:
-        """A trial's options from what hyperopt drew."""
+        """A trial's options from what was drawn."""
         return {parameter.name: parameter.value(drawn[parameter.name]) for parameter in self.parameters}

@@ -7,11 +7,14 @@ import os
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 
 import pandas as pd
 import yaml
 
+from recbole_sibrar import checkpoint
 from recbole_sibrar.errors import OptionError, SibrarError
+from recbole_sibrar.experiments.optuna_search import EndedEarly, optuna_search
 from recbole_sibrar.experiments.space import Space
 from recbole_sibrar.files import atomic_file, owned
 from recbole_sibrar.progress import Progress, duration
@@ -23,7 +26,7 @@ from recbole_sibrar.recbole_plugin.tuning import hyperopt_search, run_trial, wor
 from recbole_sibrar.report import figures
 from recbole_sibrar.report.tables import write_csv
 
-ENGINES = {"hyperopt": ("hyperopt",), "ray": ("ray", "hyperopt", "pyarrow")}
+ENGINES = {"hyperopt": ("hyperopt",), "optuna": ("optuna", "sqlalchemy"), "ray": ("ray", "hyperopt", "pyarrow")}
 ALGORITHMS = ("tpe", "random")
 FILES = ("trials.csv", "best.yaml", *(f"map.{suffix}" for suffix in figures.FORMATS))
 MAP_OPTIONS = ("temperature", "contrastive_weight")
@@ -74,12 +77,14 @@ class Trials:
     progress: Progress
     rows: list = field(default_factory=list)
 
-    def add(self, options: dict, outcome: dict) -> None:
+    def add(self, options: dict, outcome: dict, is_earlier: bool = False) -> None:
+        """A trial that ended, now or in the search that this one goes on with."""
         metrics = {f"validation {name}": value for name, value in outcome["valid_result"].items()}
         row = {"options": options, **{key: outcome[key] for key in ("score", "seconds", "error")}, "metrics": metrics}
         self.rows.append(row)
         write_csv(self.table, self.folder / "trials.csv")
-        self._tell(row)
+        if not is_earlier:
+            self._tell(row)
 
     def _tell(self, row):
         """A line for the trial, and the best so far."""
@@ -162,7 +167,7 @@ def tune(study: Study) -> Trials:
         for path in FILES:
             (trials.folder / path).unlink(missing_ok=True)
         try:
-            (_ray if study.engine == "ray" else _hyperopt)(study, trials)
+            {"hyperopt": _hyperopt, "optuna": _optuna, "ray": _ray}[study.engine](study, trials)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_what_is_there(trials)) from None
         _write_best(trials)
@@ -176,9 +181,10 @@ def _what_is_there(trials):
         return "interrupted before the first trial ended."
     _write_best(trials)
     n = len(trials.rows)
+    again = "goes on" if trials.study.engine == "optuna" else "begins the search anew"
     return (
         f"interrupted in trial {n + 1}; {trials.folder} holds those that ended (trials.csv) and the best of them "
-        "(best.yaml). The same command begins the search anew."
+        f"(best.yaml). The same command {again}."
     )
 
 
@@ -216,6 +222,26 @@ def _hyperopt(study, trials):
         study.model,
         trials.config["valid_metric_bigger"],
     )
+
+
+def _optuna(study, trials):
+    config = trials.config
+
+    def run(options, on_epoch):
+        start = perf_counter()
+        try:
+            return run_trial(study.model, study.dataset, {**study.options, **options}, on_epoch)
+        except EndedEarly as ended:
+            return {"score": None, "valid_result": {}, "seconds": perf_counter() - start, "error": str(ended)}
+
+    made_for = {"options": checkpoint.plain_config(config), "space": [vars(p) for p in study.space.parameters]}
+    made_for["algorithm"] = study.algorithm
+    found = optuna_search(
+        run, study.space, study.n_trials, study.algorithm, config["seed"], config["valid_metric_bigger"], trials.folder,
+        made_for,
+    )  # fmt: skip
+    for options, outcome, is_earlier in found:
+        trials.add(options, outcome, is_earlier)
 
 
 def _ray(study, trials):

@@ -12,8 +12,11 @@ from recbole_sibrar.recbole_plugin.checks import begin_log
 from recbole_sibrar.recbole_plugin.run import QUIET, make_config, prepare
 
 
-def run_trial(model: str, dataset: str, options: dict) -> dict:
+def run_trial(model: str, dataset: str, options: dict, on_epoch=None) -> dict:
     """Train with some options and look at the validation split alone; the test split is never evaluated.
+
+    Args:
+        on_epoch: called with the number of each epoch and its validation score; it may end the trial by an exception.
 
     Returns:
         ``score`` (of ``valid_metric``, at the best epoch; None if the trial failed), ``valid_result``, ``seconds``,
@@ -27,7 +30,12 @@ def run_trial(model: str, dataset: str, options: dict) -> dict:
         prepared = prepare(config)
         train_data, valid_data, _ = prepared.loaders
         score, valid_result = prepared.trainer.fit(
-            train_data, valid_data, verbose=False, saved=False, show_progress=config["show_progress"]
+            train_data,
+            valid_data,
+            verbose=False,
+            saved=False,
+            show_progress=config["show_progress"],
+            callback_fn=on_epoch,
         )
         score, valid_result = float(score), dict(valid_result)
     except (SibrarError, ValueError, RuntimeError, ArithmeticError) as failure:
