@@ -65,7 +65,8 @@ class SparseRows:
 
     def transposed(self) -> "SparseRows":
         """The matrix with rows and columns exchanged."""
-        return SparseRows.from_pairs(self.columns, self.row_of_entry(), self.n_columns, len(self.lengths))
+        rows, indptr, _ = by_column(self, self.n_columns)
+        return SparseRows(indptr.long(), rows.long(), len(self.lengths))
 
     def row_of_entry(self) -> Tensor:
         """(nnz,) the row that each entry of ``columns`` belongs to."""
@@ -128,7 +129,7 @@ class _WeightedRowSum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient):
-        rows, indptr, weights = _by_column(ctx.matrix, ctx.n_rows, ctx.weights)
+        rows, indptr, weights = by_column(ctx.matrix, ctx.n_rows, ctx.weights)
         return (
             F.embedding_bag(rows, gradient.contiguous(), indptr[:-1], mode="sum", per_sample_weights=weights),
             None,
@@ -136,8 +137,11 @@ class _WeightedRowSum(torch.autograd.Function):
         )
 
 
-def _by_column(matrix: SparseRows, n_columns: int, weights: Tensor | None) -> tuple:
-    """The row of each entry and its weight, in the order of the columns, and where each column begins and ends."""
+def by_column(matrix: SparseRows, n_columns: int, weights: Tensor | None = None) -> tuple:
+    """The row of each entry, in the order of the columns, where each column begins and ends, and each entry's weight.
+
+    Counted, not sorted, where the matrix is in main memory; row numbers are then int32 where they fit.
+    """
     if matrix.columns.device.type == "cpu":
         values = np.ones(len(matrix.columns), dtype=np.float32) if weights is None else weights.numpy()
         parts = values, matrix.columns.numpy(), matrix.indptr.numpy()
@@ -168,6 +172,18 @@ def weighted_row_sum(matrix: SparseRows, table: Tensor, weights: Tensor = None) 
     return _WeightedRowSum.apply(table, matrix, weights)
 
 
+def co_occurrences(matrix: SparseRows) -> Tensor:
+    """(C, C) float32, in how many rows two columns occur together.
+
+    >>> co_occurrences(SparseRows.from_pairs([0, 0, 1], [0, 1, 1], 2, 2)).tolist()
+    [[1.0, 1.0], [1.0, 2.0]]
+    """
+    ones = np.ones(len(matrix.columns), dtype=np.float32)
+    shape = len(matrix.lengths), matrix.n_columns
+    rows = csr_array((ones, matrix.columns.cpu().numpy(), matrix.indptr.cpu().numpy()), shape=shape)
+    return torch.from_numpy((rows.T @ rows).toarray())
+
+
 def sum_of_rows(rows: Tensor, index: Tensor, n: int) -> Tensor:
     """The sum of the rows (N, D) with each index: (N,) -> (n, D), the gradient of ``gather_rows``.
 
@@ -175,7 +191,7 @@ def sum_of_rows(rows: Tensor, index: Tensor, n: int) -> Tensor:
     [[2.0], [0.0], [5.0]]
     """
     entries = torch.arange(len(index) + 1, device=index.device)
-    places, indptr, _ = _by_column(SparseRows(entries, index, n), n, None)
+    places, indptr, _ = by_column(SparseRows(entries, index, n), n)
     return F.embedding_bag(places, rows, indptr[:-1], mode="sum")
 
 

@@ -17,7 +17,7 @@ class LinearAutoencoderOptions(CheckedOptions):
     """What a LinearAutoencoder is made of. lambda of epoch k is ``shrinkage_max * shrinkage_step ** k`` times the mean
     number of an item's interactions."""
 
-    rank: int = option("width of the vectors", low=1, default=InteractionPrior.RANK)
+    rank: int = option("width of the vectors, at most", low=1, default=3072)
     shrinkage_max: float = option("lambda of the first epoch", low=1e-9, default=100.0)
     shrinkage_step: float = option("factor from one epoch to the next", low=0.01, high=0.99, default=0.6)
 
@@ -45,13 +45,22 @@ class LinearAutoencoder(InnerProductModel):
         n = {side: len(mask) for side, mask in trained.items()}
         self.autoencoder = InteractionPrior(n["item"], n["user"], 0, 0, 1.0, seed, options.rank)
         self.solved_for = nn.Parameter(torch.zeros(()))
+        self._show_progress = False
         self.register_buffer("indptr", interactions.indptr, persistent=False)
         self.register_buffer("columns", interactions.columns, persistent=False)
+
+    def pretrain(self, folder, show_progress):
+        self._show_progress = show_progress
 
     @property
     def n_parameters(self):
         """The items' vectors, which are solved for and not trained; a user's are sums of them."""
         return self.autoencoder.of_side.numel()
+
+    @property
+    def matrix(self) -> SparseRows:
+        """Users x items, the training interactions."""
+        return SparseRows(self.indptr, self.columns, len(self.sides["item"].trained))
 
     @torch.no_grad()
     def loss(self, batch) -> tuple:
@@ -59,8 +68,7 @@ class LinearAutoencoder(InnerProductModel):
         shrinkage = self.options.shrinkage_max * self.options.shrinkage_step ** int(self.step)
         self.step += 1
         self.solved_for.fill_(shrinkage)
-        matrix = SparseRows(self.indptr, self.columns, len(self.sides["item"].trained))
-        self.autoencoder.solve(matrix, shrinkage)
+        self.autoencoder.solve(self.matrix, shrinkage, self._show_progress)
         return (torch.tensor(shrinkage).requires_grad_(),)
 
     @torch.no_grad()

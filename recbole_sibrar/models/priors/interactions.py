@@ -2,8 +2,8 @@
 
 import torch
 
-from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
-from recbole_sibrar.models.decomposition import iterated_principal
+from recbole_sibrar.data.sparse import SparseRows, by_column, co_occurrences, weighted_row_sum
+from recbole_sibrar.models.decomposition import EXACT, iterated_principal, principal
 from recbole_sibrar.models.priors.prior import Prior, masked, variation
 
 
@@ -35,12 +35,14 @@ class InteractionPrior(Prior):
     RANK = 512
     SHRINKAGE = 10.0
     ITERATIONS = 5
+    NUMBERS = 1 << 27  # of the vectors of both sides, 512 MiB
     in_training = False
 
     def __init__(
         self, n_items: int, n_users: int, own: int | None, profile: int | None, strength: float, seed: int, rank=RANK
     ):
-        super().__init__("item", n_items, n_users, min(rank, n_items, n_users), profile, strength)
+        rank = max(1, min(rank, n_items, n_users, self.NUMBERS // (n_items + n_users)))
+        super().__init__("item", n_items, n_users, rank, profile, strength)
         self.interactions, self.seed = own, seed
         self._decomposition: tuple | None = None
         self.register_buffer("folding", torch.zeros(self.rank))
@@ -52,7 +54,7 @@ class InteractionPrior(Prior):
     @torch.no_grad()
     def solve(self, matrix: SparseRows, shrinkage: float, show_progress: bool = False) -> None:
         """As ``fit``, with lambda ``shrinkage`` times the mean number of an item's interactions."""
-        n_trained = len(matrix.columns.unique())
+        n_trained = int((torch.bincount(matrix.columns, minlength=1) > 0).sum())
         variance = variation(matrix, n_trained)
         if not variance > 0:
             return
@@ -67,12 +69,21 @@ class InteractionPrior(Prior):
 
     def _principal(self, matrix, show_progress):
         """The largest S^2, (P,), and V, (n_items, P)."""
-        by_item = matrix.transposed()
+        if matrix.n_columns <= EXACT and self.rank > self.RANK:
+            return principal(co_occurrences(matrix).to(self.of_side), self.rank)
+        rows, indptr, _ = by_column(matrix, matrix.n_columns)
+        by_item = SparseRows(indptr, rows, len(matrix.lengths))
+        columns = max(1, self.NUMBERS // 4 // len(matrix.lengths))  # at a time: a table of the users is made for each
+
+        def gram(table):
+            parts = table.split(columns, dim=1)
+            return torch.cat([weighted_row_sum(by_item, weighted_row_sum(matrix, part)) for part in parts], dim=1)
+
         return iterated_principal(
-            lambda table: weighted_row_sum(by_item, weighted_row_sum(matrix, table)),
+            gram,
             matrix.n_columns,
             self.rank,
-            self.ITERATIONS,
+            self.ITERATIONS if self.rank <= self.RANK else 2,
             torch.Generator().manual_seed(self.seed),
             like=self.of_side,
             progress="Interactions" if show_progress else None,
