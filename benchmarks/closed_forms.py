@@ -3,8 +3,8 @@
     python benchmarks/closed_forms.py [--data_path atomic_data] [--corpora ml-100k ml-1m ...] [--sizes tags large]
         [--output FILE]
 
-Corpora are run from their files (item cold start, autoencoder warm) to the best penalty on validation data. The sizes are
-random data in memory: ``tags``, 15,000 items with 46,000 tags and 200,000 interactions; ``large``, 1 million users,
+Corpora are run from their files (item cold start, autoencoder warm) to the best penalty on validation data. The sizes
+are random data in memory: ``tags``, 15,000 items with 46,000 tags and 200,000 interactions; ``large``, 1 million users,
 500,000 items and 20 million interactions. There each of 5 penalties is followed by the embeddings of all items and of
 1,024 users. Every row is a process of its own. Prints a Markdown table; peaks are those of the process.
 """
@@ -23,8 +23,9 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
-from recbole_sibrar.data.modalities import Modalities, Modality, interaction_modality
+from recbole_sibrar.data.modalities import Modalities, Modality
 from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.kinds.interactions import interaction_modality
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.models.batches import UserBatch
 

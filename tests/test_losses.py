@@ -93,6 +93,16 @@ def test_sampled_softmax_leaves_out_a_users_own_items(generator):
     assert torch.allclose(sampled_softmax(users, positives, negatives, known), expected)
 
 
+def test_sampled_softmax_of_the_whole_catalogue_is_the_softmax_of_it(generator):
+    """Each item as often as expected: the positive is no negative, and users count as often as they have items."""
+    users, items = torch.randn(3, 4, generator=generator), torch.randn(6, 4, generator=generator)
+    own, twice = torch.tensor([2, 0, 5]), torch.arange(6).repeat(2)
+    weights = torch.tensor([1.0, 5.0, 2.0])
+    found = sampled_softmax(users, items[own], items[twice], own[:, None] == twice, torch.full((12,), 2.0), weights)
+    expected = F.cross_entropy(users @ items.T, own, reduction="none")
+    assert torch.allclose(found, (expected * weights).sum() / 8)
+
+
 def test_weighted_row_sum_equals_the_dense_product(generator):
     matrix = SparseRows.from_pairs([0, 0, 2, 3], [1, 4, 1, 0], n_rows=5, n_columns=6)
     weights = torch.rand(4, generator=generator, dtype=torch.double)

@@ -12,6 +12,7 @@ from recbole_sibrar.kinds.interactions import interaction_modality
 from recbole_sibrar.kinds.tags import TagsProjection
 from recbole_sibrar.kinds.vector import VectorProjection
 from recbole_sibrar.models import MODELS as ALL_MODELS
+from recbole_sibrar.models import recommender
 from recbole_sibrar.models.batches import PairBatch, UserBatch
 from recbole_sibrar.models.fusion import FUSIONS
 from recbole_sibrar.models.mubrar import MuBraR
@@ -468,3 +469,20 @@ def test_a_step_without_embeddings_of_occurrences_is_the_step_with_them(model_cl
         gradients = torch.autograd.grad(sum(terms), list(model.parameters()), allow_unused=True)
         found.append((terms, [gradient for gradient in gradients if gradient is not None]))
     torch.testing.assert_close(*found, atol=1e-5, rtol=1e-4)
+
+
+def test_from_some_size_on_the_softmax_draws_negatives_that_stand_for_the_catalogue(monkeypatch):
+    model = build(MODELS[0], **SOFTMAX)
+    assert model._n_negatives() is None
+    monkeypatch.setattr(recommender, "WHOLE_CATALOGUE", 10)
+    monkeypatch.setattr(recommender, "NEGATIVES", 6)
+    assert model._n_negatives() == 6 and torch.isfinite(sum(model.loss(batch(model.options))))
+    assert build(MODELS[0], **SOFTMAX, softmax_negatives=1000)._n_negatives() is None
+    own = SparseRows(model.indptr, model.targets, len(model.catalogue)).select(torch.arange(1, 13))
+    positives, negatives, expected = model._softmax_items(own, 40_000, torch.Generator().manual_seed(0))
+    assert own.contains(positives.unsqueeze(1)).all()
+    drawn = torch.bincount(negatives, minlength=len(model.catalogue))
+    total = torch.zeros(len(model.catalogue)).index_add(0, negatives, 1 / expected)
+    torch.testing.assert_close(total, torch.ones(len(total)), atol=0.15, rtol=0)
+    popular = torch.bincount(model.targets).argmax()
+    assert drawn[popular] > 1.2 * drawn.float().mean()

@@ -334,6 +334,20 @@ def test_neither_preset_has_a_prior_and_sibrar_has_fewer_parameters(preset):
     assert not sibrar.priors and not mubrar.priors and sibrar.n_parameters < mubrar.n_parameters
 
 
+@pytest.mark.parametrize(
+    "options, size",
+    [
+        ({"preset": "strong"}, PRESETS["strong"]["train_batch_size"]),
+        ({"preset": "strong", "rec_loss": "softmax"}, PRESETS["strong"]["train_batch_size"]),
+        ({"preset": "strong", "rec_loss": "bpr"}, PRESETS["paper"]["train_batch_size"]),
+        ({"preset": "strong", "rec_loss": "bpr", "train_batch_size": 300}, 300),
+        ({"rec_loss": "softmax", "contrastive_set": "batch", "modality_draw": "entity"}, 256),
+    ],
+)
+def test_a_batch_of_positives_is_not_as_large_as_one_of_users(options, size):
+    assert make_config("SiBraR", "ml-100k", None, options)["train_batch_size"] == size
+
+
 # names
 
 

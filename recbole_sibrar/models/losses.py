@@ -79,13 +79,25 @@ def softmax_over_catalogue(users: Tensor, items: Tensor, targets: SparseRows, sh
     return (total - own) / targets.lengths.sum().clamp(min=1)
 
 
-def sampled_softmax(users: Tensor, positives: Tensor, negatives: Tensor, known: Tensor) -> Tensor:
-    """Softmax cross-entropy of each positive against negatives that the whole batch shares.
+def sampled_softmax(
+    users: Tensor, positives: Tensor, negatives: Tensor, known: Tensor, expected: Tensor = None, weights: Tensor = None
+) -> Tensor:
+    r"""Softmax cross-entropy of each positive against negatives that the whole batch shares.
+
+    With ``expected`` the sum over the negatives estimates that over the catalogue (Bengio and Senecal, 2008):
+
+    .. math:: \log \Big( e^{s_{ui}} + \sum_j \frac{e^{s_{uj}}}{E_j} \Big) - s_{ui}
 
     Args:
         users: (B, D). positives: (B, D), one item for each user. negatives: (N, D).
-        known: (B, N) bool, whether a shared negative is one of the user's own training items: it does not count.
+        known: (B, N) bool, the negatives that do not count for a user.
+        expected: (N,), E, how often each negative is expected among the N; ones by default.
+        weights: (B,) how much each user counts; alike by default.
     """
     positive = (users * positives).sum(-1, keepdim=True)
-    negative = (users @ negatives.T).masked_fill(known, -1e9)
-    return (torch.cat([positive, negative], dim=1).logsumexp(-1) - positive.squeeze(-1)).mean()
+    negative = users @ negatives.T
+    if expected is not None:
+        negative = negative - expected.log()
+    negative = negative.masked_fill(known, -1e9)
+    terms = torch.cat([positive, negative], dim=1).logsumexp(-1) - positive.squeeze(-1)
+    return terms.mean() if weights is None else (terms * weights).sum() / weights.sum().clamp(min=1)

@@ -72,7 +72,7 @@ class ModelOptions(Inputs, CheckedOptions):
         default="all",
     )
     softmax_negatives: int = option(
-        "negatives shared by the batch; 0: the whole training catalogue",
+        "negatives shared by the batch; 0: the whole training catalogue up to 20,000 items, 4,096 beyond",
         low=0,
         needs={"rec_loss": ("softmax",)},
         default=0,

@@ -31,6 +31,11 @@ from recbole_sibrar.models.priors import ContentPrior, InteractionPrior
 from recbole_sibrar.models.sampling import chosen_mask, draw_fixed, draw_subsets, hide_entries
 from recbole_sibrar.scenarios import SCENARIOS
 
+WHOLE_CATALOGUE = 20_000
+"""With more training items the softmax loss draws ``NEGATIVES`` for a batch, unless their number is given."""
+
+NEGATIVES = 4096
+
 
 @dataclass(frozen=True)
 class Views:
@@ -199,29 +204,44 @@ class BranchRecommender(InnerProductModel):
             shown, targets = hide_entries(own, self.options.interaction_dropout, generator)
             profiles = SparseRows(shown.indptr, self.catalogue[shown.columns], len(self.sides["item"].trained))
         users = self._views("user", batch.users, generator, profiles=profiles)
-        items, known = self._softmax_items(own, targets, generator)
-        views = self._views("item", items, generator)
-        if known is None:
+        n_negatives = self._n_negatives()
+        if n_negatives is None:
+            views = self._views("item", self.catalogue, generator)
             terms = [losses.softmax_over_catalogue(users.fused, views.fused, targets, shown)]
         else:
-            n = len(batch.users)
-            terms = [losses.sampled_softmax(users.fused, views.fused[:n], views.fused[n:], known)]
+            positives, negatives, expected = self._softmax_items(targets, n_negatives, generator)
+            views = self._views("item", self.catalogue[torch.cat([positives, negatives])], generator)
+            parts = views.fused.split([len(positives), n_negatives])
+            known = positives.unsqueeze(1) == negatives
+            if shown is not None:
+                known = known | shown.contains(negatives.expand(len(known), -1))
+            terms = [losses.sampled_softmax(users.fused, *parts, known, expected, targets.lengths)]
         if self.options.contrasts:
             contrast = self._contrast(users, generator) + self._contrast(views, generator)
             terms.append(self.options.contrastive_weight * contrast)
         return tuple(terms)
 
-    def _softmax_items(self, own, targets, generator):
-        """The items of a step: the whole catalogue, or a target of each user and negatives, and which are known."""
-        n_negatives = self.options.softmax_negatives
-        if not n_negatives or n_negatives >= len(self.catalogue):
-            return self.catalogue, None
-        lengths = targets.lengths
-        drawn = (torch.rand(len(lengths), generator=generator).to(lengths.device) * lengths).long()
+    def _n_negatives(self) -> int | None:
+        """How many a batch of the softmax loss shares; None for the whole catalogue."""
+        n_items = len(self.catalogue)
+        wanted = self.options.softmax_negatives or (NEGATIVES if n_items > WHOLE_CATALOGUE else n_items)
+        return wanted if wanted < n_items else None
+
+    def _softmax_items(self, targets, n_negatives, generator):
+        """One of each user's targets, negatives, and how often each of these is expected among them.
+
+        They are drawn in equal parts from the catalogue and from the training interactions, by popularity.
+        """
+        device, n_items = targets.lengths.device, len(self.catalogue)
+        drawn = (torch.rand(len(targets.lengths), generator=generator).to(device) * targets.lengths).long()
         positives = targets.columns[targets.indptr[:-1] + drawn]
-        negatives = torch.randint(len(self.catalogue), (n_negatives,), generator=generator).to(lengths.device)
-        known = own.contains(negatives.expand(len(lengths), -1))
-        return self.catalogue[torch.cat([positives, negatives])], known
+        n_popular = n_negatives // 2
+        popular = self.targets[torch.randint(len(self.targets), (n_popular,), generator=generator).to(device)]
+        uniform = torch.randint(n_items, (n_negatives - n_popular,), generator=generator).to(device)
+        negatives = torch.cat([uniform, popular])
+        counts = self._until_changed("counts", lambda: torch.bincount(self.targets, minlength=n_items), self.targets)
+        expected = len(uniform) / n_items + n_popular * counts[negatives] / len(self.targets)
+        return positives, negatives, expected
 
     def _drawn(self, side: str, ids: Tensor, rows: Tensor, generator) -> tuple:
         """Views of the occurrences ``rows`` (...) of distinct entities ``ids``, and where each occurrence is in them.
