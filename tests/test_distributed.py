@@ -23,7 +23,7 @@ from recbole_sibrar.recbole_plugin.distributed import World
 from recbole_sibrar.recbole_plugin.run import make_config, prepare, run
 from recbole_sibrar.recbole_plugin.trainer import ProtocolTrainer
 
-NO_DRAWS = {"interaction_dropout": 0.0, "input_dropout": 0.0}
+NO_DRAWS = {"interaction_dropout": 0.0, "softmax_targets": "all", "input_dropout": 0.0}
 CALM = {**NO_DRAWS, "batch_norm": False}  # for whole runs, in which batch normalisation lets rounding grow
 LOSSES = {"bpr": {}, "softmax": SOFTMAX}
 TWO = World.of({"nproc": 2})
