@@ -1,16 +1,19 @@
 """The modality gap against plain loops and closed forms."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.image import imread
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.evaluation.gap import modality_prediction, pair_measures, sample_entities, summary, tsne_points
 from recbole_sibrar.recbole_plugin.run import run
+from recbole_sibrar.report.figures import inline_svg, tsne_panels
 
 NAMES = ["plot", "poster", "year"]
 
@@ -88,3 +91,16 @@ def test_the_command(tiny, capsys):
     assert set(first) == {"data.json", "gap.csv", "pairs.csv", "gap.md", "tsne.csv", "tsne.pdf", "tsne.png", "tsne.svg"}
     assert main(["gap", *(f"results/{result.name}" for result in runs), "--output", "out"]) == 0
     assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == first
+
+
+def test_every_point_is_drawn_in_pictures_and_in_pages():
+    rng = np.random.default_rng(0)
+    points = pd.DataFrame({"entity": range(50), "modality": 0, "x": rng.random(50), "y": rng.random(50)})
+    figure = tsne_panels({"A": points}, {"A": ["plot"]}, linked=0)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=200)
+    picture.seek(0)
+    pixels = imread(picture)[..., :3]
+    assert (np.ptp(pixels, axis=2) > 0.2).sum() > 200, "blue dots on white"
+    svg = inline_svg(figure, "points")
+    assert svg.count("h0") == 50 and "var(--c0)" in svg and "#0072b2" not in svg.lower()

@@ -3,7 +3,6 @@
 import json
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -81,17 +80,14 @@ class Group:
         title: the data set, the scenario, and what else sets them apart from other groups.
         rows: {label: runs, one for each seed}.
         leader: the label of the best row; None where nothing was learned.
+        per_user: {label: per-user values of its runs}.
     """
 
     title: str
     rows: dict
     comparison: Comparison
     leader: str | None
-
-    @cached_property
-    def per_user(self) -> dict:
-        """{label: per-user values of its runs}."""
-        return _per_user(self.rows)
+    per_user: dict
 
     @property
     def in_order(self) -> list:
@@ -149,8 +145,8 @@ def _group(key, members, current, with_details):
     leader = None if scores.dropna().empty else goodness(metric, scores.dropna()).idxmax()
     seeds = sorted({run.result["seed"] for run in members})
     values = _per_user(rows)
-    comparison = compared(dataset, scenario, seeds, config, entries, values, leader, columns)
-    return Group(", ".join([dataset, scenario, *details]), rows, comparison, leader)
+    comparison = compared(dataset, scenario, seeds, config, entries, values, leader, columns, only_verdict=True)
+    return Group(", ".join([dataset, scenario, *details]), rows, comparison, leader, values)
 
 
 def _per_user(rows):

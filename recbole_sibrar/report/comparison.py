@@ -193,19 +193,22 @@ class Comparison:
         return set(zip(found["metric"], found["model"]))
 
 
-def compared(dataset, scenario, seeds, config: dict, entries, values: dict, reference: str, columns) -> Comparison:
+def compared(
+    dataset, scenario, seeds, config: dict, entries, values: dict, reference: str, columns, only_verdict=False
+) -> Comparison:
     """A comparison with its tests.
 
     Args:
         config: of one of the runs. values: {label: per-user values}, as ``significance.verdicts`` takes them.
+        only_verdict: whether to test the metric alone that models are chosen by, and not within each split.
     """
+    valid_metric = config["valid_metric"].lower()
     tests, of_splits = pd.DataFrame(), pd.DataFrame()
     if reference in values:
         shares = (config["eval_args"] or {}).get("split", {}).get("RS")
         test_to_train = shares[-1] / shares[0] if shares and shares[0] else TEST_TO_TRAIN
-        tests = verdicts(values, reference, columns, test_to_train)
-        of_splits = split_tests(values, reference, columns)
-    valid_metric = config["valid_metric"].lower()
+        tests = verdicts(values, reference, [valid_metric] if only_verdict else columns, test_to_train)
+        of_splits = pd.DataFrame() if only_verdict else split_tests(values, reference, columns)
     return Comparison(
         dataset, scenario, seeds, config["split_seed"], valid_metric, list(columns), entries, tests, of_splits
     )

@@ -68,13 +68,18 @@ def inline_svg(figure: Figure, description: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r' id="[A-Za-z]+[A-Za-z.0-9]*_\d+"', "", svg)
     svg = re.sub(r' (?:d|x|y|transform)="[^"]+"', _rounded, svg)
-    svg = re.sub(r"M (\S+) (\S+) \nL \1 \2 \n", r"M\1 \2h0", svg)
+    svg = re.sub(r"M (\S+) (\S+) \nL (\S+) \2 \n", _dot, svg)
     svg = re.sub(r"font: (?:\w+ )?([\d.]+px) [^;\"]+", r"font-size: \1", svg)
     for place, colour in enumerate(COLOURS):
         shown = "currentColor" if colour == "#000000" else f"var(--c{place})"
         svg = svg.replace(colour.lower(), shown)
     svg = re.sub(r"<svg [^>]*?viewBox=\"([^\"]+)\"[^>]*>", _svg_tag(description), svg, count=1)
     return re.sub(r"\n\s*", "\n", svg)
+
+
+def _dot(line):
+    x, y, end = line.groups()
+    return f"M{x} {y}h0" if abs(float(end) - float(x)) < 0.5 else line[0]
 
 
 def _rounded(attribute):
@@ -99,6 +104,8 @@ def style(position: int) -> dict:
 def _legend(figure, axis, columns=2):
     """Below the axes, where it hides nothing."""
     handles, labels = axis.get_legend_handles_labels()
+    if len(labels) < 2:
+        return
     widest = max(map(len, labels), default=0)
     figure.legend(handles, labels, loc="outside lower center", ncols=columns if widest < 28 else 1, frameon=False)
 
@@ -180,9 +187,10 @@ def tsne_panels(panels: dict, names: dict, linked: int = LINKED) -> Figure:
 
 
 def _dots(axis, points, colour, size=2.2):
-    """One path for all points, each a stroke without length and with a round end: a tenth of the size in SVG."""
+    """One path for all points, each a stroke with round ends and hardly a length: a tenth of the size in SVG."""
     if len(points):
         vertices = np.repeat(points, 2, axis=0)
+        vertices[1::2, 0] += 1e-3 * np.ptp(points[:, 0])  # a stroke without any length is not drawn in PNG
         outline = Outline(vertices, np.tile([Outline.MOVETO, Outline.LINETO], len(points)))
         outline.should_simplify = False
         axis.add_patch(

@@ -142,7 +142,7 @@ def _result_table(group, table, order):
         ]
         cells[-1]["text"] = f"{own['training_seconds']:.0f}"
         rows.append(cells)
-    if group.leader is None:
+    if not len(tests):
         columns.pop(3)
         rows = [[*row[:3], *row[4:]] for row in rows]
     return {
