@@ -22,6 +22,7 @@ PACKAGES = (
     "ray",
     "pyarrow",
     "hyperopt",
+    "optuna",
 )
 
 # What can be done -> the modules that it needs, beside those that everything needs.
@@ -32,6 +33,7 @@ PARTS = {
     "Parquet files": ("pyarrow",),
     "tune": ("recbole", "hyperopt"),
     "tune --engine=ray": ("recbole", "hyperopt", "ray", "pyarrow"),
+    "tune --engine=optuna": ("recbole", "optuna", "sqlalchemy"),
     "texts to vectors": ("sentence_transformers",),
     "pictures to vectors": ("transformers", "PIL"),
     "RecBole's NCL": ("recbole", "faiss"),
