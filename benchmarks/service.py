@@ -1,0 +1,99 @@
+"""The service under load on the loopback, beside what numpy alone would take; a data frame's first recommendation.
+
+    python benchmarks/service.py [--items 50000] [--clients 1 16 100] [--seconds 10]
+
+A catalogue of random vectors, 128-d, ``ContentRidge`` by content alone, so that what is measured is serving. Each
+client asks for ten items for one history of five, as fast as it is answered. numpy's bound is one inner product with
+all items and an ``argpartition``, without HTTP. The clients share the cores with the service.
+"""
+
+import argparse
+import asyncio
+import socket
+import subprocess
+import sys
+import time
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import httpx
+import numpy as np
+
+from recbole_sibrar import Dataset
+
+WIDTH, LIKED, K = 128, 5, 10
+
+
+async def ask(client, n_items, seconds, rng, taken):
+    end = perf_counter() + seconds
+    while perf_counter() < end:
+        liked = [f"i{n}" for n in rng.integers(0, n_items, LIKED)]
+        start = perf_counter()
+        answer = await client.post("/recommend", json={"users": [liked], "k": K})
+        assert len(answer.json()["recommendations"][0]["items"]) == K
+        taken.append(perf_counter() - start)
+
+
+async def load(address, n_clients, n_items, seconds):
+    taken, limits = [], httpx.Limits(max_connections=n_clients)
+    async with httpx.AsyncClient(base_url=address, limits=limits, timeout=120) as client:
+        rngs = [np.random.default_rng(n) for n in range(n_clients)]
+        await asyncio.gather(*(ask(client, n_items, seconds, rng, taken) for rng in rngs))
+    return np.array(taken)
+
+
+def wait_for(address, patience=120):
+    end = perf_counter() + patience
+    while perf_counter() < end:
+        try:
+            return httpx.get(f"{address}/health")
+        except httpx.ConnectError:
+            time.sleep(0.2)
+    raise TimeoutError(address)
+
+
+def numpy_bound(items, n=200):
+    rng, taken = np.random.default_rng(0), []
+    for _ in range(n):
+        user = items[rng.integers(0, len(items), LIKED)].sum(0)
+        start = perf_counter()
+        scores = items @ user
+        best = np.argpartition(-scores, K)[:K]
+        best[np.argsort(-scores[best])]
+        taken.append(perf_counter() - start)
+    return np.array(taken)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=50_000)
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 100])
+    parser.add_argument("--seconds", type=float, default=10)
+    arguments = parser.parse_args()
+    values = np.random.default_rng(0).normal(size=(arguments.items, WIDTH)).astype("float32")
+    start = perf_counter()
+    model = Dataset.from_frames(vectors={"v": ([f"i{n}" for n in range(arguments.items)], values)}).fit()
+    model.recommend([["i0", "i1"]])
+    print(f"from a frame to the first recommendation: {perf_counter() - start:.1f} s")
+    bound = numpy_bound(model.embeddings("item")[1].numpy())
+    print(f"numpy: {1 / bound.mean():.0f} answers/s, p99 {np.quantile(bound, 0.99) * 1e3:.1f} ms")
+    with TemporaryDirectory() as folder, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        model.save(f"{folder}/model.pth")
+        free.close()
+        command = [sys.executable, "-m", "recbole_sibrar.cli", "serve", f"--checkpoint={folder}/model.pth"]
+        service = subprocess.Popen([*command, f"--port={port}"])
+        try:
+            wait_for(f"http://127.0.0.1:{port}")
+            for n_clients in arguments.clients:
+                taken = asyncio.run(load(f"http://127.0.0.1:{port}", n_clients, arguments.items, arguments.seconds))
+                rate, p50, p99 = len(taken) / arguments.seconds, *(np.quantile(taken, [0.5, 0.99]) * 1e3)
+                print(f"{n_clients} clients: {rate:.0f} requests/s, p50 {p50:.0f} ms, p99 {p99:.0f} ms", flush=True)
+        finally:
+            service.terminate()
+            service.wait()
+
+
+if __name__ == "__main__":
+    main()
