@@ -61,7 +61,8 @@ def report() -> tuple:
 def _recbole() -> tuple:
     """Lines about RecBole, and whether it is either absent or as expected."""
     try:
-        from recbole_sibrar.recbole_plugin.touchpoints import TOUCH_POINTS, fingerprint
+        from recbole_sibrar.recbole_plugin.patches import TOUCH_POINTS
+        from recbole_sibrar.recbole_plugin.patches.replaced import fingerprint
     except RecBoleMissing as error:
         return [str(error)], True
     except (SibrarError, ImportError) as error:

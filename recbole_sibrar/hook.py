@@ -35,7 +35,7 @@ def register_with_recbole() -> None:
 
 
 def _register(_):
-    from recbole_sibrar.recbole_plugin.touchpoints import register
+    from recbole_sibrar.recbole_plugin.patches import register
 
     register()
 

@@ -10,7 +10,8 @@ import torch
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.recbole_plugin.capabilities import CONTENT_FREE, general_recommenders
 from recbole_sibrar.recbole_plugin.config import OUR_MODELS
-from recbole_sibrar.recbole_plugin.run import UNSERVED, load_data_and_model, run
+from recbole_sibrar.recbole_plugin.quick_start import load_data_and_model
+from recbole_sibrar.recbole_plugin.run import UNSERVED, run
 from recbole_sibrar.recbole_plugin.serving import known_only
 from recbole_sibrar.scenarios import COMPARED, SCENARIOS
 from recbole_sibrar.serving.recommender import Recommender

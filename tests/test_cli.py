@@ -12,7 +12,7 @@ from recbole_sibrar import checkpoint
 from recbole_sibrar.cli import main, parse_options
 from recbole_sibrar.errors import CheckpointError, OptionError
 from recbole_sibrar.properties import parse_value
-from recbole_sibrar.recbole_plugin.touchpoints import TOUCH_POINTS
+from recbole_sibrar.recbole_plugin.patches import TOUCH_POINTS
 
 
 def arguments(tiny, **options):

@@ -10,7 +10,8 @@ from recbole_sibrar import Dataset
 from recbole_sibrar.checkpoint import load
 from recbole_sibrar.cli import main
 from recbole_sibrar.errors import CheckpointError, OptionError
-from recbole_sibrar.recbole_plugin.run import load_data_and_model, run
+from recbole_sibrar.recbole_plugin.quick_start import load_data_and_model
+from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.serving.recommender import Recommender
 
 MODELS = [("SiBraR", "item_cold"), ("KernelRidge", "item_cold"), ("DropoutNet", "user_cold"), ("BPR", "warm")]

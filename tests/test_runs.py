@@ -14,7 +14,8 @@ import torch
 
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.recbole_plugin.config import OUR_MODELS
-from recbole_sibrar.recbole_plugin.run import load_data_and_model, make_config, prepare, run
+from recbole_sibrar.recbole_plugin.quick_start import load_data_and_model
+from recbole_sibrar.recbole_plugin.run import make_config, prepare, run
 from recbole_sibrar.recbole_plugin.trainer import ProtocolTrainer
 
 SCENARIOS = ["warm", "user_cold", "item_cold"]

@@ -15,7 +15,8 @@ from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.vectors import STORAGES, DiskVectors
 from recbole_sibrar.errors import CheckpointError, DataError, OptionError
 from recbole_sibrar.models import MODELS
-from recbole_sibrar.recbole_plugin.run import load_data_and_model, run
+from recbole_sibrar.recbole_plugin.quick_start import load_data_and_model
+from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.recbole_plugin.trained import TrainedModel
 from recbole_sibrar.serving.recommender import Recommender
 from recbole_sibrar.serving.topk import top_k

@@ -9,19 +9,20 @@ import pytest
 import recbole
 
 from recbole_sibrar.errors import SibrarError
-from recbole_sibrar.recbole_plugin import touchpoints
+from recbole_sibrar.recbole_plugin import patches
+from recbole_sibrar.recbole_plugin.patches.replaced import fingerprint
 
 
-@pytest.mark.parametrize("touch_point", touchpoints.TOUCH_POINTS)
+@pytest.mark.parametrize("touch_point", patches.TOUCH_POINTS)
 def test_recbole_is_as_we_know_it(touch_point):
-    expected, reason = touchpoints.TOUCH_POINTS[touch_point]
-    assert touchpoints.fingerprint(touch_point) == expected, f"{touch_point} changed; we rely on it: {reason}"
+    expected, reason = patches.TOUCH_POINTS[touch_point]
+    assert fingerprint(touch_point) == expected, f"{touch_point} changed; we rely on it: {reason}"
 
 
 def test_another_version_is_refused(monkeypatch):
     monkeypatch.setattr(recbole, "__version__", "1.3.0")
     with pytest.raises(SibrarError, match="RecBole 1.3.0 is installed, but recbole_sibrar is made for 1.2.1"):
-        touchpoints._check_version()
+        patches._check_version()
 
 
 def run_python(code):
@@ -80,4 +81,4 @@ no_ray = pytest.mark.skipif(find_spec("ray") is None, reason="recbole.quick_star
 def test_quick_start_is_mended_whenever_it_is_imported(order):
     names = "(q.load_data_and_model, q.objective_function)"
     code = f"{order}; import recbole.quick_start as q; print(*(f.__module__ for f in {names}))"
-    assert run_python(code)[-2:] == ["recbole_sibrar.recbole_plugin.run"] * 2
+    assert run_python(code)[-2:] == ["recbole_sibrar.recbole_plugin.quick_start"] * 2

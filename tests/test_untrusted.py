@@ -9,7 +9,8 @@ import torch
 
 from recbole_sibrar import cli
 from recbole_sibrar.errors import OptionError
-from recbole_sibrar.recbole_plugin.run import load_data_and_model, run
+from recbole_sibrar.recbole_plugin.quick_start import load_data_and_model
+from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.serving.recommender import Recommender
 
 BAIT = Path("executed")

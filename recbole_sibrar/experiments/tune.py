@@ -21,7 +21,8 @@ from recbole_sibrar.progress import Progress, duration
 from recbole_sibrar.properties import props_folder, read_property_file
 from recbole_sibrar.recbole_plugin.checks import check
 from recbole_sibrar.recbole_plugin.config import check_dataset
-from recbole_sibrar.recbole_plugin.run import make_config, report_to_ray, run_name
+from recbole_sibrar.recbole_plugin.quick_start import report_to_ray
+from recbole_sibrar.recbole_plugin.run import make_config, run_name
 from recbole_sibrar.recbole_plugin.tuning import hyperopt_search, run_trial, worst_score
 from recbole_sibrar.report import figures
 from recbole_sibrar.report.tables import write_csv

@@ -1,0 +1,43 @@
+"""RecBole's configuration: our property files and options, nothing evaluated, data sets of one's own."""
+
+import functools
+
+from recbole_sibrar.recbole_plugin.patches.replaced import replace
+
+TOUCH_POINTS = {
+    "recbole.config.configurator:Config._load_internal_config_dict": ("0c02574bc56f", "extended by our property files"),
+    "recbole.config.configurator:Config._set_default_parameters": ("4cb3e261e4bb", "takes RecBole's ml-100k, whatever data_path holds"),
+    "recbole.config.configurator:Config._convert_config_dict": ("48152baf9a7a", "replaced: it evaluates strings"),
+    "recbole.config.configurator:Config._init_device": ("d6b946b3b2e0", "without local_rank it joins no process group"),
+}  # fmt: skip
+
+
+def apply() -> None:
+    from recbole.config import Config
+
+    from recbole_sibrar.properties import parse_option
+    from recbole_sibrar.recbole_plugin.config import apply_layers, own_folder
+
+    original = Config._load_internal_config_dict
+
+    @functools.wraps(original)
+    def load_internal_config_dict(self, model, model_class, dataset):
+        original(self, model, model_class, dataset)
+        apply_layers(self, model, dataset)
+
+    def convert_config_dict(self, config_dict):
+        return {key: parse_option(key, value) for key, value in config_dict.items()}
+
+    set_default_parameters = Config._set_default_parameters
+
+    @functools.wraps(set_default_parameters)
+    def set_own_data_path(self):
+        given = self.final_config_dict["data_path"]
+        set_default_parameters(self)
+        if self.final_config_dict.get("scenario") is not None and (own := own_folder(given, self.dataset)):
+            self.final_config_dict["data_path"] = str(own)
+
+    where = "recbole.config.configurator:Config."
+    replace(Config, "_set_default_parameters", set_own_data_path, where + "_set_default_parameters")
+    replace(Config, "_load_internal_config_dict", load_internal_config_dict, where + "_load_internal_config_dict")
+    replace(Config, "_convert_config_dict", convert_config_dict, where + "_convert_config_dict")

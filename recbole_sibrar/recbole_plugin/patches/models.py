@@ -1,0 +1,58 @@
+"""RecBole's models: ours under its names, each general recommender with our trainer and data set, and its popularity."""
+
+import importlib.util
+import sys
+from types import ModuleType
+
+from recbole_sibrar.recbole_plugin.patches.replaced import replace
+
+TOUCH_POINTS = {
+    "recbole.utils.utils:get_model": ("b86d292b794a", "finds a model as recbole.model.general_recommender.<name>"),
+    "recbole.utils.utils:get_trainer": ("3659feba6c4b", "finds a trainer as recbole.trainer.<Name>Trainer"),
+    "recbole.model.general_recommender.pop:Pop.calculate_loss": ("7d24b7f573d4", "replaced: it counts once for each batch, and negatives too"),
+}  # fmt: skip
+
+
+def apply() -> None:
+    _register_models()
+    _replace_popularity_count()
+
+
+def _register_models():
+    import recbole.data.dataset
+    import recbole.model.general_recommender as general
+    import recbole.trainer
+    from recbole.utils import get_trainer
+
+    from recbole_sibrar.recbole_plugin import models
+    from recbole_sibrar.recbole_plugin.capabilities import general_recommenders
+    from recbole_sibrar.recbole_plugin.config import OUR_MODELS
+    from recbole_sibrar.recbole_plugin.dataset import ScenarioDataset
+    from recbole_sibrar.recbole_plugin.trainer import protocol_trainer
+
+    for name in OUR_MODELS:
+        path = f"recbole.model.general_recommender.{name.lower()}"
+        module = ModuleType(path, f"recbole_sibrar's {name}, registered by {__name__}")
+        module.__spec__ = importlib.util.spec_from_loader(path, loader=None)
+        setattr(module, name, getattr(models, name))
+        sys.modules[path] = module
+        setattr(general, name, getattr(models, name))
+    for name in general_recommenders():
+        trainer = get_trainer(getattr(general, name).type, name)
+        setattr(recbole.trainer, f"{name}Trainer", protocol_trainer(trainer))
+        setattr(recbole.data.dataset, f"{name}Dataset", ScenarioDataset)
+
+
+def _replace_popularity_count():
+    import torch
+    from recbole.model.general_recommender.pop import Pop
+
+    def calculate_loss(self, interaction):
+        items = interaction[self.ITEM_ID]
+        if "label" in interaction:  # RecBole's default settings give Pop sampled negatives too
+            items = items[interaction["label"] > 0]
+        self.item_cnt += torch.bincount(items, minlength=self.n_items).unsqueeze(1)
+        self.max_cnt = self.item_cnt.amax(dim=0)
+        return torch.nn.Parameter(torch.zeros(1)).to(self.device)
+
+    replace(Pop, "calculate_loss", calculate_loss, "recbole.model.general_recommender.pop:Pop.calculate_loss")

@@ -1,0 +1,73 @@
+"""What RecBole takes from numpy, pandas and scipy and newer ones have no longer; nothing changes with older ones."""
+
+import warnings
+from types import ModuleType
+
+from recbole_sibrar.recbole_plugin.patches.replaced import replace
+
+TOUCH_POINTS = {
+    "recbole.config.configurator:Config.compatibility_settings": ("5030d75b2f92", "replaced: names that numpy 2 has not"),
+    "recbole.data.dataset.dataset:Dataset._fill_nan": ("b156de9924b8", "replaced: fillna(inplace=True) does nothing in pandas 3"),
+    "recbole.data.dataset.dataset:Dataset._remap": ("51fd4947aa82", "its agg(len) is mended for pandas 3 by a len of its module"),
+}  # fmt: skip
+
+
+# What newer packages say of RecBole's own code.
+WARNINGS = (
+    "A value is trying to be set on a copy",  # pandas 2
+    "A value is being set on a copy",  # pandas 3; see ``apply``
+    "The given NumPy array is not writable",  # pandas 3 lends its columns for reading
+    "`torch.cuda.amp.GradScaler",
+)
+
+
+def apply() -> None:
+    for message in WARNINGS:
+        warnings.filterwarnings("ignore", message)
+    _mend()
+
+
+def _mend():
+    import numpy as np
+    import pandas as pd
+    from recbole.config import Config
+    from recbole.data.dataset import dataset as module
+    from recbole.utils import FeatureType
+    from scipy.sparse import dok_matrix
+
+    names = {"bool": np.bool_, "int": np.int_, "float": np.float64, "complex": np.complex128, "object": np.object_}
+    names |= {"str": np.str_, "long": np.int_, "unicode": np.str_}
+
+    def compatibility_settings(self):
+        for name, value in names.items():
+            setattr(np, name, value)
+
+    def read_csv(*args, **kwargs):
+        frame = pd.read_csv(*args, **kwargs)
+        for column in frame.columns[frame.columns.astype(str).str.endswith("_seq")]:
+            frame[column] = frame[column].fillna("")
+        return frame
+
+    def length(values):  # of each entry in ``series.agg(len)``, for which pandas 3 hands over the whole series
+        each = isinstance(values, pd.Series) and len(values) > 0 and isinstance(values.iloc[0], np.ndarray)
+        return values.map(len) if each else len(values)
+
+    fill_sequences = module.Dataset._fill_nan
+
+    def fill_nan(self):
+        for feat in (getattr(self, name) for name in self.feat_name_list):
+            for field in feat:
+                if self.field2type[field] == FeatureType.TOKEN:
+                    feat[field] = feat[field].fillna(0)
+                elif self.field2type[field] == FeatureType.FLOAT:
+                    feat[field] = feat[field].fillna(feat[field].mean())
+        fill_sequences(self)
+
+    where = "recbole.config.configurator:Config.compatibility_settings"
+    replace(Config, "compatibility_settings", compatibility_settings, where)
+    replace(module.Dataset, "_fill_nan", fill_nan, "recbole.data.dataset.dataset:Dataset._fill_nan")
+    module.pd = ModuleType("pandas", "pandas with a read_csv that leaves no sequence missing")
+    module.pd.__dict__.update({**vars(pd), "read_csv": read_csv})
+    module.len = length
+    if not hasattr(dok_matrix, "_update"):
+        dok_matrix._update = lambda self, entries: self._dict.update(entries)

@@ -1,0 +1,52 @@
+"""RecBole's quick-start functions of these names, for our checkpoints and with validation results for the tuner."""
+
+import inspect
+import sys
+
+from recbole.config import Config
+
+from recbole_sibrar.recbole_plugin.checks import begin_log
+from recbole_sibrar.recbole_plugin.run import prepare, prepare_trained
+
+
+def objective_function(config_dict=None, config_file_list=None, saved=True):
+    """RecBole's objective for ``HyperTuning`` and Ray Tune, with validation results reported to the tuner.
+
+    RecBole's own reports the *test* results, so that hyper-parameters would be chosen on test data.
+    """
+    config = Config(config_dict=config_dict, config_file_list=config_file_list)
+    begin_log(config)
+    prepared = prepare(config)
+    train_data, valid_data, test_data = prepared.loaders
+    best_score, valid_result = prepared.trainer.fit(train_data, valid_data, verbose=False, saved=saved)
+    test_result = prepared.trainer.evaluate(test_data, load_best_model=saved)
+    report_to_ray(valid_result)
+    return {
+        "model": config["model"],
+        "best_valid_score": best_score,
+        "valid_score_bigger": config["valid_metric_bigger"],
+        "best_valid_result": valid_result,
+        "test_result": test_result,
+    }
+
+
+def report_to_ray(metrics: dict) -> None:
+    """Tell Ray Tune, in the way of its version, what a trial came to; outside of Ray nobody is told."""
+    if "ray.tune" not in sys.modules:
+        return
+    from ray import tune
+
+    if "metrics" in inspect.signature(tune.report).parameters:
+        tune.report(metrics)
+    else:
+        tune.report(**metrics)
+
+
+def load_data_and_model(model_file):
+    """RecBole's function of this name, for our checkpoints.
+
+    Returns:
+        (config, model, dataset, train_data, valid_data, test_data).
+    """
+    prepared = prepare_trained(model_file)
+    return prepared.config, prepared.model, prepared.dataset, *prepared.loaders
