@@ -123,29 +123,8 @@ class Adapter(GeneralRecommender):
             self.core.train(training)
 
 
-class SiBraR(Adapter):
-    core_class = MODELS["SiBraR"]
-
-
-class MuBraR(Adapter):
-    core_class = MODELS["MuBraR"]
-
-
-class ContentRidge(Adapter):
-    core_class = MODELS["ContentRidge"]
-
-
-class CLCRec(Adapter):
-    core_class = MODELS["CLCRec"]
-
-
-class DropoutNet(Adapter):
-    core_class = MODELS["DropoutNet"]
-
-
-class KernelRidge(Adapter):
-    core_class = MODELS["KernelRidge"]
-
-
-class LinearAutoencoder(Adapter):
-    core_class = MODELS["LinearAutoencoder"]
+ADAPTERS: dict[str, type[Adapter]] = {
+    name: type(name, (Adapter,), {"core_class": core_class, "__module__": __name__})
+    for name, core_class in MODELS.items()
+}
+globals().update(ADAPTERS)  # RecBole and pickle look for a class by the name of its module

@@ -24,19 +24,19 @@ def _register_models():
     import recbole.trainer
     from recbole.utils import get_trainer
 
-    from recbole_sibrar.recbole_plugin import models
     from recbole_sibrar.recbole_plugin.capabilities import general_recommenders
     from recbole_sibrar.recbole_plugin.config import OUR_MODELS
     from recbole_sibrar.recbole_plugin.dataset import ScenarioDataset
+    from recbole_sibrar.recbole_plugin.models import ADAPTERS
     from recbole_sibrar.recbole_plugin.trainer import protocol_trainer
 
     for name in OUR_MODELS:
         path = f"recbole.model.general_recommender.{name.lower()}"
         module = ModuleType(path, f"recbole_sibrar's {name}, registered by {__name__}")
         module.__spec__ = importlib.util.spec_from_loader(path, loader=None)
-        setattr(module, name, getattr(models, name))
+        setattr(module, name, ADAPTERS[name])
         sys.modules[path] = module
-        setattr(general, name, getattr(models, name))
+        setattr(general, name, ADAPTERS[name])
     for name in general_recommenders():
         trainer = get_trainer(getattr(general, name).type, name)
         setattr(recbole.trainer, f"{name}Trainer", protocol_trainer(trainer))
