@@ -50,7 +50,7 @@ def test_a_data_set_of_frames_is_that_of_the_files(shop, library, capsys):
     assert files(dataset.folder) == files("out/shop")
     ids, values = read_vectors(dataset.folder / "shop.text")
     assert np.array_equal(values, read_vectors("out/shop/shop.text")[1]) and len(ids) == shop.n_products - 1
-    assert [line for line in said.splitlines() if "written" not in line] == capsys.readouterr().out.splitlines()
+    assert said.startswith(capsys.readouterr().out)
 
 
 def test_a_model_of_frames_is_that_of_the_files_bit_for_bit(shop):
