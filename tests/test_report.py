@@ -181,6 +181,23 @@ def test_results_of_other_data_are_stale():
     assert "made from other data than later runs" in group.comparison.entries[0].notes[0]
 
 
+def test_a_result_without_the_metric_it_was_chosen_by_is_none(capsys):
+    made_up_run("results", "A", 1, 0.3, test_result={"recall@10": 0.1})
+    assert main(["report", "results"]) == 2 and "is not a result of a run" in capsys.readouterr().err
+
+
+def test_results_that_know_less_are_shown(capsys):
+    """As an earlier version left them: no history, no counts, no values for each user."""
+    made_up_run("results", "A", 1, 0.3)
+    path = Path("results/A-1-0/result.json")
+    kept = json.loads(path.read_text())
+    for name in ("history", "data", "label", "best_valid_score", "n_epochs"):
+        del kept[name]
+    path.write_text(json.dumps(kept))
+    path.with_name("per_user.csv").unlink()
+    assert main(["report", "results"]) == 0 and "0.3000" in Path("results/report.html").read_text()
+
+
 def test_many_runs_make_a_small_page():
     for model in range(20):
         for seed in (1, 2, 3):

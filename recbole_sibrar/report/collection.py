@@ -66,9 +66,9 @@ def _read(path):
         result = json.loads(path.read_text(encoding="utf-8"))
         usual = {"label": result["name"], "best_valid_score": None, **OPTIONAL}
         result = {**usual, **{key: result[key] for key in NEEDED}, **result}
-        result["config"]["valid_metric"], result["seconds"]["training"]
+        result["test_result"][result["config"]["valid_metric"].lower()], result["seconds"]["training"]
         return {**result, "config": {"epochs": 0, "eval_args": None, "split_seed": None, **result["config"]}}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not a result of a run ({type(error).__name__}: {error}); remove it.") from None
 
 
