@@ -1,12 +1,20 @@
 """Options that check themselves: the base of every model's options object."""
 
+from collections.abc import Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
-from typing import get_args
+from typing import Any, get_args
 
 from recbole_sibrar.errors import OptionError, nearest
 
 
-def option(help, choices=None, low=None, high=None, needs=None, **kwargs):
+def option(
+    help: str,
+    choices: Sequence | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    needs: Any = None,
+    **kwargs: Any,
+):
     """A dataclass field: one of ``choices``, or of the type of its default, between ``low`` and ``high``.
 
     ``needs`` says with which values of other options it has an effect, {name: values}.
@@ -14,7 +22,7 @@ def option(help, choices=None, low=None, high=None, needs=None, **kwargs):
     return field(metadata={"help": help, "choices": choices, "low": low, "high": high, "needs": needs or {}}, **kwargs)
 
 
-def names_option(help):
+def names_option(help: str):
     """A dataclass field that lists modalities: None (all), a list, or a comma-separated string."""
     return field(metadata={"help": help, "choices": None, "names": True, "needs": {}}, default=None)
 
@@ -40,7 +48,7 @@ class CheckedOptions:
     eval_user_modalities: list | str | None = names_option("user modalities left in evaluation")
 
     @classmethod
-    def from_mapping(cls, values):
+    def from_mapping(cls, values: Any):
         """Pick the options out of a mapping that may hold other keys too.
 
         Raises:
@@ -118,7 +126,7 @@ class CheckedOptions:
             raise OptionError(f"{entry.name} is {value!r}; expected {expected}{bounds}.")
 
 
-def parse_names(value, option: str) -> list | None:
+def parse_names(value: Any, option: str) -> list | None:
     """An option that lists modalities: None (all), a list, or a comma-separated string."""
     if value is None:
         return None

@@ -5,6 +5,7 @@ import pickle
 import warnings
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ DERIVED = {
 }  # fmt: skip
 
 
-def plain_config(config) -> dict:
+def plain_config(config: Any) -> dict:
     """The effective configuration as plain data that ``Config(config_dict=...)`` takes back."""
     values = {key: plain(value) for key, value in config.final_config_dict.items() if key not in DERIVED}
     values["data_path"] = str(Path(values["data_path"]).parent)
@@ -61,7 +62,7 @@ FREE_TO_DIFFER = FREE_TO_CHANGE - {"epochs", "stopping_step"}
 OUTSIDE_THE_RESULT = FREE_TO_DIFFER | {"run_name", "data_path"}
 
 
-def check_same_options(path, before: dict, now: dict) -> None:
+def check_same_options(path: str | Path, before: dict, now: dict) -> None:
     """A run goes on with the options that it began with.
 
     Raises:
@@ -75,7 +76,7 @@ def check_same_options(path, before: dict, now: dict) -> None:
         )
 
 
-def check_same_data(path, before: dict, now: dict, dataset: str) -> None:
+def check_same_data(path: str | Path, before: dict, now: dict, dataset: str) -> None:
     """A model meets the data that it was trained on.
 
     Args:
@@ -107,7 +108,7 @@ def differing_option(before: dict, now: dict, free: set) -> str | None:
     return next((name for name in names if before.get(name) != now.get(name)), None)
 
 
-def plain(value):
+def plain(value: Any):
     """Plain data (None, bool, int, float, str, list, dict, tensor) that stands for ``value``.
 
     Arrays and scipy matrices, which some of RecBole's models keep beside their parameters, become tagged tensors.
@@ -138,7 +139,7 @@ def plain(value):
     raise CheckpointError(f"A value of type {type(value).__name__} cannot be stored in a checkpoint of plain data.")
 
 
-def restored(value):
+def restored(value: Any):
     """The inverse of ``plain`` for arrays and scipy matrices; they are copies."""
     if isinstance(value, dict):
         if "__array__" in value:
@@ -151,7 +152,7 @@ def restored(value):
     return [restored(entry) for entry in value] if isinstance(value, list) else value
 
 
-def save(path, config, model, dataset, with_serving: bool, **training_state) -> None:
+def save(path: str | Path, config: Any, model: Any, dataset: Any, with_serving: bool, **training_state: Any) -> None:
     """Write a checkpoint, whole or not at all.
 
     Args:
@@ -186,7 +187,7 @@ def _serving_state(model, dataset):
     }
 
 
-def plain_catalogue(catalogue: dict, removed=()) -> dict:
+def plain_catalogue(catalogue: dict, removed: Any = ()) -> dict:
     """What serving knows of entities that are not as a model was trained with them, as a checkpoint holds it.
 
     Args:
@@ -200,7 +201,7 @@ def plain_catalogue(catalogue: dict, removed=()) -> dict:
     return {**sides, "removed": list(removed)}
 
 
-def locate(path) -> Path:
+def locate(path: str | Path) -> Path:
     """A checkpoint, or that in the folder of a run, whose name may leave out the preset and the options at its end if
     one such run is there.
 
@@ -230,7 +231,7 @@ def _is_short_for(short: str, name: str) -> bool:
     return any(f"{other}-".startswith(f"{short}-") for other in names)
 
 
-def load(path, device="cpu") -> dict:
+def load(path: str | Path, device: Any = "cpu") -> dict:
     """Read a checkpoint, found by ``locate``, without executing anything in it.
 
     Its tensors are memory-mapped, so that the features in it take no memory where they are not asked for, as after
@@ -260,13 +261,13 @@ def load(path, device="cpu") -> dict:
     return state
 
 
-def restore(model, state: dict) -> None:
+def restore(model: Any, state: dict) -> None:
     """Put a checkpoint's parameters into a model of the same configuration."""
     load_parameters(model, state["state_dict"], state["versions"])
     model.load_other_parameter(restored(state["other_parameter"]))
 
 
-def load_parameters(model, parameters: dict, versions: dict) -> None:
+def load_parameters(model: Any, parameters: dict, versions: dict) -> None:
     """As ``load_state_dict``.
 
     Raises:

@@ -3,7 +3,9 @@
 Every message names the value that was found, what was expected, and what to do about it.
 """
 
+from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class SibrarError(Exception):
@@ -42,7 +44,7 @@ class WorkerError(Exception):
     """A process of a run of several was killed or lost the others; the command line exits with code 1."""
 
 
-def nearest(value, valid) -> str:
+def nearest(value: Any, valid: Iterable) -> str:
     """A sentence that suggests the valid name most like ``value``, or lists them all.
 
     >>> nearest("item_clod", ["warm", "item_cold"])
@@ -52,7 +54,7 @@ def nearest(value, valid) -> str:
     return f"{suggestion(value, names)} Valid: {', '.join(names)}.".lstrip()
 
 
-def suggestion(value, valid) -> str:
+def suggestion(value: Any, valid: Iterable) -> str:
     """The question alone, where the valid names are too many to list; empty if none is similar.
 
     >>> suggestion("item_clod", ["warm", "item_cold"])

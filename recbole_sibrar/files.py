@@ -10,8 +10,10 @@ import shutil
 import signal
 import tempfile
 import threading
+from collections.abc import Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -40,7 +42,7 @@ def check_plain_name(what: str, name: str) -> None:
         raise OptionError(f"{what} is {name!r}; expected a name that neither begins with a dot nor is padded.")
 
 
-def make_folder(path) -> Path:
+def make_folder(path: str | Path) -> Path:
     """The folder, made with its parents if it is not there.
 
     Raises:
@@ -71,7 +73,7 @@ def _naming(path):
 
 
 @contextmanager
-def atomic_file(path, mode="w", encoding="utf-8", newline=None):
+def atomic_file(path: str | Path, mode: str = "w", encoding: str = "utf-8", newline: str | None = None):
     """Open a file that replaces ``path`` only when the block ends without an exception.
 
     What killed processes left of the same file is removed first.
@@ -121,7 +123,7 @@ SECONDS_TO_END = 5  # for another process that is about to
 
 
 @contextmanager
-def owned(folder, patience: float = SECONDS_TO_END):
+def owned(folder: str | Path, patience: float = SECONDS_TO_END):
     """Hold a folder, which is made, so that one process at a time writes into it; let go however the process ends.
 
     Args:
@@ -151,7 +153,7 @@ def owned(folder, patience: float = SECONDS_TO_END):
             folder.rmdir()  # if nothing came of it
 
 
-def is_owned(folder) -> bool:
+def is_owned(folder: str | Path) -> bool:
     """Whether a process holds the folder."""
     try:
         os.close(_lock(Path(folder) / LOCK))
@@ -162,14 +164,14 @@ def is_owned(folder) -> bool:
     return False
 
 
-def write_json(path, value) -> None:
+def write_json(path: str | Path, value: Any) -> None:
     """Write plain data, whole or not at all."""
     with atomic_file(path) as file:
         json.dump(value, file, indent=2, default=str)
         file.write("\n")
 
 
-def save_tensors(path, state) -> None:
+def save_tensors(path: str | Path, state: dict) -> None:
     """``torch.save``, whole or not at all; Ctrl-C waits, since torch's writer may abort the process when interrupted.
 
     Raises:
@@ -195,7 +197,7 @@ def _interrupts_held_back():
         handler(*held[0])
 
 
-def remove_leftovers(folder, names) -> None:
+def remove_leftovers(folder: str | Path, names: Iterable[str]) -> None:
     """Remove what ``atomic_file`` was writing to files of these names, or patterns, when the process was killed."""
     for name in names:
         for path in Path(folder).glob(f".{name}.*"):
@@ -203,7 +205,7 @@ def remove_leftovers(folder, names) -> None:
 
 
 @contextmanager
-def atomic_directory(path):
+def atomic_directory(path: str | Path):
     """Yield an empty directory that takes the place of ``path`` only when the block ends without an exception.
 
     What killed processes left of the same directory is removed first.
@@ -244,7 +246,7 @@ def _replacing_directory(path):
             raise
 
 
-def remove_unfinished(path) -> None:
+def remove_unfinished(path: str | Path) -> None:
     """Remove what processes that were killed while they wrote the directory ``path`` have left beside it.
 
     A directory that a living process writes is left alone. One that was moved away and not replaced is put back.

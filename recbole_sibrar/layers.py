@@ -1,5 +1,8 @@
 """What projections, encoders and linear features are made of."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,14 +23,14 @@ STATISTICS_ROWS = 256
 class BatchNorm(nn.BatchNorm1d):
     """Batch normalisation that falls back to its running statistics for fewer than two rows."""
 
-    def forward(self, rows):
+    def forward(self, rows: Any):
         if len(rows) > 1:
             return super().forward(rows)
         return F.batch_norm(rows, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
 def mlp(
-    sizes, activation: str, batch_norm: bool = False, activate_input: bool = False, activate_output: bool = False
+    sizes: list, activation: str, batch_norm: bool = False, activate_input: bool = False, activate_output: bool = False
 ) -> nn.Sequential:
     """Linear layers of these sizes with an activation between them.
 
@@ -52,7 +55,7 @@ def mlp(
     return nn.Sequential(*layers)
 
 
-def hold_values(module: nn.Module, values) -> None:
+def hold_values(module: nn.Module, values: Any) -> None:
     """Make ``module.values`` a modality's: a buffer outside of the state dict, or the ``DiskVectors`` as they are."""
     if isinstance(values, Tensor):
         module.register_buffer("values", values, persistent=False)
@@ -60,7 +63,7 @@ def hold_values(module: nn.Module, values) -> None:
         module.values = values
 
 
-def centre(read, entities: Tensor) -> tuple:
+def centre(read: Callable, entities: Tensor) -> tuple:
     """The mean of entities' features and the distance of each from it, in blocks: no copy of all is made.
 
     Args:

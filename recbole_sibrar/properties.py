@@ -3,6 +3,7 @@
 import ast
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -30,7 +31,7 @@ def props_folder() -> Path:
     return installed if installed.is_dir() else PACKAGE.parent / "props"
 
 
-def parse_value(text):
+def parse_value(text: Any):
     """A value typed on the command line: a Python literal, else YAML, else the text itself. Nothing is evaluated.
 
     >>> [parse_value(text) for text in ("1e-3", "[64, 32]", "genres,plot", "true", "None", "{RS: [8, 1, 1]}")]
@@ -49,7 +50,7 @@ def parse_value(text):
     return value if isinstance(value, (bool, int, float, list, dict)) else text
 
 
-def parse_option(name, text):
+def parse_option(name: str, text: Any):
     """The value of an option; text and names stay as they are written.
 
     >>> parse_option("run_name", "2020"), parse_option("item_modalities", "2020,plot"), parse_option("seed", "2020")
@@ -78,7 +79,7 @@ def _names(text) -> list:
     return [name.strip() for name in text.split(",")]
 
 
-def read_property_file(path) -> dict:
+def read_property_file(path: str | Path) -> dict:
     """A YAML property file.
 
     Raises:

@@ -68,6 +68,36 @@ def test_arrows_point_down(module):
     assert own == "recbole_plugin" or not any(name.split(".")[0] == "recbole" for name in ARROWS[module])
 
 
+TYPED = {
+    "checked", "checkpoint", "cli", "convert", "data", "errors", "evaluation", "experiments", "files", "hook", "kinds", "layers",
+    "properties", "scenarios",
+}  # fmt: skip
+"""Rooms whose public functions say the types of their arguments."""
+
+
+def untyped_arguments(body, names=()):
+    """``function.argument`` of the public functions of a module or class that has no annotation."""
+    for node in body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from untyped_arguments(node.body, ("self", "cls"))
+        elif isinstance(node, ast.FunctionDef) and (node.name.startswith("__") or not node.name.startswith("_")):
+            given = node.args
+            arguments = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
+            for argument in filter(None, arguments):
+                if argument.annotation is None and argument.arg not in names:
+                    yield f"{node.name}.{argument.arg}"
+
+
+@pytest.mark.parametrize("module", [module for module in ARROWS if room_of(module) in TYPED])
+def test_public_functions_say_their_types(module):
+    assert list(untyped_arguments(ast.parse(MODULES[module].read_text(encoding="utf-8")).body)) == []
+
+
+def test_the_check_of_types_sees_what_it_looks_for():
+    tree = ast.parse("def f(a, *, b: int, **c): ...\nclass K:\n    def m(self, d): ...\n    def _n(self, e): ...")
+    assert list(untyped_arguments(tree.body)) == ["f.a", "f.c", "m.d"]
+
+
 def test_there_is_no_circle():
     TopologicalSorter({module: names & set(ARROWS) for module, names in ARROWS.items()}).prepare()
 

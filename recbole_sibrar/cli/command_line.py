@@ -3,6 +3,7 @@
 import argparse
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def _warning_line(message, category, filename, lineno, line=None) -> str:
     return PYTHONS_FORMAT(message, category, filename, lineno, line)
 
 
-def main(arguments=None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
@@ -249,7 +250,7 @@ def _run(known, rest) -> int:
     return 0
 
 
-def parse_options(arguments) -> dict:
+def parse_options(arguments: Sequence[str] | None) -> dict:
     """``--key=value`` or ``--key value`` to ``{key: value}``.
 
     Raises:

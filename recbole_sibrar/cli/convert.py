@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from recbole_sibrar.cli.hints import tell_next
 from recbole_sibrar.convert import amazon_vg, ml_1m, onion, own_tables
@@ -20,7 +21,7 @@ examples:
 REPLACED = "A data set that a conversion made is replaced, whole or not at all; any other folder is left alone."
 
 
-def add_convert_parser(commands) -> None:
+def add_convert_parser(commands: Any) -> None:
     """Add ``convert`` to the command line; each corpus sets the handler that is called with the arguments."""
     convert = commands.add_parser(
         "convert",

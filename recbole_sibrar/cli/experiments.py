@@ -3,6 +3,7 @@
 import argparse
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from recbole_sibrar.cli.hints import tell_next
 from recbole_sibrar.errors import OptionError, nearest
@@ -59,7 +60,7 @@ Written to <output_dir>/reproduction/: <data set>-paper.md, .csv, and the files 
 """
 
 
-def add_experiment_parsers(commands) -> None:
+def add_experiment_parsers(commands: Any) -> None:
     """Add the commands; arguments that are not theirs are options of the runs."""
     _add_compare(commands)
     _add_tune(commands)

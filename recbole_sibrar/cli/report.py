@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from recbole_sibrar.cli.hints import tell_next
 from recbole_sibrar.data.missing import PATTERNS, MissingOptions
@@ -30,7 +31,7 @@ pairs.csv (the same for each pair of modalities), gap.md, and tsne as .csv (the 
 """
 
 
-def add_report_parsers(commands) -> None:
+def add_report_parsers(commands: Any) -> None:
     """Add ``missing``, ``gap`` and ``report`` to the command line."""
     raw = argparse.RawDescriptionHelpFormatter
     missing = commands.add_parser(

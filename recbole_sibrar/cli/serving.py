@@ -4,6 +4,7 @@ import argparse
 import ast
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,7 +37,7 @@ with NULL, NaN, None, N/A or a dash. For a data set that 'convert table' made, t
 """
 
 
-def add_serving_parsers(commands) -> None:
+def add_serving_parsers(commands: Any) -> None:
     """Add ``recommend`` and ``export`` to the command line."""
     recommend = commands.add_parser(
         "recommend",
@@ -92,7 +93,7 @@ def add_serving_parsers(commands) -> None:
     export.set_defaults(handler=_export)
 
 
-def write_tables(tables, path) -> int:
+def write_tables(tables: Any, path: str | Path) -> int:
     """Write tables with the same columns one after the other as one, csv, tsv or parquet, whole or not at all.
 
     Returns:

@@ -4,9 +4,11 @@ import json
 import math
 from argparse import ArgumentParser, Namespace
 from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -58,17 +60,17 @@ EDITIONS = {
 
 
 def convert(
-    raw,
-    output,
+    raw: str | Path,
+    output: str | Path,
     *,
-    years=(2016, 2019),
-    verified=True,
-    k=5,
-    require=None,
-    item_vectors=None,
-    name="amazon-vg",
-    half=False,
-    encode=None,
+    years: tuple[int, int] = (2016, 2019),
+    verified: bool = True,
+    k: int = 5,
+    require: Iterable[str] | None = None,
+    item_vectors: dict | None = None,
+    name: str = "amazon-vg",
+    half: bool = False,
+    encode: Any = None,
 ) -> Path:
     """Write Amazon Video Games as atomic files.
 

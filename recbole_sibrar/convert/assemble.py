@@ -1,8 +1,10 @@
 """What every corpus does after reading: filters by features, k-core, report, and the hand-over to the writer."""
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,7 +56,7 @@ class Side:
         known = {column: ids[is_present(self.table[column])] for column in self.kinds}
         return {**known, **self.having, **{name: vectors.ids for name, vectors in self.vectors.items()}}
 
-    def restrict(self, ids) -> None:
+    def restrict(self, ids: Any) -> None:
         """Keep only these entities."""
         self.table = self.table[self.table[self.id_field].isin(ids)].reset_index(drop=True)
         for name, vectors in self.vectors.items():
@@ -79,7 +81,7 @@ def _example(ids):
     return repr(str(ids[0])) if len(ids) else "none"
 
 
-def check_column_names(path, names, modalities=()) -> None:
+def check_column_names(path: str | Path, names: Iterable[str], modalities: Iterable = ()) -> None:
     """
     Args:
         path: of the table.
@@ -124,7 +126,9 @@ def check_modality_names(users: Side, items: Side, vectors: dict) -> None:
             taken.add(name)
 
 
-def require_features(interactions, sides, required, log: StepLog) -> pd.DataFrame:
+def require_features(
+    interactions: pd.DataFrame, sides: Iterable, required: Iterable[str], log: StepLog
+) -> pd.DataFrame:
     """Drop the interactions of entities that lack one of the features ``required``.
 
     Raises:
@@ -172,7 +176,15 @@ class Job:
     expected: dict = field(default_factory=dict)
     tables: dict = field(default_factory=dict)
 
-    def finish(self, interactions, users: Side, items: Side, required, log: StepLog, encode=None) -> Path:
+    def finish(
+        self,
+        interactions: pd.DataFrame,
+        users: Side,
+        items: Side,
+        required: Iterable[str],
+        log: StepLog,
+        encode: Any = None,
+    ) -> Path:
         """Known entities, required features, k-core; print counts, coverage and the papers' figures; write.
 
         Args:

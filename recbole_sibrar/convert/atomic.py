@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ NAME = re.compile(r"[^\W_][\w.+=-]*")
 MAX_NAME_BYTES = 100
 
 
-def prepare(output, name: str) -> Path:
+def prepare(output: str | Path, name: str) -> Path:
     """Make RecBole's data_path and check, before anything is read, that the data set ``name`` may be written there.
 
     What a killed conversion left of the same data set is removed.
@@ -92,7 +93,7 @@ class AtomicDataset:
     record: dict = field(default_factory=dict)
     tables: dict = field(default_factory=dict)
 
-    def write(self, output) -> Path:
+    def write(self, output: str | Path) -> Path:
         """Write ``<output>/<name>/``, whole or not at all; an existing one is replaced.
 
         Beside the atomic files it holds ``<name>.yaml`` (the modalities) and ``conversion.json`` (what was done).
@@ -136,7 +137,7 @@ class AtomicDataset:
             frame.to_csv(file, sep="\t", index=False, header=False, na_rep="", quoting=3, lineterminator="\n")
 
 
-def write_vectors(path, name: str, id_field: str, vectors) -> None:
+def write_vectors(path: str | Path, name: str, id_field: str, vectors: Any) -> None:
     """A vector file with as many digits as float32 needs to come back the same, and its binary copy."""
     with (
         open(path, "w", encoding="utf-8", newline="\n") as file,
@@ -152,7 +153,7 @@ def write_vectors(path, name: str, id_field: str, vectors) -> None:
     write_cache(path, vectors.ids, blocks, (len(vectors.ids), vectors.width), vectors.values.dtype)
 
 
-def checksum(path, algorithm: str = "sha256") -> str:
+def checksum(path: str | Path, algorithm: str = "sha256") -> str:
     """Of a file, in hexadecimal digits."""
     digest = hashlib.new(algorithm)
     with open(path, "rb") as file:

@@ -7,6 +7,7 @@ import zlib
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
@@ -59,7 +60,7 @@ SOURCES = {
 }
 
 
-def add_download_parser(commands) -> None:
+def add_download_parser(commands: Any) -> None:
     """Add ``download`` to the command line."""
     parser = commands.add_parser(
         "download",
@@ -72,7 +73,7 @@ def add_download_parser(commands) -> None:
     parser.set_defaults(handler=lambda arguments: download(arguments.corpus, arguments.raw or arguments.corpus))
 
 
-def download(corpus: str, folder) -> int:
+def download(corpus: str, folder: str | Path) -> int:
     """Fetch what is not there yet and unpack zip archives; 0 when all files are there.
 
     Raises:

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,7 @@ class Encode:
         if self.batch_size < 1:
             raise OptionError(f"--encode-batch-size is {self.batch_size}; expected at least 1.")
 
-    def new_names(self, *known) -> list:
+    def new_names(self, *known: Any) -> list:
         """The modalities whose names none of these dictionaries has."""
         return [modality for modality in self.kinds if not any(modality in names for names in known)]
 
@@ -143,13 +144,13 @@ class Store:
             self.rows[str(key)] = (len(self.parts), row)
         self.parts.append(values)
 
-    def add(self, keys, values) -> None:
+    def add(self, keys: Any, values: Any) -> None:
         """(B,) keys and their (B, D) vectors."""
         with atomic_file(self.folder / f"{_digest(''.join(keys).encode())}.npz", "wb") as file:
             np.savez(file, keys=keys, values=values)
         self._register(keys, values)
 
-    def values(self, keys) -> np.ndarray:
+    def values(self, keys: Any) -> np.ndarray:
         """(len(keys), D)"""
         return np.stack([self.parts[part][row] for part, row in map(self.rows.__getitem__, keys)])
 

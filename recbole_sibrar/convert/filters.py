@@ -1,6 +1,7 @@
 """Filters of interactions, and the log of what each step kept and dropped."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,7 @@ class StepLog:
         self.steps.append({"step": step, **counts})
         return interactions
 
-    def name_dropped(self, side, interactions: pd.DataFrame) -> None:
+    def name_dropped(self, side: Any, interactions: pd.DataFrame) -> None:
         """Count and name the users or items that were there after the first step and are no more."""
         first = self.first[side.id_field]
         dropped = first[~pd.Index(first).isin(interactions[side.id_field])]

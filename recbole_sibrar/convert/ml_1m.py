@@ -2,7 +2,9 @@
 
 import re
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,18 +28,18 @@ NO_GENRES = "(no genres listed)"
 
 
 def convert(
-    raw,
-    output,
+    raw: str | Path,
+    output: str | Path,
     *,
-    min_rating=3,
-    ages=None,
-    k=5,
-    require=(),
-    plots=None,
-    item_vectors=None,
-    name="ml-1m",
-    half=False,
-    encode=None,
+    min_rating: float = 3,
+    ages: tuple[int, int] | None = None,
+    k: int = 5,
+    require: Iterable[str] | None = (),
+    plots: str | Path | None = None,
+    item_vectors: dict | None = None,
+    name: str = "ml-1m",
+    half: bool = False,
+    encode: Any = None,
 ) -> Path:
     """Write MovieLens 1M as atomic files.
 

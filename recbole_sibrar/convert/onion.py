@@ -2,8 +2,10 @@
 
 import io
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,7 +44,17 @@ SOURCE = "it is part of Zenodo record 6609677 (recbole-sibrar download onion)"
 
 
 def convert(
-    raw, output, *, year=2018, min_plays=2, k=5, features=None, users=None, require=None, name="onion", half=False
+    raw: str | Path,
+    output: str | Path,
+    *,
+    year: int = 2018,
+    min_plays: int = 2,
+    k: int = 5,
+    features: Any = None,
+    users: Any = None,
+    require: Iterable[str] | None = None,
+    name: str = "onion",
+    half: bool = False,
 ) -> Path:
     """Write Music4All-Onion as atomic files.
 
@@ -122,7 +134,7 @@ class PairCounts:
 
     MIN_MERGE = 1 << 21
 
-    def add(self, first, second) -> None:
+    def add(self, first: Any, second: Any) -> None:
         """Two (N,) arrays of numbers below 2^31."""
         block = np.unique(first.astype(np.int64) << 32 | second, return_counts=True)
         self.pending.append(block)
@@ -157,11 +169,11 @@ class Codes:
         numbers = [self.number.setdefault(text, len(self.number)) for text in texts]
         return np.array(numbers, dtype=np.int64)[codes]
 
-    def decode(self, numbers) -> np.ndarray:
+    def decode(self, numbers: Any) -> np.ndarray:
         return np.array(list(self.number), dtype=object)[numbers]
 
 
-def count_plays(path, year: int) -> pd.DataFrame:
+def count_plays(path: str | Path, year: int) -> pd.DataFrame:
     """Columns user_id, item_id, plays from the event file; lines of other years are dropped before they are parsed.
 
     Raises:

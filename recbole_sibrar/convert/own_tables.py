@@ -1,7 +1,9 @@
 """Any data set: tables of interactions, users and items, and vectors with ids."""
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -30,26 +32,26 @@ MAX_CATEGORY_LENGTH = 40
 
 
 def convert(
-    name,
-    output,
-    interactions,
+    name: str,
+    output: str | Path,
+    interactions: Any,
     *,
-    users=None,
-    items=None,
-    user_column="user_id",
-    item_column="item_id",
-    user_modalities=None,
-    item_modalities=None,
-    user_vectors=None,
-    item_vectors=None,
-    tag_separator="|",
-    minimum=None,
-    k=0,
-    require=(),
-    half=False,
-    encode=None,
-    missing=None,
-    kinds=None,
+    users: Any = None,
+    items: Any = None,
+    user_column: str = "user_id",
+    item_column: str = "item_id",
+    user_modalities: dict | None = None,
+    item_modalities: dict | None = None,
+    user_vectors: dict | None = None,
+    item_vectors: dict | None = None,
+    tag_separator: str = "|",
+    minimum: dict | None = None,
+    k: int = 0,
+    require: Iterable[str] | None = (),
+    half: bool = False,
+    encode: Any = None,
+    missing: Iterable[str] | None = None,
+    kinds: dict | None = None,
 ) -> Path:
     """Write a data set of one's own as atomic files.
 

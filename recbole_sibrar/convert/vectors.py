@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,7 @@ class Vectors:
     values: np.ndarray
 
     @classmethod
-    def of(cls, ids, values) -> "Vectors":
+    def of(cls, ids: Any, values: Any) -> "Vectors":
         """All rows of an array."""
         return cls(np.asarray(ids, dtype=str), np.arange(len(ids)), values)
 
@@ -40,7 +41,7 @@ class Vectors:
     def width(self) -> int:
         return self.values.shape[1]
 
-    def select(self, wanted) -> "Vectors":
+    def select(self, wanted: Any) -> "Vectors":
         """Those of the ids ``wanted``."""
         kept = pd.Index(self.ids).isin(wanted)
         return Vectors(self.ids[kept], self.rows[kept], self.values)
@@ -62,13 +63,13 @@ class Spool:
         folder: of the temporary file.
     """
 
-    def __init__(self, source, wanted=None, half=False, folder=None):
+    def __init__(self, source: Any, wanted: Any = None, half: bool = False, folder: str | Path = None):
         self.source, self.half = source, half
         self.wanted = None if wanted is None else pd.Index(wanted)
         self.file = tempfile.TemporaryFile(dir=folder)
         self.ids, self.width, self.dtype = [], None, None
 
-    def add(self, ids, values, lines=None) -> None:
+    def add(self, ids: Any, values: Any, lines: Any = None) -> None:
         """
         Args:
             ids: (B,) texts.
@@ -124,7 +125,7 @@ class Spool:
         return Vectors.of(ids, np.memmap(self.file, self.dtype, "r", shape=(len(ids), self.width)))
 
 
-def embeddings_of(source, name: str, rows=None, half=False, folder=None) -> Vectors:
+def embeddings_of(source: Any, name: str, rows: Any = None, half: bool = False, folder: str | Path = None) -> Vectors:
     """Vectors that are in memory, or in a file.
 
     Args:
@@ -176,7 +177,7 @@ def _matrix(name, rows):
     return matrix
 
 
-def read_embeddings(path, wanted=None, half=False, folder=None) -> Vectors:
+def read_embeddings(path: str | Path, wanted: Any = None, half: bool = False, folder: str | Path = None) -> Vectors:
     """The vectors of a file; tables have a header and the id in the first column.
 
     Args:

@@ -1,8 +1,9 @@
 """Reading RecBole atomic files: tab-separated text whose header cells are ``field:type``."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from recbole_sibrar.errors import DataError, nearest
 FIELD_TYPES = ("token", "token_seq", "float", "float_seq")
 
 
-def read_header(path, separator="\t") -> dict:
+def read_header(path: str | Path, separator: str = "\t") -> dict:
     """The fields of an atomic file, ``{field: type}`` in file order.
 
     Raises:
@@ -42,7 +43,7 @@ def read_header(path, separator="\t") -> dict:
     return fields
 
 
-def check_id_type(path, field: str, kind: str) -> None:
+def check_id_type(path: str | Path, field: str, kind: str) -> None:
     """Ids are compared as texts: as numbers 7 and 7.0 would be one, and 007 too.
 
     Raises:
@@ -52,7 +53,7 @@ def check_id_type(path, field: str, kind: str) -> None:
         raise DataError(f"{path}: {field} is {kind}; ids are token: write '{field}:token' in the header.")
 
 
-def read_atomic(path, fields=None, separator="\t") -> pd.DataFrame:
+def read_atomic(path: str | Path, fields: Iterable[str] | None = None, separator: str = "\t") -> pd.DataFrame:
     """Some columns of an atomic file as strings; an empty cell is ``""``; the index is the number of the line.
 
     Args:
@@ -82,7 +83,7 @@ def read_atomic(path, fields=None, separator="\t") -> pd.DataFrame:
     return frame[fields]
 
 
-def check_cells(path, n_cells: int, separator="\t") -> None:
+def check_cells(path: str | Path, n_cells: int, separator: str = "\t") -> None:
     """Every line has as many cells as the header; pandas would silently pad short lines, and end one at a lone CR.
 
     Raises:
@@ -101,7 +102,7 @@ def check_cells(path, n_cells: int, separator="\t") -> None:
 LARGEST = float(np.finfo(np.float32).max)
 
 
-def parse_numbers(values: pd.Series, path, field, advice: Callable = lambda text: "") -> pd.Series:
+def parse_numbers(values: pd.Series, path: str | Path, field: str, advice: Callable = lambda text: "") -> pd.Series:
     """Strings to float64; the empty string is NaN (missing).
 
     Args:
@@ -133,7 +134,7 @@ def exact_integers(values: pd.Series, numbers: pd.Series) -> pd.Series:
     return integers if rounds else numbers
 
 
-def align(frame: pd.DataFrame, id_field: str, tokens, path) -> pd.DataFrame:
+def align(frame: pd.DataFrame, id_field: str, tokens: Any, path: str | Path) -> pd.DataFrame:
     """One row per token, in the order of ``tokens``; tokens that the file does not list get NaN.
 
     Raises:
@@ -146,7 +147,7 @@ def align(frame: pd.DataFrame, id_field: str, tokens, path) -> pd.DataFrame:
     return frame.set_index(id_field).reindex(tokens)
 
 
-def find_dataset_file(folder, dataset, suffix) -> Path | None:
+def find_dataset_file(folder: str | Path, dataset: str, suffix: str) -> Path | None:
     """``<folder>/<dataset>.<suffix>`` if it exists."""
     path = Path(folder) / f"{dataset}.{suffix}"
     return path if path.is_file() else None

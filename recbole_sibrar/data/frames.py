@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from datetime import date, datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,12 +14,12 @@ from recbole_sibrar.errors import DataError, OptionError
 PANDAS_INDEX = re.compile(r"__index_level_\d+__")  # what Arrow calls a pandas index without a name
 
 
-def is_file(source) -> bool:
+def is_file(source: Any) -> bool:
     """Whether a table is given by its path."""
     return isinstance(source, (str, Path))
 
 
-def plain_frame(frame, name: str) -> pd.DataFrame:
+def plain_frame(frame: Any, name: str) -> pd.DataFrame:
     """A data frame whose cells are what a person means by them; the index is the number of the row, from 1.
 
     Cells are texts, numbers, truth values and lists; None where nothing stands. Whole numbers that pandas made
@@ -60,7 +61,7 @@ def _columns(frame, name):
     return names, [wide[column].to_list() for column in names]
 
 
-def is_list(cell) -> bool:
+def is_list(cell: Any) -> bool:
     """Whether a cell holds several values."""
     return isinstance(cell, (Sequence, set, np.ndarray)) and not isinstance(cell, (str, bytes))
 

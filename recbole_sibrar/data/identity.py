@@ -1,6 +1,7 @@
 """Numbers and fingerprints of data that depend on what the data are, and not on the order of lines or files."""
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from recbole_sibrar.data.sparse import SparseRows
 ROWS_AT_A_TIME = 1024
 
 
-def sorted_numbers(tokens) -> np.ndarray:
+def sorted_numbers(tokens: Any) -> np.ndarray:
     """(N,) ids, all different -> (N,) the place of each when they are sorted.
 
     >>> sorted_numbers(["u2", "u10", "u1"]).tolist()
@@ -23,7 +24,7 @@ def sorted_numbers(tokens) -> np.ndarray:
     return places
 
 
-def interactions_digest(tokens: dict, parts) -> str:
+def interactions_digest(tokens: dict, parts: Any) -> str:
     """The fingerprint of interactions.
 
     Args:

@@ -3,7 +3,9 @@
 Removal is a change of the availability mask and nothing else, so that every model sees the same data.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 from zlib import crc32
 
 import torch
@@ -40,7 +42,7 @@ class MissingOptions:
     seed: int = 0
 
     @classmethod
-    def parse(cls, value) -> "MissingOptions":
+    def parse(cls, value: Any) -> "MissingOptions":
         """From the option's value; None removes nothing.
 
         Raises:
@@ -67,7 +69,7 @@ class MissingOptions:
         if isinstance(self.seed, bool) or not isinstance(self.seed, int):
             raise OptionError(f"missing.seed is {self.seed!r}; expected an integer.")
 
-    def check_names(self, declared) -> None:
+    def check_names(self, declared: Iterable[str]) -> None:
         """Every modality named is one that the data set has.
 
         Args:
@@ -109,7 +111,9 @@ def _remove(entry: Modality, side, options, n_interactions) -> Modality:
     return replace(entry, available=kept, available_in_evaluation=kept)
 
 
-def drawn(available: Tensor, rate: float, name: str, side: str, options: MissingOptions, n_interactions) -> Tensor:
+def drawn(
+    available: Tensor, rate: float, name: str, side: str, options: MissingOptions, n_interactions: Tensor
+) -> Tensor:
     """(N,) bool: the ``rate`` share of the entities that have the modality, as the pattern draws them.
 
     Each entity has a random key, uniform or (``popularity``) Efraimidis and Spirakis' weighted one; those with the

@@ -4,7 +4,7 @@ A missing value is a False in the mask and nothing else. What stands in the feat
 read; a test perturbs it and asserts that no output changes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -128,7 +128,7 @@ class Modalities:
         )
         return replace(self, entries=entries)
 
-    def select(self, names) -> "Modalities":
+    def select(self, names: Iterable[str]) -> "Modalities":
         """Only these modalities, in this order.
 
         Raises:

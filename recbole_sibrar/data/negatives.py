@@ -1,5 +1,7 @@
 """Negatives: training items that a user has not interacted with in training."""
 
+from typing import Any
+
 import numpy as np
 
 from recbole_sibrar.errors import DataError
@@ -28,7 +30,9 @@ class NegativeSampler:
 
     MAX_REJECTIONS = 1000
 
-    def __init__(self, users, items, n_users, seed, popularity_power=None, user_tokens=None):
+    def __init__(
+        self, users: Any, items: Any, n_users: int, seed: int, popularity_power: float = None, user_tokens: Any = None
+    ):
         self.rng = np.random.default_rng(seed)
         self.items, ranks = np.unique(items, return_inverse=True)
         n_items = len(self.items)

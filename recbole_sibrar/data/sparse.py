@@ -1,6 +1,7 @@
 """A boolean sparse matrix in CSR form and the one product the models need of it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ class SparseRows:
     n_columns: int
 
     @classmethod
-    def from_pairs(cls, rows, columns, n_rows: int, n_columns: int) -> "SparseRows":
+    def from_pairs(cls, rows: Any, columns: Any, n_rows: int, n_columns: int) -> "SparseRows":
         """From coordinates; a pair that occurs several times counts once.
 
         >>> SparseRows.from_pairs([2, 0, 2, 2], [1, 0, 0, 1], n_rows=3, n_columns=2).columns.tolist()
@@ -42,7 +43,7 @@ class SparseRows:
         """(R,) the number of non-zero columns of each row."""
         return self.indptr.diff()
 
-    def to(self, device) -> "SparseRows":
+    def to(self, device: Any) -> "SparseRows":
         return SparseRows(self.indptr.to(device), self.columns.to(device), self.n_columns)
 
     def select(self, rows: Tensor) -> "SparseRows":
@@ -107,7 +108,7 @@ class SparseRows:
             low, high = torch.where(is_open & before, middle + 1, low), torch.where(is_open & ~before, middle, high)
         return (low < end) & (self.columns[low.clamp(max=last)] == columns)
 
-    def mark(self, target: Tensor, value=True) -> Tensor:
+    def mark(self, target: Tensor, value: Any = True) -> Tensor:
         """Set ``target`` (R, n_columns) to ``value`` at the non-zero places, in place."""
         target[self.row_of_entry(), self.columns] = value
         return target

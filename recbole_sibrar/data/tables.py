@@ -7,8 +7,10 @@ import io
 import lzma
 import warnings
 import zlib
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,19 +25,19 @@ OPENERS = {".gz": gzip.open, ".bz2": bz2.open}
 DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError)
 
 
-def find_file(folder, name: str) -> Path | None:
+def find_file(folder: str | Path, name: str) -> Path | None:
     """``<folder>/<name>``, or the same with .bz2 or .gz, whichever is there."""
     candidates = [Path(folder) / f"{name}{suffix}" for suffix in ("", *OPENERS)]
     return next((path for path in candidates if path.is_file()), None)
 
 
-def below(path, raw) -> Path:
+def below(path: str | Path, raw: str | Path) -> Path:
     """The file itself, or the one of this name in ``raw``."""
     path = Path(path)
     return path if path.is_file() or path.is_absolute() or not (raw / path).is_file() else raw / path
 
 
-def line_blocks(path):
+def line_blocks(path: str | Path):
     """Yield (number of the first line, whole lines as bytes) of a UTF-8 file, about 16 MB at a time, with a bar.
 
     Line ends are made ``\\n``, also behind the last line; a carriage return elsewhere is a blank; a byte order mark is
@@ -110,7 +112,7 @@ class Lines:
         DataError: naming the first line with another number of cells.
     """
 
-    def __init__(self, path, number: int, block: bytes, n_cells: int, separator: str):
+    def __init__(self, path: str | Path, number: int, block: bytes, n_cells: int, separator: str):
         self.path, self.number, self.block = path, number, block
         self.data = np.frombuffer(block, dtype=np.uint8)
         ends = np.flatnonzero((self.data == ord(separator)) | (self.data == NEWLINE))
@@ -148,7 +150,7 @@ class _QuotesFound(Exception):
     """The table is one for the csv module."""
 
 
-def read_lines(path, separator: str, columns=(), quotes_allowed: bool = True):
+def read_lines(path: str | Path, separator: str, columns: Any = (), quotes_allowed: bool = True):
     """Yield the header (a list of names) and then ``Lines`` of a table whose quotes, if any, mean nothing.
 
     Raises:
@@ -170,7 +172,7 @@ def read_lines(path, separator: str, columns=(), quotes_allowed: bool = True):
             yield Lines(path, number, block, len(header), separator)
 
 
-def table_format(path) -> str:
+def table_format(path: str | Path) -> str:
     """``.tsv``, ``.csv`` or ``.parquet``.
 
     Raises:
@@ -186,7 +188,7 @@ def table_format(path) -> str:
     return suffix
 
 
-def read_table(path, required=()) -> pd.DataFrame:
+def read_table(path: str | Path, required: Iterable[str] = ()) -> pd.DataFrame:
     """A whole CSV, TSV or Parquet table as texts; a missing cell is ``""``; the index is the number of the line or row.
 
     Quotes are those of the csv module. In a TSV where they cannot be, they are part of the text.
@@ -200,14 +202,14 @@ def read_table(path, required=()) -> pd.DataFrame:
     return checked(path, frame, required)
 
 
-def read_values(path, required=()) -> pd.DataFrame:
+def read_values(path: str | Path, required: Iterable[str] = ()) -> pd.DataFrame:
     """As ``read_table``, but the cells of a Parquet table stay what they are: numbers, lists, None."""
     if table_format(path) != ".parquet":
         return read_table(path, required)
     return checked(path, _read_parquet(path), required)
 
 
-def checked(path, frame: pd.DataFrame, required=()) -> pd.DataFrame:
+def checked(path: str | Path, frame: pd.DataFrame, required: Iterable[str] = ()) -> pd.DataFrame:
     """The table, if it has rows, the columns ``required``, and none of them twice; ``path`` is its name in messages."""
     duplicate = frame.columns[frame.columns.duplicated()]
     if len(duplicate):
@@ -359,7 +361,7 @@ def _texts(path, frame):
     return frame
 
 
-def parquet_blocks(path, n_rows=4096):
+def parquet_blocks(path: str | Path, n_rows: int = 4096):
     """Data frames of up to ``n_rows`` rows.
 
     Raises:
@@ -378,7 +380,7 @@ def parquet_blocks(path, n_rows=4096):
         raise DataError(f"{path}: not a readable Parquet file ({str(error):.200}).") from None
 
 
-def refuse_duplicates(path, ids: pd.Series) -> None:
+def refuse_duplicates(path: str | Path, ids: pd.Series) -> None:
     """
     Args:
         ids: with the numbers of their lines as the index.
@@ -413,7 +415,7 @@ def is_marker(text: str) -> bool:
     return not text or text.casefold() in _FOLDED
 
 
-def join_tags(tags) -> str:
+def join_tags(tags: Iterable[str]) -> str:
     """Tags as an atomic file has them, spaces between them and none within.
 
     >>> join_tags(["Sci Fi", " ", "Drama "])

@@ -5,8 +5,10 @@ import json
 import os
 import warnings
 import weakref
+from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -65,7 +67,7 @@ class DiskVectors:
         return torch.from_numpy(np.memmap(self._file, self._dtype, "c", self._offset, self._shape))
 
 
-def read_vectors(path, separators=("\t", " ")) -> tuple:
+def read_vectors(path: str | Path, separators: tuple[str, str] = ("\t", " ")) -> tuple:
     """The ids (R,) and the memory-mapped values (R, D) of an atomic file ``<id>:token  <name>:float_seq``.
 
     The values are float32, or float16 where the converter wrote it.
@@ -120,7 +122,7 @@ def _parse_and_cache(path, separators):
     return ids, np.load(cache / "values.npy", mmap_mode="r")
 
 
-def row_blocks(values):
+def row_blocks(values: Any):
     """Yield (first row, rows) of an array; a memory-mapped one is read as a file, so that its pages do not stay.
 
     Args:
@@ -136,7 +138,7 @@ def row_blocks(values):
             yield start, block.reshape(-1, values.shape[1])
 
 
-def write_cache(path, ids, blocks, shape, dtype) -> None:
+def write_cache(path: str | Path, ids: Any, blocks: Iterable, shape: tuple, dtype: Any) -> None:
     """The binary copy of the vector file ``path``.
 
     Args:

@@ -1,12 +1,14 @@
 """What became of each item in an evaluation: how often it was to be found, shown, and found."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
 from recbole_sibrar.evaluation.metrics import Recommendations
 
 
-def per_item_table(recommendations: Recommendations, n_relevant: Tensor, ks) -> dict[str, Tensor]:
+def per_item_table(recommendations: Recommendations, n_relevant: Tensor, ks: Iterable[int]) -> dict[str, Tensor]:
     """Counts for each candidate, from which quality by popularity is computed.
 
     Args:

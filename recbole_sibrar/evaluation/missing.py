@@ -1,12 +1,15 @@
 """Studies of missing modalities: trained models evaluated on subsets of the modalities, and at rising rates of loss."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import pandas as pd
 
 from recbole_sibrar.evaluation.subsets import modality_subsets
 from recbole_sibrar.progress import steps
 
 
-def subset_study(trained, side: str, phase: str, limit: int, seed: int, progress: bool = True) -> pd.DataFrame:
+def subset_study(trained: Any, side: str, phase: str, limit: int, seed: int, progress: bool = True) -> pd.DataFrame:
     """A trained model on subsets of one side's modalities.
 
     Args:
@@ -25,7 +28,9 @@ def subset_study(trained, side: str, phase: str, limit: int, seed: int, progress
     return pd.DataFrame(rows)
 
 
-def rate_study(trained, side: str, phase: str, rates, options, progress: bool = True) -> pd.DataFrame:
+def rate_study(
+    trained: Any, side: str, phase: str, rates: Iterable[float], options: Any, progress: bool = True
+) -> pd.DataFrame:
     """A trained model while its entities lose more and more of their modalities in evaluation.
 
     Args:

@@ -6,6 +6,8 @@ split stand beside it.
 """
 
 import warnings
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +20,7 @@ LEVEL = 0.05
 TEST_TO_TRAIN = 1 / 8  # of the protocol's splits, 8:1:1
 
 
-def effect_size(differences) -> float:
+def effect_size(differences: Any) -> float:
     """Cohen's d_z, the mean of paired differences in units of their standard deviation (ddof 1).
 
     0 if every difference is 0; infinite if all are the same and not 0; NaN for fewer than two.
@@ -35,7 +37,7 @@ def effect_size(differences) -> float:
     return float(mean / spread)
 
 
-def paired_tests(reference, other) -> dict:
+def paired_tests(reference: Any, other: Any) -> dict:
     """Student's paired t-test and Wilcoxon's signed-rank test, both two-sided.
 
     Args:
@@ -76,7 +78,7 @@ def paired_values(reference: pd.DataFrame, other: pd.DataFrame, metric: str) -> 
     return means[f"{metric}_x"].to_numpy(), means[f"{metric}_y"].to_numpy()
 
 
-def interval(differences, test_to_train: float = 0.0) -> dict:
+def interval(differences: Any, test_to_train: float = 0.0) -> dict:
     """Student's t on paired differences, with its 95 % confidence interval.
 
     Random splits of one data set share most of their training data, so that their differences vary less than those of
@@ -104,7 +106,9 @@ def interval(differences, test_to_train: float = 0.0) -> dict:
     return {"difference": mean, "low": mean - half, "high": mean + half, "p": float(p)}
 
 
-def verdicts(values: dict, reference: str, metrics, test_to_train: float = TEST_TO_TRAIN) -> pd.DataFrame:
+def verdicts(
+    values: dict, reference: str, metrics: Iterable[str], test_to_train: float = TEST_TO_TRAIN
+) -> pd.DataFrame:
     """Whether one model differs from every other, by the splits where there are several, else by the users of the one.
 
     Args:
@@ -131,7 +135,7 @@ def verdicts(values: dict, reference: str, metrics, test_to_train: float = TEST_
     return _against_the_others(values, reference, metrics, test, ("p",))
 
 
-def split_tests(values: dict, reference: str, metrics) -> pd.DataFrame:
+def split_tests(values: dict, reference: str, metrics: Iterable[str]) -> pd.DataFrame:
     """``compare_with_reference`` on the users of each split: a column ``split``, and its columns."""
     parts = []
     for split in values[reference]["split"].unique():
@@ -142,7 +146,7 @@ def split_tests(values: dict, reference: str, metrics) -> pd.DataFrame:
     return found[["split", *found.columns.drop("split")]] if len(found) else pd.DataFrame()
 
 
-def compare_with_reference(values: dict, reference: str, metrics) -> pd.DataFrame:
+def compare_with_reference(values: dict, reference: str, metrics: Iterable[str]) -> pd.DataFrame:
     """Test one model against every other.
 
     Args:

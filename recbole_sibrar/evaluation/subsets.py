@@ -1,12 +1,14 @@
 """Which modalities are left: subsets of them, and what a metric on each subset says about each modality."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
 from recbole_sibrar.errors import OptionError
 
 
-def modality_subsets(names, limit: int, seed: int = 0) -> list:
+def modality_subsets(names: Iterable[str], limit: int, seed: int = 0) -> list:
     """The subsets to evaluate, from none to all, each a tuple in the order of ``names``.
 
     All 2^M if they are at most ``limit``. Otherwise the subsets along random orders, in which the modalities are added
@@ -52,7 +54,7 @@ def quality_curve(values: dict) -> pd.DataFrame:
     return groups.agg(n_subsets="count", mean="mean", min="min", max="max").reset_index()
 
 
-def contributions(values: dict, names) -> pd.DataFrame:
+def contributions(values: dict, names: Iterable[str]) -> pd.DataFrame:
     """What each modality adds.
 
     Args:

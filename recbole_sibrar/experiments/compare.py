@@ -1,6 +1,7 @@
 """From a plan to runs, and from runs to tables, tests and figures."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -44,7 +45,7 @@ def plan_runs(plan: Plan) -> list:
     return runs
 
 
-def reference_label(plan: Plan, runs) -> str:
+def reference_label(plan: Plan, runs: Any) -> str:
     """The label of the reference model, which may be given as label or as written in ``models``."""
     labels = list(dict.fromkeys(run.label for run in runs))
     if plan.reference is None:
@@ -74,7 +75,7 @@ def compare(plan: Plan) -> tuple:
     return write_comparisons(outcomes, reference_label(plan, runs), plan.columns, Path(plan.output_dir) / "comparison")
 
 
-def write_comparisons(outcomes, reference: str, columns, folder) -> tuple:
+def write_comparisons(outcomes: Any, reference: str, columns: Any, folder: str | Path) -> tuple:
     """Tables, tests and figures of runs that are done; the same return value as ``compare``."""
     comparisons = []
     with owned(folder, SECONDS_TO_WRITE):
@@ -86,7 +87,7 @@ def write_comparisons(outcomes, reference: str, columns, folder) -> tuple:
     return comparisons, [outcome for outcome in outcomes if outcome.error]
 
 
-def comparison_of(dataset: str, scenario: str, outcomes, reference: str, columns=None) -> Comparison:
+def comparison_of(dataset: str, scenario: str, outcomes: Any, reference: str, columns: Any = None) -> Comparison:
     """One table: all models on one data set in one scenario."""
     config = outcomes[0].run.config
     labels = dict.fromkeys(outcome.run.label for outcome in outcomes)

@@ -10,6 +10,7 @@ import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from time import sleep
+from typing import Any
 
 import pandas as pd
 import torch
@@ -39,7 +40,7 @@ class Outcome:
         return None if self.result is None else read_per_user(self.run.folder, self.result)
 
 
-def execute(runs, n_jobs: int = 1) -> list:
+def execute(runs: Any, n_jobs: int = 1) -> list:
     """Make the runs that are not there yet, ``n_jobs`` at a time, and return an ``Outcome`` for each.
 
     A run that another process is making is waited for. However this process ends, those that it started end with it.
@@ -172,7 +173,7 @@ class RunProcess:
         return Outcome(self.run, error=error)
 
 
-def start(command, errors, threads: int) -> subprocess.Popen:
+def start(command: list, errors: Any, threads: int) -> subprocess.Popen:
     """Start a command that computes with so many threads, unless the environment says how many."""
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
     parent = os.getpid()

@@ -1,6 +1,9 @@
 """Trials that Optuna draws, kept in an SQLite file: a search that was interrupted goes on, bad trials end early."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from recbole_sibrar.experiments.space import Space
 from recbole_sibrar.files import make_folder
@@ -9,7 +12,16 @@ STORAGE = "optuna.db"  # in the folder of the search
 STARTUP_TRIALS, WARMUP_EPOCHS = 5, 5  # before a trial can be ended for being worse than the median
 
 
-def optuna_search(run, space: Space, n_trials: int, algorithm: str, seed: int, bigger: bool, folder, made_for) -> None:
+def optuna_search(
+    run: Callable,
+    space: Space,
+    n_trials: int,
+    algorithm: str,
+    seed: int,
+    bigger: bool,
+    folder: str | Path,
+    made_for: Any,
+) -> None:
     """Run trials until there are ``n_trials``, those of an interrupted search of the same kind among them.
 
     Args:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from recbole_sibrar.errors import OptionError, nearest
 from recbole_sibrar.files import check_plain_name
@@ -26,7 +27,7 @@ class ModelSpec:
     options: dict = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, given) -> "ModelSpec":
+    def parse(cls, given: Any) -> "ModelSpec":
         """``"SiBraR:SC:strong"``, or ``{model: SiBraR, variant: SC, preset: strong, name: x, options: {epochs: 9}}``.
 
         What is left out or empty is the default: ``"SiBraR:SC"``, ``"SiBraR::strong"``.
@@ -142,7 +143,7 @@ class Plan:
         return {**given, "split_seed": self.seed} if self.fixed_split else given
 
 
-def check_keys(given, cls, what: str) -> None:
+def check_keys(given: Any, cls, what: str) -> None:
     """The keys of a mapping are the fields of a dataclass.
 
     Raises:

@@ -1,6 +1,7 @@
 """The papers' tables: their settings run on their data sets, our figures beside theirs."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -74,7 +75,7 @@ def plan_paper_runs(plan: Plan) -> list:
     return runs
 
 
-def beside_the_paper(dataset: str, comparisons) -> pd.DataFrame:
+def beside_the_paper(dataset: str, comparisons: Any) -> pd.DataFrame:
     """The papers' figures and ours: ``paper``, ``ours`` (mean over seeds, NaN if not run), ``std``, ``difference``."""
     tables = {comparison.scenario: comparison.table.set_index("model") for comparison in comparisons}
     rows = []

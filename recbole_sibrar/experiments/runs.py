@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from recbole_sibrar import checkpoint
 from recbole_sibrar.errors import OptionError, suggestion
@@ -48,7 +49,7 @@ class Run:
 
 
 def plan_run(
-    label: str, model: str, dataset: str, scenario: str, seed: int, options: dict, prefix="", known=None
+    label: str, model: str, dataset: str, scenario: str, seed: int, options: dict, prefix: str = "", known: Any = None
 ) -> Run:
     """Build and check the configuration of a run.
 
@@ -66,7 +67,7 @@ def plan_run(
     return Run(label, name, model, dataset, scenario, seed, options, plain, config)
 
 
-def known_options(options: dict, config) -> dict:
+def known_options(options: dict, config: Any) -> dict:
     """Those of the options that the model of a configuration knows."""
     known = valid_names(config.internal_config_dict, config.parameters)
     return {name: value for name, value in options.items() if name in known}
@@ -85,7 +86,7 @@ def check_options_used(options: dict, used: set) -> None:
             raise OptionError(f"None of the models knows the option {name!r}. {hint}".rstrip())
 
 
-def check_distinct(runs) -> None:
+def check_distinct(runs: Any) -> None:
     """Two runs do not share a folder.
 
     Raises:
@@ -124,7 +125,7 @@ def changed_data(run: Run, before: dict | None, now: dict) -> str | None:
     return changed and f"it was made from other data: {changed} of {run.dataset} changed"
 
 
-def difference(wanted: dict, found: dict, free=checkpoint.OUTSIDE_THE_RESULT) -> str | None:
+def difference(wanted: dict, found: dict, free: Any = checkpoint.OUTSIDE_THE_RESULT) -> str | None:
     """The first option in which two configurations differ, as a sentence; None if they agree but for ``free``."""
     name = checkpoint.differing_option(found, wanted, free)
     if name is not None:

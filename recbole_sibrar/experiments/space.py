@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from recbole_sibrar.errors import OptionError, nearest
 from recbole_sibrar.properties import parse_value
@@ -61,7 +62,7 @@ class Parameter:
         bounds = [math.log(value) for value in self.values] if self.kind == "loguniform" else self.values
         return getattr(hp, self.kind)(self.name, *bounds)
 
-    def drawn_by_optuna(self, trial):
+    def drawn_by_optuna(self, trial: Any):
         """The same, of a trial of Optuna."""
         if self.kind == "choice":
             return trial.suggest_categorical(self.name, list(range(len(self.values))))
@@ -69,7 +70,7 @@ class Parameter:
             return trial.suggest_int(self.name, 0, self.n_steps)
         return trial.suggest_float(self.name, *self.values, log=self.kind == "loguniform")
 
-    def value(self, drawn):
+    def value(self, drawn: Any):
         """The option's value for what was drawn. Numbers have six digits; integers stay integers in steps."""
         if self.kind == "choice":
             return self.values[int(drawn)]
@@ -128,7 +129,7 @@ class Space:
     def to_hyperopt(self) -> dict:
         return {parameter.name: parameter.to_hyperopt() for parameter in self.parameters}
 
-    def drawn_by_optuna(self, trial) -> dict:
+    def drawn_by_optuna(self, trial: Any) -> dict:
         return {parameter.name: parameter.drawn_by_optuna(trial) for parameter in self.parameters}
 
     def options(self, drawn: dict) -> dict:

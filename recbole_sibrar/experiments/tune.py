@@ -133,7 +133,7 @@ def _short(value):
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def find_space(path, model: str) -> Path:
+def find_space(path: str | Path, model: str) -> Path:
     """The file of a search space: the one named (also one that ships with the package), or the model's own.
 
     Raises:
@@ -308,7 +308,7 @@ def _write_best(trials):
         file.write(comment + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
 
 
-def read_space(path) -> Space:
+def read_space(path: str | Path) -> Space:
     """Raises OptionError, naming the file, if it is absent or malformed."""
     try:
         return Space.from_mapping(read_property_file(path))

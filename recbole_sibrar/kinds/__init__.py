@@ -2,6 +2,8 @@
 
 from dataclasses import make_dataclass
 
+from torch import Tensor
+
 from recbole_sibrar.data.modalities import Modalities
 from recbole_sibrar.kinds.category import Category
 from recbole_sibrar.kinds.id import Id
@@ -37,6 +39,6 @@ BlockWeights = make_dataclass(
 )
 
 
-def known_to(modalities: Modalities, trained) -> Modalities:
+def known_to(modalities: Modalities, trained: Tensor) -> Modalities:
     """See ``Kind.known_to``."""
     return modalities.map(lambda entry: KINDS[entry.kind].known_to(entry, trained))

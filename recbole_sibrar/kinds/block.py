@@ -1,5 +1,7 @@
 """The base of the blocks: one modality as columns for linear models; a missing one is a block of zeros."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -40,7 +42,7 @@ class Block(nn.Module):
     def width(self) -> int:
         return len(self.mean)
 
-    def build(self, modality, known):
+    def build(self, modality: Modality, known: Tensor):
         hold_values(self, modality.values)
 
     def stored(self, ids: Tensor):
@@ -52,11 +54,11 @@ class Block(nn.Module):
         mean, lengths = centre(lambda entities: self.columns_of(self.stored(entities)), known)
         return mean, lengths.square().mean()
 
-    def columns_of(self, features) -> Tensor:
+    def columns_of(self, features: Any) -> Tensor:
         """Features of R entities, as ``stored`` gives them -> (R, F)."""
         raise NotImplementedError
 
-    def forward(self, features, place: Tensor, n: int) -> DenseRows | CentredRows:
+    def forward(self, features: Any, place: Tensor, n: int) -> DenseRows | CentredRows:
         """Features of the entities at ``place`` (R,) among ``n`` -> (n, F), zero for the others."""
         rows = (self.columns_of(features) - self.mean) * self.factor
         return DenseRows(rows.new_zeros(n, self.width).index_copy(0, place, rows))
@@ -65,7 +67,7 @@ class Block(nn.Module):
 class SparseBlock(Block):
     """Columns of zeros and ones, of which an entity has few."""
 
-    def statistics(self, known):
+    def statistics(self, known: Tensor):
         count = torch.zeros(self.n_columns, dtype=torch.double)
         for ids in known.split(ROWS_COUNTED):
             count += torch.bincount(self.shown(self.stored(ids)).columns, minlength=self.n_columns)
@@ -76,15 +78,15 @@ class SparseBlock(Block):
     def n_columns(self) -> int:
         raise NotImplementedError
 
-    def shown(self, features) -> SparseRows:
+    def shown(self, features: Any) -> SparseRows:
         """Features of R entities, as ``stored`` gives them -> R x F, the ones."""
         raise NotImplementedError
 
-    def columns_of(self, features):
+    def columns_of(self, features: Any):
         shown = self.shown(features)
         return shown.mark(torch.zeros(len(shown.lengths), shown.n_columns, device=shown.columns.device), 1.0)
 
-    def forward(self, features, place, n):
+    def forward(self, features: Any, place: Tensor, n: int):
         shown = self.shown(features)
         lengths, present = place.new_zeros(n), self.mean.new_zeros(n)
         lengths[place], present[place] = shown.lengths, 1.0

@@ -1,7 +1,13 @@
 """One of a fixed set of values, such as a country."""
 
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import torch
+from torch import Tensor
 
 from recbole_sibrar.data.modalities import Modality
 from recbole_sibrar.data.sparse import SparseRows, gather_rows
@@ -17,19 +23,19 @@ class CategoryProjection(Projection):
 
     is_dense = False
 
-    def build(self, modality, trained, sizes):
+    def build(self, modality: Modality, trained: Tensor, sizes: list):
         self.register_buffer("values", modality.values, persistent=False)
         self.table = table_of(modality.width, sizes[0])
         self.network = rest_of(sizes, self.activation)
 
-    def project(self, features):
+    def project(self, features: Any):
         return self.network(gather_rows(self.table.weight, features))
 
 
 class CategoryBlock(SparseBlock):
     """One column for each category."""
 
-    def build(self, modality, known):
+    def build(self, modality: Modality, known: Tensor):
         super().build(modality, known)
         self.register_buffer("column", most_frequent(modality.values[known], modality.width), persistent=False)
 
@@ -37,7 +43,7 @@ class CategoryBlock(SparseBlock):
     def n_columns(self):
         return int(self.column.max()) + 1
 
-    def shown(self, features):
+    def shown(self, features: Any):
         every = torch.arange(len(features) + 1, device=features.device)
         return with_columns(SparseRows(every, features, len(self.column)), self.column)
 
@@ -50,21 +56,21 @@ class Category(Kind):
     projection = CategoryProjection
     weights = {"category": (1.0, "weight of a category modality")}
 
-    def from_column(self, name, column, separator):
+    def from_column(self, name: str, column: pd.Series, separator: str):
         texts = column.fillna("").to_numpy().astype(str)
         return category_modality(name, texts, np.unique(texts[texts != ""]))
 
-    def known_to(self, entry, trained):
+    def known_to(self, entry: Modality, trained: Tensor):
         """An entity whose category is unknown lacks the modality."""
         known = entry.values[entry.available & trained].unique()
         position = torch.full((entry.width,), -1).index_copy_(0, known, torch.arange(len(known)))
         values = position[entry.values]
         return shortened(entry, values.clamp(min=0), known, values >= 0)
 
-    def blocks(self, entry, trained, weights):
+    def blocks(self, entry: Modality, trained: Tensor, weights: dict[str, float]):
         return [CategoryBlock(entry, trained, weights[self.name])]
 
-    def parse(self, entry, cells, tokens, told):
+    def parse(self, entry: Modality, cells: list, tokens: Sequence, told: set):
         for row, cell in enumerate(cells):
             if not np.isscalar(cell) and cell is not None:
                 raise wrong_value(entry, tokens[row], cell, "a category, or nothing")
@@ -73,14 +79,14 @@ class Category(Kind):
         warn_of_unknown(entry, {text for text in texts if text}, told)
         return category_modality(entry.name, texts, entry.vocabulary)
 
-    def fits(self, cells, separator):
+    def fits(self, cells: pd.Series, separator: str):
         return 0.4
 
-    def written(self, column, separator, path):
+    def written(self, column: pd.Series, separator: str, path: Path):
         return clean(column)
 
 
-def category_modality(name: str, texts, vocabulary) -> Modality:
+def category_modality(name: str, texts: Iterable, vocabulary: Sequence) -> Modality:
     """From one text per entity; a text outside of the vocabulary, such as "", is missing."""
     number = {text: index for index, text in enumerate(vocabulary)}
     values = torch.tensor([number.get(text, -1) for text in texts], dtype=torch.long)

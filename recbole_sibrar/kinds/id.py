@@ -1,5 +1,8 @@
 """The id itself, an ordinary embedding: the one modality of a side that is not single-branch."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -14,13 +17,13 @@ class IdProjection(Projection):
 
     is_dense = False
 
-    def build(self, modality, trained, sizes):
+    def build(self, modality: Modality, trained: Tensor, sizes: list):
         self.table = table_of(len(modality.available), sizes[0])
 
-    def stored(self, rows):
+    def stored(self, rows: Tensor):
         return rows
 
-    def project(self, features):
+    def project(self, features: Any):
         return gather_rows(self.table.weight, features)
 
 
@@ -31,7 +34,7 @@ class Id(Kind):
     is_declared = False
     projection = IdProjection
 
-    def parse(self, entry, cells, tokens, told):
+    def parse(self, entry: Modality, cells: list, tokens: Sequence, told: set):
         absent = torch.zeros(len(tokens), dtype=torch.bool)
         return Modality(entry.name, self.name, absent, absent.long(), 1)
 

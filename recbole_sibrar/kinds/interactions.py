@@ -1,10 +1,12 @@
 """The interaction profile: the row of the training matrix."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from recbole_sibrar.checked import option
 from recbole_sibrar.data.modalities import INTERACTIONS, Modality
@@ -31,12 +33,12 @@ class InteractionProjection(RowsProjection):
     which keeps the layer from copying. The authors' code feeds the target itself.
     """
 
-    def build(self, modality, trained, sizes):
+    def build(self, modality: Modality, trained: Tensor, sizes: list):
         super().build(modality, trained, sizes)
         self.bias = nn.Parameter(torch.zeros(sizes[0]))
         self.dropout = nn.Dropout(self.options.interaction_dropout)
 
-    def project(self, features):
+    def project(self, features: Any):
         lengths = features.lengths.clamp(min=1).float()
         is_unit = self.options.interaction_scaling == "unit"
         weights = features.spread(lengths.rsqrt() if is_unit else torch.ones_like(lengths))
@@ -55,13 +57,13 @@ class Interactions(Kind):
     projection = InteractionProjection
     inputs, linear_inputs = InteractionInputs, {"interaction_scaling": "unit"}
 
-    def parse(self, entry, cells, tokens, told):
+    def parse(self, entry: Modality, cells: list, tokens: Sequence, told: set):
         owners = np.repeat(np.arange(len(cells)), [len(history) for history in cells])
         columns = np.array([column for history in cells for column in history], dtype=np.int64)
         return interaction_modality(owners, columns, len(cells), entry.width)
 
 
-def interaction_modality(rows, columns, n_rows: int, n_columns: int) -> Modality:
+def interaction_modality(rows: Any, columns: Any, n_rows: int, n_columns: int) -> Modality:
     """The interaction profile as a modality: the row of the *training* matrix; an entity without any is without it."""
     matrix = SparseRows.from_pairs(rows, columns, n_rows, n_columns)
     return Modality(INTERACTIONS, INTERACTIONS, matrix.lengths > 0, matrix, n_columns)

@@ -1,11 +1,17 @@
 """Free text, such as a title or a description, as the set of the n-grams of its words and characters, hashed."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 from zlib import crc32
 
+import pandas as pd
 import torch
+from torch import Tensor
 
+from recbole_sibrar.data.modalities import Modality
 from recbole_sibrar.data.tables import clean
 from recbole_sibrar.kinds.kind import wrong_value
 from recbole_sibrar.kinds.tags import Tags, TagsBlock, tags_modality
@@ -35,14 +41,14 @@ class NGrams(Tags):
     weights = {"ngrams": (1.0, "weight of an ngrams modality")}
     inputs, linear_inputs = None, {}
 
-    def from_column(self, name, column, separator):
+    def from_column(self, name: str, column: pd.Series, separator: str):
         lists = [hashed(text) for text in column.fillna("")]
         return self._modality(name, lists, sorted({bucket for buckets in lists for bucket in buckets}))
 
-    def blocks(self, entry, trained, weights):
+    def blocks(self, entry: Modality, trained: Tensor, weights: dict[str, float]):
         return [TagsBlock(entry, trained, weights[self.name])]
 
-    def parse(self, entry, cells, tokens, told):
+    def parse(self, entry: Modality, cells: list, tokens: Sequence, told: set):
         for cell, token in zip(cells, tokens):
             if not isinstance(cell, str) and cell is not None:
                 raise wrong_value(entry, token, cell, "a text, or nothing")
@@ -53,17 +59,17 @@ class NGrams(Tags):
     def _modality(self, name, lists, vocabulary):
         return replace(tags_modality(name, lists, vocabulary), kind=self.name)
 
-    def from_cell(self, cell, separator):
+    def from_cell(self, cell: Any, separator: str):
         return cell
 
-    def from_table(self, cell, separator):
+    def from_table(self, cell: Any, separator: str):
         return cell
 
-    def fits(self, cells, separator):
+    def fits(self, cells: pd.Series, separator: str):
         return 0.0
 
-    def written(self, column, separator, path):
+    def written(self, column: pd.Series, separator: str, path: Path):
         return clean(column)
 
-    def n_values(self, column):
+    def n_values(self, column: pd.Series):
         return len({bucket for text in column for bucket in hashed(text)})

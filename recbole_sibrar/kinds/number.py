@@ -1,7 +1,10 @@
 """One number, such as a year or a price."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +13,7 @@ from torch import Tensor
 
 from recbole_sibrar.checked import option
 from recbole_sibrar.data.atomic import LARGEST, parse_numbers
-from recbole_sibrar.data.modalities import Modality
+from recbole_sibrar.data.modalities import Declaration, Modality
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.kinds.block import Block
 from recbole_sibrar.kinds.kind import Kind, wrong_value
@@ -38,7 +41,7 @@ class NumberProjection(Projection):
     single linear layer can bend at the bins' edges.
     """
 
-    def build(self, modality, trained, sizes):
+    def build(self, modality: Modality, trained: Tensor, sizes: list):
         self.register_buffer("values", modality.values, persistent=False)
         known = modality.values[trained]
         if self.options.number_encoding == "bins":
@@ -51,7 +54,7 @@ class NumberProjection(Projection):
             width = 1
         self.network = mlp([width, *sizes], self.activation)
 
-    def project(self, features):
+    def project(self, features: Any):
         if self.options.number_encoding == "bins":
             return self.network(piecewise_linear(features, self.edges))
         return self.network(((features - self.mean) / self.deviation).float().unsqueeze(1))
@@ -60,11 +63,11 @@ class NumberProjection(Projection):
 class NumberBlock(Block):
     """Piecewise linear over quantile bins, as in ``NumberProjection``."""
 
-    def build(self, modality, known):
+    def build(self, modality: Modality, known: Tensor):
         super().build(modality, known)
         self.register_buffer("edges", quantile_edges(modality.values[known]), persistent=False)
 
-    def columns_of(self, features):
+    def columns_of(self, features: Any):
         return piecewise_linear(features, self.edges)
 
 
@@ -77,16 +80,16 @@ class Number(Kind):
     weights = {"number": (4.0, "weight of a number modality")}
     inputs, linear_inputs = NumberInputs, {"number_encoding": "bins"}
 
-    def checked(self, column, path, declaration):
+    def checked(self, column: pd.Series, path: Path, declaration: Declaration):
         return parse_numbers(column, path, declaration.field, partial(_advice, declaration))
 
-    def from_column(self, name, column, separator):
+    def from_column(self, name: str, column: pd.Series, separator: str):
         return number_modality(name, column.to_numpy(dtype=np.float64))
 
-    def blocks(self, entry, trained, weights):
+    def blocks(self, entry: Modality, trained: Tensor, weights: dict[str, float]):
         return [NumberBlock(entry, trained, weights[self.name])]
 
-    def parse(self, entry, cells, tokens, told):
+    def parse(self, entry: Modality, cells: list, tokens: Sequence, told: set):
         numbers = np.full(len(cells), np.nan)
         for row, cell in enumerate(cells):
             if cell is not None:
@@ -100,10 +103,10 @@ class Number(Kind):
                     )
         return number_modality(entry.name, numbers)
 
-    def fits(self, cells, separator):
+    def fits(self, cells: pd.Series, separator: str):
         return 1.0 if pd.to_numeric(cells, errors="coerce").notna().all() else 0.0
 
-    def written(self, column, separator, path):
+    def written(self, column: pd.Series, separator: str, path: Path):
         return parse_numbers(column.str.strip(), path, column.name)
 
 

@@ -35,25 +35,25 @@ class Projection(nn.Module):
 
     is_dense = True
 
-    def __init__(self, modality: Modality, trained: Tensor, sizes, options: Any):
+    def __init__(self, modality: Modality, trained: Tensor, sizes: list, options: Any):
         super().__init__()
         self.options, self.activation = options, options.activation
         self.build(modality, modality.available & trained, list(sizes))
         self.activates = options.activate_projections == "dense" and self.is_dense
         self.output = ACTIVATION_LAYERS[options.activation]() if self.activates else nn.Identity()
 
-    def build(self, modality, trained, sizes):
+    def build(self, modality: Modality, trained: Tensor, sizes: list):
         raise NotImplementedError
 
     def stored(self, rows: Tensor):
         """The features of the entities ``rows`` (R,), which must have the modality."""
         return self.values[rows]
 
-    def forward(self, features) -> Tensor:
+    def forward(self, features: Any) -> Tensor:
         """Features of R entities, as ``stored`` gives them -> (R, d_c)."""
         return self.output(self.project(features))
 
-    def project(self, features) -> Tensor:
+    def project(self, features: Any) -> Tensor:
         """As ``forward``, without the activation that may follow."""
         raise NotImplementedError
 
@@ -61,13 +61,13 @@ class Projection(nn.Module):
 class RowsProjection(Projection):
     """The base for kinds whose values are ``SparseRows``."""
 
-    def build(self, modality, trained, sizes):
+    def build(self, modality: Modality, trained: Tensor, sizes: list):
         self.register_buffer("indptr", modality.values.indptr, persistent=False)
         self.register_buffer("columns", modality.values.columns, persistent=False)
         self.table = table_of(modality.width, sizes[0])
         self.network = rest_of(sizes, self.activation)
 
-    def stored(self, rows):
+    def stored(self, rows: Tensor):
         return SparseRows(self.indptr, self.columns, self.table.num_embeddings).select(rows)
 
 

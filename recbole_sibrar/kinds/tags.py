@@ -1,10 +1,15 @@
 """A set of tags, such as genres."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from recbole_sibrar.checked import option
 from recbole_sibrar.data.frames import is_list
@@ -37,14 +42,14 @@ class TagsProjection(RowsProjection):
     SHRINKAGE = 5
     is_dense = False
 
-    def build(self, modality, trained, sizes):
+    def build(self, modality: Modality, trained: Tensor, sizes: list):
         super().build(modality, trained, sizes)
         if self.options.tag_weighting == "shrunk":
             known = modality.values.select(trained.nonzero().squeeze(1)).columns
             count = torch.bincount(known, minlength=modality.width)
             self.register_buffer("importance", count / (count + self.SHRINKAGE))
 
-    def project(self, features):
+    def project(self, features: Any):
         if self.options.tag_weighting == "shrunk":
             weights = self.importance[features.columns]
         else:
@@ -55,7 +60,7 @@ class TagsProjection(RowsProjection):
 class TagsBlock(SparseBlock):
     """One column for each tag."""
 
-    def build(self, modality, known):
+    def build(self, modality: Modality, known: Tensor):
         self.register_buffer("indptr", modality.values.indptr, persistent=False)
         self.register_buffer("columns", modality.values.columns, persistent=False)
         self.n_values = modality.width
@@ -65,10 +70,10 @@ class TagsBlock(SparseBlock):
     def n_columns(self):
         return int(self.column.max()) + 1
 
-    def stored(self, ids):
+    def stored(self, ids: Tensor):
         return SparseRows(self.indptr, self.columns, self.n_values).select(ids)
 
-    def shown(self, features):
+    def shown(self, features: Any):
         return with_columns(features, self.column)
 
 
@@ -78,7 +83,7 @@ class TagPairsBlock(TagsBlock):
     A linear model of single tags cannot tell a romantic comedy from a romance and a comedy.
     """
 
-    def build(self, modality, known):
+    def build(self, modality: Modality, known: Tensor):
         super().build(modality, known)
         width = int(self.column.max()) + 1
         together = torch.zeros(width, width)
@@ -100,7 +105,7 @@ class TagPairsBlock(TagsBlock):
         tags = with_columns(features, self.column)
         return tags.mark(torch.zeros(len(tags.lengths), tags.n_columns, dtype=torch.bool, device=tags.columns.device))
 
-    def shown(self, features):
+    def shown(self, features: Any):
         found, n = [], 0
         for ids in torch.arange(len(features.lengths), device=features.columns.device).split(ROWS_COUNTED):
             tags = self._tags(features.select(ids))
@@ -124,11 +129,11 @@ class Tags(Kind):
     }
     inputs, linear_inputs = TagInputs, {"tag_weighting": "shrunk"}
 
-    def from_column(self, name, column, separator):
+    def from_column(self, name: str, column: pd.Series, separator: str):
         lists = [self.from_cell(cell, separator) for cell in column.fillna("")]
         return tags_modality(name, lists, sorted({tag for tags in lists for tag in tags}))
 
-    def known_to(self, entry, trained):
+    def known_to(self, entry: Modality, trained: Tensor):
         """An entity with unknown tags alone has the modality, and no tag: as if its tags were rarer and rarer."""
         known = entry.values.select((entry.available & trained).nonzero().squeeze(1)).columns.unique()
         position = torch.full((entry.width,), -1).index_copy_(0, known, torch.arange(len(known)))
@@ -137,38 +142,38 @@ class Tags(Kind):
         values = SparseRows.from_pairs(rows[kept], columns[kept], len(entry.available), max(len(known), 1))
         return shortened(entry, values, known, torch.full_like(entry.available, len(known) > 0))
 
-    def blocks(self, entry, trained, weights):
+    def blocks(self, entry: Modality, trained: Tensor, weights: dict[str, float]):
         blocks = [TagsBlock(entry, trained, weights["tags"])]
         return [*blocks, TagPairsBlock(entry, trained, weights["pairs"])] if weights["pairs"] else blocks
 
-    def parse(self, entry, cells, tokens, told):
+    def parse(self, entry: Modality, cells: list, tokens: Sequence, told: set):
         lists = [_tags_of(entry, cell, token) for cell, token in zip(cells, tokens)]
         warn_of_unknown(entry, {tag for tags in lists for tag in tags}, told)
         has_tags = torch.tensor([bool(tags and entry.vocabulary) for tags in lists], dtype=torch.bool)
         return replace(tags_modality(entry.name, lists, entry.vocabulary), available=has_tags)
 
-    def from_cell(self, cell, separator):
+    def from_cell(self, cell: Any, separator: str):
         return [tag for tag in cell.split(separator) if tag]
 
-    def from_table(self, cell, separator):
+    def from_table(self, cell: Any, separator: str):
         if isinstance(cell, str):
             return join_tags(cell.split(separator)).split()
         return [join_tags([tag]) if isinstance(tag, str) else tag for tag in cell] if is_list(cell) else cell
 
-    def fits(self, cells, separator):
+    def fits(self, cells: pd.Series, separator: str):
         if not cells.str.contains(separator, regex=False).any():
             return 0.0
         lists = cells.str.split(separator)
         return 0.8 if lists.explode().nunique() < lists.str.len().sum() else 0.0
 
-    def written(self, column, separator, path):
+    def written(self, column: pd.Series, separator: str, path: Path):
         return column.map(lambda cell: join_tags(cell if is_list(cell) else cell.split(separator)))
 
-    def n_values(self, column):
+    def n_values(self, column: pd.Series):
         return len({tag for cell in column for tag in cell.split(" ")})
 
 
-def tags_modality(name: str, lists, vocabulary) -> Modality:
+def tags_modality(name: str, lists: Iterable, vocabulary: Sequence) -> Modality:
     """From a list of tags per entity; tags outside of the vocabulary do not count, no tag is missing."""
     number = {tag: index for index, tag in enumerate(vocabulary)}
     lists = [[number[tag] for tag in tags if tag in number] for tags in lists]

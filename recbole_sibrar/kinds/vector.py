@@ -1,17 +1,20 @@
 """Dense vectors, such as embeddings of texts, pictures or sounds; each modality has a file of its own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from recbole_sibrar.checked import option
 from recbole_sibrar.data.atomic import find_dataset_file
-from recbole_sibrar.data.modalities import Modality
+from recbole_sibrar.data.modalities import Declaration, Modality
 from recbole_sibrar.data.vectors import DiskVectors, read_vectors, row_blocks
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.kinds.block import Block
-from recbole_sibrar.kinds.kind import Kind, wrong_value
+from recbole_sibrar.kinds.kind import Files, Kind, wrong_value
 from recbole_sibrar.kinds.projection import Projection
 from recbole_sibrar.layers import centre, hold_values, mlp
 
@@ -36,7 +39,7 @@ class VectorProjection(Projection):
 
     LENGTH = 0.1
 
-    def build(self, modality, trained, sizes):
+    def build(self, modality: Modality, trained: Tensor, sizes: list):
         hold_values(self, modality.values)
         if self.options.vector_scaling == "short":
             known = trained.nonzero().squeeze(1)
@@ -48,14 +51,14 @@ class VectorProjection(Projection):
         self.register_buffer("scale", scale)
         self.network = mlp([modality.width, *sizes], self.activation)
 
-    def project(self, features):
+    def project(self, features: Any):
         return self.network((features.float() - self.mean) / self.scale)
 
 
 class VectorBlock(Block):
     """The vector."""
 
-    def columns_of(self, features):
+    def columns_of(self, features: Any):
         return features.float()
 
 
@@ -67,7 +70,7 @@ class Vector(Kind):
     weights = {"vector": (1.0, "weight of a vector modality")}
     inputs, linear_inputs = VectorInputs, {"vector_scaling": "short"}
 
-    def from_file(self, declaration, files, tokens):
+    def from_file(self, declaration: Declaration, files: Files, tokens: Any):
         path = find_dataset_file(files.folder, files.dataset, declaration.field)
         if path is None:
             raise DataError(
@@ -83,10 +86,10 @@ class Vector(Kind):
         held = _on_disk(values, target, len(tokens)) if on_disk else _in_memory(values, target, len(tokens))
         return Modality(declaration.name, self.name, torch.from_numpy(available), held, int(values.shape[1]))
 
-    def blocks(self, entry, trained, weights):
+    def blocks(self, entry: Modality, trained: Tensor, weights: dict[str, float]):
         return [VectorBlock(entry, trained, weights[self.name])]
 
-    def parse(self, entry, cells, tokens, told):
+    def parse(self, entry: Modality, cells: list, tokens: Sequence, told: set):
         values = np.zeros((len(cells), entry.width), dtype=np.float32)
         available = np.array([cell is not None for cell in cells], dtype=bool)
         for row in np.flatnonzero(available):

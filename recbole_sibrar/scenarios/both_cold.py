@@ -4,6 +4,8 @@ The interactions of a user of one part with an item of another are left out: wit
 thirds of the interactions, validation and test a hundredth each.
 """
 
+from torch import Tensor
+
 from recbole_sibrar.scenarios.scenario import Scenario
 
 
@@ -14,5 +16,5 @@ class BothCold(Scenario):
     options = {"single_branch": "both", "content_side": "item"}
     is_compared = False
 
-    def candidates(self, everything, trained, own):
+    def candidates(self, everything: Tensor, trained: Tensor, own: Tensor):
         return own

@@ -1,5 +1,7 @@
 """Items of validation and test have no training interaction; the phase's own items are ranked."""
 
+from torch import Tensor
+
 from recbole_sibrar.scenarios.scenario import Scenario
 
 
@@ -8,5 +10,5 @@ class ItemCold(Scenario):
     help = "items 8:1:1"
     cold_sides = ("item",)
 
-    def candidates(self, everything, trained, own):
+    def candidates(self, everything: Tensor, trained: Tensor, own: Tensor):
         return own

@@ -1,5 +1,7 @@
 """Users of validation and test have no training interaction; all training items are ranked."""
 
+from torch import Tensor
+
 from recbole_sibrar.scenarios.scenario import Scenario
 
 
@@ -9,5 +11,5 @@ class UserCold(Scenario):
     cold_sides = ("user",)
     options = {"single_branch": "user", "content_side": "user"}
 
-    def candidates(self, everything, trained, own):
+    def candidates(self, everything: Tensor, trained: Tensor, own: Tensor):
         return trained
