@@ -69,8 +69,8 @@ def test_arrows_point_down(module):
 
 
 TYPED = {
-    "checked", "checkpoint", "cli", "convert", "data", "errors", "evaluation", "experiments", "files", "hook", "kinds", "layers",
-    "properties", "scenarios",
+    "checked", "checkpoint", "cli", "convert", "data", "errors", "evaluation", "experiments", "files", "hook", "kinds",
+    "layers", "properties", "scenarios",
 }  # fmt: skip
 """Rooms whose public functions say the types of their arguments."""
 

@@ -143,7 +143,7 @@ class Plan:
         return {**given, "split_seed": self.seed} if self.fixed_split else given
 
 
-def check_keys(given: Any, cls, what: str) -> None:
+def check_keys(given: Any, cls: type, what: str) -> None:
     """The keys of a mapping are the fields of a dataclass.
 
     Raises:
