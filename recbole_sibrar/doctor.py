@@ -21,6 +21,8 @@ PACKAGES = (
     "setuptools",
     "ray",
     "pyarrow",
+    "narwhals",
+    "fastapi",
     "hyperopt",
     "optuna",
 )
@@ -31,6 +33,8 @@ PARTS = {
     "training and evaluation": ("recbole",),
     "reports and comparisons": ("tabulate", "matplotlib", "statsmodels", "jinja2"),
     "Parquet files": ("pyarrow",),
+    "frames of Polars and Arrow": ("narwhals",),
+    "serve": ("fastapi", "uvicorn"),
     "tune": ("recbole", "hyperopt"),
     "tune --engine=ray": ("recbole", "hyperopt", "ray", "pyarrow"),
     "tune --engine=optuna": ("recbole", "optuna", "sqlalchemy"),

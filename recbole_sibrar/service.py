@@ -271,8 +271,12 @@ async def _result(future):
 
 def _put(recommender, rows, known):
     names = ("item_id", recommender.vocabulary.columns.get("item"))
-    directory = recommender.directory
+    directory, encoders = recommender.directory, recommender.vocabulary.encoders
+    of_pictures = [name for name, how in encoders.items() if how["kind"] == "image"]
     for row in rows:
+        for name in of_pictures:
+            if isinstance(row.get(name), str):
+                raise HTTPException(422, f"{name} is a text; a client's files are not read here: send the vector.")
         token = str(next((row[name] for name in names if name in row), "")).strip()
         if token and known is not directory.is_offered(token):
             code, said = (404, "is not there; add it with POST") if known else (409, "is there; change it with PUT")

@@ -195,6 +195,14 @@ def test_wrong_items(model, items, message):
         model.add_items(items)
 
 
+def test_a_block_of_tables_that_means_nothing_is_named(shop):
+    data = Dataset.from_frames(shop.orders, items=shop.products, folder="out/shop", **shop.columns)
+    declared = data.folder / "shop.yaml"
+    declared.write_text(declared.read_text().replace("tag_separator", "tag_seperator"))
+    with pytest.raises(OptionError, match="tables has the key 'tag_seperator'. Did you mean 'tag_separator'"):
+        data.by_content()
+
+
 def test_raw_texts_go_through_the_encoder_of_the_training_vectors(shop, monkeypatch):
     def load(model):
         assert model == "some/model"

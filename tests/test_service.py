@@ -156,6 +156,15 @@ def test_what_is_wrong_or_too_much_is_refused_with_a_sentence(client, path, body
     assert client.get("/health").status_code == 200
 
 
+def test_files_are_not_read_for_a_client(checkpoint):
+    recommender = Recommender.load(checkpoint)
+    recommender.vocabulary.encoders["text"] = {"kind": "image", "model": "some/model"}
+    with served(recommender, writable=True) as address, httpx.Client(base_url=address) as client:
+        answer = client.post("/items", json={"items": [{"sku": "n", "text": "/etc/passwd"}]})
+        assert answer.status_code == 422 and "files are not read here" in answer.json()["detail"]
+        assert client.post("/items", json={"items": [{"sku": "n", "text": [1, 2, 3]}]}).status_code == 200
+
+
 def test_a_body_of_unsaid_length_is_bounded_too(client):
     def endless():
         for _ in range(40):

@@ -9,7 +9,7 @@ import pandas as pd
 from recbole_sibrar.data.encoders import LOADERS
 from recbole_sibrar.data.frames import is_list, plain_frame
 from recbole_sibrar.data.tables import is_marker
-from recbole_sibrar.errors import DataError, OptionError
+from recbole_sibrar.errors import DataError, OptionError, nearest
 from recbole_sibrar.kinds import KINDS
 
 ID = {"user": "user_id", "item": "item_id"}
@@ -36,8 +36,16 @@ class Vocabulary:
 
     @classmethod
     def of(cls, config: dict) -> "Vocabulary":
-        """From a run's configuration."""
-        return cls(**(config.get("tables") or {}))
+        """From a run's configuration.
+
+        Raises:
+            OptionError: the block has a key that means nothing.
+        """
+        tables, known = config.get("tables") or {}, ("columns", "tag_separator", "missing", "others", "encoders")
+        for key in tables:
+            if key not in known:
+                raise OptionError(f"tables has the key {key!r}. {nearest(key, known)}")
+        return cls(**tables)
 
     def id_column(self, side: str, columns) -> str | None:
         """Which of the columns holds the ids."""
