@@ -19,6 +19,6 @@ def scenario_named(name: str) -> Scenario:
     Raises:
         OptionError: there is none of this name.
     """
-    if name not in SCENARIOS:
+    if not isinstance(name, str) or name not in SCENARIOS:
         raise OptionError(f"Unknown scenario {name!r}. {nearest(name, SCENARIOS)}")
     return SCENARIOS[name]
