@@ -114,10 +114,10 @@ class Directory:
 
     def seen(self, requests) -> SparseRows:
         """requests x items: training interactions of the known users, histories of the others."""
-        owners, columns = [], []
+        owners, columns, n_trained = [], [], len(self.interactions.indptr) - 1
         for position, request in enumerate(requests):
             own = list(request.history)
-            if request.known is not None and request.known < len(self.interactions.lengths):
+            if request.known is not None and request.known < n_trained:
                 start, stop = self.interactions.indptr[request.known : request.known + 2].tolist()
                 own = self.interactions.columns[start:stop].tolist()
             owners += [position] * len(own)
