@@ -1,7 +1,10 @@
 import json
 import re
+import subprocess
+import sys
 import warnings
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -483,3 +486,19 @@ def test_tables_that_could_be_misread_are_refused_with_their_line(tiny, capsys):
         main(["recommend", "--checkpoint", path, "--users", "u1", "--new-items", "good.csv", "--candidates", "x"]) == 0
     )
     assert " 1    x " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_example_with_ray_writes_the_lists_of_recommend(tiny):
+    pytest.importorskip("ray")
+    path = trained(tiny)
+    assert main(["export", "--checkpoint", path, "--output", "index"]) == 0
+    example = Path(__file__).resolve().parents[1] / "docs" / "examples" / "recommend_with_ray.py"
+    done = subprocess.run(
+        [sys.executable, example, "index", "lists", "--k", "5", "--workers", "1"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    keys = ["user", "rank"]
+    found = pd.read_parquet("lists").sort_values(keys, ignore_index=True)
+    expected = Recommender.load(path).recommend(k=5).sort_values(keys, ignore_index=True)
+    pd.testing.assert_frame_equal(found, expected[found.columns], check_dtype=False, atol=1e-4, check_exact=False)
