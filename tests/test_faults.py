@@ -369,13 +369,14 @@ def result_or_message(tiny, case):
 random_data = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
-@given(tiny_runs())
-@settings(max_examples=100, derandomize=True, phases=[Phase.explicit, Phase.generate], **random_data)
-def test_random_data_give_a_result_or_our_own_error(tiny, case):
-    result_or_message(tiny, case)
+def test_random_data_give_a_result_or_our_own_error_and_are_not_all_refused(tiny):
+    @given(tiny_runs())
+    @settings(max_examples=100, derandomize=True, phases=[Phase.explicit, Phase.generate], **random_data)
+    def check(case):
+        result_or_message(tiny, case)
 
-
-def test_random_data_were_not_all_refused():
+    trained.clear()
+    check()
     assert len(trained) > 20
 
 

@@ -157,6 +157,10 @@ def test_same_seed_same_step_and_another_draw_in_the_next(model_class, setting):
     one = sum(first.loss(batch(first.options)))
     torch.manual_seed(5)
     assert sum(second.loss(batch(second.options))).item() == one.item()
+    torch.manual_seed(5)
+    options = first.options
+    draws = options.samples or options.softmax_negatives > 0 or options.softmax_targets == "hidden"
+    assert (sum(first.loss(batch(options))).item() != one.item()) == draws
 
 
 @every_setting
