@@ -339,8 +339,8 @@ def test_neither_preset_has_a_prior_and_sibrar_has_fewer_parameters(preset):
     [
         ({"preset": "strong"}, PRESETS["strong"]["train_batch_size"]),
         ({"preset": "strong", "rec_loss": "softmax"}, PRESETS["strong"]["train_batch_size"]),
-        ({"preset": "strong", "rec_loss": "bpr", "softmax_targets": "all"}, PRESETS["paper"]["train_batch_size"]),
-        ({"preset": "strong", "rec_loss": "bpr", "softmax_targets": "all", "train_batch_size": 300}, 300),
+        ({"preset": "strong", "rec_loss": "bpr"}, PRESETS["paper"]["train_batch_size"]),
+        ({"preset": "strong", "rec_loss": "bpr", "train_batch_size": 300}, 300),
         ({"rec_loss": "softmax", "contrastive_set": "batch", "modality_draw": "entity"}, 256),
     ],
 )

@@ -132,22 +132,15 @@ class ModelOptions(Inputs, CheckedOptions):
                         f"negatives per user. Use --{name}={needed} with it."
                     )
 
-        if self.softmax_targets == "hidden":
-            for name, needed in (("rec_loss", "softmax"), ("plain_side", "interactions")):
-                if getattr(self, name) != needed:
-                    raise OptionError(
-                        f"softmax_targets is 'hidden', which needs {name}={needed}, not {getattr(self, name)!r}: it "
-                        "predicts the items that are hidden from a user's profile."
-                    )
-            if not self.interaction_dropout:
-                raise OptionError(
-                    "softmax_targets is 'hidden', but interaction_dropout is 0, so that nothing is hidden and nothing "
-                    "is left to predict; use an interaction_dropout such as 0.3, or --softmax_targets=all."
-                )
+        if self.hides_targets and not self.interaction_dropout:
+            raise OptionError(
+                "softmax_targets is 'hidden', but interaction_dropout is 0, so that nothing is left "
+                "to predict; use an interaction_dropout such as 0.3, or --softmax_targets=all."
+            )
 
     @property
     def hides_targets(self) -> bool:
-        return self.softmax_targets == "hidden"
+        return self.rec_loss == "softmax" and self.softmax_targets == "hidden"
 
     @property
     def samples(self) -> bool:
