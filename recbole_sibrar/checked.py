@@ -37,10 +37,7 @@ LARGEST = 2**31 - 1
 
 @dataclass(frozen=True)
 class CheckedOptions:
-    """The options that all our models have, and the checks. A subclass adds fields made with ``option``.
-
-    The defaults stand in ``props/model/<model>.yaml`` too; a test compares them.
-    """
+    """The options that all our models have, and the checks. A subclass adds fields made with ``option``."""
 
     item_modalities: list | str | None = names_option("item modalities used; all by default")
     user_modalities: list | str | None = names_option("user modalities used; all by default")

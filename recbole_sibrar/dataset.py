@@ -11,11 +11,10 @@ from recbole_sibrar.convert import own_tables
 from recbole_sibrar.convert.encoders import Encode
 from recbole_sibrar.errors import DataError, OptionError
 from recbole_sibrar.hook import load_recbole
+from recbole_sibrar.properties import QUIET
 from recbole_sibrar.scenarios import DEFAULT_SCENARIO
 from recbole_sibrar.serving.content import by_content
 from recbole_sibrar.serving.recommender import Recommender
-
-QUIET = {"state": "ERROR", "show_progress": False}
 
 
 class Dataset:

@@ -55,6 +55,14 @@ def mlp(
     return nn.Sequential(*layers)
 
 
+def further_layers(sizes: list, activation: str) -> nn.Module:
+    """What follows an embedding or linear layer of width ``sizes[0]``: activation and layers; nothing if it was the
+    last."""
+    if len(sizes) == 1:
+        return nn.Identity()
+    return nn.Sequential(ACTIVATION_LAYERS[activation](), mlp(sizes, activation))
+
+
 def hold_values(module: nn.Module, values: Any) -> None:
     """Make ``module.values`` a modality's: a buffer outside of the state dict, or the ``DiskVectors`` as they are."""
     if isinstance(values, Tensor):

@@ -11,6 +11,9 @@ from recbole_sibrar.errors import OptionError
 
 PACKAGE = Path(__file__).resolve().parent
 
+QUIET = {"state": "ERROR", "show_progress": False}
+"""Options of a run that says nothing."""
+
 # Options whose values are text, whatever they look like: a run can be called 2020, a column 1e3.
 TEXTS = {
     "model", "dataset", "data_path", "output_dir", "checkpoint_dir", "wandb_project", "field_separator",

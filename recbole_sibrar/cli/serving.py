@@ -1,4 +1,4 @@
-"""The ``recommend`` and ``export`` commands."""
+"""The ``recommend``, ``serve`` and ``export`` commands."""
 
 import argparse
 import ast
@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.data.tables import is_empty, read_values
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.files import atomic_directory, atomic_file, write_json
+from recbole_sibrar.progress import steps
 from recbole_sibrar.serving.content import by_content
 from recbole_sibrar.serving.features import is_missing
 from recbole_sibrar.serving.recommender import Recommender
@@ -38,18 +38,14 @@ with NULL, NaN, None, N/A or a dash. For a data set that 'convert table' made, t
 
 
 def add_serving_parsers(commands: Any) -> None:
-    """Add ``recommend`` and ``export`` to the command line."""
+    """Add the commands."""
     recommend = commands.add_parser(
         "recommend",
         help="recommend for known and new users, with new items, from a checkpoint",
         description=RECOMMEND_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    source = recommend.add_mutually_exclusive_group(required=True)
-    source.add_argument("--checkpoint", metavar="FILE", help="model.pth of a run")
-    source.add_argument(
-        "--dataset", metavar="DIR", help="a converted data set: recommend by the items' content alone, untrained"
-    )
+    _add_source(recommend)
     users = recommend.add_mutually_exclusive_group(required=True)
     users.add_argument("--users", nargs="+", metavar="ID", help="known users")
     users.add_argument("--users-file", metavar="TABLE", help="known and new users")
@@ -68,9 +64,7 @@ def add_serving_parsers(commands: Any) -> None:
         description="Serve a checkpoint over HTTP (pip install 'recbole-sibrar[serve]'); /docs says what it answers. "
         "Without --writable, items cannot be changed. It does not check who asks: put it behind something that does.",
     )
-    serve_from = serve.add_mutually_exclusive_group(required=True)
-    serve_from.add_argument("--checkpoint", metavar="FILE", help="model.pth or model-all.pth of a run, or a saved one")
-    serve_from.add_argument("--dataset", metavar="DIR", help="a converted data set: by the items' content alone")
+    _add_source(serve)
     serve.add_argument("--new-items", metavar="TABLE", help="items that were not in the training data")
     serve.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     serve.add_argument("--port", type=int, default=8000, help="default: %(default)s")
@@ -91,6 +85,14 @@ def add_serving_parsers(commands: Any) -> None:
     export.add_argument("--format", choices=("npy", "parquet"), default="npy", help="default: %(default)s")
     export.add_argument("--new-items", metavar="TABLE", help="items that were not in the training data")
     export.set_defaults(handler=_export)
+
+
+def _add_source(parser):
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--checkpoint", metavar="FILE", help="model.pth or model-all.pth of a run, or a saved one")
+    source.add_argument(
+        "--dataset", metavar="DIR", help="a converted data set: recommend by the items' content alone, untrained"
+    )
 
 
 def write_tables(tables: Any, path: str | Path) -> int:
@@ -185,12 +187,9 @@ def _recommend(arguments) -> int:
 def _blocks(recommender, users, arguments):
     """Yield the recommendations of some users at a time; all known users by default."""
     users = recommender.directory.tokens["user"][1:] if users is None else users
-    blocks = range(0, max(1, len(users)), USERS_AT_A_TIME)
-    with tqdm(total=len(users), unit=" users", desc="recommending", leave=False, delay=1) as bar:
-        for start in blocks:
-            some = users[start : start + USERS_AT_A_TIME]
-            yield recommender.recommend(some, arguments.k, arguments.candidates, not arguments.include_seen)
-            bar.update(len(some))
+    for start in steps(range(0, max(1, len(users)), USERS_AT_A_TIME), "recommending"):
+        some = users[start : start + USERS_AT_A_TIME]
+        yield recommender.recommend(some, arguments.k, arguments.candidates, not arguments.include_seen)
 
 
 def _serve(arguments) -> int:

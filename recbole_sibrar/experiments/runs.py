@@ -9,9 +9,10 @@ from typing import Any
 from recbole_sibrar import checkpoint
 from recbole_sibrar.errors import OptionError, suggestion
 from recbole_sibrar.models import MODELS
+from recbole_sibrar.properties import QUIET
 from recbole_sibrar.recbole_plugin.checks import check
 from recbole_sibrar.recbole_plugin.config import check_dataset, valid_names
-from recbole_sibrar.recbole_plugin.run import QUIET, make_config, run_name
+from recbole_sibrar.recbole_plugin.run import make_config, run_name
 from recbole_sibrar.report.result import RESULT, as_json
 
 

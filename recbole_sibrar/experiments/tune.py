@@ -28,9 +28,7 @@ from recbole_sibrar.report import figures
 from recbole_sibrar.report.tables import write_csv
 
 ENGINES = {"hyperopt": ("hyperopt",), "optuna": ("optuna", "sqlalchemy"), "ray": ("ray", "hyperopt", "pyarrow")}
-ALGORITHMS = ("tpe", "random")
 FILES = ("trials.csv", "best.yaml", *(f"map.{suffix}" for suffix in figures.FORMATS))
-MAP_OPTIONS = ("temperature", "contrastive_weight")
 
 
 @dataclass(frozen=True)
@@ -172,8 +170,9 @@ def tune(study: Study) -> Trials:
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_what_is_there(trials)) from None
         _write_best(trials)
-        if set(MAP_OPTIONS) <= set(study.space.names):
-            figures.save(figures.search_map(trials.table, *MAP_OPTIONS, config["valid_metric"]), trials.folder / "map")
+        if set(figures.MAP_OPTIONS) <= set(study.space.names):
+            drawn = figures.search_map(trials.table, *figures.MAP_OPTIONS, config["valid_metric"])
+            figures.save(drawn, trials.folder / "map")
     return trials
 
 

@@ -14,8 +14,9 @@ from recbole_sibrar.data.sparse import SparseRows, gather_rows
 from recbole_sibrar.data.tables import clean
 from recbole_sibrar.kinds.block import SparseBlock, most_frequent, with_columns
 from recbole_sibrar.kinds.kind import Kind, wrong_value
-from recbole_sibrar.kinds.projection import Projection, rest_of, table_of
+from recbole_sibrar.kinds.projection import Projection, table_of
 from recbole_sibrar.kinds.vocabulary import shortened, warn_of_unknown
+from recbole_sibrar.layers import further_layers
 
 
 class CategoryProjection(Projection):
@@ -26,7 +27,7 @@ class CategoryProjection(Projection):
     def build(self, modality: Modality, trained: Tensor, sizes: list):
         self.register_buffer("values", modality.values, persistent=False)
         self.table = table_of(modality.width, sizes[0])
-        self.network = rest_of(sizes, self.activation)
+        self.network = further_layers(sizes, self.activation)
 
     def project(self, features: Any):
         return self.network(gather_rows(self.table.weight, features))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from recbole_sibrar.checked import option
 from recbole_sibrar.data.modalities import Modality
 from recbole_sibrar.data.sparse import SparseRows
-from recbole_sibrar.layers import ACTIVATION_LAYERS, mlp
+from recbole_sibrar.layers import ACTIVATION_LAYERS, further_layers
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class RowsProjection(Projection):
         self.register_buffer("indptr", modality.values.indptr, persistent=False)
         self.register_buffer("columns", modality.values.columns, persistent=False)
         self.table = table_of(modality.width, sizes[0])
-        self.network = rest_of(sizes, self.activation)
+        self.network = further_layers(sizes, self.activation)
 
     def stored(self, rows: Tensor):
         return SparseRows(self.indptr, self.columns, self.table.num_embeddings).select(rows)
@@ -76,10 +76,3 @@ def table_of(n_values: int, width: int) -> nn.Embedding:
     table = nn.Embedding(n_values, width)
     nn.init.xavier_normal_(table.weight)
     return table
-
-
-def rest_of(sizes: list, activation: str) -> nn.Module:
-    """What follows an embedding, the first linear layer of its kind: nothing, or activation and the other layers."""
-    if len(sizes) == 1:
-        return nn.Identity()
-    return nn.Sequential(ACTIVATION_LAYERS[activation](), mlp(sizes, activation))

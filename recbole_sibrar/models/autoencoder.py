@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from recbole_sibrar.checked import CheckedOptions, option
-from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities
+from recbole_sibrar.data.modalities import INTERACTIONS, SIDES
 from recbole_sibrar.data.sparse import SparseRows
-from recbole_sibrar.models.core import Capabilities, Entities, InnerProductModel, trained_entities
+from recbole_sibrar.models.core import Capabilities, Entities, trained_entities
+from recbole_sibrar.models.penalties import PenaltyPath
 from recbole_sibrar.models.priors.interactions import InteractionPrior
 
 
@@ -29,12 +29,11 @@ class LinearAutoencoderOptions(CheckedOptions):
         return "all_users"
 
 
-class LinearAutoencoder(InnerProductModel):
+class LinearAutoencoder(PenaltyPath):
     """A linear autoencoder of the interactions (``priors.interactions``); an epoch is a lambda, validation chooses."""
 
     options_class = LinearAutoencoderOptions
     capabilities = Capabilities(new_entities=True)
-    closed_form = True
 
     def __init__(self, options: LinearAutoencoderOptions, modalities: dict, interactions: SparseRows, seed: int):
         super().__init__(options, seed)
@@ -44,31 +43,21 @@ class LinearAutoencoder(InnerProductModel):
             self.sides[side] = Entities(self.modalities[side], trained[side])
         n = {side: len(mask) for side, mask in trained.items()}
         self.autoencoder = InteractionPrior(n["item"], n["user"], 0, 0, 1.0, seed, options.rank)
-        self.solved_for = nn.Parameter(torch.zeros(()))
-        self._show_progress = False
-        self.register_buffer("indptr", interactions.indptr, persistent=False)
-        self.register_buffer("columns", interactions.columns, persistent=False)
+        self._hold(interactions)
 
     def pretrain(self, folder, show_progress):
-        self._show_progress = show_progress
+        self.autoencoder.decompose(self.matrix, show_progress)
 
     @property
     def n_parameters(self):
         """The items' vectors, which are solved for and not trained; a user's are sums of them."""
         return self.autoencoder.of_side.numel()
 
-    @property
-    def matrix(self) -> SparseRows:
-        """Users x items, the training interactions."""
-        return SparseRows(self.indptr, self.columns, len(self.sides["item"].trained))
-
     @torch.no_grad()
     def loss(self, batch) -> tuple:
         """Solve for this epoch's lambda; the value is lambda, in multiples of an item's interactions."""
-        shrinkage = self.options.shrinkage_max * self.options.shrinkage_step ** int(self.step)
-        self.step += 1
-        self.solved_for.fill_(shrinkage)
-        self.autoencoder.solve(self.matrix, shrinkage, self._show_progress)
+        shrinkage = self._next_penalty(self.options.shrinkage_max, self.options.shrinkage_step)
+        self.autoencoder.solve(self.matrix, shrinkage)
         return (torch.tensor(shrinkage).requires_grad_(),)
 
     @torch.no_grad()
@@ -83,8 +72,7 @@ class LinearAutoencoder(InnerProductModel):
 
     @torch.no_grad()
     def with_modalities(self, side, entity, used):
-        whole = self.embed(entity) if isinstance(entity, Modalities) else self.embeddings(side, torch.tensor([entity]))
-        return whole * used
+        return self.embedding_of(side, entity) * used
 
     def _filled(self, side, rows, used):
         """Who has no interaction has the mean vector of the training entities."""

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from recbole_sibrar.checked import option
 from recbole_sibrar.data.sparse import SparseRows, gather_rows
-from recbole_sibrar.layers import ACTIVATION_LAYERS
+from recbole_sibrar.layers import ACTIVATION_LAYERS, further_layers
 from recbole_sibrar.models.batches import DistinctPairs, PairBatch
-from recbole_sibrar.models.content import ContentLayer, ContentModel, ContentOptions, further_layers
+from recbole_sibrar.models.content import ContentLayer, ContentModel, ContentOptions
 from recbole_sibrar.models.pairs import pair_scores
 
 

@@ -4,12 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from recbole_sibrar.data.modalities import Modalities
-from recbole_sibrar.models.decomposition import EXACT, iterated_principal, principal
+from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
+from recbole_sibrar.models.decomposition import EXACT, ROWS, iterated_principal, principal
 from recbole_sibrar.models.features import LinearFeatures
 from recbole_sibrar.progress import steps
-
-ROWS = 4096
-"""Entities at a time."""
 
 
 class Components(nn.Module):
@@ -163,6 +161,12 @@ class LinearComponents(Components):
 def symmetric_product(rows) -> Tensor:
     """(R, R), the inner products of ``FeatureRows``."""
     return rows.times(rows.dense().T.contiguous())
+
+
+def sums_by_rows(matrix: SparseRows, table: Tensor, show_progress: bool = False):
+    """Yield (R, P) for some of the matrix' rows at a time, the sums of the table's rows at their columns."""
+    ids = torch.arange(len(matrix.lengths), device=table.device)
+    return (weighted_row_sum(matrix.select(part), table) for part in blocks(ids, show_progress))
 
 
 def blocks(ids: Tensor, show_progress: bool):

@@ -10,7 +10,6 @@ from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.kinds import KINDS, LINEAR_INPUTS, known_to
-from recbole_sibrar.layers import ACTIVATION_LAYERS, mlp
 from recbole_sibrar.models.core import Capabilities, Entities, InnerProductModel, trained_entities
 from recbole_sibrar.scenarios import SCENARIOS
 
@@ -150,10 +149,3 @@ class ContentLayer(nn.Module):
         blocks = [projection(projection.stored(ids[place])) for projection, place in zip(self.projections, places)]
         rows = torch.cat(blocks)
         return rows.new_zeros(len(ids), self.width).index_add(0, torch.cat(places), rows)
-
-
-def further_layers(sizes, activation: str) -> nn.Module:
-    """What follows a first linear layer of width ``sizes[0]``: activation and layers; nothing if it was the last."""
-    if len(sizes) == 1:
-        return nn.Identity()
-    return nn.Sequential(ACTIVATION_LAYERS[activation](), mlp(sizes, activation))

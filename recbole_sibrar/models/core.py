@@ -137,6 +137,14 @@ class InnerProductModel(nn.Module):
         """(N, D) embeddings, for scoring, of entities that the training data do not have, from their features."""
         raise NotImplementedError
 
+    def embedding_of(self, side: str, entity) -> Tensor:
+        """(1, D), of an id, or of the ``Modalities`` of one entity that the training data do not have."""
+        return self.embeddings(side, self._ids(entity)) if isinstance(entity, int) else self.embed(entity)
+
+    def _ids(self, entity: int) -> Tensor:
+        """(1,), where the model is."""
+        return torch.tensor([entity], device=self.step.device)
+
     def with_modalities(self, side: str, entity, used: Tensor) -> Tensor:
         """One entity's embedding from parts of what it has.
 
@@ -159,8 +167,7 @@ class InnerProductModel(nn.Module):
         has = self.used_in_evaluation(side)[entity] if isinstance(entity, int) else entity.available[0]
         has, source = has & encoder.in_evaluation, type(self).__name__
         if not has.any():
-            whole = self.embeddings(side, torch.tensor([entity])) if isinstance(entity, int) else self.embed(entity)
-            return [Part(source, "(mean)", whole[0])]
+            return [Part(source, "(mean)", self.embedding_of(side, entity)[0])]
         values, base = shapley_parts(lambda used: self.with_modalities(side, entity, used), has)
         found = [Part(source, name, vector) for name, vector, there in zip(encoder.names, values, has) if there]
         return found + ([Part(source, "(mean)", base)] if base.any() else [])

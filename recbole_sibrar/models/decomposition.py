@@ -19,6 +19,7 @@ DOUBLE = 2048
 
 DEPENDENT = 1e-5
 ROWS = 4096
+"""Rows of a table at a time."""
 
 
 def precise(matrix: Tensor) -> Tensor:

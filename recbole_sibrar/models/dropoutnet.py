@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from recbole_sibrar.checked import option
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 from recbole_sibrar.files import save_tensors
+from recbole_sibrar.layers import further_layers
 from recbole_sibrar.models.als import implicit_als
 from recbole_sibrar.models.batches import DistinctPairs, PairBatch
-from recbole_sibrar.models.content import ContentLayer, ContentModel, ContentOptions, further_layers
+from recbole_sibrar.models.content import ContentLayer, ContentModel, ContentOptions
 from recbole_sibrar.models.core import Capabilities
 
 

@@ -1,6 +1,5 @@
 """Features for linear models: each modality as a block of centred columns; a missing one is a block of zeros."""
 
-import torch
 from torch import Tensor, nn
 
 from recbole_sibrar.data.modalities import Modalities
@@ -28,10 +27,6 @@ class LinearFeatures(nn.Module):
     @property
     def width(self) -> int:
         return sum(block.width for block in self.blocks)
-
-    def columns_of(self, modalities: Tensor) -> Tensor:
-        """(M,) bool -> (F,) bool, the columns of these modalities."""
-        return torch.cat([modalities[m].expand(block.width) for m, block in zip(self.block_of, self.blocks)])
 
     def forward(self, ids: Tensor, used: Tensor) -> FeatureRows:
         """(R,) entities, (R, M) bool which modalities to read -> (R, F), zero where missing."""

@@ -263,22 +263,17 @@ class BranchRecommender(InnerProductModel):
         ``profiles`` are interaction rows to read in place of the entities' own.
         """
         encoder = self.sides[side]
-
-        def encode(ids, used, places=None):
-            return encoder(ids, used, None if places is None else profiles.select(places))
-
-        places = () if profiles is None else (torch.arange(len(ids), device=ids.device),)
         fuse = partial(encoder.fuse, self.fusion[side])
         available = encoder.available[ids]
         priors = [prior.of_trained(side, ids) for prior in self.priors.values() if prior.in_training]
         if not self._samples(side):
-            fused = fuse(self.rowwise(encode, ids, available, *places), available)
+            fused = fuse(self._encoded(encoder, ids, available, profiles), available)
             return Views(torch.cat([fused, *priors], dim=1))
         draw = self._draw(available if rows is None else available[rows], generator)
         n_modalities = len(encoder.names)
         if rows is None:
             masks = [chosen_mask(choice, n_modalities) for choice in draw.views]
-            embeddings = self.rowwise(encode, ids, torch.stack(masks).any(0), *places)
+            embeddings = self._encoded(encoder, ids, torch.stack(masks).any(0), profiles)
             views = [fuse(embeddings, mask) for mask in masks]
         else:
             table = self.rowwise(encoder, ids, available).flatten(0, 1)
@@ -289,6 +284,13 @@ class BranchRecommender(InnerProductModel):
         if not contrasted:
             return Views(fused)
         return Views(fused, *contrasted, (draw.first >= 0).any(1) & (draw.second >= 0).any(1))
+
+    def _encoded(self, encoder, ids, used, profiles):
+        """The embeddings of entities, with ``profiles`` in place of their interaction rows if they are given."""
+        if profiles is None:
+            return self.rowwise(encoder, ids, used)
+        places = torch.arange(len(ids), device=ids.device)
+        return self.rowwise(lambda ids, used, own: encoder(ids, used, profiles.select(own)), ids, used, places)
 
     def _draw(self, available, generator):
         if self.options.modality_sampling == "subset":
@@ -356,11 +358,10 @@ class BranchRecommender(InnerProductModel):
         """Of the network the terms of the fusion where it is a sum; of a joint modality and priors Shapley values."""
         encoder = self.sides[side]
         is_known = isinstance(entity, int)
-        ids = torch.tensor([entity if is_known else 0])
+        ids = self._ids(entity if is_known else 0)
         used = self.used_in_evaluation(side)[ids] if is_known else entity.available & encoder.in_evaluation
         if not used.any():
-            whole = self.embeddings(side, ids) if is_known else self.embed(entity)
-            return [Part(type(self).__name__, "(mean)", whole[0])]
+            return [Part(type(self).__name__, "(mean)", self.embedding_of(side, entity)[0])]
         rows = encoder(ids, used) if is_known else encoder.embed(entity, used)
         blocks = [(type(self).__name__, self._network_parts(side, rows, used))]
         blocks += [(prior.model, prior.parts(side, entity, used[0])) for prior in self.priors.values()]

@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from recbole_sibrar.checked import option
 from recbole_sibrar.data.modalities import Modalities
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
-from recbole_sibrar.models.components import Components
+from recbole_sibrar.models.components import Components, sums_by_rows
 from recbole_sibrar.models.content import ContentModel, ContentOptions
 from recbole_sibrar.models.core import Capabilities
+from recbole_sibrar.models.penalties import PenaltyPath
 from recbole_sibrar.models.priors.prior import variation
 
 
@@ -26,7 +27,7 @@ class RegressionOptions(ContentOptions):
         return "all_users"
 
 
-class ContentRegression(ContentModel):
+class ContentRegression(PenaltyPath, ContentModel):
     r"""Ridge regression from an entity's content to its column of the interaction matrix, as inner products.
 
     With c_j the principal components of the content of j and s^2 their squared lengths (``Components``), and y_k the
@@ -41,20 +42,15 @@ class ContentRegression(ContentModel):
     """
 
     capabilities = Capabilities(cold_items=True, cold_users=True, missing_modalities=True, new_entities=True)
-    closed_form = True
     FACTORS = 3072
     NUMBERS = 1 << 27  # of the tables of all entities' components, 512 MiB
-    ROWS = 4096
 
     def __init__(self, options: RegressionOptions, modalities: dict, interactions: SparseRows, seed: int):
         super().__init__(options, modalities, interactions, seed)
-        matrix = interactions if self.other_side == "user" else interactions.transposed()
-        self.register_buffer("indptr", matrix.indptr, persistent=False)
-        self.register_buffer("columns", matrix.columns, persistent=False)
+        self._hold(interactions if self.other_side == "user" else interactions.transposed())
         n = {side: len(self.trained(side)) for side in self.sides}
         self.n_trained = int(self.trained(self.content_side).sum())
         self.components = self.make_components(max(1, min(self.FACTORS, self.NUMBERS // sum(n.values()))))
-        self.solved_for = nn.Parameter(torch.zeros(()))
 
     def make_components(self, limit: int) -> Components:
         """At most ``limit`` of them."""
@@ -65,11 +61,6 @@ class ContentRegression(ContentModel):
         """What leads from features to components, which is solved for and not trained."""
         return self.components.n_numbers
 
-    @property
-    def matrix(self) -> SparseRows:
-        """Other side x content side, the training interactions."""
-        return SparseRows(self.indptr, self.columns, len(self.trained(self.content_side)))
-
     def pretrain(self, folder, show_progress):
         self.components.fit(show_progress)
 
@@ -77,9 +68,7 @@ class ContentRegression(ContentModel):
     def loss(self, batch) -> tuple:
         """Solve for this epoch's lambda; the value is the share of the training interactions' variance left
         unexplained, 0 if there is none."""
-        penalty = self.options.ridge_max * self.options.ridge_step ** int(self.step)
-        self.step += 1
-        self.solved_for.fill_(penalty)
+        penalty = self._next_penalty(self.options.ridge_max, self.options.ridge_step)
         self.components.fit()
         variance = variation(self.matrix, self.n_trained)
         left = penalty / (self.components.squares + penalty)
@@ -92,16 +81,11 @@ class ContentRegression(ContentModel):
         def found():
             squares, table = self.components.squares, self.components.decomposed_table()
             total = torch.zeros_like(squares)
-            for rows in self._sums(self.matrix, table):
+            for rows in sums_by_rows(self.matrix, table):
                 total += rows.square().sum(0)
             return torch.where(squares > 0, total / squares, 0.0)
 
         return self._until_changed("explainable", found, self.components.squares)
-
-    def _sums(self, matrix, table):
-        """(R, P) for some of the rows at a time, the sums of the table's rows at their columns."""
-        ids = torch.arange(len(matrix.lengths), device=table.device)
-        return (weighted_row_sum(matrix.select(part), table) for part in ids.split(self.ROWS))
 
     def vectors(self, ids: Tensor, used: Tensor) -> Tensor:
         """(N,) entities of the content side, (N, M) bool which modalities to read -> (N, P), v."""
@@ -123,8 +107,7 @@ class ContentRegression(ContentModel):
         """(N, P) of the other side's entities, the sums of their histories' components."""
 
         def found():
-            table = self._table("available") * self.trained(self.content_side).unsqueeze(1)
-            return torch.cat(list(self._sums(self.matrix, table)))
+            return torch.cat(list(sums_by_rows(self.matrix, self._table("available"))))
 
         return self._until_changed("histories", found, self.components.squares)
 
@@ -152,8 +135,9 @@ class ContentRegression(ContentModel):
         if features.side == self.content_side:
             return self._with(self.components.embed(features, used) * self._scale(), 1.0)
         profiles = features.entries[0].values
-        table = self._table("available") * self.trained(self.content_side).unsqueeze(1)
-        result = self._with(weighted_row_sum(profiles, table) * self._scale(), self._mean(profiles.lengths))
+        is_trained = self.trained(self.content_side)[profiles.columns].float()
+        sums = weighted_row_sum(profiles, self._table("available"), is_trained)
+        result = self._with(sums * self._scale(), self._mean(profiles.lengths))
         empty = ~used.any(1)
         if empty.any():
             result[empty] = self._average(self.other_side)
@@ -162,18 +146,13 @@ class ContentRegression(ContentModel):
     @torch.no_grad()
     def with_modalities(self, side, entity, used):
         if side == self.other_side:
-            whole = self.embed(entity) if isinstance(entity, Modalities) else self.own_embeddings(side, _ids(entity))
-            return whole * used
+            return self.embedding_of(side, entity) * used
         if isinstance(entity, Modalities):
             rows = torch.zeros(len(used), dtype=torch.long)
             return self._with(self.components.embed(entity.rows(rows), used) * self._scale(), 1.0)
-        return self._with(self.vectors(_ids(entity).expand(len(used)), used), 1.0)
+        return self._with(self.vectors(self._ids(entity).expand(len(used)), used), 1.0)
 
     def scorable(self, side):
         """Without content an entity has the features of the average training entity, and with them its scores."""
         trained = self.trained(side)
         return torch.ones_like(trained) if side == self.content_side else trained
-
-
-def _ids(entity: int) -> Tensor:
-    return torch.tensor([entity])

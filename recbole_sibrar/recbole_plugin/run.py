@@ -43,7 +43,6 @@ ERROR = "error.txt"  # what ``compare`` knows of a run that failed
 OUTCOME = (RESULT, PER_USER, PER_ITEM, ERROR)
 IN_THE_NAME = {"model", "dataset", "scenario", "seed", "split_seed", "variant", "preset"}
 SHORT = re.compile(r"[\w.+=-]{1,40}")
-QUIET = {"state": "ERROR", "show_progress": False}
 PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "scikit-learn")
 
 

@@ -13,7 +13,8 @@ from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.data.splits import PHASES
 from recbole_sibrar.errors import CheckpointError, OptionError, nearest
 from recbole_sibrar.evaluation.metrics import per_user_table
-from recbole_sibrar.recbole_plugin.run import QUIET, model_label, prepare_trained, run
+from recbole_sibrar.properties import QUIET
+from recbole_sibrar.recbole_plugin.run import model_label, prepare_trained, run
 from recbole_sibrar.report.result import RESULT, as_json
 from recbole_sibrar.scenarios import SCENARIOS
 

@@ -8,8 +8,9 @@ import numpy as np
 from recbole.trainer import HyperTuning
 
 from recbole_sibrar.errors import SibrarError
+from recbole_sibrar.properties import QUIET
 from recbole_sibrar.recbole_plugin.checks import begin_log
-from recbole_sibrar.recbole_plugin.run import QUIET, make_config, prepare
+from recbole_sibrar.recbole_plugin.run import make_config, prepare
 
 
 def run_trial(model: str, dataset: str, options: dict, on_epoch=None) -> dict:

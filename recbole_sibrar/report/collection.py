@@ -187,8 +187,8 @@ def options_table(group: Group) -> pd.DataFrame:
     cells where a model has no such option."""
     firsts = {label: runs[0] for label, runs in group.rows.items()}
     given = {name for run in firsts.values() for name in run.result["options"]} - OF_A_SEED
-    named = {name for runs in [list(firsts.values())] for name in _within_labels(runs)}
-    names = [name for name in sorted(given | named) if name in differing([run.settings for run in firsts.values()])]
+    candidates = given.union(_within_labels(list(firsts.values())))
+    names = [name for name in differing([run.settings for run in firsts.values()]) if name in candidates]
     return pd.DataFrame(
         [{"model": label, **{n: run.settings.get(n, "") for n in names}} for label, run in firsts.items()]
     )

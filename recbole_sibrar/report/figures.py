@@ -22,6 +22,7 @@ from recbole_sibrar.files import atomic_file
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 MARKERS = "osD^vPX*"
 FORMATS = ("pdf", "svg", "png")
+MAP_OPTIONS = ("temperature", "contrastive_weight")  # of a search, of which there is a map
 WITHOUT_DATE = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 COLUMN = 3.35  # inches, of a column in a paper of two
 LINKED = 5  # entities whose modalities are joined by lines

@@ -13,7 +13,6 @@ HEADINGS = {
     "contributions": "What each modality adds", "curve": "By the number of modalities left", "subsets": "Every subset",
     "rates": "Every rate", "gap": "The gap", "pairs": "Pairs of modalities", "trials": "Every trial",
 }  # fmt: skip
-MAP_OPTIONS = ("temperature", "contrastive_weight")
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,8 @@ def _gap(path):
 def _trials(path):
     table = pd.read_csv(path)
     drawn = []
-    if set(MAP_OPTIONS) <= set(table) and table["score"].notna().any():
-        drawn.append((figures.search_map(table, *MAP_OPTIONS, "score"), "The best score for each α and τ"))
+    if set(figures.MAP_OPTIONS) <= set(table) and table["score"].notna().any():
+        drawn.append((figures.search_map(table, *figures.MAP_OPTIONS, "score"), "The best score for each α and τ"))
     return "Search", drawn, ("trials",)
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from recbole_sibrar.data.modalities import INTERACTIONS, Modalities
 from recbole_sibrar.data.sparse import weighted_row_sum
 from recbole_sibrar.kinds import WEIGHTS
-from recbole_sibrar.models.components import blocks
+from recbole_sibrar.models.components import sums_by_rows
 from recbole_sibrar.models.features import LinearFeatures
 from recbole_sibrar.models.priors.kernel import KernelComponents
 from recbole_sibrar.models.priors.prior import Prior, variation
@@ -76,8 +76,7 @@ class ContentPrior(Prior):
         """(P, P), the products of the components with the interactions, squared."""
         rows = self.components.decomposed_table()
         spread = rows.new_zeros(rows.shape[1], rows.shape[1])
-        for ids in blocks(torch.arange(len(self.of_other), device=rows.device), show_progress):
-            profiles = weighted_row_sum(matrix.select(ids), rows)
+        for profiles in sums_by_rows(matrix, rows, show_progress):
             spread += profiles.T @ profiles
         return spread
 

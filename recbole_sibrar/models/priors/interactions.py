@@ -49,17 +49,23 @@ class InteractionPrior(Prior):
 
     @torch.no_grad()
     def fit(self, matrix, show_progress=False):
-        self.solve(matrix, self.SHRINKAGE, show_progress)
+        self.decompose(matrix, show_progress)
+        self.solve(matrix, self.SHRINKAGE)
 
     @torch.no_grad()
-    def solve(self, matrix: SparseRows, shrinkage: float, show_progress: bool = False) -> None:
-        """As ``fit``, with lambda ``shrinkage`` times the mean number of an item's interactions."""
+    def decompose(self, matrix: SparseRows, show_progress: bool = False) -> None:
+        """What all lambdas share, made once."""
+        if self._decomposition is None and len(matrix.columns):
+            self._decomposition = self._principal(matrix, show_progress)
+
+    @torch.no_grad()
+    def solve(self, matrix: SparseRows, shrinkage: float) -> None:
+        """For a lambda of ``shrinkage`` times the mean number of an item's interactions."""
         n_trained = int((torch.bincount(matrix.columns, minlength=1) > 0).sum())
         variance = variation(matrix, n_trained)
         if not variance > 0:
             return
-        if self._decomposition is None:
-            self._decomposition = self._principal(matrix, show_progress)
+        self.decompose(matrix)
         squares, vectors = self._decomposition
         penalty = shrinkage * len(matrix.columns) / n_trained
         kept = (squares / (squares + penalty)).sqrt() * self._factor(variance, n_trained)
