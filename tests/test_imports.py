@@ -70,7 +70,7 @@ def test_arrows_point_down(module):
 
 TYPED = {
     "checked", "checkpoint", "cli", "convert", "data", "errors", "evaluation", "experiments", "files", "hook", "kinds",
-    "layers", "properties", "scenarios",
+    "layers", "models", "properties", "scenarios",
 }  # fmt: skip
 """Rooms whose public functions say the types of their arguments."""
 

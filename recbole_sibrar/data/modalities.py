@@ -17,6 +17,9 @@ from recbole_sibrar.errors import OptionError, nearest
 INTERACTIONS = "interactions"
 SIDES = ("user", "item")
 
+Features = Tensor | SparseRows
+"""The values of some entities for one modality."""
+
 
 @dataclass(frozen=True)
 class Declaration:
@@ -25,7 +28,7 @@ class Declaration:
     name: str
     kind: str
     field: str
-    missing: tuple = ()
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,9 @@ class Modality:
     name: str
     kind: str
     available: Tensor
-    values: object
+    values: Features | DiskVectors
     width: int
-    vocabulary: tuple = ()
+    vocabulary: tuple[str, ...] = ()
     available_in_evaluation: Tensor | None = None
 
     @property
@@ -55,7 +58,7 @@ class Modality:
         """(N,) bool, whether the entity has the modality in evaluation."""
         return self.available if self.available_in_evaluation is None else self.available_in_evaluation
 
-    def features(self, rows: Tensor):
+    def features(self, rows: Tensor) -> Features:
         """The values of some entities."""
         return self.values.select(rows) if isinstance(self.values, SparseRows) else self.values[rows]
 
@@ -95,10 +98,10 @@ class Modalities:
     """
 
     side: str
-    entries: tuple
+    entries: tuple[Modality, ...]
 
     @property
-    def names(self) -> tuple:
+    def names(self) -> tuple[str, ...]:
         return tuple(entry.name for entry in self.entries)
 
     @property

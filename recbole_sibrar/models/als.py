@@ -17,7 +17,7 @@ def implicit_als(
     n_iterations: int,
     seed: int,
     show_progress: bool = False,
-) -> tuple:
+) -> tuple[Tensor, Tensor]:
     r"""Weighted matrix factorisation (Hu, Koren and Volinsky, ICDM 2008).
 
     .. math:: \min_{U, V} \sum_{u,i} c_{ui} (p_{ui} - u_u^\top v_i)^2

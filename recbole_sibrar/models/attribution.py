@@ -20,7 +20,7 @@ class Part(NamedTuple):
     vector: Tensor
 
 
-def shapley_parts(embed: Callable, has: Tensor) -> tuple:
+def shapley_parts(embed: Callable[[Tensor], Tensor], has: Tensor) -> tuple[Tensor, Tensor]:
     """The Shapley values of an entity's modalities, vector by vector.
 
     Up to ``EXACT_UP_TO`` modalities from all subsets, else from random orders; they add up exactly in both cases.
@@ -50,7 +50,7 @@ def shapley_parts(embed: Callable, has: Tensor) -> tuple:
     return values, embeddings[index[frozenset()]]
 
 
-def _by_subsets(places):
+def _by_subsets(places: list[int]) -> tuple[list[frozenset[int]], dict[tuple[frozenset[int], int], float]]:
     """All subsets, and the weight of adding each place to each of them."""
     n = len(places)
     subsets = [frozenset(p for p, kept in zip(places, bits) if kept) for bits in product((False, True), repeat=n)]
@@ -63,7 +63,7 @@ def _by_subsets(places):
     return subsets, weights
 
 
-def _by_orders(places):
+def _by_orders(places: list[int]) -> tuple[list[frozenset[int]], dict[tuple[frozenset[int], int], float]]:
     generator, weights = torch.Generator().manual_seed(0), {}
     for _ in range(ORDERS):
         order = [places[n] for n in torch.randperm(len(places), generator=generator).tolist()]

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_sibrar.checked import option
+from recbole_sibrar.data.modalities import Modalities
 from recbole_sibrar.data.sparse import SparseRows, gather_rows
 from recbole_sibrar.layers import ACTIVATION_LAYERS, further_layers
 from recbole_sibrar.models.batches import DistinctPairs, PairBatch
@@ -50,7 +51,7 @@ class CLCRec(ContentModel):
 
     options_class = CLCRecOptions
 
-    def __init__(self, options: CLCRecOptions, modalities: dict, interactions: SparseRows, seed: int):
+    def __init__(self, options: CLCRecOptions, modalities: dict[str, Modalities], interactions: SparseRows, seed: int):
         super().__init__(options, modalities, interactions, seed)
         width = options.embedding_size
         self.tables = nn.ModuleDict(
@@ -67,7 +68,7 @@ class CLCRec(ContentModel):
         """f: (N,) ids of the content side, (N, M) bool -> (N, D)."""
         return self.network(self.content(ids, used))
 
-    def loss(self, batch: PairBatch) -> tuple:
+    def loss(self, batch: PairBatch) -> tuple[Tensor, ...]:
         """(content loss, recommendation loss), both weighted."""
         generator = self._next_step()
         pairs = DistinctPairs.of(batch)
@@ -93,18 +94,18 @@ class CLCRec(ContentModel):
         contrast = (contrast * counted).sum() / counted.sum().clamp(min=1)
         return weight * contrast, (1 - weight) * recommendation
 
-    def _collaborative(self, side, ids):
+    def _collaborative(self, side: str, ids: Tensor) -> Tensor:
         return gather_rows(self.tables[side].weight, ids)
 
-    def _directions(self, collaborative, content):
+    def _directions(self, collaborative: Tensor, content: Tensor) -> tuple[Tensor, Tensor]:
         """(N, D), (N, D) -> the same scaled so that their inner products are cosines over tau."""
         return F.normalize(collaborative, dim=-1) / self.options.temperature, F.normalize(content, dim=-1)
 
-    def _drawn(self, shape, generator):
+    def _drawn(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
         """Where content is to take an embedding's place."""
         return (torch.rand(shape, generator=generator) < self.options.swap_probability).to(self.step.device)
 
-    def own_embeddings(self, side, ids):
+    def own_embeddings(self, side: str, ids: Tensor) -> Tensor:
         collaborative = self.tables[side](ids)
         if side == self.other_side:
             return collaborative

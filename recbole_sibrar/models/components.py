@@ -1,10 +1,13 @@
 """Principal components of entities' content: one decomposition, from which a ridge of any penalty is a scaling."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
 from recbole_sibrar.data.modalities import Modalities
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
+from recbole_sibrar.kinds.feature_rows import FeatureRows
 from recbole_sibrar.models.decomposition import EXACT, ROWS, iterated_principal, principal
 from recbole_sibrar.models.features import LinearFeatures
 from recbole_sibrar.progress import steps
@@ -102,18 +105,18 @@ class LinearComponents(Components):
 
     ITERATIONS = 2
 
-    def __init__(self, modalities, trained, features, limit, seed):
+    def __init__(self, modalities: Modalities, trained: Tensor, features: LinearFeatures, limit: int, seed: int):
         super().__init__(modalities, trained, features, limit, seed)
         self.register_buffer("directions", torch.zeros(features.width, self.rank))
 
-    def most(self):
+    def most(self) -> int:
         return min(len(self.known), self.features.width)
 
     @property
-    def n_numbers(self):
+    def n_numbers(self) -> int:
         return self.directions.numel()
 
-    def decompose(self, show_progress):
+    def decompose(self, show_progress: bool) -> Tensor:
         n, width = len(self.known), self.features.width
         if width <= min(n, EXACT):
             values, vectors = principal(self._gram(show_progress), self.rank)
@@ -135,7 +138,7 @@ class LinearComponents(Components):
         self.directions.zero_()[:, : len(values)] = vectors
         return torch.cat([self.decomposed(ids) for ids in self.known.split(ROWS)])
 
-    def _gram(self, show_progress):
+    def _gram(self, show_progress: bool) -> Tensor:
         """(F, F)."""
         gram = self.squares.new_zeros(self.features.width, self.features.width)
         for ids in blocks(self.known, show_progress):
@@ -143,7 +146,7 @@ class LinearComponents(Components):
             gram += rows.transposed_times(rows.dense())
         return gram
 
-    def _times_gram(self, table):
+    def _times_gram(self, table: Tensor) -> Tensor:
         """(F, K) -> (F, K)."""
         result = torch.zeros_like(table)
         for ids in self.known.split(ROWS):
@@ -151,24 +154,24 @@ class LinearComponents(Components):
             result += rows.transposed_times(rows.times(table))
         return result
 
-    def forward(self, ids, used):
+    def forward(self, ids: Tensor, used: Tensor) -> Tensor:
         return self.features(ids, used).times(self.directions)
 
-    def embed(self, modalities, used):
+    def embed(self, modalities: Modalities, used: Tensor) -> Tensor:
         return self.features.embed(modalities, used).times(self.directions)
 
 
-def symmetric_product(rows) -> Tensor:
+def symmetric_product(rows: FeatureRows) -> Tensor:
     """(R, R), the inner products of ``FeatureRows``."""
     return rows.times(rows.dense().T.contiguous())
 
 
-def sums_by_rows(matrix: SparseRows, table: Tensor, show_progress: bool = False):
+def sums_by_rows(matrix: SparseRows, table: Tensor, show_progress: bool = False) -> Iterator[Tensor]:
     """Yield (R, P) for some of the matrix' rows at a time, the sums of the table's rows at their columns."""
     ids = torch.arange(len(matrix.lengths), device=table.device)
     return (weighted_row_sum(matrix.select(part), table) for part in blocks(ids, show_progress))
 
 
-def blocks(ids: Tensor, show_progress: bool):
+def blocks(ids: Tensor, show_progress: bool) -> Iterator[Tensor]:
     """Some of the entities at a time, with a progress bar if it is wanted."""
     return steps(ids.split(ROWS), "Content", quiet=not show_progress)

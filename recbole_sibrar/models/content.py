@@ -20,11 +20,11 @@ class ContentOptions(CheckedOptions):
 
     content_side: str = option("the side whose content is used", SIDES, default="item")
 
-    def read_modalities(self, side):
+    def read_modalities(self, side: str) -> list[str] | None:
         return self.modalities(side) if side == self.content_side else [INTERACTIONS]
 
     @property
-    def batches(self):
+    def batches(self) -> str:
         return "pairs"
 
 
@@ -45,7 +45,7 @@ class ContentModel(InnerProductModel):
 
     capabilities = Capabilities(cold_items=True, cold_users=True, missing_modalities=True)
 
-    def __init__(self, options: ContentOptions, modalities: dict, interactions: SparseRows, seed: int):
+    def __init__(self, options: ContentOptions, modalities: dict[str, Modalities], interactions: SparseRows, seed: int):
         super().__init__(options, seed)
         side = self.content_side = options.content_side
         self.other_side = "user" if side == "item" else "item"
@@ -57,7 +57,7 @@ class ContentModel(InnerProductModel):
             self.sides[name] = Entities(self.modalities[name], trained[name], left)
 
     @staticmethod
-    def _content(modalities: Modalities, options):
+    def _content(modalities: Modalities, options: ContentOptions) -> Modalities:
         side, name = modalities.side, type(options).__name__.removesuffix("Options")
         if INTERACTIONS in (options.modalities(side) or ()):
             raise OptionError(
@@ -103,7 +103,7 @@ class ContentModel(InnerProductModel):
             result[empty] = self._average(side, chunk)
         return result
 
-    def _own_in_chunks(self, side, ids, chunk):
+    def _own_in_chunks(self, side: str, ids: Tensor, chunk: int) -> Tensor:
         return torch.cat([self.own_embeddings(side, part) for part in ids.split(chunk)])
 
     def _average(self, side: str, chunk: int = 8192) -> Tensor:
@@ -112,7 +112,7 @@ class ContentModel(InnerProductModel):
         read = self.trained(side), content.evaluated, content.in_evaluation
         return self._once(side, lambda: self._own_in_chunks(side, known, chunk).mean(0), *read)
 
-    def requirements(self, scenario):
+    def requirements(self, scenario: str) -> None:
         """Check before training that a cold side is the one with content.
 
         Raises:

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from recbole_sibrar.checked import CheckedOptions
 from recbole_sibrar.data.modalities import SIDES, Modalities
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.models.attribution import Part, shapley_parts
@@ -30,7 +32,7 @@ class Capabilities:
     pretraining: bool = False
 
     @property
-    def cold_sides(self) -> frozenset:
+    def cold_sides(self) -> frozenset[str]:
         return frozenset(side for side in SIDES if getattr(self, f"cold_{side}s"))
 
 
@@ -53,7 +55,7 @@ class Entities(nn.Module):
     evaluated: Tensor
     in_evaluation: Tensor
 
-    def __init__(self, modalities: Modalities, trained: Tensor, in_evaluation=None):
+    def __init__(self, modalities: Modalities, trained: Tensor, in_evaluation: list[str] | None = None):
         super().__init__()
         self.side, self.names = modalities.side, modalities.names
         if in_evaluation is not None:
@@ -93,7 +95,7 @@ class InnerProductModel(nn.Module):
     capabilities = Capabilities()
     closed_form = False
 
-    def __init__(self, options, seed: int):
+    def __init__(self, options: CheckedOptions, seed: int):
         super().__init__()
         self.options, self.seed = options, seed
         self.modalities = {}
@@ -108,11 +110,11 @@ class InnerProductModel(nn.Module):
     def pretrain(self, folder: Path, show_progress: bool) -> None:
         """What has to be done once, before training; ``folder`` is for what is worth keeping."""
 
-    def loss(self, batch) -> tuple:
+    def loss(self, batch: Any) -> tuple[Tensor, ...]:
         """The terms of the loss of a ``PairBatch`` or ``UserBatch``; ``options.batches`` says which."""
         raise NotImplementedError
 
-    def rowwise(self, function, *rows: Tensor) -> Tensor:
+    def rowwise(self, function: Callable[..., Tensor], *rows: Tensor) -> Tensor:
         """``function(*rows)`` of a training step's entities, (N, ...) each, to (N, ...): each row by itself.
 
         The costly part of ``loss`` goes through here, so that several processes can share it
@@ -137,7 +139,7 @@ class InnerProductModel(nn.Module):
         """(N, D) embeddings, for scoring, of entities that the training data do not have, from their features."""
         raise NotImplementedError
 
-    def embedding_of(self, side: str, entity) -> Tensor:
+    def embedding_of(self, side: str, entity: int | Modalities) -> Tensor:
         """(1, D), of an id, or of the ``Modalities`` of one entity that the training data do not have."""
         return self.embeddings(side, self._ids(entity)) if isinstance(entity, int) else self.embed(entity)
 
@@ -145,7 +147,7 @@ class InnerProductModel(nn.Module):
         """(1,), where the model is."""
         return torch.tensor([entity], device=self.step.device)
 
-    def with_modalities(self, side: str, entity, used: Tensor) -> Tensor:
+    def with_modalities(self, side: str, entity: int | Modalities, used: Tensor) -> Tensor:
         """One entity's embedding from parts of what it has.
 
         Args:
@@ -157,7 +159,7 @@ class InnerProductModel(nn.Module):
         """
         raise NotImplementedError
 
-    def parts(self, side: str, entity) -> list:
+    def parts(self, side: str, entity: int | Modalities) -> list[Part]:
         """What each modality adds to one entity's embedding: ``Part``s, whose vectors add up to it.
 
         Their Shapley values (Shapley, 1953): the mean over all orders, in which modalities could be added one by one,
@@ -179,11 +181,11 @@ class InnerProductModel(nn.Module):
             OptionError: it cannot.
         """
 
-    def _once(self, name: str, function: Callable, *read: Tensor) -> Tensor:
+    def _once(self, name: str, function: Callable[[], Tensor], *read: Tensor) -> Tensor:
         """``function()``, kept until a tensor of the state dict or of ``read`` is changed or replaced."""
         return self._until_changed(name, function, *self.state_dict(keep_vars=True).values(), *read)
 
-    def _until_changed(self, name: str, function: Callable, *tensors: Tensor) -> Tensor:
+    def _until_changed(self, name: str, function: Callable[[], Tensor], *tensors: Tensor) -> Tensor:
         """``function()``, kept until one of the tensors is changed or replaced."""
         versions = [tensor._version for tensor in tensors]
         kept = self._kept.get(name)
@@ -198,7 +200,7 @@ class InnerProductModel(nn.Module):
         return generator
 
 
-def trained_entities(interactions: SparseRows) -> dict:
+def trained_entities(interactions: SparseRows) -> dict[str, Tensor]:
     """{side: (N,) bool, which entities occur in training}, of the training interactions, users x items."""
     items = torch.zeros(interactions.n_columns, dtype=torch.bool)
     return {"user": interactions.lengths > 0, "item": items.index_fill_(0, interactions.columns, True)}

@@ -27,7 +27,7 @@ def precise(matrix: Tensor) -> Tensor:
     return matrix.double() if len(matrix) <= DOUBLE else matrix
 
 
-def principal(gram: Tensor, limit: int) -> tuple:
+def principal(gram: Tensor, limit: int) -> tuple[Tensor, Tensor]:
     """The largest eigenvalues (P,) of a matrix, ascending and none of them next to zero, and their vectors (N, P)."""
     values, vectors = torch.linalg.eigh(precise(gram))
     kept = (values > values[-1] * SMALLEST).nonzero().squeeze(1)[-limit:]
@@ -35,8 +35,14 @@ def principal(gram: Tensor, limit: int) -> tuple:
 
 
 def iterated_principal(
-    gram: Callable, width: int, limit: int, iterations: int, generator: torch.Generator, like: Tensor, progress=None
-) -> tuple:
+    gram: Callable[[Tensor], Tensor],
+    width: int,
+    limit: int,
+    iterations: int,
+    generator: torch.Generator,
+    like: Tensor,
+    progress: str | None = None,
+) -> tuple[Tensor, Tensor]:
     """As ``principal``, nearly, of a matrix of which only products are known (Halko, Martinsson and Tropp, 2011).
 
     Args:

@@ -1,5 +1,7 @@
 """Scores and contrasts of sets of entities with a draw of modalities for each occurrence, and no embedding of each."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,9 @@ CACHED_NUMBERS = 1 << 18
 """So many numbers of gathered rows stay in a processor's cache."""
 
 
-def drawn_products(users: Tensor, table: Tensor, owner: Tensor, index: Tensor, weights: Tensor, contrasts: bool):
+def drawn_products(
+    users: Tensor, table: Tensor, owner: Tensor, index: Tensor, weights: Tensor, contrasts: bool
+) -> tuple[Tensor, Tensor | None]:
     r"""The inner products that a step needs, with the fused embedding of an occurrence a weighted sum of K rows.
 
     .. math:: s_{bn} = u_b^\top \sum_k w_{bnk} t_{bnk}, \qquad l_{bnm} = t_{bn1}^\top t_{bm2}
@@ -32,7 +36,9 @@ def drawn_products(users: Tensor, table: Tensor, owner: Tensor, index: Tensor, w
 
 class _DrawnProducts(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, users, table, owner, index, weights, contrasts):
+    def forward(
+        ctx: Any, users: Tensor, table: Tensor, owner: Tensor, index: Tensor, weights: Tensor, contrasts: bool
+    ) -> tuple[Tensor, Tensor]:
         ctx.contrasts = contrasts
         ctx.save_for_backward(users, table, owner, index, weights)
         _, n_sets, size = index.shape
@@ -48,7 +54,7 @@ class _DrawnProducts(torch.autograd.Function):
         return scores, logits
 
     @staticmethod
-    def backward(ctx, of_scores, of_logits):
+    def backward(ctx: Any, of_scores: Tensor, of_logits: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
         users, table, owner, index, weights = ctx.saved_tensors
         n_sets = index.shape[1]
         of_rows = table.new_empty(*index.shape, table.shape[1])
@@ -70,12 +76,12 @@ class _DrawnProducts(torch.autograd.Function):
         return sum_of_rows(of_users.squeeze(1), owner, len(users)), of_table, None, None, None, None
 
 
-def _gathered(table, index):
+def _gathered(table: Tensor, index: Tensor) -> Tensor:
     """(T, D), (B, S) -> (B, S, D)."""
     return table.index_select(0, index.flatten()).view(*index.shape, -1)
 
 
-def _parts(index, table):
+def _parts(index: Tensor, table: Tensor) -> list[slice]:
     """Slices of the sets (K, B, S)."""
     n_drawn, n_sets, size = index.shape
     is_cached = table.device.type == "cpu"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_sibrar.checked import option
+from recbole_sibrar.data.modalities import Modalities
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 from recbole_sibrar.files import save_tensors
 from recbole_sibrar.layers import further_layers
@@ -59,7 +60,9 @@ class DropoutNet(ContentModel):
     options_class = DropoutNetOptions
     capabilities = Capabilities(cold_items=True, cold_users=True, missing_modalities=True, pretraining=True)
 
-    def __init__(self, options: DropoutNetOptions, modalities: dict, interactions: SparseRows, seed: int):
+    def __init__(
+        self, options: DropoutNetOptions, modalities: dict[str, Modalities], interactions: SparseRows, seed: int
+    ):
         super().__init__(options, modalities, interactions, seed)
         width, side = options.embedding_size, self.content_side
         sizes = [*options.hidden_sizes, width]
@@ -77,7 +80,7 @@ class DropoutNet(ContentModel):
         """(N, D) of all entities, zero where they are cold."""
         return getattr(self, f"preference_{side}")
 
-    def pretrain(self, folder, show_progress):
+    def pretrain(self, folder: Path, show_progress: bool) -> None:
         """Preference vectors from ``folder``, or from ALS and into it; needed before the first ``loss``."""
         matrix = SparseRows(self.indptr.cpu(), self.columns.cpu(), len(self.trained("item")))
         vectors = self._cached(Path(folder), matrix, show_progress)
@@ -88,7 +91,7 @@ class DropoutNet(ContentModel):
         sums = weighted_row_sum(matrix, vectors[self.other_side])
         self.transformed.copy_(sums / matrix.lengths.clamp(min=1).unsqueeze(1))
 
-    def _cached(self, folder, matrix, show_progress):
+    def _cached(self, folder: Path, matrix: SparseRows, show_progress: bool) -> dict[str, Tensor]:
         options = self.options
         settings = {
             "width": options.embedding_size,
@@ -113,7 +116,7 @@ class DropoutNet(ContentModel):
         save_tensors(path, vectors)
         return vectors
 
-    def loss(self, batch: PairBatch) -> tuple:
+    def loss(self, batch: PairBatch) -> tuple[Tensor, ...]:
         """The mean squared error over the batch's positives and negatives."""
         generator = self._next_step()
         pairs = DistinctPairs.of(batch)
@@ -125,7 +128,7 @@ class DropoutNet(ContentModel):
         error = pairs.scores(predicted["user"], predicted["item"]) - pairs.scores(wanted["user"], wanted["item"])
         return (error.square().mean(),)
 
-    def _dropped(self, side, ids, generator):
+    def _dropped(self, side: str, ids: Tensor, generator: torch.Generator) -> Tensor:
         """(N, D) preferences, some of those of the content side dropped."""
         values = self.preference(side)[ids]
         if side == self.other_side:
@@ -137,12 +140,12 @@ class DropoutNet(ContentModel):
         stand_in = torch.where(transformed, self.transformed[ids], torch.zeros_like(values))
         return torch.where(dropped, stand_in, values)
 
-    def _encode(self, side, available, ids, preferences):
+    def _encode(self, side: str, available: Tensor, ids: Tensor, preferences: Tensor) -> Tensor:
         known = self.preference(side)[self.trained(side)]
         rows = self.first[side](preferences / known.square().mean().sqrt().clamp(min=1e-9))
         if side == self.content_side:
             rows = rows + self.content(ids, available[ids])
         return self.rest[side](rows)
 
-    def own_embeddings(self, side, ids):
+    def own_embeddings(self, side: str, ids: Tensor) -> Tensor:
         return self._encode(side, self.evaluated, ids, self.preference(side)[ids])

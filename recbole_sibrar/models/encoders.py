@@ -13,11 +13,11 @@ from recbole_sibrar.layers import mlp
 class SharedEncoder(nn.Module):
     """One network g for all modalities; batch normalisation sees the rows of all of them together."""
 
-    def __init__(self, n_modalities: int, has_joint: bool, sizes, activation: str, **settings):
+    def __init__(self, n_modalities: int, has_joint: bool, sizes: list[int], activation: str, **settings: bool):
         super().__init__()
         self.network = mlp(sizes, activation, **settings)
 
-    def forward(self, blocks: list) -> list:
+    def forward(self, blocks: list[Tensor]) -> list[Tensor]:
         return list(self.network(torch.cat(blocks)).split([len(block) for block in blocks]))
 
     def together(self, rows: Tensor) -> Tensor:
@@ -27,11 +27,11 @@ class SharedEncoder(nn.Module):
 class EncoderPerModality(nn.Module):
     """A network f_k of the same shape for each modality k, and one for their sum where there is one."""
 
-    def __init__(self, n_modalities: int, has_joint: bool, sizes, activation: str, **settings):
+    def __init__(self, n_modalities: int, has_joint: bool, sizes: list[int], activation: str, **settings: bool):
         super().__init__()
         self.networks = nn.ModuleList(mlp(sizes, activation, **settings) for _ in range(n_modalities + has_joint))
 
-    def forward(self, blocks: list) -> list:
+    def forward(self, blocks: list[Tensor]) -> list[Tensor]:
         return [network(block) for network, block in zip(self.networks, blocks)]
 
     def together(self, rows: Tensor) -> Tensor:
@@ -41,5 +41,8 @@ class EncoderPerModality(nn.Module):
 class NoEncoder(nn.Module):
     """The projection is the embedding already: the side that is not single-branch."""
 
-    def forward(self, blocks: list) -> list:
+    def forward(self, blocks: list[Tensor]) -> list[Tensor]:
         return blocks
+
+
+Encoder = SharedEncoder | EncoderPerModality | NoEncoder

@@ -6,11 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_sibrar.data.modalities import INTERACTIONS, Modalities
+from recbole_sibrar.data.modalities import INTERACTIONS, Features, Modalities
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.kinds import KINDS
+from recbole_sibrar.kinds.projection import Projection
 from recbole_sibrar.models.core import Entities
-from recbole_sibrar.models.encoders import NoEncoder
+from recbole_sibrar.models.encoders import Encoder, NoEncoder
 from recbole_sibrar.models.options import ModelOptions
 
 
@@ -26,7 +27,12 @@ class EntityEncoder(Entities):
     """
 
     def __init__(
-        self, modalities: Modalities, trained: Tensor, encoder_class, options: ModelOptions, in_evaluation=None
+        self,
+        modalities: Modalities,
+        trained: Tensor,
+        encoder_class: type[Encoder],
+        options: ModelOptions,
+        in_evaluation: list[str] | None = None,
     ):
         super().__init__(modalities, trained, in_evaluation)
         self.width, self.has_joint = options.embedding_size, options.joint_modality and len(self.names) > 1
@@ -57,7 +63,7 @@ class EntityEncoder(Entities):
         self.normalize_input = options.normalize_input
         self.dropout = nn.Dropout(options.input_dropout)
 
-    def _is_linear(self, options):
+    def _is_linear(self, options: ModelOptions) -> bool:
         """Whether every modality's embedding is a linear function of its projection."""
         return (
             not options.encoder_hidden_sizes
@@ -66,7 +72,7 @@ class EntityEncoder(Entities):
             and not any(projection.activates for projection in self.projections)
         )
 
-    def forward(self, ids: Tensor, used: Tensor, profiles: SparseRows = None) -> Tensor:
+    def forward(self, ids: Tensor, used: Tensor, profiles: SparseRows | None = None) -> Tensor:
         """Embed the modalities in use.
 
         Args:
@@ -98,10 +104,10 @@ class EntityEncoder(Entities):
         features = [entry.features(place) for entry, place in zip(modalities.entries, places)]
         return self._encode(features, places, used)
 
-    def _places(self, used):
+    def _places(self, used: Tensor) -> list[Tensor]:
         return [used[:, m].nonzero().squeeze(1) for m in range(len(self.names))]
 
-    def fuse(self, fusion: nn.Module, rows: Tensor, used: Tensor, index: Tensor = None) -> Tensor:
+    def fuse(self, fusion: nn.Module, rows: Tensor, used: Tensor, index: Tensor | None = None) -> Tensor:
         """From what ``forward`` returns, of K of the M modalities, to the embeddings of the entities.
 
         A joint modality is the encoding of the sum of the projections, and counts as much as all others together:
@@ -120,7 +126,7 @@ class EntityEncoder(Entities):
         total = (rows[..., self.width :] * used.unsqueeze(-1)).sum(1)
         return (fused + self.encoder.together(total) * used.any(1, keepdim=True)) / 2
 
-    def _encode(self, features, places, used):
+    def _encode(self, features: list[Features], places: list[Tensor], used: Tensor) -> Tensor:
         blocks = [self._project(projection, values) for projection, values in zip(self.projections, features)]
         rows = torch.cat(self.encoder(blocks))
         if self.has_joint:
@@ -129,7 +135,7 @@ class EntityEncoder(Entities):
         table = rows.new_zeros(used.numel(), rows.shape[1])
         return table.index_copy(0, index, rows).view(*used.shape, rows.shape[1])
 
-    def _project(self, projection, features):
+    def _project(self, projection: Projection, features: Features) -> Tensor:
         block = projection(features)
         if self.normalize_input:
             block = F.normalize(block, dim=-1)

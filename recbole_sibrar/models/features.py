@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from recbole_sibrar.data.modalities import Modalities
+from recbole_sibrar.data.modalities import Features, Modalities
 from recbole_sibrar.kinds import KINDS
 from recbole_sibrar.kinds.feature_rows import FeatureRows
 
@@ -16,7 +16,7 @@ class LinearFeatures(nn.Module):
         weights: as ``kinds.WEIGHTS``.
     """
 
-    def __init__(self, modalities: Modalities, trained: Tensor, weights: dict):
+    def __init__(self, modalities: Modalities, trained: Tensor, weights: dict[str, float]):
         super().__init__()
         self.blocks, self.block_of = nn.ModuleList(), []
         for index, entry in enumerate(modalities.entries):
@@ -40,8 +40,8 @@ class LinearFeatures(nn.Module):
         features = [modalities.entries[m].features(place) for m, place in zip(self.block_of, places)]
         return self._rows(features, places, len(used))
 
-    def _places(self, used):
+    def _places(self, used: Tensor) -> list[Tensor]:
         return [used[:, m].nonzero().squeeze(1) for m in self.block_of]
 
-    def _rows(self, features, places, n):
+    def _rows(self, features: list[Features], places: list[Tensor], n: int) -> FeatureRows:
         return FeatureRows(tuple(block(*given, n) for block, *given in zip(self.blocks, features, places)))

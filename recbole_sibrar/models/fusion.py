@@ -24,7 +24,7 @@ class Fusion(nn.Module):
         """(N, K, D), (N, K) bool, (N, K) int64 -> (N, K, 1) or (N, K, D), zero where not used."""
         raise NotImplementedError
 
-    def parts(self, embeddings: Tensor, used: Tensor, index: Tensor = None) -> Tensor:
+    def parts(self, embeddings: Tensor, used: Tensor, index: Tensor | None = None) -> Tensor:
         """What each modality contributes to the fused embedding.
 
         Args:
@@ -39,7 +39,7 @@ class Fusion(nn.Module):
             index = torch.arange(used.shape[1], device=used.device).expand_as(used)
         return embeddings * self.weights(embeddings, used, index)
 
-    def forward(self, embeddings: Tensor, used: Tensor, index: Tensor = None) -> Tensor:
+    def forward(self, embeddings: Tensor, used: Tensor, index: Tensor | None = None) -> Tensor:
         """As ``parts``; returns (N, D)."""
         return self.parts(embeddings, used, index).sum(1)
 
@@ -47,7 +47,7 @@ class Fusion(nn.Module):
 class MeanFusion(Fusion):
     r"""The mean over the modalities used, :math:`e_j = \frac{1}{N} \sum_m g(x_j^m)` (RecSys 2024, equation 2)."""
 
-    def weights(self, embeddings, used, index):
+    def weights(self, embeddings: Tensor, used: Tensor, index: Tensor) -> Tensor:
         return (used / used.sum(1, keepdim=True).clamp(min=1)).unsqueeze(-1)
 
 
@@ -59,12 +59,12 @@ class AttentionFusion(Fusion):
     with a learned query q and a learned bias b for each modality, both zero at first: training begins with the mean.
     """
 
-    def __init__(self, n_modalities, width):
+    def __init__(self, n_modalities: int, width: int):
         super().__init__(n_modalities, width)
         self.query = nn.Parameter(torch.zeros(width))
         self.bias = nn.Parameter(torch.zeros(n_modalities))
 
-    def weights(self, embeddings, used, index):
+    def weights(self, embeddings: Tensor, used: Tensor, index: Tensor) -> Tensor:
         scores = embeddings @ self.query / len(self.query) ** 0.5 + self.bias[index]
         return (scores.masked_fill(~used, -1e9).softmax(1) * used).unsqueeze(-1)
 
@@ -78,12 +78,12 @@ class GatedFusion(Fusion):
     them). W and b are zero at first: training begins with the mean.
     """
 
-    def __init__(self, n_modalities, width):
+    def __init__(self, n_modalities: int, width: int):
         super().__init__(n_modalities, width)
         self.matrix = nn.Parameter(torch.zeros(width, width))
         self.bias = nn.Parameter(torch.zeros(n_modalities, width))
 
-    def weights(self, embeddings, used, index):
+    def weights(self, embeddings: Tensor, used: Tensor, index: Tensor) -> Tensor:
         gates = torch.sigmoid(embeddings @ self.matrix.T + self.bias[index]) * used.unsqueeze(-1)
         return gates / gates.sum(1, keepdim=True).clamp(min=1e-9)
 

@@ -8,7 +8,7 @@ from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 
 
 def symmetric_info_nce(
-    first: Tensor, second: Tensor, temperature: float, valid: Tensor = None, cosine: bool = True
+    first: Tensor, second: Tensor, temperature: float, valid: Tensor | None = None, cosine: bool = True
 ) -> Tensor:
     r"""Symmetric InfoNCE between two views of the same entities (TORS 2025, L_SInfoNCE).
 
@@ -34,7 +34,7 @@ def symmetric_info_nce(
     return symmetric_info_nce_of(first @ second.transpose(-1, -2) / temperature, valid)
 
 
-def symmetric_info_nce_of(logits: Tensor, valid: Tensor = None) -> Tensor:
+def symmetric_info_nce_of(logits: Tensor, valid: Tensor | None = None) -> Tensor:
     """``symmetric_info_nce`` from its logits, (..., S, S) similarities over temperature, and ``valid`` (..., S)."""
     if valid is not None:
         absent = ~(valid.unsqueeze(-1) & valid.unsqueeze(-2))
@@ -56,7 +56,9 @@ def bpr(positive: Tensor, negative: Tensor) -> Tensor:
     return F.softplus(negative - positive.unsqueeze(-1)).mean()
 
 
-def softmax_over_catalogue(users: Tensor, items: Tensor, targets: SparseRows, shown: SparseRows = None) -> Tensor:
+def softmax_over_catalogue(
+    users: Tensor, items: Tensor, targets: SparseRows, shown: SparseRows | None = None
+) -> Tensor:
     r"""Softmax cross-entropy over all training items with several of them as a user's targets.
 
     .. math:: L = \frac{1}{\sum_u |N_u|} \sum_u \sum_{i \in N_u} \Big( \log \sum_j e^{s_{uj}} - s_{ui} \Big)
@@ -80,7 +82,12 @@ def softmax_over_catalogue(users: Tensor, items: Tensor, targets: SparseRows, sh
 
 
 def sampled_softmax(
-    users: Tensor, positives: Tensor, negatives: Tensor, known: Tensor, expected: Tensor = None, weights: Tensor = None
+    users: Tensor,
+    positives: Tensor,
+    negatives: Tensor,
+    known: Tensor,
+    expected: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     r"""Softmax cross-entropy of each positive against negatives that the whole batch shares.
 

@@ -1,8 +1,10 @@
 """AdamW whose step costs what a batch reads of the large tables, and not what they hold."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from math import ceil, log
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +17,7 @@ LARGE_FROM = 100_000
 COST_OF_A_ROW = 4
 
 
-def large_tables(model: nn.Module) -> list:
+def large_tables(model: nn.Module) -> list[nn.Parameter]:
     """The weights of the model's embeddings with at least ``LARGE_FROM`` rows, for ``TableAdamW``."""
     layers = (layer for layer in model.modules() if isinstance(layer, nn.Embedding))
     return [layer.weight for layer in layers if layer.num_embeddings >= LARGE_FROM]
@@ -59,7 +61,7 @@ class TableAdamW(torch.optim.AdamW):
     ROWS_AT_A_TIME = 2**12  # temporaries stay in the processor's cache
     PRECISION = 1e-12
 
-    def __init__(self, parameters, tables, lr: float, weight_decay: float):
+    def __init__(self, parameters: Iterable[nn.Parameter], tables: list[nn.Parameter], lr: float, weight_decay: float):
         super().__init__(parameters, lr=lr, weight_decay=weight_decay, fused=True)
         self.tables = tables
         self._last_step, self._reading, self._space = {}, {}, {}
@@ -75,15 +77,15 @@ class TableAdamW(torch.optim.AdamW):
             table.read = partial(self._read, table)
 
     @staticmethod
-    def suits(lr: float, weight_decay: float, betas=(0.9, 0.999)) -> bool:
+    def suits(lr: float, weight_decay: float, betas: tuple[float, float] = (0.9, 0.999)) -> bool:
         """Whether rho is well below 1: a moment has to fade faster than the weights."""
         return lr * weight_decay < (1 - betas[0] / betas[1] ** 0.5) / 2
 
-    def zero_grad(self, set_to_none=True):
+    def zero_grad(self, set_to_none: bool = True) -> None:
         super().zero_grad(set_to_none)
         self._reading.clear()
 
-    def step(self, closure=None):
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         loss = super().step(closure)
         for table, reading in self._reading.items():
             if reading is None:
@@ -93,7 +95,7 @@ class TableAdamW(torch.optim.AdamW):
         self._reading.clear()
         return loss
 
-    def _read(self, table, columns: Tensor) -> tuple:
+    def _read(self, table: nn.Parameter, columns: Tensor) -> tuple[Tensor, Tensor]:
         """Rows of the table, up to date, and where among them the columns (N,) are: (R, D), (N,).
 
         They are the whole table, or a leaf with the distinct columns' rows, whose gradient ``step`` takes.
@@ -109,7 +111,7 @@ class TableAdamW(torch.optim.AdamW):
         return reading.values.requires_grad_(), place
 
     @torch.no_grad()
-    def _update(self, table, reading):
+    def _update(self, table: nn.Parameter, reading: _Reading) -> None:
         state, group = self.state[table], self.param_groups[0]
         beta1, beta2 = group["betas"]
         adamw(
@@ -119,7 +121,7 @@ class TableAdamW(torch.optim.AdamW):
         )  # fmt: skip
         self._store(table, reading)
 
-    def _store(self, table, reading):
+    def _store(self, table: nn.Parameter, reading: _Reading) -> None:
         state = self.state[table]
         table.index_copy_(0, reading.rows, reading.values)
         state["exp_avg"].index_copy_(0, reading.rows, reading.mean)
@@ -127,7 +129,7 @@ class TableAdamW(torch.optim.AdamW):
         self._last_step[table][reading.rows] = int(state["step"])
 
     @torch.no_grad()
-    def _up_to_date(self, table, rows):
+    def _up_to_date(self, table: nn.Parameter, rows: Tensor) -> _Reading:
         """The rows after the steps in which they were not read."""
         state = self.state[table]
         if self._space[table].shape[1] < len(rows):  # fresh memory costs more than all that is done with it
@@ -143,7 +145,7 @@ class TableAdamW(torch.optim.AdamW):
             square.mul_(decay2)
         return _Reading(rows, *copies)
 
-    def _factors(self, last, now, dtype):
+    def _factors(self, last: Tensor, now: int, dtype: torch.dtype) -> list[Tensor]:
         """For rows whose last steps are ``last`` (R,), what is to be done in step ``now``: (R, 1) each."""
         group = self.param_groups[0]
         (beta1, beta2), lr = group["betas"], group["lr"]
@@ -153,7 +155,7 @@ class TableAdamW(torch.optim.AdamW):
         epsilon = group["eps"] * (1 - beta2 ** (last + 1).double()).sqrt()
         return [part.to(dtype).unsqueeze(1) for part in (decay, path, epsilon, beta1**skipped, beta2**skipped)]
 
-    def _faded(self, now):
+    def _faded(self, now: int) -> Tensor:
         """G_s for s = 0 to at least ``now``."""
         if now >= len(self._fading):
             group = self.param_groups[0]
@@ -171,16 +173,16 @@ class TableAdamW(torch.optim.AdamW):
             self._finish(table)
 
     @torch.no_grad()
-    def _finish(self, table):
+    def _finish(self, table: nn.Parameter) -> None:
         behind = (self._last_step[table] < self.state[table]["step"]).nonzero().squeeze(1)
         for rows in behind.split(self.ROWS_AT_A_TIME):
             self._store(table, self._up_to_date(table, rows))
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         self.finish()
         return super().state_dict()
 
-    def load_state_dict(self, state_dict):
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
         for table in self.tables:
             self._last_step[table].fill_(int(self.state[table]["step"]))

@@ -115,7 +115,7 @@ class ModelOptions(Inputs, CheckedOptions):
         default=512,
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.variant == "SC" and self.n_sampled_modalities == 1:
             raise OptionError("n_sampled_modalities is 1, but variant SC contrasts two; leave it out or use variant S.")
@@ -170,7 +170,7 @@ class ModelOptions(Inputs, CheckedOptions):
             joint_modality=False,
         )
 
-    def read_modalities(self, side: str):
+    def read_modalities(self, side: str) -> list[str] | None:
         return self.modalities(side) if self.is_single_branch(side) else [INTERACTIONS]
 
     @property

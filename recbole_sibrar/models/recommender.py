@@ -5,8 +5,11 @@ sampled modalities (``sampling``) -> fused embeddings (``fusion``) -> beside the
 (``priors``) -> recommendation and contrastive loss (``losses``).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,11 +27,12 @@ from recbole_sibrar.models.core import Capabilities, InnerProductModel, trained_
 from recbole_sibrar.models.drawn import drawn_products
 from recbole_sibrar.models.encoders import NoEncoder
 from recbole_sibrar.models.entity import EntityEncoder
-from recbole_sibrar.models.fusion import FUSIONS, MeanFusion
+from recbole_sibrar.models.fusion import FUSIONS, Fusion, MeanFusion
 from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.pairs import pair_scores, set_products
 from recbole_sibrar.models.priors import ContentPrior, InteractionPrior
-from recbole_sibrar.models.sampling import chosen_mask, draw_fixed, draw_subsets, hide_entries
+from recbole_sibrar.models.priors.prior import Prior
+from recbole_sibrar.models.sampling import Draw, chosen_mask, draw_fixed, draw_subsets, hide_entries
 from recbole_sibrar.scenarios import SCENARIOS
 
 WHOLE_CATALOGUE = 20_000
@@ -76,7 +80,7 @@ class BranchRecommender(InnerProductModel):
     capabilities = Capabilities(cold_items=True, cold_users=True, missing_modalities=True, new_entities=True)
     encoder_class = None
 
-    def __init__(self, options: ModelOptions, modalities: dict, interactions: SparseRows, seed: int):
+    def __init__(self, options: ModelOptions, modalities: dict[str, Modalities], interactions: SparseRows, seed: int):
         super().__init__(options, seed)
         trained = trained_entities(interactions)
         self.sides = nn.ModuleDict({side: self._side(side, modalities[side], trained[side]) for side in SIDES})
@@ -88,7 +92,7 @@ class BranchRecommender(InnerProductModel):
         position[self.catalogue] = torch.arange(len(self.catalogue))
         self.register_buffer("targets", position[interactions.columns], persistent=False)
 
-    def _side(self, side, modalities: Modalities, trained):
+    def _side(self, side: str, modalities: Modalities, trained: Tensor) -> EntityEncoder:
         options = self.options
         if options.is_single_branch(side):
             self.modalities[side] = modalities = known_to(modalities, trained)
@@ -101,18 +105,18 @@ class BranchRecommender(InnerProductModel):
             options = replace(options, softmax_targets="all", interaction_dropout=0.0)
         return EntityEncoder(self.modalities[side], trained, encoder_class, options, in_evaluation)
 
-    def _fusion(self, encoder):
+    def _fusion(self, encoder: EntityEncoder) -> Fusion:
         fusion_class = FUSIONS[self.options.fusion] if len(encoder.names) > 1 else MeanFusion
         return fusion_class(len(encoder.names), self.options.embedding_size)
 
-    def _priors(self):
+    def _priors(self) -> dict[str, Prior]:
         options, sides = self.options, self.sides
         n = {side: len(encoder.trained) for side, encoder in sides.items()}
         profile = {
             side: encoder.names.index(INTERACTIONS) if INTERACTIONS in encoder.names else None
             for side, encoder in sides.items()
         }
-        priors = {}
+        priors: dict[str, Prior] = {}
         for side, other in zip(SIDES, reversed(SIDES)):
             has_content = options.is_single_branch(side) and self.modalities[side].content.entries
             if options.content_prior and has_content:
@@ -127,20 +131,20 @@ class BranchRecommender(InnerProductModel):
 
     # training
 
-    def pretrain(self, folder, show_progress):
+    def pretrain(self, folder: Path, show_progress: bool) -> None:
         users = SparseRows(self.indptr, self.catalogue[self.targets], len(self.sides["item"].trained))
         for prior in self.priors.values():
             matrix = users if prior.side == "item" else users.transposed()
             prior.fit(matrix, show_progress)
 
-    def loss(self, batch) -> tuple:
+    def loss(self, batch: Any) -> tuple[Tensor, ...]:
         """(recommendation loss, weighted contrastive loss or none) of a ``PairBatch`` or ``UserBatch``."""
         generator = self._next_step()
         if isinstance(batch, PairBatch):
             return self._pair_loss(batch, generator)
         return self._user_loss(batch, generator)
 
-    def _pair_loss(self, batch: PairBatch, generator):
+    def _pair_loss(self, batch: PairBatch, generator: torch.Generator) -> tuple[Tensor, ...]:
         pairs = DistinctPairs.of(batch)
         users, owner = self._drawn("user", pairs.users, pairs.owner, generator)
         if self._sums_rows("item"):
@@ -168,7 +172,9 @@ class BranchRecommender(InnerProductModel):
             and is_contrast_of_rows
         )
 
-    def _pair_loss_of_rows(self, pairs: DistinctPairs, users: Views, owner, generator):
+    def _pair_loss_of_rows(
+        self, pairs: DistinctPairs, users: Views, owner: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, ...]:
         """As ``_pair_loss``, where ``_sums_rows``: no embedding of an occurrence of an item is made."""
         encoder, place = self.sides["item"], pairs.place
         available = encoder.available[pairs.items]
@@ -197,7 +203,7 @@ class BranchRecommender(InnerProductModel):
             terms.append(self.options.contrastive_weight * contrast)
         return tuple(terms)
 
-    def _user_loss(self, batch: UserBatch, generator):
+    def _user_loss(self, batch: UserBatch, generator: torch.Generator) -> tuple[Tensor, ...]:
         own = SparseRows(self.indptr, self.targets, len(self.catalogue)).select(batch.users)
         shown, targets, profiles = None, own, None
         if self.options.hides_targets and INTERACTIONS in self.sides["user"].names:
@@ -227,7 +233,9 @@ class BranchRecommender(InnerProductModel):
         wanted = self.options.softmax_negatives or (NEGATIVES if n_items > WHOLE_CATALOGUE else n_items)
         return wanted if wanted < n_items else None
 
-    def _softmax_items(self, targets, n_negatives, generator):
+    def _softmax_items(
+        self, targets: SparseRows, n_negatives: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """One of each user's targets, negatives, and how often each of these is expected among them.
 
         They are drawn in equal parts from the catalogue and from the training interactions, by popularity.
@@ -243,7 +251,7 @@ class BranchRecommender(InnerProductModel):
         expected = len(uniform) / n_items + n_popular * counts[negatives] / len(self.targets)
         return positives, negatives, expected
 
-    def _drawn(self, side: str, ids: Tensor, rows: Tensor, generator) -> tuple:
+    def _drawn(self, side: str, ids: Tensor, rows: Tensor, generator: torch.Generator) -> tuple[Views, Tensor]:
         """Views of the occurrences ``rows`` (...) of distinct entities ``ids``, and where each occurrence is in them.
 
         The authors draw modalities for each occurrence. A draw that all occurrences of an entity in the step share
@@ -254,10 +262,17 @@ class BranchRecommender(InnerProductModel):
         places = torch.arange(rows.numel(), device=rows.device).view(rows.shape)
         return self._views(side, ids, generator, rows.flatten()), places
 
-    def _samples(self, side):
+    def _samples(self, side: str) -> bool:
         return self.options.samples and len(self.sides[side].names) > 1
 
-    def _views(self, side: str, ids: Tensor, generator, rows: Tensor = None, profiles: SparseRows = None) -> Views:
+    def _views(
+        self,
+        side: str,
+        ids: Tensor,
+        generator: torch.Generator,
+        rows: Tensor | None = None,
+        profiles: SparseRows | None = None,
+    ) -> Views:
         """Each entity once, or the occurrences ``rows`` (R,) of them, with a draw of modalities for each.
 
         ``profiles`` are interaction rows to read in place of the entities' own.
@@ -285,26 +300,26 @@ class BranchRecommender(InnerProductModel):
             return Views(fused)
         return Views(fused, *contrasted, (draw.first >= 0).any(1) & (draw.second >= 0).any(1))
 
-    def _encoded(self, encoder, ids, used, profiles):
+    def _encoded(self, encoder: EntityEncoder, ids: Tensor, used: Tensor, profiles: SparseRows | None) -> Tensor:
         """The embeddings of entities, with ``profiles`` in place of their interaction rows if they are given."""
         if profiles is None:
             return self.rowwise(encoder, ids, used)
         places = torch.arange(len(ids), device=ids.device)
         return self.rowwise(lambda ids, used, own: encoder(ids, used, profiles.select(own)), ids, used, places)
 
-    def _draw(self, available, generator):
+    def _draw(self, available: Tensor, generator: torch.Generator) -> Draw:
         if self.options.modality_sampling == "subset":
             return draw_subsets(available, self.options.contrasts, generator)
         return draw_fixed(available, self.options.n_sampled, self.options.contrasts, generator)
 
     @staticmethod
-    def _gathered(fuse, table, offset, choice):
+    def _gathered(fuse: Callable[..., Tensor], table: Tensor, offset: Tensor, choice: Tensor) -> Tensor:
         """(R, D): for each occurrence the fusion of the modalities ``choice`` (R, K) of the rows from ``offset``."""
         index = choice.clamp(min=0)
         rows = gather_rows(table, (offset.unsqueeze(1) + index).flatten()).view(*choice.shape, -1)
         return fuse(rows, choice >= 0, index)
 
-    def _contrast(self, views: Views, generator, sets=None) -> Tensor:
+    def _contrast(self, views: Views, generator: torch.Generator, sets: Tensor | None = None) -> Tensor:
         """InfoNCE over the entities of the step, or over each user's positive and negatives, ``sets`` (B, 1 + N)."""
         if views.second is None:
             return views.fused.new_zeros(())
@@ -336,7 +351,7 @@ class BranchRecommender(InnerProductModel):
         fused = torch.cat([self._fused(side, part, used[part]) for part in ids.split(chunk)])
         return self._fill_empty(side, fused, used[ids])
 
-    def _fused(self, side, ids, used):
+    def _fused(self, side: str, ids: Tensor, used: Tensor) -> Tensor:
         encoder = self.sides[side]
         priors = [prior(side, ids, used) for prior in self.priors.values()]
         return torch.cat([encoder.fuse(self.fusion[side], encoder(ids, used), used), *priors], dim=1)
@@ -350,11 +365,11 @@ class BranchRecommender(InnerProductModel):
         priors = [prior.embed(features, used) for prior in self.priors.values()]
         return self._fill_empty(features.side, torch.cat([fused, *priors], dim=1), used)
 
-    def described(self, side):
+    def described(self, side: str) -> bool:
         return self.options.is_single_branch(side) and super().described(side)
 
     @torch.no_grad()
-    def parts(self, side, entity):
+    def parts(self, side: str, entity: int | Modalities) -> list[Part]:
         """Of the network the terms of the fusion where it is a sum; of a joint modality and priors Shapley values."""
         encoder = self.sides[side]
         is_known = isinstance(entity, int)
@@ -373,14 +388,14 @@ class BranchRecommender(InnerProductModel):
             if there and (n == 0 or row.any())
         ]
 
-    def _network_parts(self, side, rows, used):
+    def _network_parts(self, side: str, rows: Tensor, used: Tensor) -> Tensor:
         """(M, D) of one entity, from what its encoder returns (1, M, ...)."""
         encoder, fusion = self.sides[side], self.fusion[side]
         if not encoder.has_joint:
             return fusion.parts(rows, used)[0]
         return shapley_parts(lambda masks: encoder.fuse(fusion, rows.expand(len(masks), -1, -1), masks), used[0])[0]
 
-    def _fill_empty(self, side, fused, used):
+    def _fill_empty(self, side: str, fused: Tensor, used: Tensor) -> Tensor:
         empty = ~used.any(1)
         if empty.any():
             encoder = self.sides[side]
@@ -388,10 +403,10 @@ class BranchRecommender(InnerProductModel):
             fused[empty] = self._once(side, lambda: self._mean(side), *read)
         return fused
 
-    def _mean(self, side):
+    def _mean(self, side: str) -> Tensor:
         """(D,) of the training entities that have a modality left; zero if none has."""
         known = (self.sides[side].trained & self.used_in_evaluation(side).any(1)).nonzero().squeeze(1)
-        return self.embeddings(side, known).mean(0) if len(known) else 0.0
+        return self.embeddings(side, known).mean(0) if len(known) else torch.zeros((), device=known.device)
 
     def requirements(self, scenario: str) -> None:
         """Check before training that each cold side has content to be scored by.
@@ -402,7 +417,7 @@ class BranchRecommender(InnerProductModel):
         for side in SCENARIOS[scenario].cold_sides:
             self._require_content(scenario, side)
 
-    def _require_content(self, scenario, side):
+    def _require_content(self, scenario: str, side: str) -> None:
         encoder = self.sides[side]
         content = [name for name, kept in zip(encoder.names, encoder.in_evaluation) if kept and name != INTERACTIONS]
         if not self.options.is_single_branch(side):

@@ -1,6 +1,7 @@
 """What the regressions from content to interactions share: an epoch is a penalty, and histories are sums of vectors."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ class RegressionOptions(ContentOptions):
     ridge_step: float = option("factor from the penalty of one epoch to the next", low=0.01, high=0.99, default=0.6)
 
     @property
-    def batches(self):
+    def batches(self) -> str:
         return "all_users"
 
 
@@ -45,7 +46,9 @@ class ContentRegression(PenaltyPath, ContentModel):
     FACTORS = 3072
     NUMBERS = 1 << 27  # of the tables of all entities' components, 512 MiB
 
-    def __init__(self, options: RegressionOptions, modalities: dict, interactions: SparseRows, seed: int):
+    def __init__(
+        self, options: RegressionOptions, modalities: dict[str, Modalities], interactions: SparseRows, seed: int
+    ):
         super().__init__(options, modalities, interactions, seed)
         self._hold(interactions if self.other_side == "user" else interactions.transposed())
         n = {side: len(self.trained(side)) for side in self.sides}
@@ -57,15 +60,15 @@ class ContentRegression(PenaltyPath, ContentModel):
         raise NotImplementedError
 
     @property
-    def n_parameters(self):
+    def n_parameters(self) -> int:
         """What leads from features to components, which is solved for and not trained."""
         return self.components.n_numbers
 
-    def pretrain(self, folder, show_progress):
+    def pretrain(self, folder: Path, show_progress: bool) -> None:
         self.components.fit(show_progress)
 
     @torch.no_grad()
-    def loss(self, batch) -> tuple:
+    def loss(self, batch: object) -> tuple[Tensor, ...]:
         """Solve for this epoch's lambda; the value is the share of the training interactions' variance left
         unexplained, 0 if there is none."""
         penalty = self._next_penalty(self.options.ridge_max, self.options.ridge_step)
@@ -75,10 +78,10 @@ class ContentRegression(PenaltyPath, ContentModel):
         explained = (self._explainable() * (1 - left.square())).sum()
         return (torch.where(variance > 0, (variance - explained) / variance, 0.0).requires_grad_(),)
 
-    def _explainable(self):
+    def _explainable(self) -> Tensor:
         """(P,) what each component explains of the interactions' variance without a penalty."""
 
-        def found():
+        def found() -> Tensor:
             squares, table = self.components.squares, self.components.decomposed_table()
             total = torch.zeros_like(squares)
             for rows in sums_by_rows(self.matrix, table):
@@ -93,7 +96,7 @@ class ContentRegression(PenaltyPath, ContentModel):
             return self._table("evaluated")[ids] * self._scale()
         return self.components(ids, used) * self._scale()
 
-    def _table(self, name):
+    def _table(self, name: str) -> Tensor:
         """(N, P) components of all entities of the content side, of what they have ``evaluated`` or ``available``."""
         side = self.sides[self.content_side]
         if torch.equal(side.available, side.used):
@@ -103,34 +106,34 @@ class ContentRegression(PenaltyPath, ContentModel):
             name, lambda: self.components.table(side.used if name == "evaluated" else side.available), *watched
         )
 
-    def _history_sums(self):
+    def _history_sums(self) -> Tensor:
         """(N, P) of the other side's entities, the sums of their histories' components."""
 
-        def found():
+        def found() -> Tensor:
             return torch.cat(list(sums_by_rows(self.matrix, self._table("available"))))
 
         return self._until_changed("histories", found, self.components.squares)
 
-    def _scale(self):
+    def _scale(self) -> Tensor:
         squares = self.components.squares
         return torch.where(squares > 0, (squares + self.solved_for).rsqrt(), 0.0).detach()
 
-    def own_embeddings(self, side, ids):
+    def own_embeddings(self, side: str, ids: Tensor) -> Tensor:
         if side == self.content_side:
             return self._with(self.vectors(ids, self.evaluated[ids]), 1.0)
         return self._with(self._history_sums()[ids] * self._scale(), self._mean(self.matrix.lengths[ids]))
 
-    def _mean(self, lengths):
+    def _mean(self, lengths: Tensor) -> Tensor:
         return lengths / self.n_trained
 
     @staticmethod
-    def _with(rows, mean):
+    def _with(rows: Tensor, mean: Tensor | float) -> Tensor:
         """The embeddings (N, P + 1) of vectors (N, P) and means."""
         column = torch.as_tensor(mean, dtype=rows.dtype, device=rows.device).expand(len(rows)).unsqueeze(1)
         return torch.cat([rows, column], dim=1)
 
     @torch.no_grad()
-    def embed(self, features):
+    def embed(self, features: Modalities) -> Tensor:
         used = features.available & self.sides[features.side].in_evaluation
         if features.side == self.content_side:
             return self._with(self.components.embed(features, used) * self._scale(), 1.0)
@@ -144,7 +147,7 @@ class ContentRegression(PenaltyPath, ContentModel):
         return result
 
     @torch.no_grad()
-    def with_modalities(self, side, entity, used):
+    def with_modalities(self, side: str, entity: int | Modalities, used: Tensor) -> Tensor:
         if side == self.other_side:
             return self.embedding_of(side, entity) * used
         if isinstance(entity, Modalities):
@@ -152,7 +155,7 @@ class ContentRegression(PenaltyPath, ContentModel):
             return self._with(self.components.embed(entity.rows(rows), used) * self._scale(), 1.0)
         return self._with(self.vectors(self._ids(entity).expand(len(used)), used), 1.0)
 
-    def scorable(self, side):
+    def scorable(self, side: str) -> Tensor:
         """Without content an entity has the features of the average training entity, and with them its scores."""
         trained = self.trained(side)
         return torch.ones_like(trained) if side == self.content_side else trained

@@ -21,8 +21,8 @@ class Draw:
     second: Tensor | None = None
 
     @property
-    def views(self) -> tuple:
-        return (self.fused,) if self.first is None else (self.fused, self.first, self.second)
+    def views(self) -> tuple[Tensor, ...]:
+        return tuple(view for view in (self.fused, self.first, self.second) if view is not None)
 
 
 def draw_fixed(available: Tensor, n: int, contrasts: bool, generator: torch.Generator) -> Draw:
@@ -78,16 +78,16 @@ def hide_entries(rows: SparseRows, share: float, generator: torch.Generator) -> 
     return rows.keep(~hidden), rows.keep(hidden)
 
 
-def _ordered(available, generator):
+def _ordered(available: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """All available modalities in random order (N, M), and how many there are (N,)."""
     return sample_modalities(available, available.shape[1], generator), available.sum(1)
 
 
-def _below(n, generator):
+def _below(n: Tensor, generator: torch.Generator) -> Tensor:
     """(N,) uniform integers from 0 to n - 1, 0 for an n below 1."""
     return (torch.rand(len(n), generator=generator).to(n.device) * n.clamp(min=1)).long()
 
 
-def _first(order, size):
+def _first(order: Tensor, size: Tensor) -> Tensor:
     """The first ``size`` (N,) of each row."""
     return order.masked_fill(torch.arange(order.shape[1], device=order.device) >= size.unsqueeze(1), -1)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from recbole_sibrar.data.modalities import INTERACTIONS, Modalities
-from recbole_sibrar.data.sparse import weighted_row_sum
+from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 from recbole_sibrar.kinds import WEIGHTS
 from recbole_sibrar.models.components import sums_by_rows
 from recbole_sibrar.models.features import LinearFeatures
@@ -50,7 +50,7 @@ class ContentPrior(Prior):
         self.register_buffer("turn", torch.zeros(self.components.rank, self.rank))
 
     @torch.no_grad()
-    def fit(self, matrix, show_progress=False):
+    def fit(self, matrix: SparseRows, show_progress: bool = False) -> None:
         variance = variation(matrix, self.n_trained)
         if not len(self.components.known) or not variance > 0:
             return
@@ -72,7 +72,7 @@ class ContentPrior(Prior):
         self.of_other.copy_(weighted_row_sum(matrix, self.of_side))
         self.components.forget()
 
-    def _spread(self, matrix, show_progress):
+    def _spread(self, matrix: SparseRows, show_progress: bool) -> Tensor:
         """(P, P), the products of the components with the interactions, squared."""
         rows = self.components.decomposed_table()
         spread = rows.new_zeros(rows.shape[1], rows.shape[1])
@@ -80,7 +80,7 @@ class ContentPrior(Prior):
             spread += profiles.T @ profiles
         return spread
 
-    def _penalty(self, values, spread, variance):
+    def _penalty(self, values: Tensor, spread: Tensor, variance: Tensor) -> float:
         """lambda by generalised cross-validation."""
         scores = []
         for penalty in self.PENALTIES:
@@ -89,8 +89,8 @@ class ContentPrior(Prior):
             scores.append(left / (self.n_trained - 1 - kept.sum()).square())
         return self.PENALTIES[int(torch.stack(scores).argmin())]
 
-    def own(self, ids, used):
+    def own(self, ids: Tensor, used: Tensor) -> Tensor:
         return self.components(ids, used[:, self.content]) @ self.turn
 
-    def own_of(self, features, used):
+    def own_of(self, features: Modalities, used: Tensor) -> Tensor:
         return self.components.embed(features.content, used[:, self.content]) @ self.turn

@@ -1,7 +1,9 @@
 """A linear autoencoder of the users' interactions."""
 
 import torch
+from torch import Tensor
 
+from recbole_sibrar.data.modalities import Modalities
 from recbole_sibrar.data.sparse import SparseRows, by_column, co_occurrences, weighted_row_sum
 from recbole_sibrar.models.decomposition import EXACT, iterated_principal, principal
 from recbole_sibrar.models.priors.prior import Prior, masked, variation
@@ -39,7 +41,14 @@ class InteractionPrior(Prior):
     in_training = False
 
     def __init__(
-        self, n_items: int, n_users: int, own: int | None, profile: int | None, strength: float, seed: int, rank=RANK
+        self,
+        n_items: int,
+        n_users: int,
+        own: int | None,
+        profile: int | None,
+        strength: float,
+        seed: int,
+        rank: int = RANK,
     ):
         rank = max(1, min(rank, n_items, n_users, self.NUMBERS // (n_items + n_users)))
         super().__init__("item", n_items, n_users, rank, profile, strength)
@@ -48,7 +57,7 @@ class InteractionPrior(Prior):
         self.register_buffer("folding", torch.zeros(self.rank))
 
     @torch.no_grad()
-    def fit(self, matrix, show_progress=False):
+    def fit(self, matrix: SparseRows, show_progress: bool = False) -> None:
         self.decompose(matrix, show_progress)
         self.solve(matrix, self.SHRINKAGE)
 
@@ -73,7 +82,7 @@ class InteractionPrior(Prior):
         self.of_other.copy_(weighted_row_sum(matrix, self.of_side))
         self.folding.zero_()[: len(squares)] = squares.reciprocal()
 
-    def _principal(self, matrix, show_progress):
+    def _principal(self, matrix: SparseRows, show_progress: bool) -> tuple[Tensor, Tensor]:
         """The largest S^2, (P,), and V, (n_items, P)."""
         if matrix.n_columns <= EXACT and self.rank > self.RANK:
             return principal(co_occurrences(matrix).to(self.of_side), self.rank)
@@ -81,7 +90,7 @@ class InteractionPrior(Prior):
         by_item = SparseRows(indptr, rows, len(matrix.lengths))
         columns = max(1, self.NUMBERS // 4 // len(matrix.lengths))  # at a time: a table of the users is made for each
 
-        def gram(table):
+        def gram(table: Tensor) -> Tensor:
             parts = table.split(columns, dim=1)
             return torch.cat([weighted_row_sum(by_item, weighted_row_sum(matrix, part)) for part in parts], dim=1)
 
@@ -95,10 +104,10 @@ class InteractionPrior(Prior):
             progress="Interactions" if show_progress else None,
         )
 
-    def own(self, ids, used):
+    def own(self, ids: Tensor, used: Tensor) -> Tensor:
         return masked(self.of_side[ids], used, self.interactions)
 
-    def own_of(self, features, used):
+    def own_of(self, features: Modalities, used: Tensor) -> Tensor:
         """v of items by their users, w_k / S^2 in sum: for an item of the training data what it has."""
         if self.interactions is None:
             return self.of_side.new_zeros(len(used), self.rank)

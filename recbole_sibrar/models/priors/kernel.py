@@ -1,14 +1,17 @@
 """The Gaussian kernel, the components of content that it makes, and the ridge regression with it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recbole_sibrar.data.modalities import Modalities
 from recbole_sibrar.kinds.feature_rows import FeatureRows
 from recbole_sibrar.models.components import Components, blocks
 from recbole_sibrar.models.decomposition import EXACT, precise, principal
+from recbole_sibrar.models.features import LinearFeatures
 
 GAMMA = 0.5
 PENALTY = 0.1
@@ -80,7 +83,16 @@ class KernelComponents(Components):
 
     LEAST = 10  # anchors that a regression from a part of the content needs; with fewer, what is missing is its mean
 
-    def __init__(self, modalities, trained, features, limit, seed, n_anchors: int = EXACT, gamma: float = GAMMA):
+    def __init__(
+        self,
+        modalities: Modalities,
+        trained: Tensor,
+        features: LinearFeatures,
+        limit: int,
+        seed: int,
+        n_anchors: int = EXACT,
+        gamma: float = GAMMA,
+    ):
         self.n_anchors = n_anchors
         super().__init__(modalities, trained, features, limit, seed)
         n = min(n_anchors, len(self.known))
@@ -97,22 +109,22 @@ class KernelComponents(Components):
         self._partial: dict = {}
         self.register_load_state_dict_post_hook(self._forget_partial)
 
-    def most(self):
+    def most(self) -> int:
         return min(len(self.known), self.n_anchors)
 
     @property
-    def n_numbers(self):
+    def n_numbers(self) -> int:
         return self.basis.numel()
 
-    def _forget_partial(self, *_):
+    def _forget_partial(self, *_: object) -> None:
         """The regressions from a part of the content, when the one from all of it changes."""
         self._partial.clear()
 
     @property
-    def _kernel(self):
+    def _kernel(self) -> GaussianKernel:
         return GaussianKernel(self.anchor_features, self.anchor_lengths, self.square, self.gamma)
 
-    def decompose(self, show_progress):
+    def decompose(self, show_progress: bool) -> Tensor:
         kernel = self._kernel
         rows = torch.cat([kernel(self._whole(ids)) for ids in blocks(self.anchors, show_progress)])
         if len(self.anchors) == len(self.known):
@@ -137,27 +149,27 @@ class KernelComponents(Components):
         self._forget_partial()
         return F.pad(components, (0, self.rank - len(values)))
 
-    def _whole(self, ids):
+    def _whole(self, ids: Tensor) -> FeatureRows:
         """Features of all that entities have."""
         return self.features(ids, self.available[ids])
 
-    def _directly(self, features):
+    def _directly(self, features: FeatureRows) -> Tensor:
         """What is missing is at its mean."""
         return self._kernel(features) @ self.basis - self.offset
 
-    def decomposed(self, ids):
+    def decomposed(self, ids: Tensor) -> Tensor:
         return self._directly(self._whole(ids))
 
-    def is_plain(self, used):
+    def is_plain(self, used: Tensor) -> Tensor:
         return used.all(1)
 
-    def forward(self, ids, used):
+    def forward(self, ids: Tensor, used: Tensor) -> Tensor:
         return self._by_kind(used, lambda place: self.features(ids[place], used[place]))
 
-    def embed(self, modalities, used):
+    def embed(self, modalities: Modalities, used: Tensor) -> Tensor:
         return self._by_kind(used, lambda place: self.features.embed(modalities.rows(place), used[place]))
 
-    def _by_kind(self, used, read):
+    def _by_kind(self, used: Tensor, read: Callable[[Tensor], FeatureRows]) -> Tensor:
         """(R, M) bool which modalities to read, and what gives the features of some of the R -> (R, P)."""
         rows = self.squares.new_zeros(len(used), self.rank)
         kinds, kind_of = used.unique(dim=0, return_inverse=True)
@@ -167,7 +179,7 @@ class KernelComponents(Components):
                 rows[place] = self._of_kind(kind, read(place))
         return rows
 
-    def _of_kind(self, kind, features):
+    def _of_kind(self, kind: Tensor, features: FeatureRows) -> Tensor:
         """(M,) bool, (R, F) features of entities that have these modalities -> (R, P)."""
         key = tuple(kind.tolist())
         if not all(key) and key not in self._partial:
@@ -176,7 +188,7 @@ class KernelComponents(Components):
             return self._directly(features)
         return self._partial[key](self._part(features, key))
 
-    def _regression(self, kind):
+    def _regression(self, kind: Tensor) -> KernelRegression | None:
         """From these modalities to the components, or None where too few anchors have them."""
         shown = self.anchors[self.available[self.anchors][:, kind].all(1)]
         if len(shown) < self.LEAST:
@@ -184,6 +196,6 @@ class KernelComponents(Components):
         every = self._whole(shown)
         return KernelRegression(self._part(every, tuple(kind.tolist())), self._directly(every))
 
-    def _part(self, features, kind):
+    def _part(self, features: FeatureRows, kind: tuple[bool, ...]) -> FeatureRows:
         blocks_of_kind = zip(features.blocks, self.features.block_of)
         return FeatureRows(tuple(block for block, modality in blocks_of_kind if kind[modality]))

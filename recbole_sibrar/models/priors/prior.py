@@ -65,10 +65,10 @@ class Prior(nn.Module):
             return self.own(ids, used)
         return masked(self.of_other[ids], used, self.profile)
 
-    def parts(self, side: str, entity, used: Tensor) -> Tensor:
+    def parts(self, side: str, entity: int | Modalities, used: Tensor) -> Tensor:
         """(M, P) the Shapley values of one entity's modalities ``used`` (M,); see ``InnerProductModel.parts``."""
 
-        def choices(masks):
+        def choices(masks: Tensor) -> Tensor:
             rows = torch.zeros(len(masks), dtype=torch.long)
             if isinstance(entity, int):
                 return self(side, rows + entity, masks)
