@@ -1,19 +1,25 @@
 """From Python: a data set made of tables, a model trained on it, and what the model recommends."""
 
 import tempfile
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from recbole_sibrar import checkpoint
 from recbole_sibrar.convert import own_tables
 from recbole_sibrar.convert.encoders import Encode
+from recbole_sibrar.data.frames import Table
 from recbole_sibrar.errors import DataError, OptionError
 from recbole_sibrar.hook import load_recbole
 from recbole_sibrar.properties import QUIET
+from recbole_sibrar.report.result import RunResult
 from recbole_sibrar.scenarios import DEFAULT_SCENARIO
 from recbole_sibrar.serving.content import by_content
+from recbole_sibrar.serving.directory import EntityId, User
+from recbole_sibrar.serving.known import KnownOnlyRecommender
 from recbole_sibrar.serving.recommender import Recommender
 
 
@@ -27,7 +33,7 @@ class Dataset:
         DataError: there is no data set in it.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path | str):
         self.folder = Path(folder)
         self._temporary = None
         if not (self.folder / f"{self.folder.name}.inter").is_file():
@@ -36,22 +42,22 @@ class Dataset:
     @classmethod
     def from_frames(
         cls,
-        interactions=None,
+        interactions: Table | None = None,
         *,
-        items=None,
-        users=None,
-        vectors=None,
-        user_vectors=None,
-        kinds=None,
-        user_column="user_id",
-        item_column="item_id",
-        tag_separator="|",
-        missing=None,
-        minimum=None,
-        k_core=0,
-        require=(),
-        encode=None,
-        folder=None,
+        items: Table | None = None,
+        users: Table | None = None,
+        vectors: dict[str, Any] | None = None,
+        user_vectors: dict[str, Any] | None = None,
+        kinds: dict[str, str] | None = None,
+        user_column: str = "user_id",
+        item_column: str = "item_id",
+        tag_separator: str = "|",
+        missing: Sequence[str] | None = None,
+        minimum: dict[str, float] | None = None,
+        k_core: int = 0,
+        require: Sequence[str] = (),
+        encode: dict[str, str] | Encode | None = None,
+        folder: Path | str | None = None,
     ) -> "Dataset":
         """From data frames of pandas, Polars or Arrow, or files; what becomes of each column is guessed and printed.
 
@@ -103,7 +109,14 @@ class Dataset:
         dataset._temporary = temporary
         return dataset
 
-    def fit(self, model: str = "SiBraR", *, scenario: str = DEFAULT_SCENARIO, output_dir=None, **options) -> "Fitted":
+    def fit(
+        self,
+        model: str = "SiBraR",
+        *,
+        scenario: str = DEFAULT_SCENARIO,
+        output_dir: Path | str | None = None,
+        **options: Any,
+    ) -> "Fitted":
         """Train a model, choose its epoch on validation data and test it, as ``recbole-sibrar run`` does.
 
         Where there are no interactions yet, the items' content alone recommends (``by_content``).
@@ -145,10 +158,15 @@ class Fitted:
         result: the run's ``RunResult``; None where there were no interactions.
     """
 
-    def __init__(self, recommender, result=None, temporary=None):
+    def __init__(
+        self,
+        recommender: Recommender | KnownOnlyRecommender,
+        result: RunResult | None = None,
+        temporary: tempfile.TemporaryDirectory[str] | None = None,
+    ):
         self.recommender, self.result, self._temporary = recommender, result, temporary
 
-    def evaluate(self) -> dict:
+    def evaluate(self) -> dict[str, float]:
         """{metric: value} on the held-out test data, such as ``ndcg@10``.
 
         Raises:
@@ -163,11 +181,17 @@ class Fitted:
             )
         return dict(self.result.test_result)
 
-    def recommend(self, users=None, k: int = 10, candidates=None, exclude_seen: bool = True) -> pd.DataFrame:
+    def recommend(
+        self,
+        users: Iterable[User] | None = None,
+        k: int = 10,
+        candidates: Iterable[EntityId] | None = None,
+        exclude_seen: bool = True,
+    ) -> pd.DataFrame:
         """See ``Recommender.recommend``."""
         return self.recommender.recommend(users, k, candidates, exclude_seen)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         if name == "recommender":
             raise AttributeError(name)
         return getattr(self.recommender, name)

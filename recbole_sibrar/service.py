@@ -8,7 +8,7 @@ import asyncio
 import math
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from itertools import islice
@@ -17,12 +17,14 @@ from typing import Annotated, Any
 
 import pandas as pd
 import uvicorn
-from fastapi import FastAPI, HTTPException, Query
+from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recbole_sibrar import __version__ as VERSION
 from recbole_sibrar.errors import SibrarError
+from recbole_sibrar.serving.recommender import Recommender
 
 MOST_USERS, MOST_ITEMS, LONGEST_LIST, LONGEST_HISTORY = 1024, 4096, 1000, 10_000
 MOST_BYTES = 16 << 20
@@ -107,32 +109,32 @@ class Worker:
         recommender: which nothing else uses.
     """
 
-    def __init__(self, recommender):
+    def __init__(self, recommender: Recommender):
         self.recommender = recommender
         self._calls: queue.SimpleQueue = queue.SimpleQueue()
         threading.Thread(target=self._work, daemon=True).start()
 
-    def submit(self, function: Callable) -> Future:
+    def submit(self, function: Callable[[Recommender], Any]) -> Future[Any]:
         """``function(recommender)``."""
         return self._put(function, None)
 
-    def recommend(self, asked: Asked) -> Future:
+    def recommend(self, asked: Asked) -> Future[Any]:
         """A list of ``Recommended``."""
         return self._put(None, asked)
 
-    def _put(self, function, asked):
+    def _put(self, function: Callable[[Recommender], Any] | None, asked: Asked | None) -> Future[Any]:
         future: Future = Future()
         self._calls.put((future, function, asked))
         return future
 
-    def _next(self):
+    def _next(self) -> tuple[Future[Any], Callable[[Recommender], Any] | None, Asked | None]:
         """The next call whose client still waits."""
         while True:
             call = self._calls.get()
             if call[0].set_running_or_notify_cancel():
                 return call
 
-    def _work(self):
+    def _work(self) -> None:
         held = None
         while True:
             future, function, asked = held or self._next()
@@ -148,7 +150,7 @@ class Worker:
             else:
                 self._answer(together)
 
-    def _answer(self, together):
+    def _answer(self, together: list[tuple[Future[Any], Asked]]) -> None:
         if len(together) > 1:
             with suppress(Exception):  # a mistake in one of them, which is found below
                 answers = self._lists([asked for _, asked in together])
@@ -158,7 +160,7 @@ class Worker:
         for future, asked in together:
             _settle(future, lambda asked: self._lists([asked])[0], asked)
 
-    def _lists(self, several):
+    def _lists(self, several: list[Asked]) -> list[list[Recommended]]:
         """For each request its ``Recommended``."""
         first, users = several[0], [user for asked in several for user in asked.users]
         k = max(asked.k for asked in several)
@@ -182,18 +184,18 @@ def _alike(one: Asked, other: Asked) -> bool:
     return one.candidates == other.candidates and one.exclude_seen == other.exclude_seen
 
 
-def _is_named(user) -> bool:
+def _is_named(user: User) -> bool:
     return isinstance(user, (str, int)) or isinstance(user, dict) and bool({"id", "user_id"} & set(user))
 
 
-def _settle(future, function, argument):
+def _settle(future: Future[Any], function: Callable[[Any], Any], argument: Any) -> None:
     try:
         future.set_result(function(argument))
     except BaseException as error:
         future.set_exception(error)
 
 
-def make_app(recommender, writable: bool = False, save_to: Path | None = None) -> FastAPI:
+def make_app(recommender: Recommender, writable: bool = False, save_to: Path | None = None) -> FastAPI:
     """The service.
 
     Args:
@@ -204,7 +206,7 @@ def make_app(recommender, writable: bool = False, save_to: Path | None = None) -
     worker, changes = Worker(recommender), []
 
     @asynccontextmanager
-    async def lifespan(_):
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         if changes and save_to is not None:
             await _result(worker.submit(lambda own: own.save(save_to)))
@@ -213,10 +215,10 @@ def make_app(recommender, writable: bool = False, save_to: Path | None = None) -
     app.add_middleware(BoundedBodies)
 
     @app.exception_handler(SibrarError)
-    async def refuse(_, error):
+    async def refuse(_: Request, error: SibrarError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, status_code=422)
 
-    async def change(function, ids):
+    async def change(function: Callable[[Recommender], Any], ids: Sequence[object]) -> Changed:
         if not writable:
             raise HTTPException(403, "This service is read-only; start it with --writable to change items.")
         await _result(worker.submit(function))
@@ -265,11 +267,11 @@ def make_app(recommender, writable: bool = False, save_to: Path | None = None) -
     return app
 
 
-async def _result(future):
+async def _result(future: Future[Any]) -> Any:
     return await asyncio.wrap_future(future)
 
 
-def _put(recommender, rows, known):
+def _put(recommender: Recommender, rows: list[dict[str, Any]], known: bool) -> None:
     names = ("item_id", recommender.vocabulary.columns.get("item"))
     directory, encoders = recommender.directory, recommender.vocabulary.encoders
     of_pictures = [name for name, how in encoders.items() if how["kind"] == "image"]
@@ -287,10 +289,10 @@ def _put(recommender, rows, known):
 class BoundedBodies:
     """Middleware that refuses a request with more than ``MOST_BYTES``, before it is read to its end."""
 
-    def __init__(self, app):
+    def __init__(self, app: ASGIApp):
         self.app = app
 
-    async def __call__(self, scope, receive, send):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         said = dict(scope["headers"]).get(b"content-length", b"0")
@@ -298,7 +300,7 @@ class BoundedBodies:
             return await JSONResponse({"detail": TOO_LARGE}, status_code=413)(scope, receive, send)
         n_read = 0
 
-        async def bounded():
+        async def bounded() -> Message:
             nonlocal n_read
             message = await receive()
             n_read += len(message.get("body", b""))
@@ -309,6 +311,6 @@ class BoundedBodies:
         await self.app(scope, bounded, send)
 
 
-def serve(recommender, host: str, port: int, writable: bool, save_to: Path | None) -> None:
+def serve(recommender: Recommender, host: str, port: int, writable: bool, save_to: Path | None) -> None:
     """Answer until it is interrupted."""
     uvicorn.run(make_app(recommender, writable, save_to), host=host, port=port, log_level="warning")

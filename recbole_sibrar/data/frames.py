@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from datetime import date, datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -14,12 +14,23 @@ from recbole_sibrar.errors import DataError, OptionError
 PANDAS_INDEX = re.compile(r"__index_level_\d+__")  # what Arrow calls a pandas index without a name
 
 
-def is_file(source: Any) -> bool:
+class Frame(Protocol):
+    """A data frame of pandas, or of anything that Narwhals knows: Polars, Arrow, ..."""
+
+    @property
+    def columns(self) -> Any: ...
+
+
+Table = Frame | Path | str
+"""A data frame, or the file with one."""
+
+
+def is_file(source: object) -> TypeGuard[Path | str]:
     """Whether a table is given by its path."""
     return isinstance(source, (str, Path))
 
 
-def plain_frame(frame: Any, name: str) -> pd.DataFrame:
+def plain_frame(frame: Frame, name: str) -> pd.DataFrame:
     """A data frame whose cells are what a person means by them; the index is the number of the row, from 1.
 
     Cells are texts, numbers, truth values and lists; None where nothing stands. Whole numbers that pandas made
@@ -27,7 +38,6 @@ def plain_frame(frame: Any, name: str) -> pd.DataFrame:
     name is a column.
 
     Args:
-        frame: of pandas, or anything that Narwhals knows: Polars, Arrow, ...
         name: for messages.
 
     Raises:

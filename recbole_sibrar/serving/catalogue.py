@@ -1,5 +1,6 @@
 """What is served beyond what a model was trained with: entities without interactions, new ones, changed ones."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
@@ -17,25 +18,25 @@ class Catalogue:
 
     def __init__(self, known: Modalities):
         self.known = known
-        self._blocks = []
-        self._place = {}
+        self._blocks: list[Modalities] = []
+        self._place: dict[int, tuple[int, int]] = {}
 
     def __contains__(self, number: int) -> bool:
         return number in self._place
 
     @property
-    def numbers(self) -> list:
+    def numbers(self) -> list[int]:
         """Of the entities, ascending."""
         return sorted(self._place)
 
-    def put(self, numbers, features: Modalities) -> None:
+    def put(self, numbers: Sequence[int], features: Modalities) -> None:
         """Add entities, or change them."""
         self._place.update({number: (len(self._blocks), row) for row, number in enumerate(numbers)})
         self._blocks.append(features)
 
-    def rows(self, numbers) -> Modalities:
+    def rows(self, numbers: Sequence[int]) -> Modalities:
         """The features of these entities, in this order; all of them are here."""
-        parts = []
+        parts: list[tuple[int, list[int]]] = []
         for number in numbers:
             block, row = self._place[number]
             if parts and parts[-1][0] == block:
@@ -45,7 +46,7 @@ class Catalogue:
         return concatenated([self._blocks[block].rows(torch.tensor(rows)) for block, rows in parts])
 
 
-def concatenated(parts) -> Modalities:
+def concatenated(parts: Sequence[Modalities]) -> Modalities:
     """The entities of several ``Modalities`` with the same modalities, one after the other."""
     first = parts[0]
     if len(parts) == 1:
@@ -54,7 +55,7 @@ def concatenated(parts) -> Modalities:
     return replace(first, entries=tuple(_concatenated(entries) for entries in columns))
 
 
-def _concatenated(entries) -> Modality:
+def _concatenated(entries: Sequence[Modality]) -> Modality:
     values = [entry.values for entry in entries]
     if isinstance(values[0], SparseRows):
         lengths = torch.cat([rows.lengths for rows in values])
@@ -66,7 +67,7 @@ def _concatenated(entries) -> Modality:
     return replace(entries[0], available=torch.cat([entry.available for entry in entries]), values=together)
 
 
-def merged(old: Modalities, new: Modalities, given) -> Modalities:
+def merged(old: Modalities, new: Modalities, given: Iterable[str]) -> Modalities:
     """The entities with the modalities ``given`` from ``new`` and the others as they were."""
     entries = tuple(b if b.name in given else a for a, b in zip(old.entries, new.entries))
     return replace(old, entries=entries)

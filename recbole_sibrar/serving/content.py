@@ -1,5 +1,6 @@
 """Recommendations by content alone, for a catalogue that nobody has bought anything of yet."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -7,7 +8,7 @@ import torch
 import recbole_sibrar
 from recbole_sibrar import checkpoint
 from recbole_sibrar.data.atomic import find_dataset_file, read_atomic
-from recbole_sibrar.data.modalities import Modalities
+from recbole_sibrar.data.modalities import Declaration, Modalities
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.vectors import read_vectors
 from recbole_sibrar.errors import DataError
@@ -25,7 +26,7 @@ PENALTY, NUMBER_WEIGHT = 1 / 4, 1.0
 CONTENT = "the items' content alone"
 
 
-def by_content(folder) -> Recommender:
+def by_content(folder: Path | str) -> Recommender:
     r"""A recommender for the items of a data set that nothing was trained on: closed form, from their content.
 
     It is ``ContentRidge`` on imagined users of whom each likes one item: with x_j the features of item j, the score of
@@ -78,7 +79,7 @@ def by_content(folder) -> Recommender:
     return Recommender(model, state["serving"]["tokens"], liked, {}, state)
 
 
-def _ids(folder, declarations) -> set:
+def _ids(folder: Path, declarations: Sequence[Declaration]) -> set[str]:
     ids = set()
     path = find_dataset_file(folder, folder.name, "item")
     if path is not None:

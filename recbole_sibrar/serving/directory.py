@@ -1,8 +1,9 @@
 """Original ids on the outside, numbers on the inside; what is asked for, and the table that is answered."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,12 @@ from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import DataError, OptionError, suggestion
 
+EntityId = str | int
+"""Of a user or an item, as the data set has it; the text of a number is the same id."""
+
+User = EntityId | Sequence[EntityId] | dict[str, Any]
+"""A known user's id, a history, or any of a new user's id, history and modalities."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -20,8 +27,8 @@ class Request:
 
     name: str
     known: int | None = None
-    history: tuple = ()
-    features: dict = field(default_factory=dict)
+    history: tuple[int, ...] = ()
+    features: dict[str, Any] = field(default_factory=dict)
 
 
 class Directory:
@@ -33,11 +40,13 @@ class Directory:
         user_keys: what the name of a user can be called in a dictionary, beside ``id``.
     """
 
-    def __init__(self, tokens: dict, interactions: SparseRows, user_keys=("user_id",)):
+    def __init__(
+        self, tokens: dict[str, list[str]], interactions: SparseRows, user_keys: tuple[str, ...] = ("user_id",)
+    ):
         self.interactions, self.user_keys = interactions, user_keys
         self.tokens = {side: list(map(str, tokens[side])) for side in SIDES}
         self._number = {side: {t: n for n, t in enumerate(self.tokens[side]) if n} for side in SIDES}
-        self.removed = set()
+        self.removed: set[int] = set()
 
     def add(self, side: str, token: str) -> int:
         """The number of an id, a new one if it is not known; an item that was removed is offered again."""
@@ -61,7 +70,7 @@ class Directory:
         """Whether there is an item of this id that was not removed."""
         return self._number["item"].get(token, 0) not in (0, *self.removed)
 
-    def find(self, side: str, token) -> int:
+    def find(self, side: str, token: EntityId) -> int:
         """The number of an original id.
 
         Raises:
@@ -73,18 +82,18 @@ class Directory:
             raise DataError(f"Unknown {side} id {token!r}. {suggestion(token, self._number[side])}".strip())
         return number
 
-    def find_items(self, items, what: str) -> list:
+    def find_items(self, items: Iterable[EntityId], what: str) -> list[int]:
         """The numbers of a list of item ids; ``what`` is its name in messages."""
         return [self.find("item", item) for item in as_list(items, what, "a list of item ids")]
 
-    def requests(self, users) -> list:
+    def requests(self, users: Iterable[User] | None) -> list[Request]:
         """Ids, histories and dictionaries to ``Request``s; all known users for None."""
         if users is None:
             users = self.tokens["user"][1:]
         users = as_list(users, "users", "a list of ids, histories (lists of item ids) or dictionaries")
         return [self._request(position, user) for position, user in enumerate(users)]
 
-    def _request(self, position, user) -> Request:
+    def _request(self, position: int, user: User) -> Request:
         name = f"#{position}"
         if isinstance(user, dict):
             values = dict(user)
@@ -96,7 +105,7 @@ class Directory:
             return Request(name, history=tuple(self.find_items(user, f"history of user {name!r}")))
         return Request(as_id("user", user), known=self.find("user", user))
 
-    def candidates(self, items=None) -> Tensor:
+    def candidates(self, items: Iterable[EntityId] | None = None) -> Tensor:
         """(I,) bool: these items, or all that are offered.
 
         Raises:
@@ -112,7 +121,7 @@ class Directory:
         allowed[numbers] = True
         return allowed
 
-    def seen(self, requests) -> SparseRows:
+    def seen(self, requests: Sequence[Request]) -> SparseRows:
         """requests x items: training interactions of the known users, histories of the others."""
         owners, columns, n_trained = [], [], len(self.interactions.indptr) - 1
         for position, request in enumerate(requests):
@@ -124,7 +133,9 @@ class Directory:
             columns += own
         return SparseRows.from_pairs(owners, columns, len(requests), len(self.tokens["item"]))
 
-    def table(self, columns, names, scores: Tensor, found: Tensor, side: str = "item") -> pd.DataFrame:
+    def table(
+        self, columns: Sequence[str], names: Sequence[str], scores: Tensor, found: Tensor, side: str = "item"
+    ) -> pd.DataFrame:
         """One row for each name and found entity with a score above -inf; ``columns`` are its four headers."""
         filled = scores > -torch.inf
         rows, places = filled.nonzero(as_tuple=True)
@@ -133,7 +144,7 @@ class Directory:
         return pd.DataFrame(dict(zip(columns, values)))
 
 
-def as_id(side: str, value) -> str:
+def as_id(side: str, value: object) -> str:
     """An id as text.
 
     Raises:
@@ -147,7 +158,7 @@ def as_id(side: str, value) -> str:
     return str(value)
 
 
-def as_list(values, what: str, expected: str) -> list:
+def as_list(values: Any, what: str, expected: str) -> list[Any]:
     """Any sequence, array, series or set as a list; not a text, nor what has keys."""
     if isinstance(values, (str, bytes, dict, pd.DataFrame)) or not isinstance(values, Iterable):
         raise OptionError(f"{what} is {_short(values)}; expected {expected}.")
@@ -156,11 +167,11 @@ def as_list(values, what: str, expected: str) -> list:
     return list(values)
 
 
-def _short(value):
+def _short(value: object) -> str:
     return f"a {type(value).__name__}" if isinstance(value, pd.DataFrame) else repr(value)[:100]
 
 
-def check_lists(k, exclude_seen=True) -> None:
+def check_lists(k: object, exclude_seen: object = True) -> None:
     """The arguments that say what lists are wanted.
 
     Raises:

@@ -1,5 +1,7 @@
 """Side information of new entities, given as a table, to modalities that a trained model can embed."""
 
+from collections.abc import Collection, Sequence
+
 import pandas as pd
 
 from recbole_sibrar.data.modalities import Modalities
@@ -8,7 +10,13 @@ from recbole_sibrar.errors import OptionError, nearest
 from recbole_sibrar.kinds import KINDS
 
 
-def features_of(rows: pd.DataFrame, known: Modalities, histories=None, tokens=None, told=None) -> Modalities:
+def features_of(
+    rows: pd.DataFrame,
+    known: Modalities,
+    histories: Sequence[Sequence[int]] | None = None,
+    tokens: Sequence[str] | None = None,
+    told: set[tuple[str, str]] | None = None,
+) -> Modalities:
     """The modalities of new entities, in the order and with the vocabulary of the known ones.
 
     Args:
@@ -47,6 +55,6 @@ def features_of(rows: pd.DataFrame, known: Modalities, histories=None, tokens=No
     return Modalities(known.side, tuple(entries))
 
 
-def is_missing(cell, vocabulary=()) -> bool:
+def is_missing(cell: object, vocabulary: Collection[str] = ()) -> bool:
     """Whether it is empty or, as the converter reads it, says so in words that are in no vocabulary."""
     return is_empty(cell) or (isinstance(cell, str) and cell not in vocabulary and is_marker(cell))

@@ -1,6 +1,7 @@
 """Recommendations of models that know the users and items of their training only."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, NoReturn
 
 import pandas as pd
 import torch
@@ -10,14 +11,14 @@ from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.hook import load_recbole
 from recbole_sibrar.models.core import InnerProductModel, trained_entities
-from recbole_sibrar.serving.directory import Directory, check_lists
+from recbole_sibrar.serving.directory import Directory, EntityId, Request, User, check_lists
 from recbole_sibrar.serving.vocabulary import Vocabulary
 
 # (checkpoint, tokens, interactions) -> recommender; there as soon as RecBole is imported, which such models need.
-load_with_recbole = None
+load_with_recbole: "Callable[[dict[str, Any], dict[str, list[str]], SparseRows], KnownOnlyRecommender] | None" = None
 
 
-def load(state: dict, tokens: dict, interactions: SparseRows) -> "KnownOnlyRecommender":
+def load(state: dict[str, Any], tokens: dict[str, list[str]], interactions: SparseRows) -> "KnownOnlyRecommender":
     """From the checkpoint of one of RecBole's models, which it has to make anew.
 
     Raises:
@@ -27,11 +28,13 @@ def load(state: dict, tokens: dict, interactions: SparseRows) -> "KnownOnlyRecom
     return load_with_recbole(state, tokens, interactions)
 
 
-def of_core(model: InnerProductModel, tokens: dict, interactions: SparseRows, data: dict) -> "KnownOnlyRecommender":
+def of_core(
+    model: InnerProductModel, tokens: dict[str, list[str]], interactions: SparseRows, data: dict[str, Any]
+) -> "KnownOnlyRecommender":
     """Around one of our models."""
     items = model.embeddings("item", torch.arange(interactions.n_columns))
 
-    def scores(users):
+    def scores(users: Tensor) -> Tensor:
         return model.embeddings("user", users) @ items.T
 
     sides = model.capabilities.cold_sides
@@ -55,10 +58,10 @@ class KnownOnlyRecommender:
         self,
         name: str,
         scores: Callable[[Tensor], Tensor],
-        cold_sides,
-        tokens: dict,
+        cold_sides: Collection[str],
+        tokens: dict[str, list[str]],
         interactions: SparseRows,
-        data: dict,
+        data: dict[str, Any],
     ):
         self.name, self._scores, self.data = name, scores, data
         self.directory, self.vocabulary = Directory(tokens, interactions), Vocabulary()
@@ -66,7 +69,13 @@ class KnownOnlyRecommender:
         self._served = {side: torch.ones_like(mask) if side in cold_sides else mask for side, mask in trained.items()}
         self._served["item"][0] = False
 
-    def recommend(self, users=None, k: int = 10, candidates=None, exclude_seen: bool = True) -> pd.DataFrame:
+    def recommend(
+        self,
+        users: Iterable[User] | None = None,
+        k: int = 10,
+        candidates: Iterable[EntityId] | None = None,
+        exclude_seen: bool = True,
+    ) -> pd.DataFrame:
         """As ``Recommender.recommend``, for the users and items that the model can score.
 
         Raises:
@@ -74,7 +83,13 @@ class KnownOnlyRecommender:
         """
         return self.directory.table(("user", "rank", "item", "score"), *self.ranked(users, k, candidates, exclude_seen))
 
-    def ranked(self, users=None, k: int = 10, candidates=None, exclude_seen: bool = True) -> tuple:
+    def ranked(
+        self,
+        users: Iterable[User] | None = None,
+        k: int = 10,
+        candidates: Iterable[EntityId] | None = None,
+        exclude_seen: bool = True,
+    ) -> tuple[list[str], Tensor, Tensor]:
         """As ``Recommender.ranked``."""
         check_lists(k, exclude_seen)
         requests = self.directory.requests(users)
@@ -92,13 +107,13 @@ class KnownOnlyRecommender:
         scores, items = (torch.cat(part) for part in zip(*parts))
         return [request.name for request in requests], scores, items
 
-    def _refuse_new(self, request):
+    def _refuse_new(self, request: Request) -> None:
         if request.known is None:
             raise OptionError(f"{self.name} recommends for known users only, by id; use SiBraR or MuBraR for new ones.")
         if not self._served["user"][request.known]:
             raise OptionError(f"User {request.name!r} has no training interaction, which {self.name} needs.")
 
-    def _unsupported(self, *_, **__):
+    def _unsupported(self, *_: object, **__: object) -> NoReturn:
         raise OptionError(
             f"{self.name} only recommends, for the users and items of its training; use SiBraR or MuBraR."
         )

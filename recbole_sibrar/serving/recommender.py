@@ -1,10 +1,15 @@
 """One recommender for known, warm and brand-new users and items, from a trained model."""
 
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
 import pandas as pd
 import torch
 from torch import Tensor
 
 from recbole_sibrar import checkpoint
+from recbole_sibrar.data.frames import Frame
 from recbole_sibrar.data.modalities import SIDES, Modalities, Modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import CheckpointError, DataError, OptionError
@@ -14,7 +19,7 @@ from recbole_sibrar.models.core import InnerProductModel
 from recbole_sibrar.models.recommender import BranchRecommender
 from recbole_sibrar.serving import known
 from recbole_sibrar.serving.catalogue import Catalogue, concatenated, merged
-from recbole_sibrar.serving.directory import Directory, as_id, check_lists
+from recbole_sibrar.serving.directory import Directory, EntityId, Request, User, as_id, check_lists
 from recbole_sibrar.serving.features import features_of
 from recbole_sibrar.serving.topk import top_k
 from recbole_sibrar.serving.vocabulary import Vocabulary
@@ -37,7 +42,14 @@ class Recommender:
         state: the checkpoint, which ``save`` writes again.
     """
 
-    def __init__(self, model: InnerProductModel, tokens: dict, interactions: SparseRows, data: dict, state: dict):
+    def __init__(
+        self,
+        model: InnerProductModel,
+        tokens: dict[str, list[str]],
+        interactions: SparseRows,
+        data: dict[str, Any],
+        state: dict[str, Any],
+    ):
         self.model, self.data, self.name, self._state = model.eval(), data, type(model).__name__, state
         self.vocabulary = Vocabulary.of(state["config"])
         own = self.vocabulary.columns.get("user")
@@ -45,11 +57,11 @@ class Recommender:
         self.n_trained = {side: len(tokens[side]) for side in tokens}
         self._items = model.embeddings("item", torch.arange(self.n_trained["item"]))
         self._catalogue = {side: Catalogue(model.modalities[side]) for side in SIDES}
-        self._told = set()
+        self._told: set[tuple[str, str]] = set()
         self._load_catalogue(state["serving"].get("catalogue") or {})
 
     @staticmethod
-    def load(path):
+    def load(path: Path | str) -> "Recommender | known.KnownOnlyRecommender":
         """A recommender for the checkpoint of any model trained by our command, or in RecBole with this plugin.
 
         A checkpoint holds all that is needed; the data set's files are not read. Models that take no new entities
@@ -81,7 +93,7 @@ class Recommender:
             return known.of_core(model.eval(), tokens, interactions, state["data"])
         return Recommender(model, tokens, interactions, state["data"], state)
 
-    def save(self, path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write a checkpoint of the model with its items as they are now: added, changed and removed ones.
 
         Raises:
@@ -96,14 +108,14 @@ class Recommender:
         serving = {**self._state["serving"], "catalogue": checkpoint.plain_catalogue(catalogue, removed)}
         save_tensors(path, {**self._state, "serving": serving})
 
-    def _load_catalogue(self, stored):
+    def _load_catalogue(self, stored: dict[str, Any]) -> None:
         for side in SIDES:
             if side in stored and stored[side]["tokens"]:
                 entries = tuple(Modality.from_plain(entry) for entry in stored[side]["modalities"])
                 self._put(side, stored[side]["tokens"], Modalities(side, entries))
         self.directory.removed = {self.directory.find("item", token) for token in stored.get("removed", ())}
 
-    def _put(self, side, tokens, features):
+    def _put(self, side: str, tokens: Sequence[str], features: Modalities) -> None:
         """Add entities, or change them."""
         embeddings = self.model.embed(features) if side == "item" else None
         numbers = [self.directory.add(side, token) for token in tokens]
@@ -113,7 +125,7 @@ class Recommender:
 
     # items
 
-    def add_items(self, items) -> None:
+    def add_items(self, items: Frame) -> None:
         """Make new items rankable beside the old ones, or change what is known of old ones; no other score changes.
 
         Of an item that is known already the columns given are replaced, empty cells in them included, and the others
@@ -150,7 +162,7 @@ class Recommender:
                     own = merged(concatenated([self._item_features(token) for token in tokens]), own, set(rows.columns))
                 self._put("item", tokens, own)
 
-    def remove_items(self, items) -> None:
+    def remove_items(self, items: Iterable[EntityId]) -> None:
         """Offer these items no longer; histories may hold them still, and ``add_items`` brings them back.
 
         Raises:
@@ -158,7 +170,7 @@ class Recommender:
         """
         self.directory.removed = self.directory.removed | set(self.directory.find_items(items, "items"))
 
-    def _item_features(self, item) -> Modalities:
+    def _item_features(self, item: EntityId) -> Modalities:
         number = self.directory.find("item", item)
         if number in self._catalogue["item"]:
             return self._catalogue["item"].rows([number])
@@ -166,7 +178,13 @@ class Recommender:
 
     # answers
 
-    def recommend(self, users=None, k: int = 10, candidates=None, exclude_seen: bool = True) -> pd.DataFrame:
+    def recommend(
+        self,
+        users: Iterable[User] | None = None,
+        k: int = 10,
+        candidates: Iterable[EntityId] | None = None,
+        exclude_seen: bool = True,
+    ) -> pd.DataFrame:
         """The k best items for each user.
 
         Args:
@@ -185,7 +203,13 @@ class Recommender:
         """
         return self.directory.table(("user", "rank", "item", "score"), *self.ranked(users, k, candidates, exclude_seen))
 
-    def ranked(self, users=None, k: int = 10, candidates=None, exclude_seen: bool = True) -> tuple:
+    def ranked(
+        self,
+        users: Iterable[User] | None = None,
+        k: int = 10,
+        candidates: Iterable[EntityId] | None = None,
+        exclude_seen: bool = True,
+    ) -> tuple[list[str], Tensor, Tensor]:
         """As ``recommend``: the users' names, scores (U, k), best first, -inf behind the last, and items' numbers."""
         check_lists(k, exclude_seen)
         requests = self.directory.requests(users)
@@ -194,22 +218,22 @@ class Recommender:
         scores, items = top_k(self._user_embeddings(requests), self._items, k, excluded, allowed)
         return [request.name for request in requests], scores, items
 
-    def score(self, user, items) -> pd.Series:
+    def score(self, user: User, items: Iterable[EntityId]) -> pd.Series:
         """The scores of one user (as in ``recommend``) for some items, by item id."""
         embedding = self._user_embeddings(self.directory.requests([user]))[0]
         numbers = self.directory.find_items(items, "items")
         names = [self.directory.tokens["item"][number] for number in numbers]
         return pd.Series((self._items[numbers] @ embedding).numpy(), index=names, name="score")
 
-    def similar_items(self, item, k: int = 10) -> pd.DataFrame:
+    def similar_items(self, item: EntityId, k: int = 10) -> pd.DataFrame:
         """The k items with the largest cosine to an item, itself left out: item, rank, similar, cosine."""
         return self._similar(self.directory.find("item", item), str(item), self._items, "item", k)
 
-    def similar_users(self, user, k: int = 10) -> pd.DataFrame:
+    def similar_users(self, user: EntityId, k: int = 10) -> pd.DataFrame:
         """The k known users with the largest cosine to a known user: user, rank, similar, cosine."""
         return self._similar(self.directory.find("user", user), str(user), self._known_users(), "user", k)
 
-    def explain(self, user, item) -> pd.DataFrame:
+    def explain(self, user: User, item: EntityId) -> pd.DataFrame:
         """How much each pair of modalities contributes to a score: user_modality, item_modality, source, contribution.
 
         The contributions add up to the score. Where a model fuses modalities in a weighted sum, they are its terms;
@@ -228,7 +252,7 @@ class Recommender:
                     rows.append((own.modality, other.modality, source, contribution))
         return pd.DataFrame(rows, columns=["user_modality", "item_modality", "source", "contribution"])
 
-    def embeddings(self, side: str) -> tuple:
+    def embeddings(self, side: str) -> tuple[list[str], Tensor, dict[str, Tensor]]:
         """ids, fused (N, D + P) and {modality: (N, D), NaN where it is missing} of the known entities and added items.
 
         P are the columns of what is added to a model. A closed form has no embeddings by modality, {}. Items that were
@@ -250,7 +274,7 @@ class Recommender:
         n_users = len(self.directory.tokens["user"]) - 1
         return SparseRows.from_pairs(rows[is_there] - 1, columns[is_there], n_users, len(kept))
 
-    def _by_modality(self, side):
+    def _by_modality(self, side: str) -> dict[str, Tensor]:
         if not isinstance(self.model, BranchRecommender):
             return {}
         encoder, numbers = self.model.sides[side], self._catalogue[side].numbers
@@ -267,14 +291,14 @@ class Recommender:
 
     # inside
 
-    def _user_source(self, request):
+    def _user_source(self, request: Request) -> tuple[int, None] | tuple[None, Modalities]:
         """What a user's embedding is made of: (known number, None) or (None, features)."""
         if request.known is None:
             return None, self._features_of_users([request])
         source = self._source("user", request.known)
         return (source, None) if isinstance(source, int) else (None, source)
 
-    def _features_of_users(self, requests) -> Modalities:
+    def _features_of_users(self, requests: Sequence[Request]) -> Modalities:
         known = self.model.modalities["user"]
         rows = pd.DataFrame([request.features for request in requests], index=range(len(requests)))
         # items added after training have no column in the interaction matrix
@@ -295,7 +319,7 @@ class Recommender:
             result[is_added] = self.model.embed(self._catalogue["user"].rows(numbers[is_added].tolist()))
         return result
 
-    def _user_embeddings(self, requests) -> Tensor:
+    def _user_embeddings(self, requests: Sequence[Request]) -> Tensor:
         result = torch.empty(len(requests), self._items.shape[1])
         known = [position for position, request in enumerate(requests) if request.known is not None]
         new = [position for position, request in enumerate(requests) if request.known is None]
@@ -305,12 +329,12 @@ class Recommender:
             result[new] = self.model.embed(self._features_of_users([requests[p] for p in new]))
         return result
 
-    def _source(self, side, number):
+    def _source(self, side: str, number: int) -> int | Modalities:
         """The number of an entity that is as it was in training, or the features of an added or changed one."""
         own = self._catalogue[side]
         return own.rows([number]) if number in own else number
 
-    def _similar(self, number, name, embeddings, side, k):
+    def _similar(self, number: int, name: str, embeddings: Tensor, side: str, k: int) -> pd.DataFrame:
         check_lists(k)
         unit = torch.nn.functional.normalize(embeddings, dim=-1)
         allowed = self.directory.offered() if side == "item" else torch.ones(len(unit), dtype=torch.bool)
@@ -319,7 +343,7 @@ class Recommender:
         return self.directory.table((side, "rank", "similar", "cosine"), [name], scores, found, side)
 
 
-def _with_rows(table: Tensor, numbers, rows: Tensor) -> Tensor:
+def _with_rows(table: Tensor, numbers: Sequence[int], rows: Tensor) -> Tensor:
     """The table (N, ...) with rows put at these numbers, some of them behind its end."""
     numbers = torch.tensor(numbers)
     n_new = int((numbers >= len(table)).sum())

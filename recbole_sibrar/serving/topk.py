@@ -8,7 +8,9 @@ from recbole_sibrar.data.sparse import SparseRows
 USERS_AT_A_TIME, ITEMS_AT_A_TIME = 1024, 8192
 
 
-def top_k(users: Tensor, items: Tensor, k: int, excluded: SparseRows = None, allowed: Tensor = None) -> tuple:
+def top_k(
+    users: Tensor, items: Tensor, k: int, excluded: SparseRows | None = None, allowed: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The k items with the largest inner product for each user, in blocks of users and items with a running top-k.
 
     Memory beyond the inputs and the result is one block of scores (1024 x 8192 floats, 34 MB).
@@ -46,4 +48,5 @@ def top_k(users: Tensor, items: Tensor, k: int, excluded: SparseRows = None, all
         blocks.append((best_scores, best_items))
     if not blocks:
         return users.new_zeros(0, k), torch.zeros(0, k, dtype=torch.long)
-    return tuple(torch.cat(parts) for parts in zip(*blocks))
+    scores, items = (torch.cat(parts) for parts in zip(*blocks))
+    return scores, items

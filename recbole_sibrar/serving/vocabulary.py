@@ -1,13 +1,16 @@
 """How the tables were written that a model's data set was made of, so that serving takes the same."""
 
 import math
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from recbole_sibrar.data.encoders import LOADERS
-from recbole_sibrar.data.frames import is_list, plain_frame
+from recbole_sibrar.data.frames import Frame, is_list, plain_frame
+from recbole_sibrar.data.modalities import Modalities, Modality
 from recbole_sibrar.data.tables import is_marker
 from recbole_sibrar.errors import DataError, OptionError, nearest
 from recbole_sibrar.kinds import KINDS
@@ -27,15 +30,15 @@ class Vocabulary:
         encoders: {modality: {kind: text | image, model: name}}.
     """
 
-    columns: dict = field(default_factory=dict)
+    columns: dict[str, str] = field(default_factory=dict)
     tag_separator: str | None = None
-    missing: tuple | None = None
-    others: dict = field(default_factory=dict)
-    encoders: dict = field(default_factory=dict)
-    _loaded: dict = field(default_factory=dict, repr=False)
+    missing: tuple[str, ...] | None = None
+    others: dict[str, list[str]] = field(default_factory=dict)
+    encoders: dict[str, dict[str, str]] = field(default_factory=dict)
+    _loaded: dict[str, Callable[[list[Any]], Any]] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, config: dict) -> "Vocabulary":
+    def of(cls, config: dict[str, Any]) -> "Vocabulary":
         """From a run's configuration.
 
         Raises:
@@ -47,12 +50,12 @@ class Vocabulary:
                 raise OptionError(f"tables has the key {key!r}. {nearest(key, known)}")
         return cls(**tables)
 
-    def id_column(self, side: str, columns) -> str | None:
+    def id_column(self, side: str, columns: Collection[str]) -> str | None:
         """Which of the columns holds the ids."""
         names = (ID[side], self.columns.get(side))
         return next((name for name in names if name in columns), None)
 
-    def entities(self, table, side: str, known, what: str) -> tuple:
+    def entities(self, table: Frame, side: str, known: Modalities, what: str) -> tuple[list[Any], pd.DataFrame]:
         """A table of entities to their ids, as they are, and their modalities as ``features_of`` takes them.
 
         Args:
@@ -74,29 +77,29 @@ class Vocabulary:
         ids = [token.strip() if isinstance(token, str) else token for token in frame[column]]
         return ids, self.features(frame.drop(columns=column), side, known)
 
-    def features(self, frame: pd.DataFrame, side: str, known) -> pd.DataFrame:
+    def features(self, frame: pd.DataFrame, side: str, known: Modalities) -> pd.DataFrame:
         """The columns of modalities, with cells as ``features_of`` takes them."""
         others = [name for name in self.others.get(side, ()) if name in frame and name not in known.names]
         frame = frame.drop(columns=others)
         readers = {entry.name: self._reader(entry) for entry in known.entries if entry.name in frame}
         return frame.assign(**{name: _column(read(frame[name].tolist()), frame) for name, read in readers.items()})
 
-    def _reader(self, entry):
+    def _reader(self, entry: Modality) -> Callable[[list[Any]], list[Any]]:
         if entry.name in self.encoders and entry.kind == "vector":
             return lambda cells: self._encoded(entry, cells)
         return lambda cells: [self._cell(entry, cell) for cell in cells]
 
-    def _cell(self, entry, cell):
+    def _cell(self, entry: Modality, cell: Any) -> Any:
         if self.tag_separator is None:
             return cell
         if isinstance(cell, str) and self._is_missing(cell):
             return None
         return KINDS[entry.kind].from_table(cell, self.tag_separator)
 
-    def _is_missing(self, text):
+    def _is_missing(self, text: str) -> bool:
         return is_marker(text) if self.missing is None else text.strip() in ("", *self.missing)
 
-    def _encoded(self, entry, cells):
+    def _encoded(self, entry: Modality, cells: list[Any]) -> list[Any]:
         """Vectors of the cells that are texts or paths of pictures."""
         raw = [row for row, cell in enumerate(cells) if _is_raw(cell, entry.width) and not self._is_missing(str(cell))]
         cells = [None if isinstance(cell, str) and self._is_missing(cell) else cell for cell in cells]
@@ -109,7 +112,7 @@ class Vocabulary:
         return cells
 
 
-def _is_raw(cell, width):
+def _is_raw(cell: Any, width: int) -> bool:
     """Whether a cell is what a vector is to be made of, and not the vector, which may be written as a text."""
     if cell is None or is_list(cell) or isinstance(cell, float) and math.isnan(cell):
         return False
@@ -120,5 +123,5 @@ def _is_raw(cell, width):
         return True
 
 
-def _column(cells, frame):
+def _column(cells: list[Any], frame: pd.DataFrame) -> pd.Series:
     return pd.Series(cells, frame.index, dtype=object)
