@@ -3,8 +3,11 @@
 import sys
 from collections.abc import Iterable, Iterator
 from time import perf_counter
+from typing import TypeVar
 
 from tqdm import tqdm
+
+T = TypeVar("T")
 
 INTERVAL = 30.0  # seconds between two lines
 
@@ -27,10 +30,10 @@ class Progress:
             form, title = f"{{desc}}{{bar:20}} {counts}{{postfix}}", f"{name} " if name else ""
             self._bar = tqdm(total=total, desc=title, bar_format=form, dynamic_ncols=True, file=sys.stderr)
 
-    def __enter__(self):
+    def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def begin_at(self, done: int) -> None:
@@ -67,12 +70,12 @@ class Progress:
         elif self._said > self._begin:  # else it was over before there was anything to say
             self._say("")
 
-    def _say(self, left):
+    def _say(self, left: str) -> None:
         self._said = perf_counter()
         parts = [f"{self._name}: " if self._name else "", f"{self._done}/{self._total} {self._unit}s"]
         self.write("".join(parts) + "".join(f", {part}" for part in (self._state, left) if part))
 
-    def _left(self):
+    def _left(self) -> str:
         n = self._done - self._first
         seconds = perf_counter() - self._begin
         return f"{self._at_most}{duration(seconds / n * (self._total - self._done))} left" if n else ""
@@ -90,6 +93,6 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def steps(items: Iterable, name: str, total: int | None = None, quiet: bool = False) -> Iterator:
+def steps(items: Iterable[T], name: str, total: int | None = None, quiet: bool = False) -> Iterator[T]:
     """The items one after the other; on a terminal with a bar that goes away at the end, elsewhere silently."""
     return iter(tqdm(items, desc=name, total=total, leave=False, disable=True if quiet else None, file=sys.stderr))

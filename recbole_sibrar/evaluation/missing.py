@@ -5,15 +5,16 @@ from typing import Any
 
 import pandas as pd
 
+from recbole_sibrar.data.missing import MissingOptions
 from recbole_sibrar.evaluation.subsets import modality_subsets
+from recbole_sibrar.evaluation.trained import Trained
 from recbole_sibrar.progress import steps
 
 
-def subset_study(trained: Any, side: str, phase: str, limit: int, seed: int, progress: bool = True) -> pd.DataFrame:
+def subset_study(trained: Trained, side: str, phase: str, limit: int, seed: int, progress: bool = True) -> pd.DataFrame:
     """A trained model on subsets of one side's modalities.
 
     Args:
-        trained: a ``recbole_plugin.trained.TrainedModel``.
         limit, seed: see ``modality_subsets``.
 
     Returns:
@@ -29,12 +30,12 @@ def subset_study(trained: Any, side: str, phase: str, limit: int, seed: int, pro
 
 
 def rate_study(
-    trained: Any, side: str, phase: str, rates: Iterable[float], options: Any, progress: bool = True
+    trained: Trained, side: str, phase: str, rates: Iterable[float], options: MissingOptions, progress: bool = True
 ) -> pd.DataFrame:
     """A trained model while its entities lose more and more of their modalities in evaluation.
 
     Args:
-        rates: shares of loss. options: a ``MissingOptions`` with the pattern and the seed.
+        rates: shares of loss. options: the pattern and the seed.
 
     Returns:
         as ``subset_study``, with a column ``rate`` in place of the modalities'.
@@ -46,7 +47,7 @@ def rate_study(
     return pd.DataFrame(rows)
 
 
-def _row(trained, phase):
+def _row(trained: Trained, phase: str) -> dict[str, Any]:
     metrics, per_user = trained.evaluate(phase)
     spread = {f"{name}_std": per_user[name].numpy() if name in per_user else None for name in metrics}
     spread = {name: pd.Series(values, dtype=float).std() for name, values in spread.items()}
@@ -54,7 +55,7 @@ def _row(trained, phase):
     return {"model": trained.name, "n_users": n_users, **metrics, **spread}
 
 
-def subset_values(table: pd.DataFrame, model: str, metric: str) -> dict:
+def subset_values(table: pd.DataFrame, model: str, metric: str) -> dict[tuple[str, ...], float]:
     """{subset: metric} of one model in a table of ``subset_study``."""
     own = table[table["model"] == model]
     return {tuple(text.split("+")) if text else (): value for text, value in zip(own["modalities"], own[metric])}

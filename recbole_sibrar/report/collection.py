@@ -2,8 +2,10 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -27,11 +29,11 @@ class StoredRun:
     """A finished run: its folder, what ``result.json`` holds, and when it was written."""
 
     folder: Path
-    result: dict
+    result: dict[str, Any]
     written: float
 
     @property
-    def settings(self) -> dict:
+    def settings(self) -> dict[str, Any]:
         """The options that runs of one row share."""
         return {name: value for name, value in self.result["config"].items() if name not in OF_A_SEED}
 
@@ -45,7 +47,7 @@ class StoredRun:
         return pd.read_csv(path, dtype={0: str}) if path.is_file() else None
 
 
-def read_runs(folder) -> list:
+def read_runs(folder: Path | str) -> list[StoredRun]:
     """Every finished run below a folder, but for those of ``missing --retrain``, which are points of a curve.
 
     Raises:
@@ -57,11 +59,11 @@ def read_runs(folder) -> list:
     ]
 
 
-def _belongs_to_a_study(path):
+def _belongs_to_a_study(path: Path) -> bool:
     return path.parents[1].name == "runs" and (path.parents[2] / "rates.csv").is_file()
 
 
-def _read(path):
+def _read(path: Path) -> dict[str, Any]:
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
         usual = {"label": result["name"], "best_valid_score": None, **OPTIONAL}
@@ -84,13 +86,13 @@ class Group:
     """
 
     title: str
-    rows: dict
+    rows: dict[str, list[StoredRun]]
     comparison: Comparison
     leader: str | None
-    per_user: dict
+    per_user: dict[str, pd.DataFrame]
 
     @property
-    def in_order(self) -> list:
+    def in_order(self) -> list[str]:
         """Labels, the best first by the test metric that models are chosen by; those that do not contend last."""
         table, metric = self.comparison.table, self.comparison.valid_metric
         order = pd.DataFrame(
@@ -103,7 +105,7 @@ class Group:
         return order.sort_values(["out", "score"], kind="stable")["model"].tolist()
 
 
-def groups(runs) -> list:
+def groups(runs: list[StoredRun]) -> list[Group]:
     """The runs, by data set and scenario."""
     current = _current_data(runs)
     found = defaultdict(list)
@@ -117,7 +119,7 @@ def groups(runs) -> list:
     ]
 
 
-def _current_data(runs):
+def _current_data(runs: list[StoredRun]) -> dict[str, dict[str, str]]:
     """{data set: {what: fingerprint}}, of the newest run that read it."""
     current = defaultdict(dict)
     for run in sorted(runs, key=lambda run: run.written):
@@ -125,7 +127,12 @@ def _current_data(runs):
     return current
 
 
-def _group(key, members, current, with_details):
+def _group(
+    key: tuple[str, str, tuple[str, ...]],
+    members: list[StoredRun],
+    current: dict[str, dict[str, str]],
+    with_details: bool,
+) -> Group:
     dataset, scenario, special = key
     details = [f"{name} {json.loads(value)}" for name, value in zip(NOT_COMPARABLE, special)] if with_details else []
     rows = _rows(members)
@@ -149,12 +156,12 @@ def _group(key, members, current, with_details):
     return Group(", ".join([dataset, scenario, *details]), rows, comparison, leader, values)
 
 
-def _per_user(rows):
+def _per_user(rows: dict[str, list[StoredRun]]) -> dict[str, pd.DataFrame]:
     tables = {label: [table for run in runs if (table := run.per_user) is not None] for label, runs in rows.items()}
     return {label: pd.concat(parts, ignore_index=True) for label, parts in tables.items() if parts}
 
 
-def _rows(members) -> dict:
+def _rows(members: list[StoredRun]) -> dict[str, list[StoredRun]]:
     """{label: runs that differ in their seed alone}; of a seed that was run twice the later one. Where a label stands
     for several settings, these are in the name."""
     by_label = defaultdict(dict)
@@ -172,7 +179,7 @@ def _rows(members) -> dict:
     return dict(sorted(rows.items()))
 
 
-def differing(settings) -> list:
+def differing(settings: Sequence[dict[str, Any]]) -> list[str]:
     """The options in which some of the mappings that have them differ.
 
     >>> differing([{"a": 1, "b": 2}, {"a": 1, "b": 3}, {"a": 1}])
@@ -194,7 +201,7 @@ def options_table(group: Group) -> pd.DataFrame:
     )
 
 
-def _within_labels(runs):
+def _within_labels(runs: list[StoredRun]) -> list[str]:
     """The options in which runs of one label differ."""
     labels = {run.result["label"] for run in runs}
     return [n for label in labels for n in differing([r.settings for r in runs if r.result["label"] == label])]
@@ -236,7 +243,7 @@ def by_popularity(group: Group, n_groups: int = 4) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _parts(counts: pd.Series, n_groups: int, weights=None):
+def _parts(counts: pd.Series, n_groups: int, weights: pd.Series | None = None) -> Iterator[tuple[str, pd.Index]]:
     """[(name, index)] of rising counts, each group of about the same weight; equal counts are in one group."""
     weight = pd.Series(1, index=counts.index) if weights is None else weights
     by_count = weight.groupby(counts).sum()

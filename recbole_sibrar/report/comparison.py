@@ -2,9 +2,11 @@
 
 import math
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
@@ -60,7 +62,7 @@ class Entry:
     """
 
     label: str
-    results: tuple
+    results: tuple[dict[str, Any], ...]
     n_wanted: int
     error: str | None = None
     stale: str | None = None
@@ -76,7 +78,7 @@ class Entry:
         return bool(self.results) and not self.is_fallback and not self.stale
 
     @property
-    def notes(self) -> list:
+    def notes(self) -> list[str]:
         """What a reader of the table must know about this row."""
         notes = []
         for result in self.results[:1]:
@@ -93,7 +95,7 @@ class Entry:
         return notes
 
 
-def _was_cut_short(result):
+def _was_cut_short(result: dict[str, Any]) -> bool:
     """Whether more epochs might have changed a result: the last of those allowed was the best or the only one."""
     scores = [epoch["valid"] for epoch in result.get("history", ()) if epoch["valid"] is not None]
     learns = result["n_parameters"] > 1  # RecBole gives models without any parameter one that does nothing
@@ -115,11 +117,11 @@ class Comparison:
 
     dataset: str
     scenario: str
-    seeds: list
+    seeds: list[int]
     split_seed: int | None
     valid_metric: str
-    columns: list
-    entries: list
+    columns: list[str]
+    entries: list[Entry]
     tests: pd.DataFrame
     split_tests: pd.DataFrame = field(default_factory=pd.DataFrame)
 
@@ -144,26 +146,26 @@ class Comparison:
         return pd.DataFrame([_row(entry, self.valid_metric) for entry in self.entries])
 
     @property
-    def contends(self) -> list:
+    def contends(self) -> list[bool]:
         """Of each row, whether it can be the best; none if there is nothing to be better than."""
         alone = sum(bool(entry.results) for entry in self.entries) < 2
         return [entry.contends and not alone for entry in self.entries]
 
     @property
-    def shown(self) -> dict:
+    def shown(self) -> dict[str, str]:
         """{column of ``table``: heading}."""
         heading = f"{self.valid_metric.upper()} (validation)"
         metrics = {name: name.upper() for name in self.columns}
         return {f"validation {self.valid_metric}": heading, **metrics, PARAMETERS: "parameters"}
 
     @property
-    def notes(self) -> dict:
+    def notes(self) -> dict[str, str]:
         """{note: mark}, in the order of the rows."""
         notes = dict.fromkeys(note for entry in self.entries for note in entry.notes)
         return {note: NOTE_MARKS[n] if n < len(NOTE_MARKS) else f"({n + 1})" for n, note in enumerate(notes)}
 
     @property
-    def remarks(self) -> list:
+    def remarks(self) -> list[str]:
         """Sentences that hold for the whole table."""
         remarks = []
         candidates = [result["n_candidates"] for entry in self.entries for result in entry.results]
@@ -184,7 +186,7 @@ class Comparison:
         return f"paired over {n} splits" if n > 1 else "paired over the users of one split, which say nothing of others"
 
     @property
-    def significant(self) -> set:
+    def significant(self) -> set[tuple[str, str]]:
         """{(metric, model)} that differ from the reference, by as many splits as there are."""
         if not len(self.tests):
             return set()
@@ -194,7 +196,15 @@ class Comparison:
 
 
 def compared(
-    dataset, scenario, seeds, config: dict, entries, values: dict, reference: str, columns, only_verdict=False
+    dataset: str,
+    scenario: str,
+    seeds: list[int],
+    config: dict[str, Any],
+    entries: list[Entry],
+    values: dict[str, pd.DataFrame],
+    reference: str,
+    columns: Iterable[str],
+    only_verdict: bool = False,
 ) -> Comparison:
     """A comparison with its tests.
 
@@ -214,14 +224,14 @@ def compared(
     )
 
 
-def default_columns(config: dict) -> list:
+def default_columns(config: dict[str, Any]) -> list[str]:
     """The validation metric and a few others, at its cut-off."""
     valid_metric = config["valid_metric"].lower()
     k, computed = valid_metric.split("@")[1], {metric.lower() for metric in config["metrics"]}
     return list(dict.fromkeys([valid_metric, *(f"{name}@{k}" for name in DEFAULT_COLUMNS if name in computed)]))
 
 
-def _row(entry, valid_metric):
+def _row(entry: Entry, valid_metric: str) -> dict[str, Any]:
     row = {"model": entry.label, "n_seeds": len(entry.results)}
     valid = [result["valid_result"].get(valid_metric) for result in entry.results]
     row |= _mean_and_deviation(f"validation {valid_metric}", valid)
@@ -233,7 +243,7 @@ def _row(entry, valid_metric):
     return {**row, "notes": "; ".join(entry.notes), "fallback": entry.is_fallback, "data": " ".join(data)}
 
 
-def _mean_and_deviation(name, values):
+def _mean_and_deviation(name: str, values: list[float | None]) -> dict[str, float]:
     values = pd.Series(values, dtype=float)
     return {name: values.mean(), f"{name}_std": values.std(ddof=1)}
 
@@ -250,7 +260,7 @@ def goodness(metric: str, values: pd.Series) -> pd.Series:
     return values if name not in METRICS or METRICS[name].higher_is_better else -values
 
 
-def places(metric: str, values: pd.Series, contends=None) -> list:
+def places(metric: str, values: pd.Series, contends: Sequence[bool] | None = None) -> list[int]:
     """1 for the best value, 2 for the second best, 0 for others; values that look equal share a place.
 
     Args:
@@ -276,7 +286,7 @@ class Markup:
     note: str
     significant: str
 
-    def cell(self, mean, deviation, place, differs=False) -> str:
+    def cell(self, mean: float, deviation: float, place: int, differs: bool = False) -> str:
         if math.isnan(mean):
             return ""
         text = f"{mean:.{DIGITS}f}"
@@ -313,7 +323,7 @@ def cells(comparison: Comparison, markup: Markup) -> pd.DataFrame:
     return pd.DataFrame(shown)
 
 
-def _latex(text):
+def _latex(text: str) -> str:
     return text.translate(LATEX_ESCAPES)
 
 
@@ -332,7 +342,7 @@ def latex(comparison: Comparison) -> str:
     )
 
 
-def significance_cells(tests: pd.DataFrame, names: dict) -> pd.DataFrame:
+def significance_cells(tests: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
     """Tests as text: differences with four digits, p with two significant ones.
 
     Args:
@@ -360,7 +370,7 @@ def terminal(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
-def _plain(table):
+def _plain(table: pd.DataFrame) -> str:
     return tabulate(
         table,
         headers="keys",
@@ -370,11 +380,11 @@ def _plain(table):
     )
 
 
-def _markdown(table):
+def _markdown(table: pd.DataFrame) -> str:
     return tabulate(table, headers="keys", showindex=False, disable_numparse=True, tablefmt="github")
 
 
-def write_comparison(comparison: Comparison, folder) -> None:
+def write_comparison(comparison: Comparison, folder: Path | str) -> None:
     """``<data set>-<scenario>.md``, ``.csv``, ``.tex``, ``.pdf``, ``.svg``, ``.png``, and, of two models or more,
     ``-significance.md``, ``-significance.csv`` and ``-splits.csv``, the tests of each split."""
     stem = Path(folder) / comparison.name

@@ -5,12 +5,15 @@ A figure is as wide as a column of a paper, with type that can be read at that s
 
 import io
 import re
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 import matplotlib
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
@@ -34,19 +37,21 @@ PAPER: Any = {
     "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "recbole_sibrar", "pdf.fonttype": 42,
 }  # fmt: skip
 
+P = ParamSpec("P")
 
-def _at_paper_size(draw):
+
+def _at_paper_size(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     """A function that draws with the sizes of ``PAPER``."""
 
     @wraps(draw)
-    def drawn(*args, **kwargs):
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with matplotlib.rc_context(PAPER):
             return draw(*args, **kwargs)
 
     return drawn
 
 
-def save(figure: Figure, stem) -> list:
+def save(figure: Figure, stem: Path | str) -> list[Path]:
     """Write ``<stem>.pdf``, ``.svg`` and ``.png``; the same figure gives the same bytes."""
     paths = [Path(f"{stem}.{suffix}") for suffix in FORMATS]
     with matplotlib.rc_context(PAPER):
@@ -78,31 +83,33 @@ def inline_svg(figure: Figure, description: str) -> str:
     return re.sub(r"\n\s*", "\n", svg)
 
 
-def _dot(line):
+def _dot(line: re.Match[str]) -> str:
     x, y, end = line.groups()
     return f"M{x} {y}h0" if abs(float(end) - float(x)) < 0.5 else line[0]
 
 
-def _rounded(attribute):
+def _rounded(attribute: re.Match[str]) -> str:
     return re.sub(r"-?\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}", attribute[0])
 
 
-def _svg_tag(description):
+def _svg_tag(description: str) -> str:
     text = description.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;").replace("\\", "/")
     return rf'<svg viewBox="\1" role="img" aria-label="{text}" xmlns:xlink="http://www.w3.org/1999/xlink">'
 
 
-def _axes(width=COLUMN, height=2.3, columns=1, rows=1):
+def _axes(
+    width: float = COLUMN, height: float = 2.3, columns: Iterable[str] = 1, rows: int = 1
+) -> tuple[Figure, Sequence[Axes]]:
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False).flatten()
 
 
-def style(position: int) -> dict:
+def style(position: int) -> dict[str, str]:
     """Colour and marker of the n-th model or modality of a figure."""
     return {"color": COLOURS[position % len(COLOURS)], "marker": MARKERS[position % len(MARKERS)]}
 
 
-def _legend(figure, axis, columns=2):
+def _legend(figure: Figure, axis: Axes, columns: Iterable[str] = 2) -> None:
     """Below the axes, where it hides nothing."""
     handles, labels = axis.get_legend_handles_labels()
     if len(labels) < 2:
@@ -112,7 +119,7 @@ def _legend(figure, axis, columns=2):
 
 
 @_at_paper_size
-def quality_curves(curves: dict, metric: str) -> Figure:
+def quality_curves(curves: dict[str, pd.DataFrame], metric: str) -> Figure:
     """Quality against the number of modalities left, with the range over the subsets of each size.
 
     Args:
@@ -129,13 +136,15 @@ def quality_curves(curves: dict, metric: str) -> Figure:
 
 
 @_at_paper_size
-def degradation_curves(table, metric: str) -> Figure:
+def degradation_curves(table: pd.DataFrame, metric: str) -> Figure:
     """A metric against the share of entities that lose their modalities; a line for each value of ``model``."""
     return lines(table, "rate", metric, "model", "share of entities without the modality", metric.upper())
 
 
 @_at_paper_size
-def lines(table, x: str, y: str, group: str, xlabel: str, ylabel: str, names=None) -> Figure:
+def lines(
+    table: pd.DataFrame, x: str, y: str, group: str, xlabel: str, ylabel: str, names: Sequence[str] | None = None
+) -> Figure:
     """A line for each value of a column, at most ``LINES``; the others are left out.
 
     Args:
@@ -153,7 +162,7 @@ def lines(table, x: str, y: str, group: str, xlabel: str, ylabel: str, names=Non
 
 
 @_at_paper_size
-def tsne_panels(panels: dict, names: dict, linked: int = LINKED) -> Figure:
+def tsne_panels(panels: dict[str, pd.DataFrame], names: dict[str, list[str]], linked: int = LINKED) -> Figure:
     """A t-SNE picture for each model, coloured by modality, lines between the modalities of a few entities.
 
     Args:
@@ -187,7 +196,7 @@ def tsne_panels(panels: dict, names: dict, linked: int = LINKED) -> Figure:
     return figure
 
 
-def _dots(axis, points, colour, size=2.2):
+def _dots(axis: Axes, points: np.ndarray, colour: str, size: float = 2.2) -> None:
     """One path for all points, each a stroke with round ends and hardly a length: a tenth of the size in SVG."""
     if len(points):
         vertices = np.repeat(points, 2, axis=0)
@@ -202,7 +211,7 @@ def _dots(axis, points, colour, size=2.2):
 
 
 @_at_paper_size
-def training_curves(histories: dict, metric: str) -> Figure:
+def training_curves(histories: dict[str, list[dict[str, Any]]], metric: str) -> Figure:
     """The validation metric of each epoch; a line for each model.
 
     Args:
@@ -220,7 +229,7 @@ def training_curves(histories: dict, metric: str) -> Figure:
 
 
 @_at_paper_size
-def comparison_bars(table, columns: dict) -> Figure:
+def comparison_bars(table: pd.DataFrame, columns: dict[str, str]) -> Figure:
     """A panel of bars for each metric, a bar for each model, with the standard deviation over seeds.
 
     Args:
@@ -250,7 +259,7 @@ def comparison_bars(table, columns: dict) -> Figure:
 
 
 @_at_paper_size
-def user_boxes(values: dict, heading: str) -> Figure:
+def user_boxes(values: dict[str, pd.Series], heading: str) -> Figure:
     """The distribution over users: quartiles, 5th and 95th percentile, and the mean as a diamond.
 
     Args:
@@ -271,7 +280,7 @@ def user_boxes(values: dict, heading: str) -> Figure:
 
 
 @_at_paper_size
-def search_map(trials, x: str, y: str, metric: str, n_bins: int = 8) -> Figure:
+def search_map(trials: pd.DataFrame, x: str, y: str, metric: str, n_bins: int = 8) -> Figure:
     """The best score in each cell of two options, both on logarithmic axes, with the trials as dots.
 
     Dashed lines bound the ratios y/x between 1e-3 and 1e-1, where the papers find the best ratio of alpha to tau.
@@ -303,7 +312,7 @@ def search_map(trials, x: str, y: str, metric: str, n_bins: int = 8) -> Figure:
     return figure
 
 
-def _log_edges(values, n_bins):
+def _log_edges(values: np.ndarray, n_bins: int) -> np.ndarray:
     """Bounds of cells: half-way between neighbouring values if they are few, else even in the logarithm."""
     points = np.unique(np.log(values.astype(float)))
     if len(points) == 1:

@@ -1,16 +1,20 @@
 """The files of a study of the modality gap."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from recbole_sibrar.evaluation import gap
+from recbole_sibrar.evaluation.trained import Trained
 from recbole_sibrar.progress import steps
 from recbole_sibrar.report import figures
 from recbole_sibrar.report.tables import write_csv, write_markdown, write_sources
 
 
-def write_gap_study(models, side, limit: int, seed: int, output) -> dict:
+def write_gap_study(
+    models: Sequence[Trained], side: str | None, limit: int, seed: int, output: Path | str
+) -> dict[str, pd.DataFrame]:
     """Measure and draw the modality gap of trained models, side by side.
 
     Writes ``gap.csv`` (a row per model: TORS 2025, tables 8 and 9), ``pairs.csv`` (a row per model and pair of
@@ -58,7 +62,7 @@ def write_gap_study(models, side, limit: int, seed: int, output) -> dict:
     return {"gap": table, "pairs": all_pairs}
 
 
-def _named(points, names):
+def _named(points: dict[str, pd.DataFrame], names: dict[str, list[str]]) -> Iterator[pd.DataFrame]:
     """The points of each model, with the model and the modalities by name."""
     for model, table in points.items():
         named = table.assign(model=model, modality=[names[model][number] for number in table["modality"]])

@@ -1,5 +1,7 @@
 """What the columns of tables mean and which way is better, for people who see them for the first time."""
 
+from collections.abc import Iterable
+
 from recbole_sibrar.evaluation.metrics import METRICS
 
 MEANINGS = {
@@ -60,7 +62,7 @@ def explain(column: str) -> str:
     return f"{MEANINGS[name]}{cut}{_direction(name)}"
 
 
-def _direction(name):
+def _direction(name: str) -> str:
     if name in NEAR_ZERO:
         return " Best near 0."
     if name in LOWER_IS_BETTER or (name in METRICS and not METRICS[name].higher_is_better):
@@ -70,7 +72,7 @@ def _direction(name):
     return ""
 
 
-def glossary(columns) -> dict:
+def glossary(columns: Iterable[str]) -> dict[str, str]:
     """{heading: explanation} of those columns that have one, once for each name."""
     found = {}
     for column in columns:

@@ -1,26 +1,28 @@
 """Tables of the page as plain data: what is shown in a cell, and what it is sorted by and downloaded as."""
 
+from typing import Any
+
 import pandas as pd
 
 from recbole_sibrar.report.comparison import DIGITS
 from recbole_sibrar.report.glossary import explain
 
 
-def table_of(name: str, frame: pd.DataFrame, heading="") -> dict:
+def table_of(name: str, frame: pd.DataFrame, heading: str = "") -> dict[str, Any]:
     """A table of the page: columns with heading and explanation, rows of cells with text and the value to sort by."""
     columns = [{"key": key, "heading": key, "tip": explain(key), "is_text": _is_text(frame[key])} for key in frame]
     rows = [[cell(value) for value in row] for row in frame.astype(object).to_numpy()]
     return {"name": name, "heading": heading, "columns": columns, "rows": rows}
 
 
-def _is_text(values):
+def _is_text(values: pd.Series) -> bool:
     return not pd.api.types.is_numeric_dtype(values)
 
 
 USUAL = {"place": 0, "deviation": "", "notes": (), "details": "", "bar": "", "curve": "", "pale": False}
 
 
-def cell(value, text=None, **extra) -> dict:
+def cell(value: Any, text: str | None = None, **extra: Any) -> dict[str, Any]:
     """A cell: what is shown, what it is sorted by and downloaded as, and what the page may show beside it.
 
     Args:

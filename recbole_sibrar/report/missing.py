@@ -1,16 +1,28 @@
 """The files of a study of missing modalities."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from recbole_sibrar.data.missing import MissingOptions
 from recbole_sibrar.evaluation.missing import rate_study, subset_study, subset_values
 from recbole_sibrar.evaluation.subsets import contributions, quality_curve
+from recbole_sibrar.evaluation.trained import Trained
 from recbole_sibrar.report import figures
 from recbole_sibrar.report.tables import write_csv, write_markdown, write_sources
 
 
-def write_subset_study(models, side, phase: str, limit: int, seed: int, output, metric: str, progress=True) -> dict:
+def write_subset_study(
+    models: Sequence[Trained],
+    side: str | None,
+    phase: str,
+    limit: int,
+    seed: int,
+    output: Path | str,
+    metric: str,
+    progress: bool = True,
+) -> dict[str, pd.DataFrame]:
     """Evaluate models on subsets of their modalities and write what comes out.
 
     Writes ``subsets.csv`` (a row per model and subset, every metric with its spread over the users), ``curve.csv`` and
@@ -51,7 +63,17 @@ def write_subset_study(models, side, phase: str, limit: int, seed: int, output, 
     return {"subsets": subsets, "curve": curve, "contributions": gain}
 
 
-def write_rate_study(models, side, phase: str, rates, options, output, metric: str, retrain=False, progress=True):
+def write_rate_study(
+    models: Sequence[Trained],
+    side: str | None,
+    phase: str,
+    rates: Sequence[float],
+    options: MissingOptions,
+    output: Path | str,
+    metric: str,
+    retrain: bool = False,
+    progress: bool = True,
+) -> pd.DataFrame:
     """Evaluate models at rising rates of loss; with ``retrain`` train them at each rate too, below ``output/runs``.
 
     Writes ``rates.csv`` and ``rates.pdf``/``.svg``/``.png``, with the lines ``<model>`` (loss in evaluation only) and
@@ -67,7 +89,9 @@ def write_rate_study(models, side, phase: str, rates, options, output, metric: s
     return table
 
 
-def _trained_at_rates(model, rates, options, folder):
+def _trained_at_rates(
+    model: Trained, rates: Sequence[float], options: MissingOptions, folder: Path | str
+) -> pd.DataFrame:
     rows = []
     for rate in rates:
         name = f"{model.name}-{model.dataset}-{model.scenario}-{options.pattern}{rate:g}-seed{options.seed}"

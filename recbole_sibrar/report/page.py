@@ -1,14 +1,18 @@
 """One self-contained HTML page from a folder of results."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pandas as pd
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.files import atomic_file
 from recbole_sibrar.report import collection, figures
+from recbole_sibrar.report.collection import Group, StoredRun
 from recbole_sibrar.report.comparison import places
 from recbole_sibrar.report.glossary import explain, glossary
 from recbole_sibrar.report.html_tables import cell, table_of
@@ -19,7 +23,7 @@ TEMPLATE = "page.html"
 BOXES = 12  # models in the figure of the distribution over users
 
 
-def write_page(folder, path) -> Path:
+def write_page(folder: Path | str, path: Path | str) -> Path:
     """Gather every ``result.json`` below ``folder``, and the tables of the other commands, in one file.
 
     The page loads nothing from anywhere: style, script and figures (SVG) are inside.
@@ -57,8 +61,8 @@ def write_page(folder, path) -> Path:
     return Path(path)
 
 
-def _summary(runs):
-    def count(what, values):
+def _summary(runs: list[StoredRun]) -> str:
+    def count(what: str, values: Iterable[object]) -> str:
         n = len(set(values))
         return f"{n} {what}{'' if n == 1 else 's'}"
 
@@ -74,14 +78,14 @@ def _summary(runs):
     )
 
 
-def _all_columns(content):
+def _all_columns(content: dict[str, Any]) -> list[str]:
     tables = [group[name] for group in content["groups"] for name in ("table", "options", "activity", "popularity")]
     tables += [table for study in content["studies"] for table in study.tables]
     tables += [table for dataset in content["datasets"] for table in dataset["tables"]] + [content["runs"]]
     return [column["key"] for table in tables if table for column in table["columns"]]
 
 
-def _group(group):
+def _group(group: Group) -> dict[str, Any]:
     comparison = group.comparison
     table, metric = comparison.table.set_index("model"), comparison.valid_metric
     order = group.in_order
@@ -110,11 +114,11 @@ def _group(group):
     }
 
 
-def _activity_label(activity):
+def _activity_label(activity: pd.DataFrame) -> str:
     return f"{activity['of'].iloc[0]} interactions of the user" if len(activity) else ""
 
 
-def _result_table(group, table, order):
+def _result_table(group: Group, table: pd.DataFrame, order: list[str]) -> dict[str, Any]:
     comparison = group.comparison
     metrics = [f"validation {comparison.valid_metric}", *comparison.columns]
     entries = {entry.label: entry for entry in comparison.entries}
@@ -155,7 +159,7 @@ def _result_table(group, table, order):
     }
 
 
-def _against(label, tests):
+def _against(label: str, tests: pd.DataFrame) -> dict[str, Any]:
     if label not in tests.index:
         return cell(None)
     found = tests.loc[label]
@@ -163,19 +167,19 @@ def _against(label, tests):
     return cell(float(found["difference"]), signed(found["difference"], 4), deviation=interval)
 
 
-def _bars(group):
+def _bars(group: Group) -> Figure | None:
     table = group.comparison.table.set_index("model").reindex(group.in_order).reset_index()
     metric = group.comparison.valid_metric
     return figures.comparison_bars(table, {metric: metric.upper()}) if len(table) > 1 else None
 
 
-def _training(group):
+def _training(group: Group) -> Figure | None:
     first = {label: group.rows[label][0].result["history"] for label in group.in_order}
     drawn = {label: history for label, history in first.items() if sum(e["valid"] is not None for e in history) > 1}
     return figures.training_curves(drawn, group.comparison.valid_metric.upper()) if drawn else None
 
 
-def _boxes(group):
+def _boxes(group: Group) -> Figure | None:
     metric = group.comparison.valid_metric
     values = {
         label: group.per_user[label][metric].dropna()
@@ -185,25 +189,25 @@ def _boxes(group):
     return figures.user_boxes(values, metric.upper()) if values else None
 
 
-def _groups_of(table, heading, xlabel):
+def _groups_of(table: pd.DataFrame, heading: str, xlabel: str) -> Figure | None:
     if not len(table) or table["place"].nunique() < 2:
         return None
     names = table.drop_duplicates("place").sort_values("place")["group"]
     return figures.lines(table, "place", "value", "model", xlabel, heading, list(names))
 
 
-def _long(table, name, group):
+def _long(table: pd.DataFrame, name: str, group: Group) -> dict[str, Any] | None:
     if not len(table):
         return None
     return table_of(f"{name} {group.title}", table.drop(columns=[c for c in ("place", "of") if c in table]))
 
 
-def _options(group):
+def _options(group: Group) -> dict[str, Any] | None:
     table = collection.options_table(group)
     return table_of(f"options {group.title}", table.astype(str)) if table.shape[1] > 1 else None
 
 
-def _datasets(runs):
+def _datasets(runs: list[StoredRun]) -> list[dict[str, Any]]:
     found = []
     for name in sorted({run.result["dataset"] for run in runs}):
         own = [run for run in sorted(runs, key=lambda r: r.written) if run.result["dataset"] == name]
@@ -236,7 +240,7 @@ def _datasets(runs):
     return found
 
 
-def _runs(groups):
+def _runs(groups: list[Group]) -> dict[str, Any]:
     columns = ["run", "data set", "scenario", "seed", "epochs", "validation", "test", "seconds", "curve", "marks"]
     rows = []
     for group in groups:
@@ -266,11 +270,11 @@ def _runs(groups):
     }
 
 
-def _given(result):
+def _given(result: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in result["options"].items())
 
 
-def _sparkline(history, width=72, height=18):
+def _sparkline(history: list[dict[str, Any]], width: int = 72, height: int = 18) -> Markup | None:
     """The points of a polyline, with the best epoch; None for fewer than two."""
     seen = [(entry["epoch"], entry["valid"]) for entry in history if entry["valid"] is not None]
     if len(seen) < 2:
@@ -279,7 +283,7 @@ def _sparkline(history, width=72, height=18):
     low, high = min(value for _, value in seen), max(value for _, value in seen)
     spread = (high - low) or 1
 
-    def place(epoch, value):
+    def place(epoch: int, value: float) -> str:
         x = 2 + (width - 4) * (epoch - first) / (last - first)
         return f"{x:.0f},{height - 2 - (height - 4) * (value - low) / spread:.0f}"
 
@@ -289,7 +293,7 @@ def _sparkline(history, width=72, height=18):
                   f'<circle cx="{x}" cy="{y}" r="2"/></svg>')  # fmt: skip
 
 
-def _versions(runs):
+def _versions(runs: list[StoredRun]) -> dict[str, str]:
     """{package: versions of the runs}."""
     found = {}
     for run in runs:

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
@@ -37,27 +38,32 @@ class RunResult:
     seed: int
     n_parameters: int
     best_valid_score: float
-    valid_result: dict
-    test_result: dict
-    seconds: dict
+    valid_result: dict[str, float]
+    test_result: dict[str, float]
+    seconds: dict[str, float]
     n_epochs: int
     n_candidates: int
     n_users: int
     n_unreachable_interactions: int
     popularity_source: str
     n_repeated_interactions: int = 0
-    history: list = field(default_factory=list)
-    cold_fallback: dict = field(default_factory=dict)
-    dropped: dict = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    cold_fallback: dict[str, str] = field(default_factory=dict)
+    dropped: dict[str, Any] = field(default_factory=dict)
     whole_model: str | None = None
-    modalities: dict = field(default_factory=dict)
-    config: dict = field(default_factory=dict)
-    versions: dict = field(default_factory=dict)
-    data: dict = field(default_factory=dict)
-    data_counts: dict = field(default_factory=dict)
-    options: dict = field(default_factory=dict)
+    modalities: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    data: dict[str, str] = field(default_factory=dict)
+    data_counts: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
 
-    def write(self, folder, per_user=None, per_item=None) -> None:
+    def write(
+        self,
+        folder: Path | str,
+        per_user: pd.DataFrame | dict[str, Any] | None = None,
+        per_item: pd.DataFrame | dict[str, Any] | None = None,
+    ) -> None:
         """``<folder>/result.json`` and, given the values, ``per_user.csv`` and ``per_item.csv``; each whole or not at
         all."""
         folder = Path(folder)
@@ -89,7 +95,7 @@ class RunResult:
         return "\n".join(lines)
 
 
-def read_per_user(folder, result: dict) -> pd.DataFrame | None:
+def read_per_user(folder: Path | str, result: dict[str, Any]) -> pd.DataFrame | None:
     """The per-user values of a run: ``user``, ``seed``, ``split`` (its seed) and a column for each metric; None if the
     folder has none."""
     path = Path(folder) / PER_USER
@@ -101,12 +107,12 @@ def read_per_user(folder, result: dict) -> pd.DataFrame | None:
     return table.rename(columns={table.columns[0]: "user"}).assign(seed=config["seed"], split=split)
 
 
-def as_json(value):
+def as_json(value: Any) -> Any:
     """A value as it comes back from a JSON file: string keys, lists, null for NaN, text for what JSON does not know."""
     return json.loads(json.dumps(_without_nan(value), default=str))
 
 
-def _without_nan(value):
+def _without_nan(value: Any) -> Any:
     """JSON has no NaN: an undefined metric is null."""
     if isinstance(value, dict):
         return {key: _without_nan(entry) for key, entry in value.items()}

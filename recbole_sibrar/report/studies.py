@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from recbole_sibrar.report import figures
 from recbole_sibrar.report.html_tables import table_of
@@ -14,17 +16,20 @@ HEADINGS = {
     "rates": "Every rate", "gap": "The gap", "pairs": "Pairs of modalities", "trials": "Every trial",
 }  # fmt: skip
 
+Drawn = tuple[str, list[tuple[Figure, str]], tuple[str, ...]]
+"""A title, figures with captions, and the names of the tables."""
+
 
 @dataclass(frozen=True)
 class Section:
     """A study: its title, figures as (SVG, caption), and tables of the page, the first of which is open."""
 
     title: str
-    drawn: list
-    tables: list
+    drawn: list[tuple[str, str]]
+    tables: list[dict[str, Any]]
 
 
-def read_studies(folder) -> list:
+def read_studies(folder: Path | str) -> list[Section]:
     """One section for each study below a folder."""
     sections = []
     for kind, read in KINDS.items():
@@ -38,14 +43,14 @@ def read_studies(folder) -> list:
     return sections
 
 
-def _table(path, name):
+def _table(path: Path, name: str) -> dict[str, Any]:
     table = pd.read_csv(path)
     if "model" in table:
         table = table[["model", *table.columns.drop("model")]]
     return table_of(name, table, HEADINGS.get(path.stem, path.stem))
 
 
-def _curve(path):
+def _curve(path: Path) -> Drawn:
     table = pd.read_csv(path)
     metric = table["metric"].iloc[0] if "metric" in table else "metric"
     curves = dict(list(table.groupby("model", sort=False)))
@@ -55,14 +60,14 @@ def _curve(path):
     )  # fmt: skip
 
 
-def _rates(path):
+def _rates(path: Path) -> Drawn:
     table = pd.read_csv(path)
     metric = next(name for name in table if name not in NOT_A_METRIC and "@" in name)
     caption = f"{metric.upper()} against the share of entities that lose modalities"
     return caption, [(figures.degradation_curves(table, metric), caption)], ("rates",)
 
 
-def _gap(path):
+def _gap(path: Path) -> Drawn:
     drawn, points = [], path.with_name("tsne.csv")
     if points.is_file():
         for model, own in pd.read_csv(points, keep_default_na=False).groupby("model", sort=False):
@@ -73,7 +78,7 @@ def _gap(path):
     return "Embeddings by modality", drawn, ("gap", "pairs")
 
 
-def _trials(path):
+def _trials(path: Path) -> Drawn:
     table = pd.read_csv(path)
     drawn = []
     if set(figures.MAP_OPTIONS) <= set(table) and table["score"].notna().any():
@@ -81,7 +86,7 @@ def _trials(path):
     return "Search", drawn, ("trials",)
 
 
-def _paper(path):
+def _paper(path: Path) -> Drawn:
     return "The papers' figures and ours", [], (path.stem,)
 
 

@@ -1,14 +1,16 @@
 """Tables as files: CSV for programs, Markdown for people."""
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from recbole_sibrar.evaluation.trained import Trained
 from recbole_sibrar.files import atomic_file, write_json
 
 
-def write_csv(table: pd.DataFrame, path) -> Path:
+def write_csv(table: pd.DataFrame, path: Path | str) -> Path:
     """Write a table whole or not at all."""
     with atomic_file(path, newline="") as file:
         table.to_csv(file, index=False)
@@ -31,7 +33,7 @@ def markdown(table: pd.DataFrame) -> str:
     return tabulate(cells, headers="keys", showindex=False, floatfmt=".4f", tablefmt="github", missingval="")
 
 
-def write_sources(models, folder) -> Path:
+def write_sources(models: Sequence[Trained], folder: Path | str) -> Path:
     """``data.json``: the checkpoint of each ``TrainedModel`` and the fingerprints of its data."""
     path = Path(folder) / "data.json"
     write_json(path, {model.name: {"checkpoint": str(model.path), "data": model.data} for model in models})
@@ -48,7 +50,7 @@ def escape_markdown(text: str) -> str:
     return re.sub(r"([\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", text)
 
 
-def write_markdown(sections: dict, path) -> Path:
+def write_markdown(sections: Mapping[str, pd.DataFrame | str], path: Path | str) -> Path:
     """{heading: table or text} as one Markdown file."""
     parts = []
     for heading, content in sections.items():

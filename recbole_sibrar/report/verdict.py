@@ -1,12 +1,15 @@
 """What a comparison comes to, in sentences."""
 
+from typing import Any
+
 from recbole_sibrar.evaluation.significance import LEVEL
+from recbole_sibrar.report.collection import Group
 from recbole_sibrar.report.comparison import goodness
 
 AHEAD, LEVEL_WITH, TOO_FEW = "ahead of", "not told apart from", "too few splits in common with"
 
 
-def verdict(group) -> dict:
+def verdict(group: Group) -> dict[str, Any]:
     """The best model, what it is ahead of, what cannot be told apart from it, and what speaks against trusting that.
 
     Returns:
@@ -31,7 +34,7 @@ def verdict(group) -> dict:
     return {**found, "sentence": sentence, "others": rows, "basis": f"{comparison.basis}; p < {LEVEL} after Holm"}
 
 
-def _relations(group, metric):
+def _relations(group: Group, metric: str) -> list[tuple[str, str, str, str]]:
     tests = group.comparison.tests
     contenders = {entry.label for entry in group.comparison.entries if entry.contends} - {group.leader}
     if not len(tests) or not contenders:
@@ -58,7 +61,7 @@ def signed(value: float, digits: int = 3) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
-def _cautions(group):
+def _cautions(group: Group) -> list[str]:
     comparison = group.comparison
     cautions = [remark for remark in comparison.remarks if not remark.startswith("*")]
     table, metric = comparison.table.set_index("model"), comparison.valid_metric
