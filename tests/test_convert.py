@@ -79,6 +79,82 @@ def test_users_of_other_ages_and_texts_are_not_counted(raw):
     assert record["options"]["ages"] == [18, 55] and record["shape"]["age"] == 1 and "title" not in record["shape"]
 
 
+PAPER_USERS = {user: 25 for user in "12345"} | {"6": 1, "7": 56}
+PAPER_MOVIES = {movie: "Drama" for movie in "12345689"} | {"7": ""}
+PAPER_RATINGS = {
+    (user, movie): 3 + int(user) % 3 for user in "12345" for movie in "1234567"
+}  # 6 has no plot, 7 no genre
+PAPER_RATINGS |= {("6", movie): 5 for movie in "12345"}  # of user 6, who is under 18
+PAPER_RATINGS |= {(user, "8"): 3 for user in "1234"} | {("5", "8"): 2}  # with user 7 there are 5 of movie 8
+PAPER_RATINGS |= {("7", movie): 5 for movie in "1238"} | {("7", "9"): 4}  # without movie 9 user 7 has 4
+
+
+@pytest.fixture
+def paper_raw(tmp_path):
+    """Of 7 users and 9 movies the papers' filters leave users 1 to 5 and movies 1 to 5: the 5-core goes 9, 7, 8."""
+    folder = tmp_path / "paper"
+    folder.mkdir()
+    ratings = "".join(f"{user}::{movie}::{rating}::1\n" for (user, movie), rating in PAPER_RATINGS.items())
+    (folder / "ratings.dat").write_text(ratings)
+    (folder / "users.dat").write_text("".join(f"{user}::F::{age}::1::0\n" for user, age in PAPER_USERS.items()))
+    movies = "".join(f"{movie}::Film {movie} (1990)::{genre}\n" for movie, genre in PAPER_MOVIES.items())
+    (folder / "movies.dat").write_text(movies)
+    plots = [f"{movie}\tA story.\n" for movie in PAPER_MOVIES if movie != "6"]
+    (folder / "plots.tsv").write_text("movie_id\tplot\n" + "".join(plots) + "6\t \n")
+    return folder
+
+
+def paper(raw, *arguments):
+    return main(["convert", "ml-1m", "--raw", str(raw), "--output", "out", "--paper", *arguments])
+
+
+def test_the_papers_filters_by_hand(paper_raw, capsys):
+    assert paper(paper_raw) == 0
+    kept = {tuple(line.split("\t")[:2]) for line in rows("inter")[1:]}
+    assert kept == {(user, movie) for user in "12345" for movie in "12345"}
+    steps = json.loads(Path("out/ml-1m/conversion.json").read_text())["steps"]
+    found = [(step["step"], step["users"], step["items"], step["interactions"]) for step in steps]
+    assert found == [
+        ("read", 7, 9, 50),
+        ("rating >= 3", 7, 9, 49),
+        ("users of age 10 to 80", 6, 9, 44),
+        ("one per user and item", 6, 9, 44),
+        ("users and items known", 6, 9, 44),
+        ("items with genres", 6, 8, 39),
+        ("items with plot", 6, 7, 34),
+        ("5-core", 5, 5, 25),
+    ]
+    captured = capsys.readouterr()
+    assert "(dropped 1, 2, 9)" in captured.out and "5,816" in captured.out
+    assert "warning: users, items, interactions" in captured.err and "has 50 ratings, and the official" in captured.err
+    assert "none was dropped" not in captured.err and "which --paper applies" not in captured.err
+    assert convert(paper_raw) == 0
+    assert "the filters are not the papers', which --paper applies" in capsys.readouterr().err
+
+
+def test_ratings_in_fewer_steps_are_named(paper_raw, capsys):
+    path = paper_raw / "ratings.dat"
+    path.write_text(path.read_text().replace("::2::1\n", "::3::1\n").replace("::5::1\n", "::4::1\n"))
+    assert paper(paper_raw) == 0
+    assert "ratings from 3 to 4, and not 1 to 5, so that none was dropped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--min-rating", "4"], "--min-rating 4.0 contradicts --paper, which stands for --min-rating 3"),
+        (["--k-core", "0"], "--k-core 0 contradicts --paper, which stands for --k-core 5"),
+        (["--ages", "18", "80"], "--ages 18 80 contradicts --paper"),
+        (["--require", "plot"], "--require plot contradicts --paper, which stands for --require genres plot"),
+        (["--require", "plot", "genres", "--ages", "10", "80"], None),
+        (["--plots", "absent.tsv"], "absent.tsv: no such file, but items are to have a plot"),
+    ],
+)
+def test_what_contradicts_the_papers_filters(paper_raw, capsys, arguments, message):
+    assert paper(paper_raw, *arguments) == (0 if message is None else 2)
+    assert (message or "") in capsys.readouterr().err
+
+
 def test_vectors_come_back_to_float_precision(raw):
     assert convert(raw, "--item-vectors", "plot=plot.npz", "--min-rating", "0") == 0
     declared = parse_declarations({"item": {"plot": "vector"}}, "item")
@@ -189,7 +265,11 @@ SHARED = Path(os.environ.get("SIBRAR_SHARED_DATA", Path(__file__).resolve().pare
 
 @pytest.mark.skipif(not (SHARED / "ml-1m").is_dir(), reason=f"the real MovieLens 1M is not at {SHARED / 'ml-1m'}")
 @pytest.mark.parametrize(
-    "require, expected", [((), (6040, 3407, 999557)), (("--require", "plot"), (6040, 3401, 999001))]
+    "require, expected",
+    [
+        ((), (6040, 3407, 999557)),
+        (("--paper",), (5818, 3396, 971811)),  # the ratings of this file cannot be dropped by the threshold
+    ],
 )
 def test_the_real_corpus(require, expected):
     assert main(["convert", "ml-1m", "--raw", str(SHARED / "ml-1m"), "--output", "out", *require]) == 0

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recbole_sibrar.cli import main
-from recbole_sibrar.convert import onion
+from recbole_sibrar.convert import encoders, onion
 from recbole_sibrar.data import tables
 from recbole_sibrar.data.vectors import read_vectors
 from recbole_sibrar.kinds.reading import load_modalities, parse_declarations
@@ -89,6 +89,38 @@ def test_onion_with_the_papers_filters(raw):
     assert convert("onion", raw, "--year", "2017", "--min-plays", "1", "--require") == 2  # BBB has no vector
     assert convert("onion", raw, "--year", "2017", "--min-plays", "1", "--require", "--features") == 0
     assert rows("onion", "inter")[1:] == ["1\tBBB\t1"]
+
+
+WIDE = {"musicnn": "id_musicnn", "ivec256": "id_ivec256", "jukebox": "id_jukebox", "image": "id_resnet"}
+
+
+def test_onion_with_paper(raw, capsys):
+    """Five users and tracks with all features, and others that lack one thing each."""
+    users = {"u1": 30, "u2": 10, "u3": 80, "u4": 22, "u5": 40, "young": 9, "old": 81, "ageless": -1}
+    lines = [f"{name}\tAT\t{age}\tf\tx\n" for name, age in users.items()]
+    lines += ["nowhere\t\t30\tf\tx\n", "neither\tAT\t30\tn\tx\n"]
+    (raw / "users.tsv").write_text("user_id\tcountry\tage\tgender\tcreation_time\n" + "".join(lines))
+    everyone, tracks = [*users, "nowhere", "neither"], ["t1", "t2", "t3", "t4", "t5", "mute", "once", "rare"]
+    pairs = [(user, track) for user in everyone for track in tracks if track != "rare"] + [("u1", "rare")]
+    events = [f"{u}\t{t}\t2018-0{n}-01 00:00:00\n" for u, t in pairs for n in ((1, 2) if t != "once" else (1,))]
+    header = "user_id\ttrack_id\ttimestamp\n"
+    (raw / "userid_trackid_timestamp.tsv.bz2").write_bytes(bz2.compress((header + "".join(events)).encode()))
+    (raw / "id_genres.tsv.bz2").write_bytes(
+        bz2.compress(("id\tgenres\n" + "".join(f"{t}\trock\n" for t in tracks)).encode())
+    )
+    table = "id\ta\n" + "".join(f"{track}\t0.5\n" for track in tracks)
+    (raw / "id_lyrics_bert.tsv.bz2").write_bytes(bz2.compress(table.encode()))
+    for feature, file in WIDE.items():
+        assert main(["convert", "onion", "--raw", str(raw), "--output", "out", "--paper"]) == 2
+        assert f"{file}.tsv: no such file, but tracks are to have {feature}" in capsys.readouterr().err
+        (raw / f"{file}.tsv").write_text(table.replace("mute\t0.5\n", "") if feature == "image" else table)
+    assert main(["convert", "onion", "--raw", str(raw), "--output", "out", "--paper"]) == 0
+    kept = {tuple(line.split("\t")[:2]) for line in rows("onion", "inter")[1:]}
+    assert kept == {(f"u{user}", f"t{track}") for user in range(1, 6) for track in range(1, 6)}
+    assert "check that the downloads are complete" in capsys.readouterr().err
+    (raw / "users.tsv").unlink()
+    assert main(["convert", "onion", "--raw", str(raw), "--output", "out", "--paper"]) == 2
+    assert "users.tsv: no such file; LFM-2b's users say who is of age 10 to 80" in capsys.readouterr().err
 
 
 def test_onion_counts_and_tf_idf(raw):
@@ -174,6 +206,60 @@ def test_amazon_by_hand(tmp_path, edition, suffix):
     assert kept == [["u1", "a", "5.0"], ["u1", "b", "4.0"], ["u2", "a", "3.0"]]
     assert rows("amazon-vg", "item")[1:] == ["a\tGame A\tOne. Two\thttp://x/large.jpg", *rows("amazon-vg", "item")[2:]]
     assert [line.split("\t")[0] for line in rows("amazon-vg", "text")[1:]] == ["b", "a"]
+
+
+def test_amazon_with_paper(tmp_path, capsys):
+    """Five users and games that are whole, and others that lack one thing each."""
+    raw = tmp_path / "amazon"
+    raw.mkdir()
+    games = {game: {"title": game, "description": ["Long."], "images": [{"large": "x"}]} for game in ["g1", "g2", "g3"]}
+    games |= {game: {"title": game, "description": "Short.", "images": ["y"]} for game in ["g4", "g5"]}
+    games["untold"] = {"title": "untold", "description": [], "images": ["y"]}
+    games["unseen"] = {"title": "unseen", "description": "Short.", "images": []}
+    games["unnamed"] = {"title": "", "description": "Short.", "images": ["y"]}
+    games["rare"] = games["g1"]
+    pairs = [(f"u{n}", game, True, "2016-01-01") for n in range(1, 6) for game in games if game != "rare"]
+    pairs += [("u1", "rare", True, "2019-12-31")] + [("unsure", game, game != "g1", "2017-01-01") for game in games]
+    pairs = [pair for pair in pairs if pair[:2] != ("unsure", "rare")]
+    pairs += [("late", game, True, "2020-01-01") for game in games]
+    reviews = [
+        {
+            "user_id": u,
+            "parent_asin": g,
+            "rating": 5,
+            "timestamp": pd.Timestamp(t).value // 10**6,
+            "verified_purchase": v,
+        }
+        for u, g, v, t in pairs
+    ]
+    meta = [{"parent_asin": game, **values} for game, values in games.items()]
+    for name, objects in (("Video_Games.jsonl", reviews), ("meta_Video_Games.jsonl", meta)):
+        (raw / name).write_text("".join(json.dumps(entry) + "\n" for entry in objects))
+    for name in ("title", "description"):
+        np.savez(raw / f"{name}.npz", ids=list(games), values=np.ones((len(games), 3), "float32"))
+    vectors = ["--item-vectors", "title=title.npz", "description=description.npz"]
+    command = ["convert", "amazon-vg", "--raw", str(raw), "--output", "out", "--paper"]
+    assert main([*command, *vectors]) == 0
+    kept = {tuple(line.split("\t")[:2]) for line in rows("amazon-vg", "inter")[1:]}
+    assert kept == {(f"u{user}", f"g{game}") for user in range(1, 6) for game in range(1, 6)}
+    modalities = read_property_file("out/amazon-vg/amazon-vg.yaml")["modalities"]["item"]
+    assert modalities == {"title": "vector", "description": "vector"}
+    assert rows("amazon-vg", "item")[0] == "item_id:token\timage_url:token_seq"
+    assert main([*command, "--unverified"]) == 2
+    assert "--unverified contradicts --paper, which stands for without --unverified" in capsys.readouterr().err
+
+
+def test_amazon_titles_and_descriptions_are_encoded_apart(tmp_path, monkeypatch):
+    raw = write_amazon(tmp_path / "amazon", 2023)
+    read = []
+
+    def load(_):
+        return lambda texts: read.extend(texts) or np.array([[len(text)] for text in texts], "float32")
+
+    monkeypatch.setitem(encoders.LOADERS, "text", load)
+    assert convert("amazon-vg", raw, "--encode", "title=text", "description=text", "text=text") == 0
+    assert read == ["Game A", "Game B", "One. Two", "Three", "Game A One. Two", "Game B Three"]
+    assert [line.split("\t") for line in rows("amazon-vg", "description")[1:]] == [["a", "8"], ["b", "5"]]
 
 
 def test_amazon_options(tmp_path):

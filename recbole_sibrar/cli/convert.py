@@ -40,7 +40,7 @@ def add_convert_parser(commands: Any) -> None:
 def _handler(corpus: Corpus):
     def handle(arguments) -> int:
         start = perf_counter()
-        folder = corpus.convert(arguments)
+        folder = corpus.run(arguments)
         print(f"written to {folder} in {perf_counter() - start:.0f} s")
         tell_next(f"recbole-sibrar run --model=SiBraR --dataset={Path(folder).name} --data_path={Path(folder).parent}")
         return 0

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from recbole_sibrar.convert.assemble import Job, Side, check_modality_names
+from recbole_sibrar.convert.assemble import Job, Papers, Side, check_modality_names
 from recbole_sibrar.convert.atomic import prepare
 from recbole_sibrar.convert.corpus import Corpus, add_encoders, add_item_vectors, encoders, named_values
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair, k_core
@@ -20,9 +20,12 @@ from recbole_sibrar.convert.vectors import read_embeddings
 from recbole_sibrar.data.tables import below, clean, find_file, line_blocks
 from recbole_sibrar.errors import DataError
 
-PAPERS = {"users": 11_454, "items": 4177, "interactions": 87_098, "text": 768, "image": 2048}
 ITEM_KINDS = {"title": "text", "description": "text", "image_url": "text"}
 DEFAULT_REQUIRE = ("title", "description", "image_url")
+PAPERS = Papers(
+    {"users": 11_454, "items": 4177, "interactions": 87_098, "title": 768, "description": 768, "image": 2048},
+    {"years": [2016, 2019], "unverified": False, "k_core": 5, "require": list(DEFAULT_REQUIRE)},
+)
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,8 @@ def convert(
         item_vectors: {modality: file with ids and values}; relative paths also below ``raw``.
         name: of the data set.
         half: store vectors as float16.
-        encode: an ``encoders.Encode``, which makes vectors of ``text`` (title and description) or pictures.
+        encode: an ``encoders.Encode``, which makes vectors of ``title``, ``description``, both together (``text``) or
+            pictures.
 
     Raises:
         OptionError, DataError: naming option, file and line.
@@ -109,13 +113,14 @@ def convert(
     items.vectors = {modality: read_embeddings(path, wanted, half, output) for modality, path in paths.items()}
     require = DEFAULT_REQUIRE if require is None else require
     options = {
-        "years": list(years), "verified": verified, "k_core": k, "require": list(require), "float16": half,
+        "years": list(years), "unverified": not verified, "k_core": k, "require": list(require), "float16": half,
     }  # fmt: skip
-    texts = items.table["title"].str.cat(items.table["description"], sep=" ").str.strip()
-    texts = {token: text for token, text in zip(wanted, texts) if text}
-    items.having = {"text": list(texts)}
+    both = items.table["title"].str.cat(items.table["description"], sep=" ").str.strip()
+    columns = {"title": items.table["title"], "description": items.table["description"], "text": both}
+    texts = {name: {token: text for token, text in zip(wanted, column) if text} for name, column in columns.items()}
+    items.having = {"text": list(texts["text"])}
     job = Job("amazon-vg", name, output, options, [reviews_path, meta_path, *paths.values()], k, PAPERS)
-    return job.finish(reviews, users, items, require, log, encode and encode.on_items({"text": texts}))
+    return job.finish(reviews, users, items, require, log, encode and encode.on_items(texts))
 
 
 def _find(raw):
@@ -271,4 +276,5 @@ CORPUS = Corpus(
     "Convert the reviews and the metadata of the edition 2023 or 2018, plain, gzip or bzip2.",
     _add_arguments,
     _convert,
+    filters=PAPERS.filters,
 )

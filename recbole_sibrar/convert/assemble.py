@@ -51,10 +51,14 @@ class Side:
         return ID[self.name]
 
     def known(self) -> dict:
-        """{name: ids of the entities that have it}; vectors go before columns of the same name."""
+        """{name: ids of the entities that have it}; of a text with vectors those that have both."""
         ids = self.table[self.id_field]
         known = {column: ids[is_present(self.table[column])] for column in self.kinds}
-        return {**known, **self.having, **{name: vectors.ids for name, vectors in self.vectors.items()}}
+        vectors = {
+            name: known[name][known[name].isin(own.ids)] if name in known else own.ids
+            for name, own in self.vectors.items()
+        }
+        return {**known, **self.having, **vectors}
 
     def restrict(self, ids: Any) -> None:
         """Keep only these entities."""
@@ -114,9 +118,11 @@ def check_modality_names(users: Side, items: Side, vectors: dict) -> None:
         vectors: {option: modality names} that are to become files.
 
     Raises:
-        OptionError: a name is a column, RecBole's own file, given twice, or none for a file.
+        OptionError: a name is a column (but of text, whose place the vectors take), RecBole's own file, given twice,
+            or none for a file.
     """
-    taken = {*RESERVED, *SPECIAL, *users.table.columns, *items.table.columns}
+    texts = {column for side in (users, items) for column, kind in side.kinds.items() if kind == TEXT}
+    taken = {*RESERVED, *SPECIAL, *users.table.columns, *items.table.columns} - texts
     for option, names in vectors.items():
         for name in names:
             if _problem(name) or set(name) & set("/\\\0") or name.startswith("."):
@@ -152,6 +158,37 @@ def require_features(
 
 
 @dataclass(frozen=True)
+class Papers:
+    """A corpus as the papers have it; empty for other data.
+
+    Attributes:
+        shape: {measure: value}: users, items, interactions, and for features their widths (vectors) or numbers of
+            distinct values.
+        filters: {option of the conversion: value}, which ``--paper`` stands for.
+        reasons: why these filters may leave something else, as far as the raw files show.
+    """
+
+    shape: dict = field(default_factory=dict)
+    filters: dict = field(default_factory=dict)
+    reasons: tuple = ()
+
+    def filtered(self, options: dict) -> bool:
+        """Whether a conversion with these options has the papers' filters."""
+        return all(agree(options[name], value) for name, value in self.filters.items())
+
+    def advice(self, options: dict) -> str:
+        """What to look at where the result is not the papers'."""
+        if not self.filtered(options):
+            return "the filters are not the papers', which --paper applies"
+        return "; ".join(self.reasons) or "check that the downloads are complete"
+
+
+def agree(given: Any, wanted: Any) -> bool:
+    """Whether two values of an option are the same; the order of names does not count."""
+    return set(given) == set(wanted) if isinstance(given, (list, tuple)) else given == wanted
+
+
+@dataclass(frozen=True)
 class Job:
     """A conversion from the filtered interactions on.
 
@@ -162,8 +199,7 @@ class Job:
         options: for ``conversion.json``.
         inputs: the files that were read.
         k: of the k-core; 0 and 1 turn it off.
-        expected: {measure: the papers' value}, empty for other data: users, items, interactions, and for features
-            their widths (vectors) or numbers of distinct values.
+        papers: what the result is compared with.
         tables: how the tables were written, see ``AtomicDataset``.
     """
 
@@ -173,7 +209,7 @@ class Job:
     options: dict
     inputs: list
     k: int = 0
-    expected: dict = field(default_factory=dict)
+    papers: Papers = Papers()
     tables: dict = field(default_factory=dict)
 
     def finish(
@@ -211,6 +247,8 @@ class Job:
             side.restrict([*interactions[side.id_field].unique(), *side.cold])
         if encode is not None:
             encode(users, items)
+        for side in sides:
+            side.kinds = {column: kind for column, kind in side.kinds.items() if column not in side.vectors}
         actual = self._report(interactions, sides)
         return self._dataset(interactions, users, items, log, actual).write(self.output)
 
@@ -230,7 +268,7 @@ class Job:
         for side in sides:
             actual.update({name: vectors.width for name, vectors in side.vectors.items()})
             actual.update({n: n_values(side.table[n], kind) for n, kind in side.kinds.items() if kind != TEXT})
-        compare(self.expected, actual)
+        compare(self.papers.shape, actual, self.papers.advice(self.options))
         return actual
 
     def _dataset(self, interactions, users, items, log, actual):
@@ -249,7 +287,7 @@ class Job:
             "steps": log.steps,
             "shape": actual,
             "without_interactions": {f"{side.name}s": len(side.cold) for side in (users, items)},
-            "expected": self.expected,
+            "expected": self.papers.shape,
             "inputs": {path.name: checksum(path) for path in map(Path, self.inputs)},
         }
         columns = {side.name: [side.id_field, *side.kinds] for side in (users, items)}
@@ -264,8 +302,8 @@ def n_values(column: pd.Series, kind: str) -> int:
     return KINDS[kind].n_values(column[is_present(column)])
 
 
-def compare(expected: dict, actual: dict) -> None:
-    """Print the papers' figures beside ours, and warn of those that differ."""
+def compare(expected: dict, actual: dict, advice: str) -> None:
+    """Print the papers' figures beside ours, and warn of those that differ, with advice."""
     if not expected:
         return
     rows = [(name, value, actual.get(name)) for name, value in expected.items()]
@@ -273,8 +311,4 @@ def compare(expected: dict, actual: dict) -> None:
     print(pd.DataFrame(cells, columns=["", "papers", "here"]).to_string(index=False))
     different = [name for name, value, found in rows if value != found]
     if different:
-        print(
-            f"warning: {', '.join(different)} differ from the papers' data set; check that the downloads are complete "
-            "and the options are the defaults.",
-            file=sys.stderr,
-        )
+        print(f"warning: {', '.join(different)} differ from the papers' data set: {advice}.", file=sys.stderr)

@@ -2,9 +2,11 @@
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from recbole_sibrar.convert.assemble import agree
 from recbole_sibrar.convert.encoders import MODELS, Encode
 from recbole_sibrar.errors import OptionError
 
@@ -19,6 +21,7 @@ class Corpus:
         convert: writes the data set and returns its folder.
         k_core: the default of ``--k-core``.
         has_folder: whether the raw files lie in a folder, ``--raw``.
+        filters: {argument: value} of ``--paper``; none for other data.
     """
 
     name: str
@@ -28,6 +31,7 @@ class Corpus:
     convert: Callable[[Namespace], Path]
     k_core: int = 5
     has_folder: bool = True
+    filters: dict[str, Any] = field(default_factory=dict)
 
     def add_to(self, parser: ArgumentParser) -> None:
         """The arguments that all corpora have, and its own."""
@@ -40,6 +44,38 @@ class Corpus:
         )
         parser.add_argument("--float16", action="store_true", help="store vectors in half the space")
         self.add_arguments(parser)
+        if self.filters:
+            said = ", ".join(_as_typed(name, value) for name, value in self.filters.items())
+            parser.add_argument("--paper", action="store_true", help=f"the papers' data set: {said}")
+            parser.set_defaults(defaults={name: parser.get_default(name) for name in self.filters})
+
+    def run(self, arguments: Namespace) -> Path:
+        """Convert as the arguments say; ``--paper`` sets those that are not given.
+
+        Raises:
+            OptionError: an argument contradicts ``--paper``.
+        """
+        for name, value in self.filters.items() if getattr(arguments, "paper", False) else ():
+            given = getattr(arguments, name)
+            if given != arguments.defaults[name] and not agree(given, value):
+                raise OptionError(
+                    f"{_as_typed(name, given)} contradicts --paper, which stands for {_as_typed(name, value)}; leave "
+                    "one of them out."
+                )
+            setattr(arguments, name, value)
+        return self.convert(arguments)
+
+
+def _as_typed(name, value):
+    flag = f"--{name.replace('_', '-')}"
+    if isinstance(value, bool):
+        return flag if value else f"without {flag}"
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return " ".join([flag, *map(str, values)])
+
+
+def add_ages(parser: ArgumentParser, help: str) -> None:
+    parser.add_argument("--ages", type=int, nargs=2, metavar=("FIRST", "LAST"), help=f"{help} (default: all)")
 
 
 def add_item_vectors(parser: ArgumentParser) -> None:

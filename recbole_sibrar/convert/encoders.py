@@ -80,7 +80,6 @@ class Encode:
                 contents = {token: contents[token] for token in ids if contents.get(token)}
                 given = items.vectors.get(modality)
                 items.vectors[modality] = self.vectors(modality, kind, contents, given)
-                items.kinds.pop(modality, None)
 
         return encode
 

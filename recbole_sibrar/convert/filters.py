@@ -59,3 +59,9 @@ def first_of_each_pair(interactions: pd.DataFrame) -> pd.DataFrame:
     """One interaction per (user, item), the earliest by ``timestamp``."""
     ordered = interactions.sort_values("timestamp", kind="stable") if "timestamp" in interactions else interactions
     return ordered.drop_duplicates(["user_id", "item_id"])
+
+
+def of_ages(interactions: pd.DataFrame, users: pd.DataFrame, ages: tuple[int, int]) -> pd.DataFrame:
+    """The interactions of users whose ``age`` is known and from the first of two numbers to the second."""
+    kept = users["user_id"][users["age"].astype(float).between(*ages)]
+    return interactions[interactions["user_id"].isin(kept)]

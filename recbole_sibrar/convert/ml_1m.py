@@ -3,26 +3,32 @@
 import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from recbole_sibrar.convert.assemble import Job, Side, check_modality_names
+from recbole_sibrar.convert.assemble import Job, Papers, Side, check_modality_names
 from recbole_sibrar.convert.atomic import prepare
-from recbole_sibrar.convert.corpus import Corpus, add_encoders, add_item_vectors, encoders, named_values
-from recbole_sibrar.convert.filters import StepLog, first_of_each_pair
+from recbole_sibrar.convert.corpus import Corpus, add_ages, add_encoders, add_item_vectors, encoders, named_values
+from recbole_sibrar.convert.filters import StepLog, first_of_each_pair, of_ages
 from recbole_sibrar.convert.vectors import read_embeddings
 from recbole_sibrar.data.tables import below, read_table, refuse_duplicates
 from recbole_sibrar.errors import DataError
 
 USER_KINDS = {"gender": "category", "age": "category", "occupation": "category"}
 ITEM_KINDS = {"title": "text", "year": "number", "genres": "tags"}
-PAPERS = {
-    "users": 5816, "items": 3299, "interactions": 813_792, "age": 7, "gender": 2, "occupation": 21, "genres": 18,
-    "plot": 768,
-}  # fmt: skip
+PAPERS = Papers(
+    {
+        "users": 5816, "items": 3299, "interactions": 813_792, "gender": 2, "occupation": 21, "genres": 18, "plot": 768,
+    },
+    {"min_rating": 3, "ages": [10, 80], "require": ["genres", "plot"], "k_core": 5},
+)  # fmt: skip
+"""Their table counts 7 ages, which are those of the raw files: 10 to 80 leaves out the code 1, "under 18"."""
+
+N_RATINGS = 1_000_209
 YEAR = re.compile(r"^(.*?)\s*\((\d{4})\)\s*$")
 NO_GENRES = "(no genres listed)"
 
@@ -79,20 +85,34 @@ def convert(
         texts["plot"] = _plots(plots)
         items.having = {"plot": list(texts["plot"])}
         files.append(plots)
+    elif "plot" in require and "plot" not in paths:
+        raise DataError(
+            f"{plots}: no such file, but items are to have a plot; give --plots or --item-vectors plot=FILE."
+        )
 
-    log = StepLog()
+    log, reasons = StepLog(), _reasons(ratings)
     ratings = log.record("read", ratings)
     if min_rating:
         ratings = log.record(f"rating >= {min_rating:g}", ratings[ratings.rating >= min_rating])
     if ages:
-        kept = users.table["user_id"][users.table["age"].astype(float).between(*ages)]
-        ratings = log.record("users of age {} to {}".format(*ages), ratings[ratings["user_id"].isin(kept)])
+        ratings = log.record("users of age {} to {}".format(*ages), of_ages(ratings, users.table, ages))
     ratings = log.record("one per user and item", first_of_each_pair(ratings))
     options = {
         "min_rating": min_rating, "ages": ages and list(ages), "k_core": k, "require": list(require), "float16": half,
     }  # fmt: skip
-    job = Job("ml-1m", name, output, options, [*files, *paths.values()], k, PAPERS)
+    job = Job("ml-1m", name, output, options, [*files, *paths.values()], k, replace(PAPERS, reasons=reasons))
     return job.finish(ratings, users, items, require, log, encode and encode.on_items(texts))
+
+
+def _reasons(ratings):
+    """Why the papers' filters may leave other users and items than theirs."""
+    reasons = ["which movies have a plot decides on the items, and the papers do not say where theirs are from"]
+    if (ratings["rating"] >= PAPERS.filters["min_rating"]).all():
+        low, high = ratings["rating"].min(), ratings["rating"].max()
+        reasons.insert(0, f"ratings.dat has ratings from {low:g} to {high:g}, and not 1 to 5, so that none was dropped")
+    if len(ratings) != N_RATINGS:
+        reasons.insert(0, f"ratings.dat has {len(ratings):,} ratings, and the official file {N_RATINGS:,}")
+    return tuple(reasons)
 
 
 def _lines(path):
@@ -162,10 +182,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--require", nargs="+", default=[], metavar="FEATURE", help="drop items without genres, year, plot or a vector"
     )
-    parser.add_argument(
-        "--ages", type=int, nargs=2, metavar=("FIRST", "LAST"),
-        help="drop users of other ages; an age is the first year of its group: 1 18 25 35 45 50 56 (default: all)",
-    )  # fmt: skip
+    add_ages(parser, "drop users of other ages; an age is the first year of its group: 1 18 25 35 45 50 56")
     parser.add_argument("--plots", metavar="FILE", help="table movie_id, plot (default: plots.tsv in --raw)")
     add_item_vectors(parser)
     add_encoders(parser)
@@ -188,5 +205,10 @@ def _convert(arguments: Namespace) -> Path:
 
 
 CORPUS = Corpus(
-    "ml-1m", "MovieLens 1M", "Convert the official ratings.dat, users.dat and movies.dat.", _add_arguments, _convert
+    "ml-1m",
+    "MovieLens 1M",
+    "Convert the official ratings.dat, users.dat and movies.dat.",
+    _add_arguments,
+    _convert,
+    filters=PAPERS.filters,
 )

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recbole_sibrar.convert.assemble import Job, Side, check_modality_names
+from recbole_sibrar.convert.assemble import Job, Papers, Side, check_modality_names
 from recbole_sibrar.convert.atomic import prepare
-from recbole_sibrar.convert.corpus import Corpus, named_values
-from recbole_sibrar.convert.filters import StepLog, k_core
+from recbole_sibrar.convert.corpus import Corpus, add_ages, named_values
+from recbole_sibrar.convert.filters import StepLog, k_core, of_ages
 from recbole_sibrar.convert.vectors import read_embeddings
 from recbole_sibrar.data.tables import (
     below,
@@ -36,10 +36,18 @@ FEATURES = {
 }  # fmt: skip
 USER_KINDS = {"gender": "category", "country": "category", "age": "number"}
 GENDERS = {"m": "m", "f": "f"}
-PAPERS = {
-    "users": 5192, "items": 13_610, "interactions": 407_653, "gender": 2, "country": 152, "genres": 853, "musicnn": 50,
-    "ivec256": 100, "jukebox": 4800, "image": 4096, "lyrics": 768,
-}  # fmt: skip
+PAPERS = Papers(
+    {
+        "users": 5192, "items": 13_610, "interactions": 407_653, "gender": 2, "country": 152, "genres": 853,
+        "musicnn": 50, "ivec256": 100, "jukebox": 4800, "image": 4096, "lyrics": 768,
+    },
+    {
+        "year": 2018, "min_plays": 2, "ages": [10, 80], "k_core": 5,
+        "require": ["gender", "country", "genres", "musicnn", "ivec256", "jukebox", "image", "lyrics"],
+    },
+)  # fmt: skip
+"""One configuration of theirs keeps the ten most frequent countries, which contradicts their table's 152: left out."""
+
 SOURCE = "it is part of Zenodo record 6609677 (recbole-sibrar download onion)"
 
 
@@ -52,6 +60,7 @@ def convert(
     k: int = 5,
     features: Any = None,
     users: Any = None,
+    ages: tuple[int, int] | None = None,
     require: Iterable[str] | None = None,
     name: str = "onion",
     half: bool = False,
@@ -66,6 +75,8 @@ def convert(
         k: of the k-core (the papers' 5); 0 turns it off.
         features: {modality: table of vectors}; by default those of ``FEATURES`` that ``raw`` has.
         users: the table of LFM-2b (user_id, country, age, gender); by default ``users.tsv`` in ``raw``.
+        ages: keep users whose age is from the first of two numbers to the second (the papers' 10 to 80); None keeps
+            all, those of an unknown age too.
         require: drop users and tracks without these features; by default without gender, country, genres or any of
             the vectors, as in the papers.
         name: of the data set.
@@ -85,6 +96,11 @@ def convert(
     users_path = below(users, raw) if users else find_file(raw, "users.tsv")
     genres_path = next(filter(None, (find_file(raw, file) for file in GENRES)), None)
     users = Side("user", _read_users(users_path), USER_KINDS) if users_path else None
+    absent = [name for name in require or () if name in FEATURES and name not in features]
+    if absent:
+        raise DataError(f"{raw / FEATURES[absent[0]]}: no such file, but tracks are to have {absent[0]}; {SOURCE}.")
+    if ages and users is None:
+        raise DataError(f"{raw / 'users.tsv'}: no such file; LFM-2b's users say who is of age {ages[0]} to {ages[1]}.")
 
     log, counts_path = StepLog(), find_file(raw, COUNTS) if not year else None
     if counts_path:
@@ -96,6 +112,8 @@ def convert(
         plays = count_plays(source, year)
     plays = log.record(f"pairs in {year}" if year else "pairs", plays)
     plays = log.record(f"played {min_plays} times", plays[plays["plays"] >= min_plays])
+    if ages:
+        plays = log.record("users of age {} to {}".format(*ages), of_ages(plays, users.table, ages))
     if k > 1:
         plays = log.record(f"{k}-core", k_core(plays, k))
     if plays.empty:
@@ -111,7 +129,10 @@ def convert(
     items.vectors = {modality: read_embeddings(path, tracks, half, output) for modality, path in features.items()}
     if require is None:
         require = [name for name in ("gender", "country") if name in users.kinds] + [*items.kinds, *items.vectors]
-    options = {"year": year, "min_plays": min_plays, "k_core": k, "require": list(require), "float16": half}
+    options = {
+        "year": year, "min_plays": min_plays, "ages": ages and list(ages), "k_core": k, "require": list(require),
+        "float16": half,
+    }  # fmt: skip
     inputs = [path for path in (source, users_path, genres_path, *features.values()) if path]
     job = Job("onion", name, output, options, inputs, k, PAPERS)
     return job.finish(plays, users, items, require, log)
@@ -267,6 +288,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--features", nargs="*", metavar="NAME=FILE", help=f"tables of vectors (default: those there are of {defaults})"
     )
+    add_ages(parser, "drop users of other ages and of an unknown one")
     parser.add_argument("--users", metavar="FILE", help="user_id, country, age, gender (default: users.tsv in --raw)")
     parser.add_argument(
         "--require", nargs="*", metavar="FEATURE",
@@ -284,6 +306,7 @@ def _convert(arguments: Namespace) -> Path:
         k=arguments.k_core,
         features=None if features is None else named_values(features, "--features", "lyrics=id_lyrics_bert.tsv.bz2"),
         users=arguments.users,
+        ages=arguments.ages,
         require=arguments.require,
         name=arguments.name,
         half=arguments.float16,
@@ -296,4 +319,5 @@ CORPUS = Corpus(
     "Convert the listening events, the feature tables and LFM-2b's users.tsv, plain or bzip2.",
     _add_arguments,
     _convert,
+    filters=PAPERS.filters,
 )

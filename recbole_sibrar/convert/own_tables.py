@@ -135,7 +135,7 @@ def convert(
 
 
 def _texts_of(side, encoded):
-    return [column for column, kind in side.kinds.items() if kind == "text" and column not in encoded]
+    return [column for column, kind in side.kinds.items() if kind == TEXT and column not in {*encoded, *side.vectors}]
 
 
 def _read(source, name, required):
