@@ -40,6 +40,8 @@ PARTS = {
     "tune --engine=optuna": ("recbole", "optuna", "sqlalchemy"),
     "texts to vectors": ("sentence_transformers",),
     "pictures to vectors": ("transformers", "PIL"),
+    "--track mlflow": ("mlflow",),
+    "--track wandb": ("wandb",),
     "RecBole's NCL": ("recbole", "faiss"),
 }
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from recbole_sibrar.cli.hints import tell_next
@@ -137,6 +137,7 @@ def _parser():
     from recbole_sibrar.cli.experiments import add_experiment_parsers
     from recbole_sibrar.cli.report import add_report_parsers
     from recbole_sibrar.cli.serving import add_serving_parsers
+    from recbole_sibrar.cli.tracking import add_track_argument
     from recbole_sibrar.convert.download import add_download_parser
     from recbole_sibrar.scenarios import DEFAULT_SCENARIO, SCENARIOS
 
@@ -181,6 +182,7 @@ def _parser():
         "--vector_storage",
         help="memory, or disk: vectors stay in their files, and each batch reads its own (default: memory)",
     )
+    add_track_argument(run)
     run.set_defaults(needs_recbole=True)
     add_experiment_parsers(commands)
     add_serving_parsers(commands)
@@ -229,7 +231,9 @@ def _run(known, rest) -> int:
     from recbole_sibrar.checkpoint import MODEL
     from recbole_sibrar.recbole_plugin.run import run
     from recbole_sibrar.report.result import PER_ITEM, PER_USER, RESULT
+    from recbole_sibrar.report.tracking import run_records, tracker
 
+    track = tracker(known.track)
     options = parse_options(rest)
     for name in OF_A_RUN:
         if getattr(known, name) is not None:
@@ -247,6 +251,7 @@ def _run(known, rest) -> int:
         *([f"recbole-sibrar missing {folder}"] if any(result.modalities.values()) else []),
         f"recbole-sibrar report {result.config['output_dir']}",
     )
+    track(run_records([asdict(result)]))
     return 0
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from recbole_sibrar.cli.hints import tell_next
+from recbole_sibrar.cli.tracking import add_track_argument
 from recbole_sibrar.errors import OptionError, nearest
 from recbole_sibrar.properties import read_property_file
+from recbole_sibrar.report.tracking import run_records, tracker
 from recbole_sibrar.scenarios import COMPARED
 
 COMPARE_DESCRIPTION = """\
@@ -97,6 +99,7 @@ def _add_compare(commands):
     compare.add_argument("--jobs", type=int, metavar="N", help="runs at a time, which share the cores (default: 1)")
     compare.add_argument("--output_dir", metavar="DIR", help="default: results")
     compare.add_argument("--data_path", metavar="DIR", help="where data sets are looked for (default: atomic_data)")
+    add_track_argument(compare)
     compare.set_defaults(handler=_compare, takes_options=True, needs_recbole=True)
 
 
@@ -110,8 +113,11 @@ def _compare(arguments, options) -> int:
     given = {entry.name: getattr(arguments, entry.name, None) for entry in fields(Plan)}
     given = {name: value for name, value in given.items() if value is not None}
     plan = Plan.from_mapping({**values, **given, "options": {**values.get("options", {}), **options}})
+    track = tracker(arguments.track)
     comparisons, failed = compare(plan)
-    return _print_comparisons(comparisons, failed, f"{plan.output_dir}/comparison")
+    code = _print_comparisons(comparisons, failed, f"{plan.output_dir}/comparison")
+    track(_records(comparisons))
+    return code
 
 
 def _add_tune(commands):
@@ -177,6 +183,7 @@ def _add_reproduce(commands):
     reproduce.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: %(default)s)")
     reproduce.add_argument("--output_dir", default="results", metavar="DIR", help="default: %(default)s")
     reproduce.add_argument("--data_path", metavar="DIR", help="where data sets are looked for (default: atomic_data)")
+    add_track_argument(reproduce)
     reproduce.set_defaults(handler=_reproduce, takes_options=True, needs_recbole=True)
 
 
@@ -196,11 +203,18 @@ def _reproduce(arguments, options) -> int:
         **{name: getattr(arguments, name) for name in ("seeds", "seed", "jobs", "output_dir", "data_path")},
     }
     plan = Plan.from_mapping(values)
+    track = tracker(arguments.track)
     table, comparisons, failed = reproduce.reproduce(plan)
     code = _print_comparisons(comparisons, failed, f"{plan.output_dir}/reproduction")
     if len(table):
         print(f"\n{arguments.dataset}: the papers' figures and ours\n\n{markdown(table.drop(columns='source'))}")
+    track(_records(comparisons))
     return code
+
+
+def _records(comparisons):
+    entries = (entry for comparison in comparisons for entry in comparison.entries)
+    return run_records(result for entry in entries for result in entry.results)
 
 
 def _print_comparisons(comparisons, failed, folder) -> int:

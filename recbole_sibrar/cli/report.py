@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from recbole_sibrar.cli.hints import tell_next
+from recbole_sibrar.cli.tracking import add_track_argument
 from recbole_sibrar.data.missing import PATTERNS, MissingOptions
 from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.errors import OptionError, nearest
 from recbole_sibrar.files import owned
 from recbole_sibrar.report.tables import markdown
+from recbole_sibrar.report.tracking import gap_records, rate_records, subset_records, tracker
 
 MISSING_DESCRIPTION = """\
 Evaluate trained models with modalities missing: every subset of them, or rising rates of loss.
@@ -72,6 +74,7 @@ def _add_models(parser, output):
     parser.add_argument("--seed", type=at_least(0), default=0, help="of everything drawn (default: %(default)s)")
     parser.add_argument("--data_path", metavar="DIR", help="where the data set is, if not where it was")
     parser.add_argument("--output", default=output, metavar="DIR", help="default: %(default)s")
+    add_track_argument(parser)
 
 
 def at_least(low: int):
@@ -108,16 +111,16 @@ def _check_metric(models, metric):
 
 
 def _missing(arguments) -> int:
-
     if arguments.retrain and not arguments.rates:
         raise OptionError("--retrain needs --rates, for example --rates 0 0.25 0.5 0.75.")
     options = MissingOptions(pattern=arguments.pattern, seed=arguments.seed)
     rates = sorted({options.at(rate).rate for rate in arguments.rates or ()})
+    track = tracker(arguments.track)
     with owned(arguments.output):
-        return _write_missing(arguments, options, rates)
+        return _write_missing(arguments, options, rates, track)
 
 
-def _write_missing(arguments, options, rates):
+def _write_missing(arguments, options, rates, track):
     from recbole_sibrar.report.missing import write_rate_study, write_subset_study
 
     models = _load(arguments)
@@ -128,26 +131,30 @@ def _write_missing(arguments, options, rates):
             models, arguments.side, arguments.phase, rates, options, arguments.output, metric, arguments.retrain
         )
         print(markdown(table[["model", "rate", metric]]))
+        records = rate_records(models, table, metric, phase=arguments.phase, pattern=options.pattern)
     else:
         tables = write_subset_study(
             models, arguments.side, arguments.phase, arguments.max_subsets, arguments.seed, arguments.output, metric
         )
         print(f"{metric} by number of modalities left\n\n{markdown(tables['curve'])}\n")
         print(f"what each modality adds\n\n{markdown(tables['contributions'])}")
+        records = subset_records(models, tables, metric, phase=arguments.phase)
     print(f"\nwritten to {arguments.output}")
     tell_next(f"recbole-sibrar report {Path(arguments.output).parent}")
+    track(records)
     return 0
 
 
 def _gap(arguments) -> int:
     from recbole_sibrar.report.gap import write_gap_study
 
+    track = tracker(arguments.track)
     with owned(arguments.output):
-        tables = write_gap_study(
-            _load(arguments), arguments.side, arguments.max_entities, arguments.seed, arguments.output
-        )
+        models = _load(arguments)
+        tables = write_gap_study(models, arguments.side, arguments.max_entities, arguments.seed, arguments.output)
     print(f"{markdown(tables['gap'])}\n\nwritten to {arguments.output}")
     tell_next(f"recbole-sibrar report {Path(arguments.output).parent}")
+    track(gap_records(models, tables, max_entities=arguments.max_entities))
     return 0
 
 

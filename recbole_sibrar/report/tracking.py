@@ -1,0 +1,207 @@
+"""Results as runs of MLflow or Weights & Biases: the figures, what they came from, and on which data."""
+
+import hashlib
+import importlib
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from recbole_sibrar.data.identity import combined
+from recbole_sibrar.errors import OptionError, WriteError
+
+PROJECT = "recbole-sibrar"  # where the trackers' own environment variables name none
+KEY = "recbole_sibrar.key"
+IDENTITY = ("model", "variant", "preset", "dataset", "scenario", "seed")
+LONGEST_PARAM = 500  # of MLflow's older servers
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run of a tracker.
+
+    Attributes:
+        kind: ``run``, ``missing`` or ``gap``.
+        options: what the figures came from: label, data set, its fingerprint, …
+        metrics: {name: value}. No name is the folder of another, as MLflow keeps a file for each.
+        axis, curve: figures along something that counts, such as epochs: rows {axis: integer, name: value}.
+    """
+
+    name: str
+    kind: str
+    options: dict
+    metrics: dict
+    axis: str = ""
+    curve: list = field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        """The same for the same content, so that a tracker that has it is not told again."""
+        content = json.dumps(asdict(self), sort_keys=True, default=str)
+        return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
+
+
+def run_records(results: Iterable) -> list:
+    """Of runs, as ``result.json`` holds them: test and validation metrics, options, seconds, and a curve of epochs."""
+    return [
+        Record(
+            result["name"],
+            "run",
+            {
+                **{
+                    name: result[name]
+                    for name in ("label", "model", "variant", "preset", "dataset", "scenario", "seed")
+                },
+                "fingerprint": combined(result.get("data") or {}),
+                **(result.get("options") or {}),
+            },
+            {
+                **{f"test/{name}": value for name, value in result["test_result"].items()},
+                **{f"valid/{name}": value for name, value in result["valid_result"].items()},
+                **{f"seconds/{name}": value for name, value in result["seconds"].items()},
+                **{name: result[name] for name in ("n_epochs", "n_parameters")},
+            },
+            "epoch",
+            [
+                {"epoch": row["epoch"], "epochs/loss": row["loss"], "epochs/valid": row["valid"]}
+                for row in result.get("history") or ()
+            ],
+        )
+        for result in results
+    ]
+
+
+def subset_records(models: Iterable, tables: dict, metric: str, **options: Any) -> list:
+    """Of ``report.missing.write_subset_study``: every subset, what each modality adds, and the curve of their number.
+
+    Args:
+        models: ``TrainedModel`` objects. options: of the study.
+    """
+    records = []
+    for model in models:
+        subsets, gains, curve = (
+            own.loc[own["model"] == model.name].to_dict("records")
+            for own in (tables["subsets"], tables["contributions"], tables["curve"])
+        )
+        metrics = {f"subset/{row['modalities'] or 'none'}": row[metric] for row in subsets}
+        for row in gains:
+            metrics |= {f"adds/{row['modality']}/{how}": row[how] for how in ("alone", "mean", "last")}
+        rows = [
+            {"n_modalities": row["n_modalities"], **{f"left/{name}": row[name] for name in ("mean", "min", "max")}}
+            for row in curve
+        ]
+        records.append(_study(model, "missing", {"metric": metric, **options}, metrics, "n_modalities", rows))
+    return records
+
+
+def rate_records(models: Iterable, table: Any, metric: str, **options: Any) -> list:
+    """Of ``report.missing.write_rate_study``: at each rate, with loss in evaluation or in both phases."""
+    records = []
+    for model in models:
+        metrics, rows = {}, {}
+        for label, phase in ((model.name, "evaluation"), (f"{model.name}, trained so", "both")):
+            for row in table.loc[table["model"] == label].to_dict("records"):
+                percent = round(100 * row["rate"])
+                metrics[f"at {percent} percent/{phase}"] = row[metric]
+                rows.setdefault(percent, {"percent": percent})[f"by percent/{phase}"] = row[metric]
+        records.append(_study(model, "missing", {"metric": metric, **options}, metrics, "percent", list(rows.values())))
+    return records
+
+
+def gap_records(models: Iterable, tables: dict, **options: Any) -> list:
+    """Of ``report.gap.write_gap_study``: its table's columns; as ``subset_records``."""
+    rows = {row.pop("model"): row for row in tables["gap"].to_dict("records")}
+    return [_study(model, "gap", options, rows[model.name]) for model in models]
+
+
+def _study(model, kind, options, metrics, *curve):
+    of_model = {
+        "label": model.name,
+        **{name: model.config[name] for name in IDENTITY},
+        "fingerprint": combined(model.data),
+        "checkpoint": str(model.path),
+    }
+    return Record(f"{kind}-{model.path.parent.name}", kind, {**of_model, **options}, metrics, *curve)
+
+
+def tracker(name: str | None) -> Callable:
+    """What sends a list of ``Record``s to a tracker, each once; it does nothing for None.
+
+    Raises:
+        OptionError: the tracker's package is not installed.
+    """
+    if name is None:
+        return lambda records: None
+    try:
+        package = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise OptionError(
+            f"--track {name} needs {error.name}, which is not installed: pip install 'recbole-sibrar[{name}]'."
+        ) from None
+    return lambda records: _send(TRACKERS[name], package, records)
+
+
+def _send(send, package, records):
+    for record in records:
+        try:
+            send(package, record)
+        except Exception as error:  # whatever a tracker, its server or the network comes up with
+            raise WriteError(
+                f"{package.__name__} did not take {record.name} ({type(error).__name__}: {error}). The results are "
+                "written all the same; the same command sends what is not there yet."
+            ) from error
+
+
+def _to_mlflow(mlflow: Any, record: Record) -> None:
+    """To the experiment and the server that MLFLOW_EXPERIMENT_NAME and MLFLOW_TRACKING_URI name."""
+    mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT))
+    if mlflow.search_runs(filter_string=f"tags.`{KEY}` = '{record.key}'", output_format="list"):
+        return
+    with mlflow.start_run(run_name=record.name):
+        mlflow.set_tag("kind", record.kind)
+        mlflow.log_params({_mlflow_name(name): str(value)[:LONGEST_PARAM] for name, value in record.options.items()})
+        mlflow.log_metrics(_mlflow_metrics(record.metrics))
+        for row in record.curve:
+            mlflow.log_metrics(_mlflow_metrics(row, record.axis), step=row[record.axis])
+        mlflow.set_tag(KEY, record.key)  # last, since a run that has it is whole
+
+
+def _mlflow_metrics(values, but=None):
+    return {_mlflow_name(name): value for name, value in _numbers(values).items() if name != but}
+
+
+def _mlflow_name(name):
+    """MLflow takes letters, digits and a few signs in names.
+
+    >>> _mlflow_name("test/ndcg@10"), _mlflow_name("subset/genres+year")
+    ('test/ndcg_at_10', 'subset/genres_year')
+    """
+    return re.sub(r"[^\w\-. /]", "_", name.replace("@", "_at_"))
+
+
+def _to_wandb(wandb: Any, record: Record) -> None:
+    """To the project and in the mode that WANDB_PROJECT and WANDB_MODE name."""
+    run = wandb.init(
+        project=os.environ.get("WANDB_PROJECT", PROJECT),
+        id=record.key,
+        resume="allow",
+        name=record.name,
+        job_type=record.kind,
+        config=record.options,
+    )
+    if record.curve and not run.resumed:
+        run.define_metric("*", step_metric=record.axis)
+        for row in record.curve:
+            run.log(_numbers(row))
+    run.summary.update(_numbers(record.metrics))
+    run.finish()
+
+
+def _numbers(values):
+    return {name: float(value) for name, value in values.items() if value is not None and not math.isnan(value)}
+
+
+TRACKERS = {"mlflow": _to_mlflow, "wandb": _to_wandb}
