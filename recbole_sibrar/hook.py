@@ -2,13 +2,17 @@
 
 import importlib
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 from recbole_sibrar.errors import RecBoleMissing
 
 RECBOLE_VERSION = "1.2.1"
+
+Context = Callable[[], AbstractContextManager[None]]
 
 
 def load_recbole() -> None:
@@ -34,13 +38,13 @@ def register_with_recbole() -> None:
     on_import("recbole", _register)
 
 
-def _register(_):
+def _register(_: ModuleType) -> None:
     from recbole_sibrar.recbole_plugin.patches import register
 
     register()
 
 
-def on_import(name: str, then: Callable, within: Callable = nullcontext) -> None:
+def on_import(name: str, then: Callable[[ModuleType], object], within: Context = nullcontext) -> None:
     """Call ``then(module)`` after the module's first import, or now if it is imported already.
 
     Args:
@@ -55,10 +59,12 @@ def on_import(name: str, then: Callable, within: Callable = nullcontext) -> None
 class _Finder:
     """Finds one module where the others find it; stays until its import and ``then`` have succeeded."""
 
-    def __init__(self, name, then, within):
+    def __init__(self, name: str, then: Callable[[ModuleType], object], within: Context):
         self.name, self.then, self.within = name, then, within
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if name != self.name:
             return None
         others = (finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec"))
@@ -67,7 +73,7 @@ class _Finder:
             self._extend(spec.loader)
         return spec
 
-    def _extend(self, loader):
+    def _extend(self, loader: Loader) -> None:
         execute = loader.exec_module
 
         def exec_module(module: ModuleType) -> None:

@@ -70,7 +70,7 @@ def test_arrows_point_down(module):
 
 TYPED = {
     "checked", "checkpoint", "cli", "convert", "data", "dataset", "errors", "evaluation", "experiments", "files",
-    "hook", "kinds", "layers", "models", "progress", "properties", "report", "scenarios", "service", "serving",
+    "hook", "kinds", "layers", "models", "progress", "properties", "recbole_plugin", "report", "scenarios", "service", "serving",
 }  # fmt: skip
 """Rooms whose public functions say the types of their arguments."""
 

@@ -42,12 +42,12 @@ def capability_table() -> str:
     return tabulate(rows, headers=("model", *COLUMNS.values()), tablefmt="github")
 
 
-def other_models() -> list:
+def other_models() -> list[str]:
     """The names behind the last row of the table."""
     return [name for name in general_recommenders() if name not in (*MODELS, *CONTENT_FREE, *UNSERVED)]
 
 
-def general_recommenders() -> list:
+def general_recommenders() -> list[str]:
     """The names of RecBole's general recommenders and ours."""
     return sorted(
         name

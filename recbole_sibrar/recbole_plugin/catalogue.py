@@ -4,16 +4,17 @@ import warnings
 
 import numpy as np
 import pandas as pd
+from recbole.data.dataset import Dataset
 
 from recbole_sibrar.data.atomic import find_dataset_file, read_atomic, read_header
-from recbole_sibrar.data.modalities import Modalities
+from recbole_sibrar.data.modalities import Declaration, Modalities
 from recbole_sibrar.data.vectors import read_vectors
 from recbole_sibrar.kinds import KINDS
 from recbole_sibrar.kinds.reading import parse_declarations
 from recbole_sibrar.serving.features import features_of
 
 
-def without_interactions(dataset, side: str, known: Modalities) -> tuple:
+def without_interactions(dataset: Dataset, side: str, known: Modalities) -> tuple[list[str], Modalities]:
     """Their ids, and their modalities like the ``known`` ones that a model was trained with.
 
     Entities whose interactions a filter has dropped are not among them.
@@ -45,7 +46,7 @@ def without_interactions(dataset, side: str, known: Modalities) -> tuple:
         return tokens, features_of(frame.reindex(range(len(tokens))), known, tokens=tokens)
 
 
-def _described(dataset, side, field, separator):
+def _described(dataset: Dataset, side: str, field: str, separator: str) -> pd.DataFrame:
     """The rows of the ``.user`` or ``.item`` file by id."""
     path = find_dataset_file(dataset.dataset_path, dataset.dataset_name, side)
     if path is None or field not in read_header(path, separator):
@@ -54,7 +55,9 @@ def _described(dataset, side, field, separator):
     return rows[~rows.index.duplicated()]
 
 
-def _vectors(dataset, declaration, separators, others):
+def _vectors(
+    dataset: Dataset, declaration: Declaration, separators: tuple[str, str], others: set[str]
+) -> dict[str, np.ndarray]:
     """{id: vector} of a file, without those of the ``others``."""
     path = find_dataset_file(dataset.dataset_path, dataset.dataset_name, declaration.field)
     ids, values = read_vectors(path, separators)

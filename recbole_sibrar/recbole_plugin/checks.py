@@ -1,11 +1,15 @@
 """Checks of a configuration before long work starts."""
 
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import WARNING, FileHandler, getLogger
 from pathlib import Path
+from typing import Any
 
 from recbole.config import Config
+from recbole.data.dataset import Dataset
+from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import InputType, get_model, init_logger
 
 from recbole_sibrar.errors import OptionError, SibrarError, WorkerError, WriteError, nearest
@@ -27,7 +31,7 @@ def check(config: Config) -> None:
         model_class.check_options(config)
 
 
-def _check_metric(config):
+def _check_metric(config: Config) -> None:
     produced = computed_metrics(config)
     if config["valid_metric"].lower() not in produced:
         raise OptionError(
@@ -36,7 +40,7 @@ def _check_metric(config):
         )
 
 
-def _check_negatives(config, model_class):
+def _check_negatives(config: Config, model_class: type[AbstractRecommender]) -> None:
     """Models that compare a positive item with a negative one are given some."""
     choose = getattr(model_class, "train_loader", None)
     pairwise = choose(config) is PairLoader if choose else model_class.input_type == InputType.PAIRWISE
@@ -74,7 +78,7 @@ def begin_log(config: Config) -> str | None:
     return next((os.path.relpath(handler.baseFilename) for handler in files), None)
 
 
-def without_effect(given: set, config: Config) -> list:
+def without_effect(given: set[str], config: Config) -> list[str]:
     """Sentences that name the options given which do nothing in this run."""
     model, read = config["model"], config.internal_config_dict
     sentences = [
@@ -101,7 +105,7 @@ def without_effect(given: set, config: Config) -> list:
 
 
 @contextmanager
-def options_blamed(config: Config):
+def options_blamed(config: Config) -> Iterator[None]:
     """Turn an error inside RecBole or torch into one that names the options that are not at their defaults.
 
     An error of a run with default options is the program's fault and stays as it is; that of one of several processes
@@ -133,7 +137,7 @@ HARMLESS = {
 }  # fmt: skip
 
 
-def changed_options(config: Config) -> dict:
+def changed_options(config: Config) -> dict[str, Any]:
     """The options given that differ from the defaults and could upset a model."""
     external, internal = config.external_config_dict, config.internal_config_dict
     return {
@@ -143,7 +147,7 @@ def changed_options(config: Config) -> dict:
     }
 
 
-def check_sizes(config: Config, dataset) -> None:
+def check_sizes(config: Config, dataset: Dataset) -> None:
     """What the size of the data set forbids.
 
     Raises:
@@ -152,7 +156,7 @@ def check_sizes(config: Config, dataset) -> None:
     _check_clusters(config, dataset)
 
 
-def _check_clusters(config, dataset):
+def _check_clusters(config: Config, dataset: Dataset) -> None:
     n_clusters, n_fewest = config["num_clusters"], min(dataset.user_num, dataset.item_num)
     if config["model"] == "NCL" and n_clusters > n_fewest:
         raise OptionError(
@@ -161,6 +165,6 @@ def _check_clusters(config, dataset):
         )
 
 
-def computed_metrics(config: Config) -> list:
+def computed_metrics(config: Config) -> list[str]:
     """The keys of the results: ``ndcg@10``, ..."""
     return [f"{metric.lower()}@{k}" for metric in config["metrics"] for k in config["topk"]]

@@ -2,12 +2,15 @@
 
 import glob
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import recbole
 import yaml
+from recbole.config import Config
 
 from recbole_sibrar.checked import default_of
 from recbole_sibrar.errors import DataError, OptionError, nearest, suggestion
@@ -28,7 +31,7 @@ UNLISTED = {
 }  # fmt: skip
 
 
-def property_layers(model: str, dataset: str, data_path, preset=None) -> list:
+def property_layers(model: str, dataset: str, data_path: Path | str, preset: str | None = None) -> list[Path]:
     """The property files between RecBole's defaults and the user's own settings, the later ones winning.
 
     ``protocol.yaml``, ``model/<model>.yaml``, ``preset/<preset>.yaml`` (the one asked for, or the model's own), the
@@ -51,7 +54,7 @@ def property_layers(model: str, dataset: str, data_path, preset=None) -> list:
     return [path for path in candidates if path.is_file()]
 
 
-def _preset(model, of_model, wanted):
+def _preset(model: str, of_model: Path, wanted: str | None) -> list[Path]:
     """The file of the preset, none for a model without presets."""
     default = read_property_file(of_model).get("preset") if of_model.is_file() else None
     if default is None:
@@ -65,20 +68,20 @@ def _preset(model, of_model, wanted):
     return [folder / f"{name}.yaml"]
 
 
-def option_defaults(model: str) -> dict:
+def option_defaults(model: str) -> dict[str, Any]:
     """The defaults of the options of one of our models, which stand in its options class; none for another model."""
     if model not in MODELS:
         return {}
     return {entry.name: default_of(entry) for entry in fields(MODELS[model].options_class)}
 
 
-def foreign_options(model: str) -> set:
+def foreign_options(model: str) -> set[str]:
     """Options of our models that ``model`` does not have; a scenario sets some, for the models that do."""
     names = {name: {entry.name for entry in fields(known.options_class)} for name, known in MODELS.items()}
     return set().union(*names.values()) - names.get(model, set())
 
 
-def apply_layers(config, model: str, dataset: str) -> None:
+def apply_layers(config: Config, model: str, dataset: str) -> None:
     """Add our layers to ``config.internal_config_dict`` where the protocol applies, and check the option names.
 
     The protocol applies to our own models and to every model for which a ``scenario`` is given; any other run of
@@ -118,7 +121,7 @@ def apply_layers(config, model: str, dataset: str) -> None:
         external["gpu_id"] = ""
 
 
-def _follow_topk(external, internal):
+def _follow_topk(external: dict[str, Any], internal: dict[str, Any]) -> None:
     """Where ``topk`` is given alone, the metric of validation has the first of its lengths."""
     lengths = external.get("topk")
     lengths = lengths if isinstance(lengths, (list, tuple)) else [lengths]
@@ -127,7 +130,7 @@ def _follow_topk(external, internal):
         internal["valid_metric"] = f"{metric}@{lengths[0]}"
 
 
-def _follow_loss(external, internal):
+def _follow_loss(external: dict[str, Any], internal: dict[str, Any]) -> None:
     """A batch holds positives with one loss, users with another: with a loss that is not the preset's it is as large
     as in the preset that has this loss, unless ``train_batch_size`` is given."""
     loss = external.get("rec_loss")
@@ -139,7 +142,7 @@ def _follow_loss(external, internal):
             internal["train_batch_size"] = preset["train_batch_size"]
 
 
-def own_folder(data_path, dataset: str) -> Path | None:
+def own_folder(data_path: Path | str, dataset: str) -> Path | None:
     """The folder of a data set of one's own, also where RecBole or this package has one of this name."""
     folder = Path(str(data_path)) / dataset
     examples = Path(recbole.__file__).parent / "dataset_example"
@@ -147,13 +150,13 @@ def own_folder(data_path, dataset: str) -> Path | None:
     return folder if is_there and folder.resolve() != (examples / dataset).resolve() else None
 
 
-def _recboles(kind: str, name: str, config) -> dict:
+def _recboles(kind: str, name: str, config: Config) -> dict[str, Any]:
     """RecBole's property file of a model or data set."""
     path = Path(recbole.__file__).parent / "properties" / kind / f"{name}.yaml"
     return yaml.load(path.read_text(encoding="utf-8"), config.yaml_loader) or {} if path.is_file() else {}
 
 
-def _forget_recboles(dataset: str, config) -> None:
+def _forget_recboles(dataset: str, config: Config) -> None:
     """Undo what RecBole sets for a data set that has its name by chance."""
     general = _recboles("dataset", "sample", config)
     for name in _recboles("dataset", dataset, config):
@@ -162,7 +165,7 @@ def _forget_recboles(dataset: str, config) -> None:
             config.internal_config_dict[name] = general[name]
 
 
-def check_names(given: dict, known: dict, recbole_parameters: dict) -> None:
+def check_names(given: dict[str, Any], known: dict[str, Any], recbole_parameters: dict[str, list[str]]) -> None:
     """An option that nothing reads is an error, not a silent default.
 
     Raises:
@@ -174,13 +177,13 @@ def check_names(given: dict, known: dict, recbole_parameters: dict) -> None:
             raise OptionError(f"Unknown option {name!r}. {suggestion(name, valid) or 'See --help for the options.'}")
 
 
-def valid_names(known: dict, recbole_parameters: dict) -> set:
+def valid_names(known: dict[str, Any], recbole_parameters: dict[str, list[str]]) -> set[str]:
     """The option names that something reads: those of the property files, and RecBole's."""
     return set(known) | UNLISTED | {name for names in recbole_parameters.values() for name in names}
 
 
 @contextmanager
-def command_line_hidden():
+def command_line_hidden() -> Iterator[None]:
     """RecBole's Config reads ``sys.argv``; our command has parsed it already."""
     argv, sys.argv = sys.argv, sys.argv[:1]
     try:
@@ -189,7 +192,7 @@ def command_line_hidden():
         sys.argv = argv
 
 
-def check_dataset(data_path, dataset: str) -> None:
+def check_dataset(data_path: Path | str, dataset: str) -> None:
     """The data set's folder and interaction file exist.
 
     Raises:

@@ -1,14 +1,19 @@
 """The data set under the protocol: interactions through RecBole, splits and modalities through ``data``."""
 
 import warnings
+from collections.abc import Iterable
 from logging import getLogger
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
+from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
+from torch import Tensor
 
 from recbole_sibrar.checked import parse_names
 from recbole_sibrar.data.atomic import check_id_type, exact_integers, parse_numbers, read_atomic, read_header
@@ -23,12 +28,14 @@ from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.splits import PHASES, check_disjoint
 from recbole_sibrar.data.vectors import STORAGES
 from recbole_sibrar.errors import DataError, OptionError, nearest
-from recbole_sibrar.evaluation.protocol import build_phases
+from recbole_sibrar.evaluation.protocol import Phase, build_phases
 from recbole_sibrar.kinds.interactions import interaction_modality
 from recbole_sibrar.kinds.reading import load_modalities, parse_declarations
+from recbole_sibrar.models.core import InnerProductModel
 from recbole_sibrar.recbole_plugin.catalogue import without_interactions
 from recbole_sibrar.recbole_plugin.config import check_dataset
 from recbole_sibrar.scenarios import scenario_named
+from recbole_sibrar.scenarios.scenario import Scenario
 
 
 class ScenarioDataset(Dataset):
@@ -48,22 +55,24 @@ class ScenarioDataset(Dataset):
         dropped: {side: ids whose interactions a filter has dropped}.
     """
 
-    phase = None
+    phase: Phase | None = None
+    inter_feat: Any
+    file_size_list: list[int]
     n_repeated = 0
     dropped = {"user": frozenset(), "item": frozenset()}
 
     @property
-    def scenario(self):
+    def scenario(self) -> str | None:
         return self.config["scenario"]
 
-    def _load_data(self, token, dataset_path):
+    def _load_data(self, token: str, dataset_path: str) -> None:
         if self.scenario is not None:
             check_dataset(dataset_path, token)
             for part in [f"{name}.inter" for name in self.benchmark_filename_list or ()] or ["inter"]:
                 read_header(Path(dataset_path) / f"{token}.{part}", self.config["field_separator"])
         super()._load_data(token, dataset_path)
 
-    def _load_feat(self, filepath, source):
+    def _load_feat(self, filepath: str, source: FeatureSource) -> pd.DataFrame:
         """RecBole's reader pads short lines and parses in Python; interactions are read strictly and by columns."""
         if self.scenario is None or source is not FeatureSource.INTERACTION:
             return super()._load_feat(filepath, source)
@@ -105,7 +114,7 @@ class ScenarioDataset(Dataset):
                 raise DataError(f"{filepath}, line {missing.idxmax()}: no {field}, but eval_args.order is TO.")
         return frame.reset_index(drop=True)
 
-    def _load_inter_feat(self, token, dataset_path):
+    def _load_inter_feat(self, token: str, dataset_path: str) -> None:
         """A pair of user and item counts once in each split file."""
         super()._load_inter_feat(token, dataset_path)
         if self.scenario is not None and self.benchmark_filename_list is not None:
@@ -113,7 +122,7 @@ class ScenarioDataset(Dataset):
             kept = self._first_of_each_pair(part)
             self.file_size_list = np.bincount(part[kept], minlength=len(self.file_size_list)).tolist()
 
-    def _first_of_each_pair(self, part=None):
+    def _first_of_each_pair(self, part: np.ndarray | None = None) -> np.ndarray:
         """Drop repeated pairs, within each of the parts if there are some; of each the earliest is kept.
 
         Returns:
@@ -137,7 +146,7 @@ class ScenarioDataset(Dataset):
             self.inter_feat = self.inter_feat[kept].copy()
         return kept
 
-    def _data_filtering(self):
+    def _data_filtering(self) -> None:
         before = self._ids_with_interactions()
         try:
             super()._data_filtering()
@@ -152,13 +161,13 @@ class ScenarioDataset(Dataset):
         left = self._ids_with_interactions()
         self.dropped = {side: before[side] - left[side] for side in SIDES}
 
-    def _ids_with_interactions(self):
+    def _ids_with_interactions(self) -> dict[str, frozenset[str]]:
         return {side: frozenset(map(str, self.inter_feat[field].unique())) for side, field in self._id_fields()}
 
-    def _id_fields(self):
+    def _id_fields(self) -> Iterable[tuple[str, str]]:
         return zip(SIDES, (self.uid_field, self.iid_field))
 
-    def _dataframe_to_interaction(self, data):
+    def _dataframe_to_interaction(self, data: pd.DataFrame) -> Interaction:
         """Times stay as exact as the file has them: float32 steps over 128 seconds of today's."""
         if (
             self.scenario is None
@@ -170,7 +179,7 @@ class ScenarioDataset(Dataset):
         interaction[self.time_field] = torch.from_numpy(data[self.time_field].to_numpy())
         return interaction
 
-    def _remap_ID_all(self):
+    def _remap_ID_all(self) -> None:
         super()._remap_ID_all()
         self._cold = {}
         if self.scenario is None:
@@ -182,11 +191,11 @@ class ScenarioDataset(Dataset):
         parts = self._sort_interactions()
         self.read = {"interactions": interactions_digest(self._tokens(), parts)}
 
-    def _tokens(self):
+    def _tokens(self) -> dict[str, np.ndarray]:
         """{side: ids by number}."""
         return {"user": self.field2id_token[self.uid_field], "item": self.field2id_token[self.iid_field]}
 
-    def _number_in_sorted_order(self, fields):
+    def _number_in_sorted_order(self, fields: Iterable[str]) -> None:
         """Give the tokens of ``fields``, which share their numbers, those of their sorted order."""
         columns = self._get_remap_list(fields)
         if not columns:
@@ -200,7 +209,7 @@ class ScenarioDataset(Dataset):
             is_sequence = kind == FeatureType.TOKEN_SEQ
             feat[field] = [number[row] for row in feat[field]] if is_sequence else number[feat[field].to_numpy()]
 
-    def _sort_interactions(self):
+    def _sort_interactions(self) -> list[pd.DataFrame]:
         """By user, item and the other columns, within each file; returns the columns of each file."""
         sizes = [len(self.inter_feat)] if self.benchmark_filename_list is None else self.file_size_list
         others = sorted(set(self.inter_feat) - {self.uid_field, self.iid_field})
@@ -211,7 +220,7 @@ class ScenarioDataset(Dataset):
         ends = np.cumsum(sizes)
         return [self.inter_feat[names].iloc[end - size : end] for size, end in zip(sizes, ends)]
 
-    def _filter_by_field_value(self):
+    def _filter_by_field_value(self) -> None:
         if self.scenario is not None:
             for field, interval in (self.config["val_interval"] or {}).items():
                 self._check_filter(field, interval)
@@ -219,7 +228,7 @@ class ScenarioDataset(Dataset):
         if self.scenario is not None:
             self._first_of_each_pair()
 
-    def _check_filter(self, field, interval):
+    def _check_filter(self, field: str, interval: str | list[str]) -> None:
         """RecBole drops any row, or none, where the kind of the values is not that of the column."""
         if field not in self.field2type:
             raise OptionError(
@@ -232,7 +241,7 @@ class ScenarioDataset(Dataset):
             kind = self.field2type[field].value
             raise OptionError(f"val_interval.{field} is {interval!r}, but the column is {kind}; expected {expected}.")
 
-    def _check_time(self):
+    def _check_time(self) -> None:
         """A split by time needs times."""
         arguments = self.config["eval_args"]
         if self.benchmark_filename_list is None and (arguments["order"] == "TO" or "TS" in arguments["split"]):
@@ -245,7 +254,7 @@ class ScenarioDataset(Dataset):
             if arguments["order"] != "TO":
                 raise OptionError(f"eval_args.order is {arguments['order']!r}; a split by time (TS) needs TO.")
 
-    def build(self):
+    def build(self) -> list["ScenarioDataset"]:
         if self.scenario is None:
             return super().build()
         self._check_time()
@@ -274,13 +283,15 @@ class ScenarioDataset(Dataset):
         return datasets
 
     @property
-    def _side_fields(self):
+    def _side_fields(self) -> dict[str, str]:
         return {"user": self.uid_field, "item": self.iid_field}
 
-    def _split_seed(self):
+    def _split_seed(self) -> int:
         return self.config["seed"] if self.config["split_seed"] is None else self.config["split_seed"]
 
-    def _attach_phases(self, scenario, datasets, drawn):
+    def _attach_phases(
+        self, scenario: Scenario, datasets: list["ScenarioDataset"], drawn: dict[str, Tensor] | None
+    ) -> None:
         parts = {}
         for name, dataset in zip(PHASES, datasets):
             parts[name] = tuple(dataset.inter_feat[field].long() for field in (self.uid_field, self.iid_field))
@@ -307,7 +318,7 @@ class ScenarioDataset(Dataset):
             self.inter_feat[self.uid_field], self.inter_feat[self.iid_field], self.user_num, self.item_num
         )
 
-    def modalities(self, side: str, names=None) -> Modalities:
+    def modalities(self, side: str, names: list[str] | None = None) -> Modalities:
         """The modalities of one side: ``interactions`` (of this split) and the declared ones, or those ``names``.
 
         Raises:
@@ -321,7 +332,7 @@ class ScenarioDataset(Dataset):
         names = parse_names(names, f"{side}_modalities")
         return known if names is None else known.select(names)
 
-    def side_information(self, side: str, names, vector_storage: str) -> Modalities:
+    def side_information(self, side: str, names: list[str] | None, vector_storage: str) -> Modalities:
         """The declared modalities of one side, or those among ``names``; ``read`` has their fingerprints then.
 
         Raises:
@@ -343,7 +354,7 @@ class ScenarioDataset(Dataset):
         self.read.update({f"{side} {entry.name}": modality_digest(entry) for entry in loaded.entries})
         return loaded
 
-    def read_of(self, names: dict) -> dict:
+    def read_of(self, names: dict[str, list[str] | None]) -> dict[str, str]:
         """``read``, of the interactions and some modalities alone, which are read if they were not yet.
 
         Args:
@@ -359,7 +370,7 @@ class ScenarioDataset(Dataset):
             wanted += [f"{side} {name}" for name in own]
         return {name: self.read[name] for name in wanted}
 
-    def catalogue(self, core) -> dict:
+    def catalogue(self, core: InnerProductModel) -> dict[str, tuple[list[str], Modalities]]:
         """{side: (ids, modalities)} of the entities that never had an interaction, as the model ``core`` reads them.
 
         Items without content are told apart by nothing, and are left out.
@@ -372,14 +383,14 @@ class ScenarioDataset(Dataset):
                 self._cold[side] = core.modalities[side], without_interactions(self, side, core.modalities[side])
         return {side: self._cold[side][1] for side in sides}
 
-    def _missing(self):
+    def _missing(self) -> MissingOptions:
         options = MissingOptions.parse(self.config["missing"])
         options.check_names(
             [INTERACTIONS, *(d.name for s in SIDES for d in parse_declarations(self.config["modalities"], s))]
         )
         return options
 
-    def _vector_storage(self):
+    def _vector_storage(self) -> str:
         return self.config["vector_storage"] or STORAGES[0]
 
     def n_interactions(self, side: str) -> torch.Tensor:
@@ -394,7 +405,7 @@ class StoredSplit(ScenarioDataset):
         stored: what ``checkpoint.save`` keeps for serving; it is copied.
     """
 
-    def __init__(self, config, stored: dict):
+    def __init__(self, config: Config, stored: dict[str, Any]):
         self.config, self.dataset_name, self.logger = config, config["dataset"], getLogger()
         self._get_preset()
         self._get_field_from_config()

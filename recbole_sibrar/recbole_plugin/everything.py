@@ -3,28 +3,30 @@
 from logging import getLogger
 from pathlib import Path
 
+from recbole.config import Config
 from recbole.data import utils
 from recbole.utils import get_model, get_trainer, init_seed
 
 from recbole_sibrar import checkpoint
+from recbole_sibrar.recbole_plugin.dataset import ScenarioDataset
 
 WHOLE_MODEL = "model-all.pth"  # in the folder of a run, beside the model that the test figures belong to
 
 
-def train_on_everything(prepared, chosen: Path) -> Path:
+def train_on_everything(config: Config, dataset: ScenarioDataset, chosen: Path) -> Path:
     """Train the same model on all interactions, those of validation and test too, and write it beside the chosen one.
 
     It has as many epochs as the checkpoint that validation chose; for a closed form, whose epochs are penalties, that
     is the penalty.
 
     Args:
-        prepared: a ``run.Prepared`` that has been trained.
+        dataset: after ``build``.
         chosen: the checkpoint of its best epoch.
     """
-    config, path = prepared.config, chosen.with_name(WHOLE_MODEL)
+    path = chosen.with_name(WHOLE_MODEL)
     n_epochs = checkpoint.load(chosen)["epoch"] + 1
     init_seed(config["seed"], config["reproducibility"])
-    dataset = prepared.dataset.whole()
+    dataset = dataset.whole()
     sampler, *_ = utils.create_samplers(config, dataset, [dataset, None, None])
     loader = utils.get_dataloader(config, "train")(config, dataset, sampler, shuffle=config["shuffle"])
     model = get_model(config["model"])(config, dataset).to(config["device"])

@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -16,7 +17,7 @@ from recbole_sibrar.recbole_plugin import distributed
 NO_SEPARATOR = "\0"
 
 
-def guessed_modalities(folder: Path, id_fields: dict, separators: tuple) -> dict | None:
+def guessed_modalities(folder: Path, id_fields: dict[str, str], separators: tuple[str, str]) -> dict[str, Any] | None:
     """The block ``modalities`` for the ``.user`` and ``.item`` files and the vector files of a data set, also printed.
 
     A column of numbers (or ``float``) is a number, a ``token_seq`` tags, another a category, unless it is a text by
@@ -33,7 +34,12 @@ def guessed_modalities(folder: Path, id_fields: dict, separators: tuple) -> dict
 
 
 @lru_cache(maxsize=16)
-def _guessed(folder, files, id_fields, separators):
+def _guessed(
+    folder: Path,
+    files: tuple[tuple[str, int], ...],
+    id_fields: tuple[tuple[str, str], ...],
+    separators: tuple[str, str],
+) -> dict[str, Any] | None:
     modalities = {}
     for side, field in id_fields:
         own = {**_of_columns(folder, side, field, separators), **_of_vectors(folder, files, field, separators)}
@@ -46,7 +52,7 @@ def _guessed(folder, files, id_fields, separators):
     return modalities or None
 
 
-def _of_columns(folder, side, field, separators):
+def _of_columns(folder: Path, side: str, field: str, separators: tuple[str, str]) -> dict[str, Any]:
     path = find_dataset_file(folder, folder.name, side)
     if path is None:
         return {}
@@ -59,7 +65,7 @@ def _of_columns(folder, side, field, separators):
     return {name: guess for name, guess in guesses.items() if guess is not None}
 
 
-def _kind(column: pd.Series, declared: str, separator: str):
+def _kind(column: pd.Series, declared: str, separator: str) -> str | dict[str, Any] | None:
     """The kind, with the texts for a missing value if there are some; None for a text."""
     found = [text for text in column.unique() if text and is_marker(text)]
     column = column.mask(column.isin(found), "")
@@ -74,7 +80,9 @@ def _kind(column: pd.Series, declared: str, separator: str):
     return {"kind": kind, "missing": found} if found else kind
 
 
-def _of_vectors(folder, files, field, separators):
+def _of_vectors(
+    folder: Path, files: tuple[tuple[str, int], ...], field: str, separators: tuple[str, str]
+) -> dict[str, str]:
     found = {}
     for name, _ in files:
         suffix = name.removeprefix(f"{folder.name}.")

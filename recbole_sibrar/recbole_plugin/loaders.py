@@ -1,10 +1,15 @@
 """Batches: RecBole's data loaders, fed with our negatives and our candidates."""
 
+from typing import Any
+
 import numpy as np
 import torch
+from recbole.config import Config
 from recbole.data.dataloader import FullSortEvalDataLoader, TrainDataLoader
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
+from torch import Tensor
 
 from recbole_sibrar.data.negatives import NegativeSampler
 from recbole_sibrar.errors import OptionError
@@ -14,7 +19,7 @@ from recbole_sibrar.recbole_plugin import distributed
 class TrainingItemSampler:
     """RecBole's sampler interface around ``NegativeSampler``: negatives are training items."""
 
-    def __init__(self, dataset, distribution: str, alpha: float, seed: int):
+    def __init__(self, dataset: Dataset, distribution: str, alpha: float, seed: int):
         self.sampler = NegativeSampler(
             dataset.inter_feat[dataset.uid_field].numpy(),
             dataset.inter_feat[dataset.iid_field].numpy(),
@@ -24,12 +29,12 @@ class TrainingItemSampler:
             user_tokens=dataset.field2id_token[dataset.uid_field],
         )
 
-    def sample_by_user_ids(self, user_ids, item_ids, num):
+    def sample_by_user_ids(self, user_ids: np.ndarray, item_ids: np.ndarray, num: int) -> Tensor:
         """(B,) users -> (num * B,) items, RecBole's order: the first negative of every row, then the second, ..."""
         return torch.from_numpy(self.sampler.sample(np.asarray(user_ids), num).T.ravel())
 
 
-def training_sampler(config, dataset):
+def training_sampler(config: Config, dataset: Dataset) -> TrainingItemSampler | None:
     """The sampler that ``train_neg_sample_args`` asks for, or None."""
     arguments = config["train_neg_sample_args"]
     if arguments["distribution"] == "none":
@@ -40,11 +45,11 @@ def training_sampler(config, dataset):
 class PairLoader(TrainDataLoader):
     """Training batches for the bpr loss: ``train_batch_size`` positives with their negatives (B, n)."""
 
-    def _init_batch_size_and_step(self):
+    def _init_batch_size_and_step(self) -> None:
         self.step = self.config["train_batch_size"]
         self.set_batch_size(self.step)
 
-    def collate_fn(self, index):
+    def collate_fn(self, index: Tensor) -> Any:
         feat = self._dataset.inter_feat
         index = torch.as_tensor(index)
         users, items = feat[self.uid_field][index], feat[self.iid_field][index]
@@ -57,24 +62,24 @@ class PairLoader(TrainDataLoader):
 class UserLoader(AbstractDataLoader):
     """Training batches for the softmax loss: ``train_batch_size`` distinct users."""
 
-    def __init__(self, config, dataset, sampler, shuffle=False):
+    def __init__(self, config: Config, dataset: Dataset, sampler: Any, shuffle: bool = False):
         self.uid_field = dataset.uid_field
         self.users = dataset.inter_feat[self.uid_field].unique()
         self.sample_size = len(self.users)
         super().__init__(config, dataset, sampler, shuffle=shuffle)
 
-    def _init_batch_size_and_step(self):
+    def _init_batch_size_and_step(self) -> None:
         self.step = self.config["train_batch_size"]
         self.set_batch_size(self.step)
 
-    def collate_fn(self, index):
+    def collate_fn(self, index: Tensor) -> Any:
         return Interaction({self.uid_field: self.users[torch.as_tensor(index)]})
 
 
 class AllUsersLoader(UserLoader):
     """One training batch, of all users."""
 
-    def _init_batch_size_and_step(self):
+    def _init_batch_size_and_step(self) -> None:
         self.step = self.sample_size
         self.set_batch_size(self.step)
 
@@ -86,7 +91,7 @@ class ScenarioEvalLoader(FullSortEvalDataLoader):
     users have seen earlier. ``ProtocolTrainer`` takes out what is no candidate.
     """
 
-    def __init__(self, config, dataset, sampler, shuffle=False):
+    def __init__(self, config: Config, dataset: Dataset, sampler: Any, shuffle: bool = False):
         if config["eval_args"]["mode"][dataset.phase.name] != "full":
             raise OptionError(
                 f"eval_args.mode is {config['eval_args']['mode']!r}; the protocol ranks all candidates: use 'full'."
@@ -98,7 +103,7 @@ class ScenarioEvalLoader(FullSortEvalDataLoader):
         self.sample_size = len(self.users)
         AbstractDataLoader.__init__(self, config, dataset, sampler, shuffle=False)
 
-    def collate_fn(self, index):
+    def collate_fn(self, index: Tensor) -> Any:
         users = self.users[torch.as_tensor(index)]
         seen, positives = self.phase.seen.select(users), self.phase.positives.select(users)
         history = seen.row_of_entry(), seen.columns
@@ -110,9 +115,9 @@ class UserEvalLoader(ScenarioEvalLoader):
 
     USERS_AT_A_TIME = 1024
 
-    def _init_batch_size_and_step(self):
+    def _init_batch_size_and_step(self) -> None:
         self.step = self.USERS_AT_A_TIME
         self.set_batch_size(self.step)
 
-    def collate_fn(self, index):
+    def collate_fn(self, index: Tensor) -> Any:
         return Interaction({self.uid_field: self.users[torch.as_tensor(index)]}), None, None, None

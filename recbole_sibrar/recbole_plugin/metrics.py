@@ -1,14 +1,20 @@
 """RecBole's collector and metric classes, filled from ``evaluation.metrics``."""
 
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
+from recbole.config import Config
+from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+from recbole.data.interaction import Interaction
 from recbole.evaluator import metrics as recboles
 from recbole.evaluator.base_metric import AbstractMetric
 from recbole.evaluator.collector import Collector, DataStruct
 from recbole.utils import EvaluatorType
+from torch import Tensor
 from torch.nn.functional import pad
 
 from recbole_sibrar.evaluation.metrics import METRICS, Recommendations
@@ -34,16 +40,16 @@ class ProtocolCollector(Collector):
 
     phase = None
 
-    def __init__(self, config):
+    def __init__(self, config: Config):
         super().__init__(config)
         self.recommendations, self.users = None, None
         self._training = None
         self._reset()
 
-    def _reset(self):
+    def _reset(self) -> None:
         self._lists, self._users, self._ranked = [], [], None
 
-    def data_collect(self, train_data):
+    def data_collect(self, train_data: AbstractDataLoader) -> None:
         super().data_collect(train_data)
         dataset = train_data._dataset
         if self.register.need(RECOMMENDATIONS) and dataset.iid_field in dataset.inter_feat:
@@ -60,7 +66,9 @@ class ProtocolCollector(Collector):
         """(n_items,) the random order of tied items."""
         return torch.randperm(n_items, generator=torch.Generator().manual_seed(self.config["seed"]))
 
-    def eval_batch_collect(self, scores_tensor, interaction, positive_u, positive_i):
+    def eval_batch_collect(
+        self, scores_tensor: Tensor | Lists, interaction: Interaction, positive_u: Tensor, positive_i: Tensor
+    ) -> None:
         if isinstance(scores_tensor, Lists):
             self._add(interaction, scores_tensor.items, scores_tensor.hits, scores_tensor.n_relevant)
             return
@@ -90,7 +98,7 @@ class ProtocolCollector(Collector):
         self._add(interaction, pad(items * filled, padding), pad(hits, padding), relevant.sum(1))
 
     @contextmanager
-    def _lists_of_recbole_left_out(self):
+    def _lists_of_recbole_left_out(self) -> Iterator[None]:
         """RecBole's have k items, also where there are fewer candidates; under the protocol they end there."""
         if self.phase is None:
             yield
@@ -102,11 +110,11 @@ class ProtocolCollector(Collector):
         finally:
             del self.register.need
 
-    def _add(self, interaction, *lists):
+    def _add(self, interaction: Interaction, *lists: Tensor) -> None:
         self._lists.append(lists)
         self._users.append(interaction[self.config["USER_ID_FIELD"]])
 
-    def get_data_struct(self):
+    def get_data_struct(self) -> DataStruct:
         """RecBole's own calls ``.cpu()`` on whatever was collected, counts and counters among it."""
         struct = DataStruct()
         for key, value in self.data_struct._data_dict.items():
@@ -123,7 +131,7 @@ class ProtocolCollector(Collector):
             self._reset()
         return struct
 
-    def _context(self):
+    def _context(self) -> tuple[Tensor, Tensor, Tensor]:
         if self.phase is not None:
             return self.phase.popularity, self.phase.profile_popularity, self.phase.candidates
         ranked = self._ranked.cpu()
@@ -133,7 +141,7 @@ class ProtocolCollector(Collector):
         return (*self._training, ranked)
 
 
-def _of_all_processes(rows):
+def _of_all_processes(rows: Tensor) -> Tensor:
     """(U, ...) of the users that this process scored -> the same of all users."""
     return torch.cat(distributed.gather(rows.cpu()))
 
@@ -145,11 +153,11 @@ class _ProtocolMetric(AbstractMetric):
     metric_need = [RECOMMENDATIONS]
     metric = None
 
-    def __init__(self, config):
+    def __init__(self, config: Config):
         super().__init__(config)
         self.topk = config["topk"]
 
-    def calculate_metric(self, dataobject):
+    def calculate_metric(self, dataobject: DataStruct) -> dict[str, float]:
         recommendations = dataobject.get(RECOMMENDATIONS)
         return {
             f"{self.metric.name}@{k}": round(float(self.metric.value(recommendations, k)), self.decimal_place)
@@ -169,27 +177,27 @@ class _ShortLists:
     RecBole's formulas are kept; what it divides by the length of the lists is divided by the number of items in them.
     """
 
-    def used_info(self, dataobject):
+    def used_info(self, dataobject: DataStruct) -> Any:
         """The lists without their padding count: RecBole's arguments, (U, k) items first."""
         self._lists = np.asarray(dataobject.get("rec.items"))
         return super().used_info(dataobject)
 
-    def metric_info(self, values):
+    def metric_info(self, values: np.ndarray) -> np.ndarray:
         filled = self._lists > 0
         return (values * filled).cumsum(1) / np.maximum(filled.cumsum(1), 1)
 
-    def _counts(self, item_matrix) -> np.ndarray:
+    def _counts(self, item_matrix: np.ndarray) -> np.ndarray:
         """How often each recommended item is in a list, in rising order."""
         return np.array(sorted(Counter(item_matrix[item_matrix > 0].tolist()).values()))
 
-    def get_coverage(self, item_matrix, num_items):
+    def get_coverage(self, item_matrix: np.ndarray, num_items: int) -> float:
         return len(self._counts(item_matrix)) / num_items
 
-    def get_entropy(self, item_matrix):
+    def get_entropy(self, item_matrix: np.ndarray) -> float:
         share = (counts := self._counts(item_matrix)) / counts.sum()
         return float(-(share * np.log(share)).sum() / len(counts))
 
-    def get_gini(self, item_matrix, num_items):
+    def get_gini(self, item_matrix: np.ndarray, num_items: int) -> float:
         counts = self._counts(item_matrix)
         places = np.arange(num_items - len(counts) + 1, num_items + 1)
         return float(((2 * places - num_items - 1) * counts).sum() / counts.sum() / num_items)

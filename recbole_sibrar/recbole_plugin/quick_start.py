@@ -2,6 +2,8 @@
 
 import inspect
 import sys
+from pathlib import Path
+from typing import Any
 
 from recbole.config import Config
 
@@ -9,7 +11,9 @@ from recbole_sibrar.recbole_plugin.checks import begin_log
 from recbole_sibrar.recbole_plugin.run import prepare, prepare_trained
 
 
-def objective_function(config_dict=None, config_file_list=None, saved=True):
+def objective_function(
+    config_dict: dict[str, Any] | None = None, config_file_list: list[str] | None = None, saved: bool = True
+) -> dict[str, Any]:
     """RecBole's objective for ``HyperTuning`` and Ray Tune, with validation results reported to the tuner.
 
     RecBole's own reports the *test* results, so that hyper-parameters would be chosen on test data.
@@ -30,7 +34,7 @@ def objective_function(config_dict=None, config_file_list=None, saved=True):
     }
 
 
-def report_to_ray(metrics: dict) -> None:
+def report_to_ray(metrics: dict[str, float]) -> None:
     """Tell Ray Tune, in the way of its version, what a trial came to; outside of Ray nobody is told."""
     if "ray.tune" not in sys.modules:
         return
@@ -42,7 +46,7 @@ def report_to_ray(metrics: dict) -> None:
         tune.report(**metrics)
 
 
-def load_data_and_model(model_file):
+def load_data_and_model(model_file: Path | str) -> tuple[Any, ...]:
     """RecBole's function of this name, for our checkpoints.
 
     Returns:

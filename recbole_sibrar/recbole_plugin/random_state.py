@@ -1,12 +1,14 @@
 """The state of every random generator that training draws from, as plain data."""
 
 import random
+from typing import Any
 
 import numpy as np
 import torch
+from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 
 
-def capture(train_data) -> dict:
+def capture(train_data: AbstractDataLoader) -> dict[str, Any]:
     """The states of Python's, numpy's and torch's generators, of the loader's shuffling and of the negatives."""
     name, keys, position, has_gauss, gauss = np.random.get_state()
     version, internal, gauss_next = random.getstate()
@@ -20,7 +22,7 @@ def capture(train_data) -> dict:
     }
 
 
-def restore(train_data, state: dict) -> None:
+def restore(train_data: AbstractDataLoader, state: dict[str, Any]) -> None:
     """Put the generators back into the state that ``capture`` found."""
     version, internal, gauss_next = state["python"]
     random.setstate((version, tuple(internal), gauss_next))
@@ -32,6 +34,6 @@ def restore(train_data, state: dict) -> None:
         _negatives(train_data).bit_generator.state = state["negatives"]
 
 
-def _negatives(train_data):
+def _negatives(train_data: AbstractDataLoader) -> np.random.Generator | None:
     sampler = getattr(train_data._sampler, "sampler", None)
     return getattr(sampler, "rng", None)

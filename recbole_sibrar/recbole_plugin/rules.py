@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from recbole_sibrar.data.vectors import STORAGES
 from recbole_sibrar.errors import OptionError, nearest
@@ -32,7 +33,7 @@ class Rule:
     normal: Callable
     choices: tuple = ()
 
-    def check(self, name, value):
+    def check(self, name: str, value: Any) -> Any:
         try:
             return self.normal(value)
         except (ValueError, TypeError, OverflowError):
@@ -42,37 +43,37 @@ class Rule:
             ) from None
 
 
-def shown(value) -> str:
+def shown(value: Any) -> str:
     """A value in a message: its Python form, cut where it is long."""
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
-def accept(condition) -> None:
+def accept(condition: object) -> None:
     if not condition:
         raise ValueError
 
 
-def is_integer(value) -> bool:
+def is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def is_number(value) -> bool:
+def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def integer(low=1, high=MOST) -> Rule:
-    def normal(value):
+def integer(low: int = 1, high: int = MOST) -> Rule:
+    def normal(value: Any) -> Any:
         accept(is_integer(value) and low <= value <= high)
         return value
 
     return Rule(f"an integer of at least {low}" + (f" and at most {high}" if high != MOST else ""), normal)
 
 
-def number(low=None, high=None, above=None) -> Rule:
+def number(low: float | None = None, high: float | None = None, above: float | None = None) -> Rule:
     """Finite; of at least ``low``, above ``above``, at most ``high``."""
 
-    def normal(value):
+    def normal(value: Any) -> Any:
         accept(is_number(value) and (low is None or value >= low) and (high is None or value <= high))
         accept(above is None or value > above)
         return value
@@ -82,12 +83,12 @@ def number(low=None, high=None, above=None) -> Rule:
     return Rule(" ".join(["a number", " and ".join(bounds)]).strip(), normal)
 
 
-def _flag(value):
+def _flag(value: Any) -> bool:
     accept(isinstance(value, bool))
     return value
 
 
-def _text(value):
+def _text(value: Any) -> str:
     """Text that a YAML file took for something else is text again where nothing is lost."""
     accept(isinstance(value, (str, date, Path)) or is_integer(value))
     accept(str(value) and str(value).isprintable())
@@ -102,16 +103,16 @@ def optional(rule: Rule) -> Rule:
     return Rule(f"{rule.expected}, or None", lambda value: None if value is None else rule.normal(value), rule.choices)
 
 
-def choice(*names, any_case=False) -> Rule:
-    def normal(value):
+def choice(*names: str, any_case: bool = False) -> Rule:
+    def normal(value: Any) -> Any:
         accept(isinstance(value, str) and (value.lower() in map(str.lower, names) if any_case else value in names))
         return value
 
     return Rule(f"one of {', '.join(names)}", normal, names)
 
 
-def list_of(rule: Rule, example: str, length=None) -> Rule:
-    def normal(value):
+def list_of(rule: Rule, example: str, length: int | None = None) -> Rule:
+    def normal(value: Any) -> Any:
         values = list(value) if isinstance(value, (list, tuple)) else [value]
         accept(length is None or len(values) == length)
         return [rule.normal(entry) for entry in values]
@@ -120,7 +121,7 @@ def list_of(rule: Rule, example: str, length=None) -> Rule:
 
 
 def non_empty(rule: Rule) -> Rule:
-    def normal(value):
+    def normal(value: Any) -> Any:
         values = rule.normal(value)
         accept(values)
         return values
@@ -128,20 +129,21 @@ def non_empty(rule: Rule) -> Rule:
     return Rule(rule.expected, normal)
 
 
-def _one_character(value):
+def _one_character(value: Any) -> str:
     value = {"\\t": "\t"}.get(value, value)
     accept(isinstance(value, str) and len(value) == 1 and value not in "\r\n\"':")
     return value
 
 
-def _gpu_id(value):
+def _gpu_id(value: Any) -> str:
     values = [value] if isinstance(value, (int, str)) else list(value)
-    text = ",".join(str(entry) for entry in values if not isinstance(entry, bool) or accept(False))
+    accept(not any(isinstance(entry, bool) for entry in values))
+    text = ",".join(map(str, values))
     accept(re.fullmatch(r"(\d+(\s*,\s*\d+)*)?", text.strip()))
     return text.strip()
 
 
-def parse_intervals(value) -> str:
+def parse_intervals(value: Any) -> str:
     """``"[3,inf)"`` or ``"[1,2];[4,5)"``; YAML's ``[3, 5]`` is the closed interval.
 
     Raises:
@@ -161,7 +163,7 @@ def parse_intervals(value) -> str:
 INTERVALS = Rule("an interval in quotes such as '[3,inf)', or several, '[1,2];[4,5)'", parse_intervals)
 
 
-def _value_intervals(value):
+def _value_intervals(value: Any) -> dict[str, Any]:
     accept(isinstance(value, dict))
     normal = {}
     for field, interval in value.items():
@@ -174,13 +176,13 @@ def _value_intervals(value):
     return normal
 
 
-def _columns(value):
+def _columns(value: Any) -> dict[str, Any]:
     """{suffix of a file: its columns, or "*"}."""
     accept(isinstance(value, dict) and set(value) <= {"inter", "user", "item"})
     return {suffix: "*" if names == "*" else [_text(name) for name in _list(names)] for suffix, names in value.items()}
 
 
-def _list(value):
+def _list(value: Any) -> list[Any]:
     accept(isinstance(value, (list, tuple)))
     return list(value)
 
@@ -188,7 +190,7 @@ def _list(value):
 COLUMNS = Rule("columns by file, such as {inter: [user_id, item_id, rating]} (files: inter, user, item)", _columns)
 
 
-def _negatives(value):
+def _negatives(value: Any) -> dict[str, Any] | None:
     if value is None or value == "None":
         return None
     defaults = {"distribution": "uniform", "sample_num": 1, "alpha": 1.0, "dynamic": False, "candidate_num": 0}
@@ -204,7 +206,7 @@ def _negatives(value):
     return value
 
 
-def _clipping(value):
+def _clipping(value: Any) -> dict[str, Any]:
     accept(isinstance(value, dict) and set(value) <= {"max_norm", "norm_type", "error_if_nonfinite"})
     number(above=0).normal(value["max_norm"] if "max_norm" in value else None)
     number(above=0).normal(value.get("norm_type", 2))
@@ -212,12 +214,12 @@ def _clipping(value):
     return value
 
 
-def _eval_args(value):
+def _eval_args(value: Any) -> dict[str, Any]:
     accept(isinstance(value, dict) and set(value) <= {"split", "group_by", "order", "mode"})
     return value
 
 
-def _metrics(value):
+def _metrics(value: Any) -> list[str]:
     from recbole.evaluator import metric_types
     from recbole.utils import EvaluatorType
 
@@ -230,28 +232,28 @@ def _metrics(value):
     return values
 
 
-def _valid_metric(value):
+def _valid_metric(value: Any) -> str:
     accept(isinstance(value, str) and re.fullmatch(r"[^@]+@[1-9]\d*", value))
     return value
 
 
-def _existing_file(value):
+def _existing_file(value: Any) -> str:
     accept(value == "" or isinstance(value, str) and Path(value).is_file())
     return value
 
 
-def _mapping(value):
+def _mapping(value: Any) -> dict[str, Any]:
     accept(isinstance(value, dict))
     return value
 
 
-def _run_name(value):
+def _run_name(value: Any) -> str:
     name = _text(value)
     check_plain_name("run_name", name)
     return name
 
 
-def _wandb(value):
+def _wandb(value: Any) -> bool:
     if _flag(value) and find_spec("wandb") is None:
         raise OptionError("log_wandb is True, but the package wandb is not installed: pip install wandb.")
     return value
@@ -394,7 +396,7 @@ CHOICES = {
 OF_ANY_MODEL = {"reg_weight": optional(NOT_NEGATIVE)}
 
 
-def like(name: str, default) -> Rule:
+def like(name: str, default: Any) -> Rule:
     """The rule of an option of a RecBole model, from its default."""
     if name in CHOICES and isinstance(default, str):
         names = CHOICES[name]
@@ -419,7 +421,7 @@ def like(name: str, default) -> Rule:
     return Rule("what RecBole's documentation says", lambda value: value)
 
 
-def check_values(values: dict, defaults: dict, of_model: dict) -> dict:
+def check_values(values: dict[str, Any], defaults: dict[str, Any], of_model: dict[str, Any]) -> dict[str, Any]:
     """The values that are used, each checked by itself and then with the others.
 
     Args:
@@ -449,12 +451,12 @@ def check_values(values: dict, defaults: dict, of_model: dict) -> dict:
     return checked
 
 
-def _same(value, default):
+def _same(value: Any, default: Any) -> bool:
     """Whether an option says nothing: as RecBole's default, or None, or switched off."""
     return value is None or value is False and default is None or (type(value), value) == (type(default), default)
 
 
-def _check_fields(values):
+def _check_fields(values: dict[str, Any]) -> None:
     names = ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD", "LABEL_FIELD")
     for position, name in enumerate(names):
         for other in names[:position]:
@@ -478,7 +480,7 @@ def _check_fields(values):
 DEFAULT_EVAL_ARGS = {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "RO", "group_by": "user", "mode": "full"}
 
 
-def _checked_eval_args(values, scenario):
+def _checked_eval_args(values: dict[str, Any], scenario: str) -> dict[str, Any]:
     given = {**DEFAULT_EVAL_ARGS, **values["eval_args"]}
     split, order, group_by, mode = (given[name] for name in DEFAULT_EVAL_ARGS)
     modes = mode.values() if isinstance(mode, dict) and set(mode) <= {"valid", "test"} else [mode]
@@ -521,7 +523,7 @@ def _checked_eval_args(values, scenario):
     return {"split": split, "order": order, "group_by": group_by, "mode": mode}
 
 
-def _check_filters(values):
+def _check_filters(values: dict[str, Any]) -> None:
     if values.get("benchmark_filename") is None:
         return
     for name, nothing in (
@@ -537,7 +539,7 @@ def _check_filters(values):
             )
 
 
-def _check_negatives(arguments):
+def _check_negatives(arguments: dict[str, Any] | None) -> None:
     if not arguments:
         return
     if arguments.get("alpha", 1.0) != 1 and arguments.get("distribution", "uniform") != "popularity":

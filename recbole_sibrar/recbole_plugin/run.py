@@ -4,16 +4,20 @@ import hashlib
 import json
 import re
 import warnings
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from logging import getLogger
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import torch
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
+from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import get_model, get_trainer, init_seed
 
 from recbole_sibrar import checkpoint
@@ -23,6 +27,7 @@ from recbole_sibrar.data.splits import PHASES
 from recbole_sibrar.errors import CheckpointError, OptionError, SibrarError, nearest
 from recbole_sibrar.evaluation.items import per_item_table
 from recbole_sibrar.evaluation.metrics import METRICS, per_user_table
+from recbole_sibrar.evaluation.protocol import Phase
 from recbole_sibrar.files import check_plain_name, owned, remove_leftovers
 from recbole_sibrar.models.priors import PRIORS
 from recbole_sibrar.progress import Progress
@@ -31,10 +36,10 @@ from recbole_sibrar.recbole_plugin import distributed
 from recbole_sibrar.recbole_plugin.capabilities import UNSERVED, general_recommenders
 from recbole_sibrar.recbole_plugin.checks import begin_log, check, check_sizes, options_blamed, without_effect
 from recbole_sibrar.recbole_plugin.config import DEFAULT_DATASET, DEFAULT_MODEL, command_line_hidden
-from recbole_sibrar.recbole_plugin.dataset import StoredSplit
+from recbole_sibrar.recbole_plugin.dataset import ScenarioDataset, StoredSplit
 from recbole_sibrar.recbole_plugin.everything import WHOLE_MODEL, train_on_everything
 from recbole_sibrar.recbole_plugin.rules import is_integer
-from recbole_sibrar.recbole_plugin.trainer import cold_fallback
+from recbole_sibrar.recbole_plugin.trainer import ProtocolTrainer, cold_fallback
 from recbole_sibrar.report.result import PER_ITEM, PER_USER, RESULT, RunResult, as_json
 from recbole_sibrar.scenarios import DEFAULT_SCENARIO
 
@@ -46,7 +51,12 @@ SHORT = re.compile(r"[\w.+=-]{1,40}")
 PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "scikit-learn")
 
 
-def make_config(model: str | None, dataset: str | None, config_files=None, options=None) -> Config:
+def make_config(
+    model: str | None,
+    dataset: str | None,
+    config_files: Sequence[Path | str] | None = None,
+    options: dict[str, Any] | None = None,
+) -> Config:
     """The effective configuration of a run under the protocol; ``sys.argv`` is not read.
 
     Args:
@@ -90,7 +100,7 @@ def make_config(model: str | None, dataset: str | None, config_files=None, optio
     return config
 
 
-def _named(what: str, argument, settings: dict, default: str) -> str:
+def _named(what: str, argument: str | None, settings: dict[str, Any], default: str) -> str:
     """The model or data set: the argument, or what files and options name."""
     found = settings.pop(what, None)
     name = argument if argument is not None else found if found is not None else default
@@ -102,10 +112,10 @@ class Prepared:
     """Everything before training. The random state is what ``run_recbole`` has at this point."""
 
     config: Config
-    dataset: object
-    loaders: tuple
-    model: object
-    trainer: object
+    dataset: ScenarioDataset
+    loaders: tuple[AbstractDataLoader, AbstractDataLoader, AbstractDataLoader]
+    model: AbstractRecommender
+    trainer: ProtocolTrainer
 
 
 def prepare(config: Config) -> Prepared:
@@ -113,7 +123,7 @@ def prepare(config: Config) -> Prepared:
         return _prepare(config)
 
 
-def _prepare(config):
+def _prepare(config: Config) -> Prepared:
     init_seed(config["seed"], config["reproducibility"])
     check(config)
     model_class = get_model(config["model"])
@@ -136,7 +146,7 @@ class DataNow:
     def __init__(self):
         self._opened = {}
 
-    def read_by(self, config: Config) -> dict:
+    def read_by(self, config: Config) -> dict[str, str]:
         """{what: fingerprint} of all that a run of this configuration reads.
 
         Raises:
@@ -151,7 +161,12 @@ class DataNow:
         return dataset.read_of({side: own(config, side) for side in SIDES} if own else {})
 
 
-def run(model: str | None, dataset: str | None, config_files=None, options=None) -> RunResult | None:
+def run(
+    model: str | None,
+    dataset: str | None,
+    config_files: Sequence[Path | str] | None = None,
+    options: dict[str, Any] | None = None,
+) -> RunResult | None:
     """Train on the training split, choose the epoch on the validation split, evaluate once on the test split.
 
     Writes ``<output_dir>/<run name>/``, which no other process may write at the same time: ``result.json``,
@@ -185,7 +200,7 @@ def run(model: str | None, dataset: str | None, config_files=None, options=None)
         raise KeyboardInterrupt(_what_is_saved(run_folder(config) / PROGRESS)) from None
 
 
-def _what_is_saved(path):
+def _what_is_saved(path: Path) -> str:
     if not path.is_file():
         return "interrupted before the end of the first epoch; nothing is saved."
     n = checkpoint.load(path)["next_epoch"]
@@ -193,22 +208,22 @@ def _what_is_saved(path):
     return f"interrupted in epoch {n + 1}; {epochs} saved: the same command with --resume=True goes on."
 
 
-def _run_process(*arguments):
+def _run_process(*arguments: Any) -> RunResult:
     return _run(make_config(*arguments))
 
 
-def run_folder(config) -> Path:
+def run_folder(config: Config) -> Path:
     """Where the files of a run go."""
     return Path(config["output_dir"]) / (config["run_name"] or run_name(config))
 
 
-def _run(config):
+def _run(config: Config) -> RunResult:
     folder = run_folder(config)
     with owned(folder) if distributed.is_main() else nullcontext():
         return _run_in(folder, config)
 
 
-def _run_in(folder, config):
+def _run_in(folder: Path, config: Config) -> RunResult:
     config["checkpoint_dir"] = str(folder)
     log = None
     if distributed.is_main():
@@ -237,7 +252,7 @@ def _run_in(folder, config):
     tested = perf_counter()
     phase = test_data.phase
     tables, counts = (_per_user(prepared, phase), _per_item(prepared, phase)), _data_counts(prepared)
-    whole = train_on_everything(prepared, folder / MODEL) if config["fit"] == "all" else None
+    whole = train_on_everything(config, prepared.dataset, folder / MODEL) if config["fit"] == "all" else None
 
     result = RunResult(
         name=folder.name,
@@ -285,7 +300,7 @@ def _run_in(folder, config):
     return result
 
 
-def _announcement(prepared, folder, log):
+def _announcement(prepared: Prepared, folder: Path, log: str | None) -> list[str]:
     """In a few lines what is going to happen, and where it is written."""
     config, dataset = prepared.config, prepared.dataset
     split = config["seed"] if config["split_seed"] is None else config["split_seed"]
@@ -301,14 +316,14 @@ def _announcement(prepared, folder, log):
     ]
 
 
-def remove_files(folder: Path, names) -> None:
+def remove_files(folder: Path, names: Iterable[str]) -> None:
     """Remove files of a run, and what killed processes have left of them."""
     remove_leftovers(folder, names)
     for name in names:
         (folder / name).unlink(missing_ok=True)
 
 
-def run_name(config, label: str | None = None, known: dict | None = None) -> str:
+def run_name(config: Config, label: str | None = None, known: dict[str, Any] | None = None) -> str:
     """``SiBraR_SC-paper-ml-100k-item_cold-seed2020``; with a split of its own ``...-split1-seed2020``.
 
     Behind it stand the options that differ from the property files, so that runs with different options do not share a
@@ -329,7 +344,7 @@ def run_name(config, label: str | None = None, known: dict | None = None) -> str
     return f"{name}-{text}"
 
 
-def _options_of_its_own(config, known):
+def _options_of_its_own(config: Config, known: dict[str, Any]) -> dict[str, Any]:
     """Those given that make a difference and are not what the property files say."""
     usual = {**config.internal_config_dict, **known}
     ignored = IN_THE_NAME | checkpoint.OUTSIDE_THE_RESULT
@@ -337,7 +352,7 @@ def _options_of_its_own(config, known):
     return {name: given[name] for name in sorted(set(given) - ignored) if given[name] != usual.get(name)}
 
 
-def model_label(config) -> str:
+def model_label(config: Config) -> str:
     """The papers' name of a model with its variant, its preset, and what is added to it: ``SiBraR_SC-paper``,
     ``MuBraR-strong``, ``SiBraR_S-strong+KernelRidge``."""
     variant, preset = config["variant"], config["preset"]
@@ -346,22 +361,22 @@ def model_label(config) -> str:
     return "".join([name, f"-{preset}" if preset else "", *added])
 
 
-def _mean(seconds):
+def _mean(seconds: list[float]) -> float:
     return sum(seconds) / len(seconds) if seconds else 0.0
 
 
-def _n_parameters(model):
+def _n_parameters(model: AbstractRecommender) -> int:
     """Of models in closed form what is solved for, too."""
     core = getattr(model, "core", None)
     return core.n_parameters if core is not None else sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def _modalities(model):
+def _modalities(model: AbstractRecommender) -> dict[str, list[str]]:
     core = getattr(model, "core", None)
     return {side: list(core.modalities[side].names) for side in SIDES} if core is not None else {}
 
 
-def _data_counts(prepared):
+def _data_counts(prepared: Prepared) -> dict[str, Any]:
     """What the run rested on: users, items, interactions of each split, and how many entities have each modality."""
     dataset, core = prepared.dataset, getattr(prepared.model, "core", None)
     known = core.modalities if core is not None else {}
@@ -379,7 +394,7 @@ def _data_counts(prepared):
     }
 
 
-def _per_user(prepared, phase):
+def _per_user(prepared: Prepared, phase: Phase) -> dict[str, Any] | None:
     """{"user": original ids, metric@k: values, ``n_history`` and ``n_relevant``: interactions} of the last evaluation;
     the history is what comes before the evaluated split."""
     collector, config = prepared.trainer.eval_collector, prepared.config
@@ -396,7 +411,7 @@ def _per_user(prepared, phase):
     }
 
 
-def _per_item(prepared, phase):
+def _per_item(prepared: Prepared, phase: Phase) -> dict[str, Any] | None:
     """As ``per_item_table``, with original ids."""
     recommendations, dataset = prepared.trainer.eval_collector.recommendations, prepared.dataset
     if recommendations is None:
@@ -407,7 +422,7 @@ def _per_item(prepared, phase):
     return {dataset.iid_field: items, **{name: values.numpy() for name, values in table.items()}}
 
 
-def prepare_trained(path, **options) -> Prepared:
+def prepare_trained(path: Path | str, **options: Any) -> Prepared:
     """As ``prepare``, with the configuration and the parameters of a checkpoint; ``options`` win over the former.
 
     Raises:
@@ -427,7 +442,7 @@ def prepare_trained(path, **options) -> Prepared:
     return prepared
 
 
-def stored_model(state: dict):
+def stored_model(state: dict[str, Any]) -> AbstractRecommender:
     """The model of RecBole that a checkpoint holds, made from what is in it; the data set's files are not read."""
     with command_line_hidden():
         config = Config(config_dict=state["config"])

@@ -1,19 +1,28 @@
 """Serving the models of RecBole, and those of ours that know the entities of their training only."""
 
+from typing import Any
+
 import torch
 from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import AbstractRecommender
+from torch import Tensor
 
+from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.recbole_plugin.capabilities import capabilities_of
 from recbole_sibrar.recbole_plugin.run import stored_model
 from recbole_sibrar.serving.known import KnownOnlyRecommender
 
 
-def load_known_only(state: dict, tokens, interactions) -> KnownOnlyRecommender:
+def load_known_only(
+    state: dict[str, Any], tokens: dict[str, list[str]], interactions: SparseRows
+) -> KnownOnlyRecommender:
     """A recommender from a checkpoint."""
     return known_only(stored_model(state), tokens, interactions, state["data"])
 
 
-def known_only(model, tokens, interactions, data) -> KnownOnlyRecommender:
+def known_only(
+    model: AbstractRecommender, tokens: dict[str, list[str]], interactions: SparseRows, data: dict[str, str]
+) -> KnownOnlyRecommender:
     """A recommender around a model of RecBole."""
     model.eval()
     name = type(model).__name__
@@ -22,7 +31,7 @@ def known_only(model, tokens, interactions, data) -> KnownOnlyRecommender:
 
 
 @torch.no_grad()
-def _scores(model, users):
+def _scores(model: AbstractRecommender, users: Tensor) -> Tensor:
     try:
         scores = model.full_sort_predict(Interaction({model.USER_ID: users}))
     except NotImplementedError:

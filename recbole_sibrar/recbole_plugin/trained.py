@@ -1,11 +1,14 @@
 """A trained model with its data, to be evaluated again under other conditions."""
 
 import json
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from recbole_sibrar import checkpoint
 from recbole_sibrar.data.missing import MissingOptions, drawn
@@ -13,6 +16,7 @@ from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.data.splits import PHASES
 from recbole_sibrar.errors import CheckpointError, OptionError, nearest
 from recbole_sibrar.evaluation.metrics import per_user_table
+from recbole_sibrar.evaluation.protocol import Phase
 from recbole_sibrar.properties import QUIET
 from recbole_sibrar.recbole_plugin.run import model_label, prepare_trained, run
 from recbole_sibrar.report.result import RESULT, as_json
@@ -30,7 +34,7 @@ class TrainedModel:
         CheckpointError: it is no checkpoint of a model that reads modalities. DataError: its data set is not there.
     """
 
-    def __init__(self, path, data_path=None):
+    def __init__(self, path: Path | str, data_path: Path | str | None = None):
         self.path = checkpoint.locate(path)
         moved = {} if data_path is None else {"data_path": data_path}
         self._prepared = prepare_trained(self.path, **QUIET, **moved)
@@ -42,15 +46,15 @@ class TrainedModel:
         self.scenario, self.dataset = self.config["scenario"], self.config["dataset"]
 
     @property
-    def data(self) -> dict:
+    def data(self) -> dict[str, str]:
         """{what: fingerprint} of what it was trained on."""
         return self._prepared.dataset.read
 
-    def phase(self, name: str):
+    def phase(self, name: str) -> Phase:
         """The protocol of a split, ``valid`` or ``test``."""
         return self._prepared.loaders[PHASES.index(name)].phase
 
-    def side(self, wanted=None) -> str:
+    def side(self, wanted: str | None = None) -> str:
         """The side whose modalities are looked at: the one asked for, or the scenario's, or the one the model reads.
 
         Raises:
@@ -63,7 +67,7 @@ class TrainedModel:
             raise OptionError(f"{self.name} reads no side information of {side}s, only of {' and '.join(described)}s.")
         return side
 
-    def modalities(self, side: str, phase: str) -> list:
+    def modalities(self, side: str, phase: str) -> list[str]:
         """The modalities that an entity ranked in a phase has: a cold item has no interactions."""
         protocol = self.phase(phase)
         entities = protocol.candidates if side == "item" else protocol.users
@@ -71,7 +75,7 @@ class TrainedModel:
         return [name for name, any_has in zip(self.core.sides[side].names, has.tolist()) if any_has]
 
     @contextmanager
-    def only(self, side: str, names):
+    def only(self, side: str, names: Iterable[str]) -> Iterator[None]:
         """Within the context, evaluation is left with these modalities of a side."""
         encoder = self.core.sides[side]
         for name in names:
@@ -85,7 +89,7 @@ class TrainedModel:
             encoder.in_evaluation = before
 
     @contextmanager
-    def without(self, side: str, options: MissingOptions):
+    def without(self, side: str, options: MissingOptions) -> Iterator[None]:
         """Within the context, entities lack in evaluation what ``options`` takes from them."""
         encoder = self.core.sides[side]
         counts = self._prepared.dataset.n_interactions(side)
@@ -99,7 +103,7 @@ class TrainedModel:
         finally:
             encoder.evaluated = before
 
-    def evaluate(self, phase: str) -> tuple:
+    def evaluate(self, phase: str) -> tuple[dict[str, float], dict[str, Tensor]]:
         """(metrics {"ndcg@10": value}, {"ndcg@10": (U,) values of the users}) under the present conditions."""
         trainer = self._prepared.trainer
         result = trainer.evaluate(self._prepared.loaders[PHASES.index(phase)], load_best_model=False)
@@ -120,7 +124,7 @@ class TrainedModel:
             raise CheckpointError(f"{self.path} is a {self.config['model']}, which has no embedding for each modality.")
         return self.core.modality_embeddings(side, chosen + 1)
 
-    def train_again(self, options: MissingOptions, output_dir, run_name: str) -> dict:
+    def train_again(self, options: MissingOptions, output_dir: Path | str, run_name: str) -> dict[str, Any]:
         """The same run from its beginning, with modalities missing in training too; the test metrics.
 
         A run of this name that is finished, with the same options and data, is not repeated.

@@ -1,12 +1,20 @@
 """RecBole's trainers under the protocol: candidates, cold entities of models without content, plain checkpoints."""
 
+from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import pandas as pd
 import torch
+from recbole.config import Config
+from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+from recbole.model.abstract_recommender import AbstractRecommender
+from torch import Tensor
 
 from recbole_sibrar import checkpoint
 from recbole_sibrar.errors import TrainingError
+from recbole_sibrar.evaluation.protocol import Phase
 from recbole_sibrar.evaluation.ranking import Ranking
 from recbole_sibrar.files import make_folder
 from recbole_sibrar.models.core import InnerProductModel
@@ -30,8 +38,9 @@ class ProtocolTrainer:
 
     PAIRS_PER_PREDICTION = 4096
     trained_on = checkpoint.SPLIT
+    epochs: int
 
-    def __init__(self, config, model):
+    def __init__(self, config: Config, model: AbstractRecommender):
         make_folder(config["checkpoint_dir"])  # RecBole's way fails if another process does
         super().__init__(config, model)
         self.seconds = {"train": [], "valid": []}
@@ -46,12 +55,12 @@ class ProtocolTrainer:
         self.n_finished_epochs = 0
 
     @property
-    def _core(self):
+    def _core(self) -> InnerProductModel | None:
         """The model behind the adapter, if it is one of ours."""
         core = getattr(self.model, "core", None)
         return core if isinstance(core, InnerProductModel) else None
 
-    def _build_optimizer(self, **kwargs):
+    def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
         """Our models' Adam and AdamW in one pass, or without one over large tables where that is possible.
 
         It is not where gradients are clipped, scaled or shared by several processes, since these want them whole, and
@@ -70,7 +79,9 @@ class ProtocolTrainer:
             return optimizer
         return TableAdamW(self.model.parameters(), tables, self.learning_rate, decay)
 
-    def fit(self, train_data, valid_data=None, *args, **kwargs):
+    def fit(
+        self, train_data: AbstractDataLoader, valid_data: AbstractDataLoader | None = None, *args: Any, **kwargs: Any
+    ) -> tuple[float, dict[str, float]]:
         self._training_split = train_data._dataset
         if self.progress is not None:
             self.progress.begin_at(self.start_epoch)
@@ -90,7 +101,7 @@ class ProtocolTrainer:
         finally:
             self.tensorboard.close()  # else its thread and file stay, of each trial of a search
 
-    def _train_epoch(self, train_data, epoch_idx, *args, **kwargs):
+    def _train_epoch(self, train_data: AbstractDataLoader, epoch_idx: int, *args: Any, **kwargs: Any) -> Any:
         if self.progress_file is not None and epoch_idx > self.start_epoch:
             self._save_progress(train_data, epoch_idx)
         self._epoch = epoch_idx + 1
@@ -106,14 +117,14 @@ class ProtocolTrainer:
         self.history.append({"epoch": epoch_idx + 1, "loss": float(loss or 0), "valid": None})
         return result
 
-    def _valid_epoch(self, *args, **kwargs):
+    def _valid_epoch(self, *args: Any, **kwargs: Any) -> tuple[float, dict[str, float]]:
         score, result = self._timed("valid", super()._valid_epoch, *args, **kwargs)
         if self.history:
             self.history[-1]["valid"] = float(score)
         self._tell(self.n_finished_epochs)
         return score, result
 
-    def _tell(self, done):
+    def _tell(self, done: int) -> None:
         """How many epochs are done, and the best score of them."""
         if self.progress is not None:
             seen = [(entry["valid"], entry["epoch"]) for entry in self.history if entry["valid"] is not None]
@@ -122,11 +133,11 @@ class ProtocolTrainer:
                 done, "" if best is None else f"best {self.valid_metric.upper()} {best[0]:.4f} (epoch {best[1]})"
             )
 
-    def _check_nan(self, loss):
+    def _check_nan(self, loss: Tensor) -> None:
         if not torch.isfinite(loss).all():
             raise self._diverged(f"has the training loss {loss.sum().item()} in epoch {self._epoch}")
 
-    def _diverged(self, what):
+    def _diverged(self, what: str) -> TrainingError:
         temperature = self.config["temperature"] if self.config["variant"] in (None, "SC") else None
         hints = [
             f"lower learning_rate ({self.learning_rate})",
@@ -135,13 +146,19 @@ class ProtocolTrainer:
         ]
         return TrainingError(f"{type(self.model).__name__} {what}: {' or '.join(hints)}.")
 
-    def _timed(self, what, function, *args, **kwargs):
+    def _timed(self, what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         start = perf_counter()
         result = function(*args, **kwargs)
         self.seconds[what].append(perf_counter() - start)
         return result
 
-    def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
+    def evaluate(
+        self,
+        eval_data: AbstractDataLoader,
+        load_best_model: bool = True,
+        model_file: Path | str | None = None,
+        show_progress: bool = False,
+    ) -> dict[str, float] | None:
         if not eval_data:
             return None
         if load_best_model:
@@ -154,16 +171,16 @@ class ProtocolTrainer:
             eval_data = UserEvalLoader(self.config, eval_data._dataset, None)
         return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
 
-    def _ranks_by_embeddings(self):
+    def _ranks_by_embeddings(self) -> bool:
         has_protocol = self._phase is not None and not self._cold
         return has_protocol and self._core is not None and self.eval_collector.lists_suffice
 
-    def _make_ranking(self):
+    def _make_ranking(self) -> Ranking:
         self.model.eval()
         items, collector = self.model.item_embeddings(), self.eval_collector
         return Ranking(self._phase, items, collector.order(len(items)), max(collector.topk))
 
-    def _full_sort_batch_eval(self, batched_data):
+    def _full_sort_batch_eval(self, batched_data: tuple[Any, ...]) -> tuple[Any, ...]:
         users = batched_data[0][self.config["USER_ID_FIELD"]]
         if self._ranking is not None:
             lists = self._ranking.lists(users, self.model.user_embeddings(users.to(self.device)))
@@ -177,11 +194,11 @@ class ProtocolTrainer:
             scores = self._without_untrained(scores, users)
         return interaction, scores, positive_u, positive_i
 
-    def _check_defined(self, undefined):
+    def _check_defined(self, undefined: bool | Tensor) -> None:
         if undefined:
             raise self._diverged(f"gives NaN as scores after epoch {self._epoch}")
 
-    def _without_untrained(self, scores, users):
+    def _without_untrained(self, scores: Tensor, users: Tensor) -> Tensor:
         """Replace the scores that rest on untrained ids.
 
         A cold user of a model that needs a user's history gets the training popularity; cold items of a model without
@@ -201,7 +218,7 @@ class ProtocolTrainer:
             scores = torch.where(columns, lowest - 1 - noise, scores)
         return scores.masked_fill(~ranked, -torch.inf)
 
-    def _save_checkpoint(self, epoch, verbose=True, **kwargs):
+    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         if not distributed.is_main() or (not self.config["single_spec"] and self.config["local_rank"] != 0):
             return
         path = kwargs.pop("saved_model_file", self.saved_model_file)
@@ -220,7 +237,7 @@ class ProtocolTrainer:
         if verbose:
             self.logger.info(f"Saved {path}")
 
-    def _save_progress(self, train_data, next_epoch):
+    def _save_progress(self, train_data: AbstractDataLoader, next_epoch: int) -> None:
         """All that the next epoch depends on, so that a resumed run ends as an uninterrupted one would.
 
         Beside it a table of the losses and validation scores so far, which is quickly read.
@@ -244,7 +261,7 @@ class ProtocolTrainer:
             random=random,
         )
 
-    def resume_progress(self, path, train_data):
+    def resume_progress(self, path: Path | str, train_data: AbstractDataLoader) -> None:
         """Go on from a file that ``_save_progress`` wrote."""
         state = self._load(path)
         checkpoint.check_same_options(path, state["config"], checkpoint.plain_config(self.config))
@@ -257,12 +274,12 @@ class ProtocolTrainer:
         random_state.restore(train_data, state["random"][distributed.rank()])
         self.logger.info(f"Resuming from epoch {self.start_epoch}")
 
-    def _load(self, path):
+    def _load(self, path: Path | str) -> dict[str, Any]:
         """A checkpoint, which the first process alone needs to reach."""
         device = self.device if distributed.size() == 1 else "cpu"
         return distributed.from_main(lambda: checkpoint.load(path, device))
 
-    def resume_checkpoint(self, resume_file):
+    def resume_checkpoint(self, resume_file: Path | str) -> None:
         state = checkpoint.load(resume_file, self.device)
         self.saved_model_file = str(resume_file)
         self.start_epoch = state["epoch"] + 1
@@ -273,7 +290,7 @@ class ProtocolTrainer:
         self.logger.info(f"Resuming from epoch {self.start_epoch}")
 
 
-def cold_fallback(model, phase) -> dict:
+def cold_fallback(model: AbstractRecommender, phase: Phase) -> dict[str, str]:
     """The cold sides that a model cannot score and what stands in, {"user": ..., "item": ...}; empty if it can."""
     served = capabilities_of(type(model).__name__).cold_sides
     fallback = {}
@@ -284,13 +301,13 @@ def cold_fallback(model, phase) -> dict:
     return fallback
 
 
-def only_fallback(model, phase) -> bool:
+def only_fallback(model: AbstractRecommender, phase: Phase) -> bool:
     """Whether no held-out interaction is ranked by anything that the model learned."""
     fallback = cold_fallback(model, phase)
     no_user = "user" in fallback and bool(phase.cold_users[phase.users].all())
     return no_user or ("item" in fallback and bool(phase.cold_items[phase.positives.columns].all()))
 
 
-def protocol_trainer(base):
+def protocol_trainer(base: type) -> type:
     """A trainer class of RecBole with the protocol mixed in."""
     return type(base.__name__, (ProtocolTrainer, base), {})

@@ -2,7 +2,9 @@
 
 import contextlib
 import io
+from collections.abc import Callable, Iterator
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from recbole.trainer import HyperTuning
@@ -13,7 +15,9 @@ from recbole_sibrar.recbole_plugin.checks import begin_log
 from recbole_sibrar.recbole_plugin.run import make_config, prepare
 
 
-def run_trial(model: str, dataset: str, options: dict, on_epoch=None) -> dict:
+def run_trial(
+    model: str, dataset: str, options: dict[str, Any], on_epoch: Callable[[int, float], None] | None = None
+) -> dict[str, Any]:
     """Train with some options and look at the validation split alone; the test split is never evaluated.
 
     Args:
@@ -49,7 +53,15 @@ def worst_score(bigger: bool) -> float:
     return -np.inf if bigger else np.inf
 
 
-def hyperopt_search(trial, space: dict, n_trials: int, suggest, seed: int, model: str, bigger: bool) -> None:
+def hyperopt_search(
+    trial: Callable[[dict[str, Any]], dict[str, Any]],
+    space: dict[str, Any],
+    n_trials: int,
+    suggest: Callable[..., Any],
+    seed: int,
+    model: str,
+    bigger: bool,
+) -> None:
     """Run trials that hyperopt draws, through RecBole's ``HyperTuning``.
 
     Args:
@@ -57,7 +69,7 @@ def hyperopt_search(trial, space: dict, n_trials: int, suggest, seed: int, model
             ``rand.suggest``. bigger: whether a bigger score is better.
     """
 
-    def objective(drawn, _):
+    def objective(drawn: dict[str, Any], _: object) -> dict[str, Any]:
         outcome = trial(drawn)
         score = worst_score(bigger) if outcome["score"] is None else outcome["score"]
         return {
@@ -68,7 +80,7 @@ def hyperopt_search(trial, space: dict, n_trials: int, suggest, seed: int, model
             "test_result": "not evaluated",
         }
 
-    def seeded(new_ids, domain, trials, _):
+    def seeded(new_ids: list[int], domain: Any, trials: Any, _: object) -> Any:
         state = np.random.SeedSequence([seed, len(trials.trials)]).generate_state(1)
         return suggest(new_ids, domain, trials, int(state[0] % 2**31))
 
@@ -78,7 +90,7 @@ def hyperopt_search(trial, space: dict, n_trials: int, suggest, seed: int, model
 
 
 @contextlib.contextmanager
-def _without_hyperopts_bar():
+def _without_hyperopts_bar() -> Iterator[None]:
     from hyperopt import progress
 
     usual = progress.default_callback

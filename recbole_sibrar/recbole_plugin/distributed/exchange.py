@@ -2,13 +2,17 @@
 
 from collections.abc import Callable
 from logging import ERROR, getLogger
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from recbole.config import Config
 from torch import Tensor
 
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.recbole_plugin.distributed.world import World
+
+T = TypeVar("T")
 
 _joined = False
 
@@ -38,7 +42,7 @@ def is_main() -> bool:
     return rank() == 0
 
 
-def share(n: int, process: int = None) -> slice:
+def share(n: int, process: int | None = None) -> slice:
     """Which of n rows are a process's, this one's by default: consecutive ones, in the order of the processes."""
     process = rank() if process is None else process
     return slice(process * n // size(), (process + 1) * n // size())
@@ -55,25 +59,25 @@ def share_of_users(users: Tensor) -> Tensor:
     return users[share(len(users))]
 
 
-def gather(value) -> list:
+def gather(value: T) -> list[T]:
     """The values of all processes, in their order."""
     if size() == 1:
         return [value]
-    values = [None] * size()
+    values: list[Any] = [None] * size()
     dist.all_gather_object(values, value)
     return values
 
 
-def from_main(function: Callable):
+def from_main(function: Callable[[], T]) -> T:
     """What ``function()`` returns in the first process, in each of them."""
     if size() == 1:
         return function()
-    box = [function() if is_main() else None]
+    box: list[Any] = [function() if is_main() else None]
     dist.broadcast_object_list(box)
     return box[0]
 
 
-def main_first(function: Callable) -> None:
+def main_first(function: Callable[[], object]) -> None:
     """``function()`` in the first process, then in the others, which find what it left on the disk."""
     if is_main():
         function()
@@ -83,7 +87,7 @@ def main_first(function: Callable) -> None:
         function()
 
 
-def mean(losses):
+def mean(losses: Any) -> Any:
     """The mean over the processes of a number, or of each of a tuple of numbers."""
     values = gather(losses)
     if isinstance(losses, tuple):
@@ -94,11 +98,11 @@ def mean(losses):
 class _Silent:
     """Takes the place of what writes logs."""
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *args, **kwargs: None
 
 
-def silence(config) -> None:
+def silence(config: Config) -> None:
     """Keep a process other than the first from writing logs."""
     import recbole.trainer.trainer as trainer_module
 

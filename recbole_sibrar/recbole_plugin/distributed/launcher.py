@@ -6,11 +6,12 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from logging import ERROR, getLogger
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -28,7 +29,7 @@ PRELOADED = ["recbole_sibrar.recbole_plugin.run", "torch._dynamo"]
 SECONDS_TO_END = 5
 
 
-def launch(world: World, function: Callable, arguments: tuple, backend: str = "gloo"):
+def launch(world: World, function: Callable[..., Any], arguments: tuple[Any, ...], backend: str = "gloo") -> Any:
     """``function(*arguments)`` in each of this machine's processes.
 
     Args:
@@ -65,7 +66,7 @@ def launch(world: World, function: Callable, arguments: tuple, backend: str = "g
         return pickle.loads(result.read_bytes()) if result.is_file() else None
 
 
-def _start_forkserver():
+def _start_forkserver() -> None:
     """Start it, and with it all processes to come, deaf to Ctrl-C: it is this process that hears it and ends them."""
     mp.get_context(START).set_forkserver_preload(PRELOADED)
     resource_tracker.ensure_running()  # which unblocks the signal
@@ -76,7 +77,7 @@ def _start_forkserver():
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _end(processes):
+def _end(processes: Sequence[mp.Process]) -> None:
     """Let those that still run remove the files that they are making; kill those that do not come to it."""
     for process in processes:
         process.terminate()
@@ -87,7 +88,15 @@ def _end(processes):
             process.kill()
 
 
-def _work(local_rank, world, port, backend, folder, function, arguments):
+def _work(
+    local_rank: int,
+    world: World,
+    port: int,
+    backend: str,
+    folder: Path,
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # files in the making are removed
     threading.Thread(target=_end_with_launcher, daemon=True).start()
     torch.set_num_threads(max(1, torch.get_num_threads() // world.n_local))
@@ -108,25 +117,25 @@ def _work(local_rank, world, port, backend, folder, function, arguments):
     sys.exit(1)
 
 
-def _end_with_launcher():
+def _end_with_launcher() -> None:
     mp.parent_process().join()
     os.kill(os.getpid(), signal.SIGTERM)
     sleep(SECONDS_TO_END)  # the signal is not heard while torch waits for the others
     os._exit(1)
 
 
-def _is_lost(error):
+def _is_lost(error: Exception) -> bool:
     """Whether an error of torch says that a connection broke or was never made."""
     return isinstance(error, dist.DistError) or any(
         sign in str(error) for sign in ("gloo", "Connection", "Socket", "NCCL")
     )
 
 
-def _first_line(error):
+def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 
 
-def _failure(world, context, error, folder):
+def _failure(world: World, context: mp.ProcessContext, error: Exception, folder: Path) -> Exception:
     """What to tell of processes that have all ended, at least one of them before its time."""
     reported = [pickle.loads(path.read_bytes()) for path in sorted(folder.glob("error*"))]
     for failure in reported:

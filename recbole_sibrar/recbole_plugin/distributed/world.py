@@ -1,8 +1,10 @@
 """How many processes a run has, where they are, and what they cannot share."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from recbole.config import Config
 
 from recbole_sibrar.errors import OptionError
 
@@ -26,7 +28,7 @@ class World:
     port: int
 
     @classmethod
-    def of(cls, settings) -> "World":
+    def of(cls, settings: dict[str, Any]) -> "World":
         """From RecBole's options; the port is a free one where all processes are on this machine.
 
         Raises:
@@ -53,11 +55,11 @@ class World:
         return cls(size, n_local, offset, str(given["ip"]), 0 if is_free else given["port"])
 
 
-def _whole_number(value):
+def _whole_number(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
-def check_processes(settings: dict) -> None:
+def check_processes(settings: dict[str, Any]) -> None:
     """Check the options of ``World``; drop them where they say that a run is one process.
 
     Raises:
@@ -68,7 +70,7 @@ def check_processes(settings: dict) -> None:
             settings.pop(name, None)
 
 
-def check_shareable(config) -> None:
+def check_shareable(config: Config) -> None:
     """The model's training can be shared by several processes, and there is a GPU for each if GPUs are used.
 
     Raises:

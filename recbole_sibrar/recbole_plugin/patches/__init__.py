@@ -6,6 +6,7 @@ when RecBole changes. ``register`` does the work once, as soon as ``recbole_sibr
 """
 
 import functools
+from typing import Any
 
 from recbole_sibrar.errors import SibrarError
 from recbole_sibrar.hook import RECBOLE_VERSION
@@ -38,7 +39,7 @@ def register() -> None:
     _serve_their_models()
 
 
-def _check_version():
+def _check_version() -> None:
     import recbole
 
     if recbole.__version__ != RECBOLE_VERSION:
@@ -48,8 +49,8 @@ def _check_version():
         )
 
 
-def _serve_their_models():
-    def load(*arguments):
+def _serve_their_models() -> None:
+    def load(*arguments: Any) -> Any:
         from recbole_sibrar.recbole_plugin.serving import load_known_only
 
         return load_known_only(*arguments)

@@ -1,6 +1,7 @@
 """RecBole's configuration: our property files and options, nothing evaluated, data sets of one's own."""
 
 import functools
+from typing import Any
 
 from recbole_sibrar.recbole_plugin.patches.replaced import replace
 
@@ -21,17 +22,17 @@ def apply() -> None:
     original = Config._load_internal_config_dict
 
     @functools.wraps(original)
-    def load_internal_config_dict(self, model, model_class, dataset):
+    def load_internal_config_dict(self: Any, model: str, model_class: Any, dataset: str) -> None:
         original(self, model, model_class, dataset)
         apply_layers(self, model, dataset)
 
-    def convert_config_dict(self, config_dict):
+    def convert_config_dict(self: Any, config_dict: dict[str, Any]) -> dict[str, Any]:
         return {key: parse_option(key, value) for key, value in config_dict.items()}
 
     set_default_parameters = Config._set_default_parameters
 
     @functools.wraps(set_default_parameters)
-    def set_own_data_path(self):
+    def set_own_data_path(self: Any) -> None:
         given = self.final_config_dict["data_path"]
         set_default_parameters(self)
         if self.final_config_dict.get("scenario") is not None and (own := own_folder(given, self.dataset)):

@@ -2,6 +2,7 @@
 
 import functools
 from types import ModuleType
+from typing import Any
 
 from recbole_sibrar.recbole_plugin.patches.replaced import replace
 
@@ -26,7 +27,7 @@ def apply() -> None:
     _replace_loaders()
 
 
-def _read_nothing_pickled():
+def _read_nothing_pickled() -> None:
     """RecBole unpickles, and so executes, files of certain names beside a checkpoint and in the data set's folder."""
     import numpy as np
     import recbole.data
@@ -37,7 +38,7 @@ def _read_nothing_pickled():
 
     kinds = {ModelType.SEQUENTIAL: "SequentialDataset", ModelType.KNOWLEDGE: "KnowledgeBasedDataset"}
 
-    def create_dataset(config):
+    def create_dataset(config: Any) -> Any:
         own = f"{config['model']}Dataset"
         name = own if hasattr(classes, own) else kinds.get(config["MODEL_TYPE"], "Dataset")
         dataset = getattr(classes, name)(config)
@@ -45,7 +46,7 @@ def _read_nothing_pickled():
             dataset.save()
         return dataset
 
-    def load_split_dataloaders(config):
+    def load_split_dataloaders(config: Any) -> None:
         return None
 
     for replacement in (create_dataset, load_split_dataloaders):
@@ -56,7 +57,7 @@ def _read_nothing_pickled():
     ldiffrec.np.__dict__.update({**vars(np), "load": lambda path, **_: np.load(path)})
 
 
-def _replace_loaders():
+def _replace_loaders() -> None:
     from recbole.data import utils
     from recbole.utils import get_model
 
@@ -64,12 +65,12 @@ def _replace_loaders():
 
     create_samplers, get_dataloader = utils.create_samplers, utils.get_dataloader
 
-    def own_train_loader(config):
+    def own_train_loader(config: Any) -> Any:
         choose = getattr(get_model(config["model"]), "train_loader", None)
         return choose(config) if choose else None
 
     @functools.wraps(create_samplers)
-    def create_scenario_samplers(config, dataset, built_datasets):
+    def create_scenario_samplers(config: Any, dataset: Any, built_datasets: list[Any]) -> tuple[Any, ...]:
         if config["scenario"] is None:
             return create_samplers(config, dataset, built_datasets)
         loader = own_train_loader(config)
@@ -77,7 +78,7 @@ def _replace_loaders():
         return None if needs_none else training_sampler(config, built_datasets[0]), None, None
 
     @functools.wraps(get_dataloader)
-    def get_scenario_dataloader(config, phase):
+    def get_scenario_dataloader(config: Any, phase: str) -> Any:
         if config["scenario"] is None:
             return get_dataloader(config, phase)
         if phase != "train":

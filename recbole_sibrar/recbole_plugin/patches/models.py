@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 from types import ModuleType
+from typing import Any
 
 from recbole_sibrar.recbole_plugin.patches.replaced import replace
 
@@ -18,7 +19,7 @@ def apply() -> None:
     _replace_popularity_count()
 
 
-def _register_models():
+def _register_models() -> None:
     import recbole.data.dataset
     import recbole.model.general_recommender as general
     import recbole.trainer
@@ -43,11 +44,11 @@ def _register_models():
         setattr(recbole.data.dataset, f"{name}Dataset", ScenarioDataset)
 
 
-def _replace_popularity_count():
+def _replace_popularity_count() -> None:
     import torch
     from recbole.model.general_recommender.pop import Pop
 
-    def calculate_loss(self, interaction):
+    def calculate_loss(self: Any, interaction: Any) -> Any:
         items = interaction[self.ITEM_ID]
         if "label" in interaction:  # RecBole's default settings give Pop sampled negatives too
             items = items[interaction["label"] > 0]

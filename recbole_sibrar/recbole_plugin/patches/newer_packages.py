@@ -2,6 +2,7 @@
 
 import warnings
 from types import ModuleType
+from typing import Any
 
 from recbole_sibrar.recbole_plugin.patches.replaced import replace
 
@@ -27,7 +28,7 @@ def apply() -> None:
     _mend()
 
 
-def _mend():
+def _mend() -> None:
     import numpy as np
     import pandas as pd
     from recbole.config import Config
@@ -38,23 +39,24 @@ def _mend():
     names = {"bool": np.bool_, "int": np.int_, "float": np.float64, "complex": np.complex128, "object": np.object_}
     names |= {"str": np.str_, "long": np.int_, "unicode": np.str_}
 
-    def compatibility_settings(self):
+    def compatibility_settings(self: Any) -> None:
         for name, value in names.items():
             setattr(np, name, value)
 
-    def read_csv(*args, **kwargs):
+    def read_csv(*args: Any, **kwargs: Any) -> pd.DataFrame:
         frame = pd.read_csv(*args, **kwargs)
         for column in frame.columns[frame.columns.astype(str).str.endswith("_seq")]:
             frame[column] = frame[column].fillna("")
         return frame
 
-    def length(values):  # of each entry in ``series.agg(len)``, for which pandas 3 hands over the whole series
+    def length(values: Any) -> Any:
+        """Of each entry in ``series.agg(len)``, for which pandas 3 hands over the whole series."""
         each = isinstance(values, pd.Series) and len(values) > 0 and isinstance(values.iloc[0], np.ndarray)
         return values.map(len) if each else len(values)
 
     fill_sequences = module.Dataset._fill_nan
 
-    def fill_nan(self):
+    def fill_nan(self: Any) -> None:
         for feat in (getattr(self, name) for name in self.feat_name_list):
             for field in feat:
                 if self.field2type[field] == FeatureType.TOKEN:

@@ -1,6 +1,7 @@
 """RecBole's quick start: functions of ours in the place of two, whenever it is imported, and no ray."""
 
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
@@ -22,7 +23,7 @@ def apply() -> None:
 
 
 @contextmanager
-def _without_ray():
+def _without_ray() -> Iterator[None]:
     if "ray" in sys.modules:
         yield
         return
@@ -34,7 +35,7 @@ def _without_ray():
         del sys.modules["ray"]
 
 
-def _replace_quick_start(module):
+def _replace_quick_start(module: ModuleType) -> None:
     from recbole_sibrar.recbole_plugin import quick_start
 
     package = sys.modules.get("recbole.quick_start")
