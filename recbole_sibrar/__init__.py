@@ -4,6 +4,8 @@ Importing the package is enough for RecBole to know the models (``hook``); witho
 and evaluation in it.
 """
 
+from typing import Any
+
 __version__ = "0.1.0"
 
 from recbole_sibrar.hook import register_with_recbole
@@ -11,7 +13,7 @@ from recbole_sibrar.hook import register_with_recbole
 register_with_recbole()
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     """``Dataset`` is imported as it is asked for: nothing heavy comes with the package itself."""
     if name == "Dataset":
         from recbole_sibrar.dataset import Dataset

@@ -1,8 +1,8 @@
 """Options that check themselves: the base of every model's options object."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
-from typing import Any, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from recbole_sibrar.errors import OptionError, nearest
 
@@ -14,7 +14,7 @@ def option(
     high: float | None = None,
     needs: Any = None,
     **kwargs: Any,
-):
+) -> Any:
     """A dataclass field: one of ``choices``, or of the type of its default, between ``low`` and ``high``.
 
     ``needs`` says with which values of other options it has an effect, {name: values}.
@@ -22,17 +22,19 @@ def option(
     return field(metadata={"help": help, "choices": choices, "low": low, "high": high, "needs": needs or {}}, **kwargs)
 
 
-def names_option(help: str):
+def names_option(help: str) -> Any:
     """A dataclass field that lists modalities: None (all), a list, or a comma-separated string."""
     return field(metadata={"help": help, "choices": None, "names": True, "needs": {}}, default=None)
 
 
-def default_of(entry: Field):
+def default_of(entry: Field) -> Any:
     """The default of a dataclass field."""
     return entry.default if entry.default_factory is MISSING else entry.default_factory()
 
 
 LARGEST = 2**31 - 1
+
+Options = TypeVar("Options", bound="CheckedOptions")
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class CheckedOptions:
     eval_user_modalities: list | str | None = names_option("user modalities left in evaluation")
 
     @classmethod
-    def from_mapping(cls, values: Any):
+    def from_mapping(cls: type[Options], values: Mapping[str, Any]) -> Options:
         """Pick the options out of a mapping that may hold other keys too.
 
         Raises:
@@ -53,11 +55,11 @@ class CheckedOptions:
         """
         return cls(**{entry.name: values[entry.name] for entry in fields(cls) if entry.name in values})
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for entry in fields(self):
             self._check(entry)
 
-    def without_effect(self, given: set) -> list:
+    def without_effect(self, given: set[str]) -> list[str]:
         """Sentences that name those of the options ``given`` that other options leave without effect."""
         return [
             f"{entry.name} is {getattr(self, entry.name)!r}, but has an effect with {name}="
@@ -68,15 +70,15 @@ class CheckedOptions:
             if getattr(self, name) not in values
         ]
 
-    def modalities(self, side: str):
+    def modalities(self, side: str) -> list[str] | None:
         """The names chosen for a side; None for all."""
-        return self.item_modalities if side == "item" else self.user_modalities
+        return cast("list[str] | None", self.item_modalities if side == "item" else self.user_modalities)
 
-    def eval_modalities(self, side: str):
+    def eval_modalities(self, side: str) -> list[str] | None:
         """The names left in evaluation; None for all."""
-        return self.eval_item_modalities if side == "item" else self.eval_user_modalities
+        return cast("list[str] | None", self.eval_item_modalities if side == "item" else self.eval_user_modalities)
 
-    def read_modalities(self, side: str):
+    def read_modalities(self, side: str) -> list[str] | None:
         """The names that the model reads of a side; None for all."""
         raise NotImplementedError
 
@@ -123,7 +125,7 @@ class CheckedOptions:
             raise OptionError(f"{entry.name} is {value!r}; expected {expected}{bounds}.")
 
 
-def parse_names(value: Any, option: str) -> list | None:
+def parse_names(value: Any, option: str) -> list[str] | None:
     """An option that lists modalities: None (all), a list, or a comma-separated string."""
     if value is None:
         return None

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import sparse
+from torch import Tensor
 
 import recbole_sibrar
+from recbole_sibrar.data.modalities import Modalities
 from recbole_sibrar.errors import CheckpointError, DataError, OptionError
 from recbole_sibrar.files import save_tensors
 from recbole_sibrar.properties import props_folder
@@ -28,7 +30,7 @@ DERIVED = {
 }  # fmt: skip
 
 
-def plain_config(config: Any) -> dict:
+def plain_config(config: Any) -> dict[str, Any]:
     """The effective configuration as plain data that ``Config(config_dict=...)`` takes back."""
     values = {key: plain(value) for key, value in config.final_config_dict.items() if key not in DERIVED}
     values["data_path"] = str(Path(values["data_path"]).parent)
@@ -62,7 +64,7 @@ FREE_TO_DIFFER = FREE_TO_CHANGE - {"epochs", "stopping_step"}
 OUTSIDE_THE_RESULT = FREE_TO_DIFFER | {"run_name", "data_path"}
 
 
-def check_same_options(path: str | Path, before: dict, now: dict) -> None:
+def check_same_options(path: str | Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     """A run goes on with the options that it began with.
 
     Raises:
@@ -76,7 +78,7 @@ def check_same_options(path: str | Path, before: dict, now: dict) -> None:
         )
 
 
-def check_same_data(path: str | Path, before: dict, now: dict, dataset: str) -> None:
+def check_same_data(path: str | Path, before: dict[str, str], now: dict[str, str], dataset: str) -> None:
     """A model meets the data that it was trained on.
 
     Args:
@@ -93,7 +95,7 @@ def check_same_data(path: str | Path, before: dict, now: dict, dataset: str) -> 
         )
 
 
-def differing_data(before: dict, now: dict) -> str | None:
+def differing_data(before: dict[str, str], now: dict[str, str]) -> str | None:
     """What of the data differs, such as "interactions and item genres"; None if nothing does."""
     changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if not changed:
@@ -102,13 +104,13 @@ def differing_data(before: dict, now: dict) -> str | None:
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def differing_option(before: dict, now: dict, free: set) -> str | None:
+def differing_option(before: dict[str, Any], now: dict[str, Any], free: set[str]) -> str | None:
     """The first option, by name, in which two configurations differ; None if they agree but for ``free``."""
     names = sorted((set(before) | set(now)) - free)
     return next((name for name in names if before.get(name) != now.get(name)), None)
 
 
-def plain(value: Any):
+def plain(value: Any) -> Any:
     """Plain data (None, bool, int, float, str, list, dict, tensor) that stands for ``value``.
 
     Arrays and scipy matrices, which some of RecBole's models keep beside their parameters, become tagged tensors.
@@ -139,7 +141,7 @@ def plain(value: Any):
     raise CheckpointError(f"A value of type {type(value).__name__} cannot be stored in a checkpoint of plain data.")
 
 
-def restored(value: Any):
+def restored(value: Any) -> Any:
     """The inverse of ``plain`` for arrays and scipy matrices; they are copies."""
     if isinstance(value, dict):
         if "__array__" in value:
@@ -187,7 +189,7 @@ def _serving_state(model, dataset):
     }
 
 
-def plain_catalogue(catalogue: dict, removed: Any = ()) -> dict:
+def plain_catalogue(catalogue: dict[str, tuple[list[str], Modalities]], removed: Any = ()) -> dict[str, Any]:
     """What serving knows of entities that are not as a model was trained with them, as a checkpoint holds it.
 
     Args:
@@ -231,7 +233,7 @@ def _is_short_for(short: str, name: str) -> bool:
     return any(f"{other}-".startswith(f"{short}-") for other in names)
 
 
-def load(path: str | Path, device: Any = "cpu") -> dict:
+def load(path: str | Path, device: Any = "cpu") -> dict[str, Any]:
     """Read a checkpoint, found by ``locate``, without executing anything in it.
 
     Its tensors are memory-mapped, so that the features in it take no memory where they are not asked for, as after
@@ -261,13 +263,13 @@ def load(path: str | Path, device: Any = "cpu") -> dict:
     return state
 
 
-def restore(model: Any, state: dict) -> None:
+def restore(model: Any, state: dict[str, Any]) -> None:
     """Put a checkpoint's parameters into a model of the same configuration."""
     load_parameters(model, state["state_dict"], state["versions"])
     model.load_other_parameter(restored(state["other_parameter"]))
 
 
-def load_parameters(model: Any, parameters: dict, versions: dict) -> None:
+def load_parameters(model: Any, parameters: dict[str, Tensor], versions: dict[str, str]) -> None:
     """As ``load_state_dict``.
 
     Raises:

@@ -44,7 +44,7 @@ class WorkerError(Exception):
     """A process of a run of several was killed or lost the others; the command line exits with code 1."""
 
 
-def nearest(value: Any, valid: Iterable) -> str:
+def nearest(value: Any, valid: Iterable[object]) -> str:
     """A sentence that suggests the valid name most like ``value``, or lists them all.
 
     >>> nearest("item_clod", ["warm", "item_cold"])
@@ -54,7 +54,7 @@ def nearest(value: Any, valid: Iterable) -> str:
     return f"{suggestion(value, names)} Valid: {', '.join(names)}.".lstrip()
 
 
-def suggestion(value: Any, valid: Iterable) -> str:
+def suggestion(value: Any, valid: Iterable[object]) -> str:
     """The question alone, where the valid names are too many to list; empty if none is similar.
 
     >>> suggestion("item_clod", ["warm", "item_cold"])

@@ -10,10 +10,10 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -73,7 +73,9 @@ def _naming(path):
 
 
 @contextmanager
-def atomic_file(path: str | Path, mode: str = "w", encoding: str = "utf-8", newline: str | None = None):
+def atomic_file(
+    path: str | Path, mode: str = "w", encoding: str = "utf-8", newline: str | None = None
+) -> Iterator[IO[Any]]:
     """Open a file that replaces ``path`` only when the block ends without an exception.
 
     What killed processes left of the same file is removed first.
@@ -123,7 +125,7 @@ SECONDS_TO_END = 5  # for another process that is about to
 
 
 @contextmanager
-def owned(folder: str | Path, patience: float = SECONDS_TO_END):
+def owned(folder: str | Path, patience: float = SECONDS_TO_END) -> Iterator[None]:
     """Hold a folder, which is made, so that one process at a time writes into it; let go however the process ends.
 
     Args:
@@ -171,7 +173,7 @@ def write_json(path: str | Path, value: Any) -> None:
         file.write("\n")
 
 
-def save_tensors(path: str | Path, state: dict) -> None:
+def save_tensors(path: str | Path, state: dict[str, Any]) -> None:
     """``torch.save``, whole or not at all; Ctrl-C waits, since torch's writer may abort the process when interrupted.
 
     Raises:
@@ -205,7 +207,7 @@ def remove_leftovers(folder: str | Path, names: Iterable[str]) -> None:
 
 
 @contextmanager
-def atomic_directory(path: str | Path):
+def atomic_directory(path: str | Path) -> Iterator[Path]:
     """Yield an empty directory that takes the place of ``path`` only when the block ends without an exception.
 
     What killed processes left of the same directory is removed first.

@@ -23,14 +23,18 @@ STATISTICS_ROWS = 256
 class BatchNorm(nn.BatchNorm1d):
     """Batch normalisation that falls back to its running statistics for fewer than two rows."""
 
-    def forward(self, rows: Any):
+    def forward(self, rows: Any) -> Tensor:
         if len(rows) > 1:
             return super().forward(rows)
         return F.batch_norm(rows, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
 def mlp(
-    sizes: list, activation: str, batch_norm: bool = False, activate_input: bool = False, activate_output: bool = False
+    sizes: list[int],
+    activation: str,
+    batch_norm: bool = False,
+    activate_input: bool = False,
+    activate_output: bool = False,
 ) -> nn.Sequential:
     """Linear layers of these sizes with an activation between them.
 
@@ -55,7 +59,7 @@ def mlp(
     return nn.Sequential(*layers)
 
 
-def further_layers(sizes: list, activation: str) -> nn.Module:
+def further_layers(sizes: list[int], activation: str) -> nn.Module:
     """What follows an embedding or linear layer of width ``sizes[0]``: activation and layers; nothing if it was the
     last."""
     if len(sizes) == 1:
@@ -71,7 +75,7 @@ def hold_values(module: nn.Module, values: Any) -> None:
         module.values = values
 
 
-def centre(read: Callable, entities: Tensor) -> tuple:
+def centre(read: Callable[[Tensor], Tensor], entities: Tensor) -> tuple[Tensor, Tensor]:
     """The mean of entities' features and the distance of each from it, in blocks: no copy of all is made.
 
     Args:

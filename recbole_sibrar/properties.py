@@ -34,7 +34,7 @@ def props_folder() -> Path:
     return installed if installed.is_dir() else PACKAGE.parent / "props"
 
 
-def parse_value(text: Any):
+def parse_value(text: Any) -> Any:
     """A value typed on the command line: a Python literal, else YAML, else the text itself. Nothing is evaluated.
 
     >>> [parse_value(text) for text in ("1e-3", "[64, 32]", "genres,plot", "true", "None", "{RS: [8, 1, 1]}")]
@@ -53,7 +53,7 @@ def parse_value(text: Any):
     return value if isinstance(value, (bool, int, float, list, dict)) else text
 
 
-def parse_option(name: str, text: Any):
+def parse_option(name: str, text: Any) -> Any:
     """The value of an option; text and names stay as they are written.
 
     >>> parse_option("run_name", "2020"), parse_option("item_modalities", "2020,plot"), parse_option("seed", "2020")
@@ -69,7 +69,7 @@ def parse_option(name: str, text: Any):
     return parse_value(text)
 
 
-def _names(text) -> list:
+def _names(text) -> list[str]:
     """``genres,plot``, ``[genres, 'my plot', 2020]`` and ``('genres', 'plot')`` to texts."""
     inner = text.strip()
     if inner[:1] + inner[-1:] in ("[]", "()"):
@@ -82,7 +82,7 @@ def _names(text) -> list:
     return [name.strip() for name in text.split(",")]
 
 
-def read_property_file(path: str | Path) -> dict:
+def read_property_file(path: str | Path) -> dict[str, Any]:
     """A YAML property file.
 
     Raises:

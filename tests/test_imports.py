@@ -68,13 +68,6 @@ def test_arrows_point_down(module):
     assert own == "recbole_plugin" or not any(name.split(".")[0] == "recbole" for name in ARROWS[module])
 
 
-TYPED = {
-    "checked", "checkpoint", "cli", "convert", "data", "dataset", "errors", "evaluation", "experiments", "files",
-    "hook", "kinds", "layers", "models", "progress", "properties", "recbole_plugin", "report", "scenarios", "service", "serving",
-}  # fmt: skip
-"""Rooms whose public functions say the types of their arguments."""
-
-
 def untyped_arguments(body, names=()):
     """``function.argument`` of the public functions of a module or class that has no annotation."""
     for node in body:
@@ -88,7 +81,7 @@ def untyped_arguments(body, names=()):
                     yield f"{node.name}.{argument.arg}"
 
 
-@pytest.mark.parametrize("module", [module for module in ARROWS if room_of(module) in TYPED])
+@pytest.mark.parametrize("module", MODULES)
 def test_public_functions_say_their_types(module):
     assert list(untyped_arguments(ast.parse(MODULES[module].read_text(encoding="utf-8")).body)) == []
 

@@ -1,9 +1,8 @@
 """Reading RecBole atomic files: tab-separated text whose header cells are ``field:type``."""
 
 import csv
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,7 @@ from recbole_sibrar.errors import DataError, nearest
 FIELD_TYPES = ("token", "token_seq", "float", "float_seq")
 
 
-def read_header(path: str | Path, separator: str = "\t") -> dict:
+def read_header(path: str | Path, separator: str = "\t") -> dict[str, str]:
     """The fields of an atomic file, ``{field: type}`` in file order.
 
     Raises:
@@ -102,7 +101,9 @@ def check_cells(path: str | Path, n_cells: int, separator: str = "\t") -> None:
 LARGEST = float(np.finfo(np.float32).max)
 
 
-def parse_numbers(values: pd.Series, path: str | Path, field: str, advice: Callable = lambda text: "") -> pd.Series:
+def parse_numbers(
+    values: pd.Series, path: str | Path, field: str, advice: Callable[[str], str] = lambda text: ""
+) -> pd.Series:
     """Strings to float64; the empty string is NaN (missing).
 
     Args:
@@ -134,7 +135,7 @@ def exact_integers(values: pd.Series, numbers: pd.Series) -> pd.Series:
     return integers if rounds else numbers
 
 
-def align(frame: pd.DataFrame, id_field: str, tokens: Any, path: str | Path) -> pd.DataFrame:
+def align(frame: pd.DataFrame, id_field: str, tokens: Sequence[str], path: str | Path) -> pd.DataFrame:
     """One row per token, in the order of ``tokens``; tokens that the file does not list get NaN.
 
     Raises:

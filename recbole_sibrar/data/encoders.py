@@ -1,5 +1,7 @@
 """Pretrained encoders of texts and pictures (optional: ``pip install 'recbole-sibrar[encoders]'``)."""
 
+import numpy as np
+
 from recbole_sibrar.errors import DataError
 
 MODELS = {"text": "sentence-transformers/all-mpnet-base-v2", "image": "microsoft/resnet-50"}
@@ -44,7 +46,7 @@ def _image_encoder(model):
     if hasattr(network, "get_image_features"):
         network = network.vision_model
 
-    def encode(paths):
+    def encode(paths: list[str]) -> np.ndarray:
         pictures = []
         for path in paths:
             try:

@@ -76,7 +76,7 @@ def is_list(cell: Any) -> bool:
     return isinstance(cell, (Sequence, set, np.ndarray)) and not isinstance(cell, (str, bytes))
 
 
-def _plain(values) -> list:
+def _plain(values) -> list[Any]:
     cells = [None if not is_list(value) and pd.isna(value) else _cell(value) for value in values]
     present = [cell for cell in cells if cell is not None]
     if len(present) < len(cells) and all(type(cell) is float and cell.is_integer() for cell in present):

@@ -1,6 +1,7 @@
 """Numbers and fingerprints of data that depend on what the data are, and not on the order of lines or files."""
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from recbole_sibrar.data.sparse import SparseRows
 ROWS_AT_A_TIME = 1024
 
 
-def sorted_numbers(tokens: Any) -> np.ndarray:
+def sorted_numbers(tokens: Sequence[str]) -> np.ndarray:
     """(N,) ids, all different -> (N,) the place of each when they are sorted.
 
     >>> sorted_numbers(["u2", "u10", "u1"]).tolist()
@@ -24,7 +25,7 @@ def sorted_numbers(tokens: Any) -> np.ndarray:
     return places
 
 
-def interactions_digest(tokens: dict, parts: Any) -> str:
+def interactions_digest(tokens: dict[str, Sequence[str]], parts: Any) -> str:
     """The fingerprint of interactions.
 
     Args:
@@ -41,7 +42,7 @@ def interactions_digest(tokens: dict, parts: Any) -> str:
     return digest.result
 
 
-def combined(digests: dict) -> str:
+def combined(digests: dict[str, str]) -> str:
     """One fingerprint of all that was read, {what: fingerprint}.
 
     >>> combined({"interactions": "05574cc6d2b4d90e", "item year": "dbb00886b2f73f26"})
@@ -76,10 +77,10 @@ class _Digest:
     def result(self) -> str:
         return self._hash.hexdigest()
 
-    def texts(self, name, texts):
+    def texts(self, name: str, texts: Iterable[str]) -> None:
         self._hash.update("\0".join([name, str(len(texts)), *map(str, texts), ""]).encode())
 
-    def array(self, name, values):
+    def array(self, name: str, values: np.ndarray) -> None:
         values = np.ascontiguousarray(values)
         self._hash.update(f"{name}\0{values.dtype}\0{values.shape}\0".encode())
         self._hash.update(values.data if values.size else b"")

@@ -56,7 +56,7 @@ class MissingOptions:
                 raise OptionError(f"missing has the key {name!r}. {nearest(name, known)}")
         return cls(**(value or {}))
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.modality, dict):
             raise OptionError(f"missing.modality is {self.modality!r}; expected {{name: rate}}.")
         rates = {"rate": self.rate, **{f"modality.{name}": rate for name, rate in self.modality.items()}}

@@ -6,6 +6,7 @@ read; a test perturbs it and asserts that no output changes.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,7 +63,7 @@ class Modality:
         """The values of some entities."""
         return self.values.select(rows) if isinstance(self.values, SparseRows) else self.values[rows]
 
-    def to_plain(self) -> dict:
+    def to_plain(self) -> dict[str, Any]:
         """Tensors and plain data, for a checkpoint, which is to hold all that serving needs.
 
         Vectors on disk are there as the whole file, memory-mapped, and the row of each entity: writing a checkpoint
@@ -77,7 +78,7 @@ class Modality:
         return {**vars(self), "values": values, "vocabulary": list(self.vocabulary)}
 
     @classmethod
-    def from_plain(cls, state: dict) -> "Modality":
+    def from_plain(cls, state: dict[str, Any]) -> "Modality":
         """The inverse of ``to_plain``, copied from the file; vectors are in memory."""
         copied = {name: value.clone() if isinstance(value, Tensor) else value for name, value in state.items()}
         values = copied["values"]

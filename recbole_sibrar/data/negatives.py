@@ -31,7 +31,13 @@ class NegativeSampler:
     MAX_REJECTIONS = 1000
 
     def __init__(
-        self, users: Any, items: Any, n_users: int, seed: int, popularity_power: float = None, user_tokens: Any = None
+        self,
+        users: Any,
+        items: Any,
+        n_users: int,
+        seed: int,
+        popularity_power: float | None = None,
+        user_tokens: Any = None,
     ):
         self.rng = np.random.default_rng(seed)
         self.items, ranks = np.unique(items, return_inverse=True)

@@ -123,13 +123,13 @@ class _WeightedRowSum(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, table, matrix, weights):
+    def forward(ctx: Any, table: Tensor, matrix: SparseRows, weights: Tensor | None) -> Tensor:
         ctx.matrix, ctx.weights, ctx.n_rows = matrix, weights, len(table)
         rows = table.contiguous()
         return F.embedding_bag(matrix.columns, rows, matrix.indptr[:-1], mode="sum", per_sample_weights=weights)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         rows, indptr, weights = by_column(ctx.matrix, ctx.n_rows, ctx.weights)
         return (
             F.embedding_bag(rows, gradient.contiguous(), indptr[:-1], mode="sum", per_sample_weights=weights),
@@ -138,7 +138,9 @@ class _WeightedRowSum(torch.autograd.Function):
         )
 
 
-def by_column(matrix: SparseRows, n_columns: int, weights: Tensor | None = None) -> tuple:
+def by_column(
+    matrix: SparseRows, n_columns: int, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """The row of each entry, in the order of the columns, where each column begins and ends, and each entry's weight.
 
     Counted, not sorted, where the matrix is in main memory; row numbers are then int32 where they fit.
@@ -154,7 +156,7 @@ def by_column(matrix: SparseRows, n_columns: int, weights: Tensor | None = None)
     return matrix.row_of_entry()[order], indptr, None if weights is None else weights[order]
 
 
-def weighted_row_sum(matrix: SparseRows, table: Tensor, weights: Tensor = None) -> Tensor:
+def weighted_row_sum(matrix: SparseRows, table: Tensor, weights: Tensor | None = None) -> Tensor:
     """``(matrix * weights) @ table``: for each row the weighted sum of the table's rows at its columns.
 
     A table to which an optimizer has given a function ``read`` (``models.optimizer.TableAdamW``) is read by it.

@@ -7,7 +7,7 @@ import io
 import lzma
 import warnings
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def below(path: str | Path, raw: str | Path) -> Path:
     return path if path.is_file() or path.is_absolute() or not (raw / path).is_file() else raw / path
 
 
-def line_blocks(path: str | Path):
+def line_blocks(path: str | Path) -> Iterator[tuple[int, bytes]]:
     """Yield (number of the first line, whole lines as bytes) of a UTF-8 file, about 16 MB at a time, with a bar.
 
     Line ends are made ``\\n``, also behind the last line; a carriage return elsewhere is a blank; a byte order mark is
@@ -127,15 +127,15 @@ class Lines:
         self.ends = ends.reshape(-1, n_cells)
         self.line_starts = np.concatenate([[0], self.ends[:-1, -1] + 1])
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.ends)
 
-    def span(self, column: int) -> tuple:
+    def span(self, column: int) -> tuple[np.ndarray, np.ndarray]:
         """(start, end) of the cells of one column, two int arrays."""
         starts = self.line_starts if column == 0 else self.ends[:, column - 1] + 1
         return starts, self.ends[:, column]
 
-    def texts(self, column: int) -> list:
+    def texts(self, column: int) -> list[str]:
         """The cells of one column."""
         return [self.block[start:end].decode() for start, end in zip(*(edge.tolist() for edge in self.span(column)))]
 
@@ -150,7 +150,9 @@ class _QuotesFound(Exception):
     """The table is one for the csv module."""
 
 
-def read_lines(path: str | Path, separator: str, columns: Any = (), quotes_allowed: bool = True):
+def read_lines(
+    path: str | Path, separator: str, columns: Any = (), quotes_allowed: bool = True
+) -> Iterator[list[str] | Lines]:
     """Yield the header (a list of names) and then ``Lines`` of a table whose quotes, if any, mean nothing.
 
     Raises:
@@ -319,7 +321,7 @@ def _is_row(line, separator, n_cells):
         return line.count(separator) == n_cells - 1
 
 
-def _styles(row, text, separator) -> set:
+def _styles(row, text, separator) -> set[str]:
     """The ways to quote in which a csv writer could have written the row: what needs it, all, or all but numbers."""
     count, quoted = text.count('"'), [2 + 2 * cell.count('"') for cell in row]
     styles = {"all"} if count == sum(quoted) else set()
@@ -361,7 +363,7 @@ def _texts(path, frame):
     return frame
 
 
-def parquet_blocks(path: str | Path, n_rows: int = 4096):
+def parquet_blocks(path: str | Path, n_rows: int = 4096) -> Iterator[pd.DataFrame]:
     """Data frames of up to ``n_rows`` rows.
 
     Raises:

@@ -5,7 +5,7 @@ import json
 import os
 import warnings
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ class DiskVectors:
         return torch.from_numpy(np.memmap(self._file, self._dtype, "c", self._offset, self._shape))
 
 
-def read_vectors(path: str | Path, separators: tuple[str, str] = ("\t", " ")) -> tuple:
+def read_vectors(path: str | Path, separators: tuple[str, str] = ("\t", " ")) -> tuple[np.ndarray, np.ndarray]:
     """The ids (R,) and the memory-mapped values (R, D) of an atomic file ``<id>:token  <name>:float_seq``.
 
     The values are float32, or float16 where the converter wrote it.
@@ -122,7 +122,7 @@ def _parse_and_cache(path, separators):
     return ids, np.load(cache / "values.npy", mmap_mode="r")
 
 
-def row_blocks(values: Any):
+def row_blocks(values: Any) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (first row, rows) of an array; a memory-mapped one is read as a file, so that its pages do not stay.
 
     Args:
@@ -138,7 +138,7 @@ def row_blocks(values: Any):
             yield start, block.reshape(-1, values.shape[1])
 
 
-def write_cache(path: str | Path, ids: Any, blocks: Iterable, shape: tuple, dtype: Any) -> None:
+def write_cache(path: str | Path, ids: Any, blocks: Iterable[np.ndarray], shape: tuple[int, int], dtype: Any) -> None:
     """The binary copy of the vector file ``path``.
 
     Args:

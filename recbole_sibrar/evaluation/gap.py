@@ -120,7 +120,7 @@ def tsne_points(embeddings: Tensor, available: Tensor, seed: int) -> pd.DataFram
     return pd.DataFrame({"entity": entity, "modality": modality, "x": points[:, 0], "y": points[:, 1]})
 
 
-def summary(pairs: pd.DataFrame) -> dict:
+def summary(pairs: pd.DataFrame) -> dict[str, float]:
     """The means over pairs of different modalities, as in the papers' tables: intra cosine and distance, the centroids'
     distance; and over each modality with itself the cosine and distance of different entities."""
     different = pairs[pairs["first"] != pairs["second"]]

@@ -309,7 +309,7 @@ class Recommendations:
     popularity: Tensor
     profile_popularity: Tensor
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.items.ndim != 2:
             raise ValueError(f"items has shape {tuple(self.items.shape)}, expected (users, places).")
         if self.candidates.ndim != 1:

@@ -48,7 +48,12 @@ class Phase:
 
 
 def build_phases(
-    scenario: Scenario, parts: dict, n_users: int, n_items: int, eval_candidates: str = "scenario", drawn: dict = None
+    scenario: Scenario,
+    parts: dict[str, tuple[Tensor, Tensor]],
+    n_users: int,
+    n_items: int,
+    eval_candidates: str = "scenario",
+    drawn: dict[str, Tensor] | None = None,
 ) -> dict[str, Phase]:
     """The protocol of SPEC section 5.
 

@@ -37,7 +37,7 @@ def effect_size(differences: Any) -> float:
     return float(mean / spread)
 
 
-def paired_tests(reference: Any, other: Any) -> dict:
+def paired_tests(reference: Any, other: Any) -> dict[str, float]:
     """Student's paired t-test and Wilcoxon's signed-rank test, both two-sided.
 
     Args:
@@ -63,7 +63,7 @@ def paired_tests(reference: Any, other: Any) -> dict:
     return {**found, "t": float(t.statistic), "t_p": float(t.pvalue), "w": float(w.statistic), "w_p": float(w.pvalue)}
 
 
-def paired_values(reference: pd.DataFrame, other: pd.DataFrame, metric: str) -> tuple:
+def paired_values(reference: pd.DataFrame, other: pd.DataFrame, metric: str) -> tuple[np.ndarray, np.ndarray]:
     """The values of the users that both models have, each user once.
 
     Args:
@@ -78,7 +78,7 @@ def paired_values(reference: pd.DataFrame, other: pd.DataFrame, metric: str) -> 
     return means[f"{metric}_x"].to_numpy(), means[f"{metric}_y"].to_numpy()
 
 
-def interval(differences: Any, test_to_train: float = 0.0) -> dict:
+def interval(differences: Any, test_to_train: float = 0.0) -> dict[str, float]:
     """Student's t on paired differences, with its 95 % confidence interval.
 
     Random splits of one data set share most of their training data, so that their differences vary less than those of
@@ -107,7 +107,7 @@ def interval(differences: Any, test_to_train: float = 0.0) -> dict:
 
 
 def verdicts(
-    values: dict, reference: str, metrics: Iterable[str], test_to_train: float = TEST_TO_TRAIN
+    values: dict[str, pd.DataFrame], reference: str, metrics: Iterable[str], test_to_train: float = TEST_TO_TRAIN
 ) -> pd.DataFrame:
     """Whether one model differs from every other, by the splits where there are several, else by the users of the one.
 
@@ -120,7 +120,7 @@ def verdicts(
         ``interval``, and p with ``_holm`` and ``_bonferroni`` corrections over the models compared on that metric.
     """
 
-    def test(metric, name):
+    def test(metric: str, name: str) -> dict[str, float]:
         both = (
             values[reference]
             .merge(values[name], on=["split", "seed", "user"])
@@ -135,7 +135,7 @@ def verdicts(
     return _against_the_others(values, reference, metrics, test, ("p",))
 
 
-def split_tests(values: dict, reference: str, metrics: Iterable[str]) -> pd.DataFrame:
+def split_tests(values: dict[str, pd.DataFrame], reference: str, metrics: Iterable[str]) -> pd.DataFrame:
     """``compare_with_reference`` on the users of each split: a column ``split``, and its columns."""
     parts = []
     for split in values[reference]["split"].unique():
@@ -146,7 +146,7 @@ def split_tests(values: dict, reference: str, metrics: Iterable[str]) -> pd.Data
     return found[["split", *found.columns.drop("split")]] if len(found) else pd.DataFrame()
 
 
-def compare_with_reference(values: dict, reference: str, metrics: Iterable[str]) -> pd.DataFrame:
+def compare_with_reference(values: dict[str, pd.DataFrame], reference: str, metrics: Iterable[str]) -> pd.DataFrame:
     """Test one model against every other.
 
     Args:
@@ -158,7 +158,7 @@ def compare_with_reference(values: dict, reference: str, metrics: Iterable[str])
         ``_bonferroni`` corrections over the models compared on that metric.
     """
 
-    def test(metric, name):
+    def test(metric: str, name: str) -> dict[str, float]:
         return paired_tests(*paired_values(values[reference], values[name], metric))
 
     return _against_the_others(values, reference, metrics, test, ("t_p", "w_p"))

@@ -8,7 +8,7 @@ import pandas as pd
 from recbole_sibrar.errors import OptionError
 
 
-def modality_subsets(names: Iterable[str], limit: int, seed: int = 0) -> list:
+def modality_subsets(names: Iterable[str], limit: int, seed: int = 0) -> list[tuple[str, ...]]:
     """The subsets to evaluate, from none to all, each a tuple in the order of ``names``.
 
     All 2^M if they are at most ``limit``. Otherwise the subsets along random orders, in which the modalities are added
@@ -40,7 +40,7 @@ def modality_subsets(names: Iterable[str], limit: int, seed: int = 0) -> list:
     return [tuple(name for name, kept in zip(names, mask) if kept) for mask in ordered]
 
 
-def quality_curve(values: dict) -> pd.DataFrame:
+def quality_curve(values: dict[tuple[str, ...], float]) -> pd.DataFrame:
     """Quality against the number of modalities left (TORS 2025, figure 7).
 
     Args:
@@ -54,7 +54,7 @@ def quality_curve(values: dict) -> pd.DataFrame:
     return groups.agg(n_subsets="count", mean="mean", min="min", max="max").reset_index()
 
 
-def contributions(values: dict, names: Iterable[str]) -> pd.DataFrame:
+def contributions(values: dict[tuple[str, ...], float], names: Iterable[str]) -> pd.DataFrame:
     """What each modality adds.
 
     Args:

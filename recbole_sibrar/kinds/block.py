@@ -1,12 +1,10 @@
 """The base of the blocks: one modality as columns for linear models; a missing one is a block of zeros."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_sibrar.data.modalities import Modality
+from recbole_sibrar.data.modalities import Features, Modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.kinds.feature_rows import CentredRows, DenseRows
 from recbole_sibrar.layers import centre, hold_values
@@ -42,23 +40,23 @@ class Block(nn.Module):
     def width(self) -> int:
         return len(self.mean)
 
-    def build(self, modality: Modality, known: Tensor):
+    def build(self, modality: Modality, known: Tensor) -> None:
         hold_values(self, modality.values)
 
-    def stored(self, ids: Tensor):
+    def stored(self, ids: Tensor) -> Features:
         """The features of entities (R,) that have the modality."""
         return self.values[ids]
 
-    def statistics(self, known: Tensor) -> tuple:
+    def statistics(self, known: Tensor) -> tuple[Tensor, Tensor | float]:
         """The mean (F,) of the columns of these entities (K,), and their mean squared distance from it."""
         mean, lengths = centre(lambda entities: self.columns_of(self.stored(entities)), known)
         return mean, lengths.square().mean()
 
-    def columns_of(self, features: Any) -> Tensor:
+    def columns_of(self, features: Features) -> Tensor:
         """Features of R entities, as ``stored`` gives them -> (R, F)."""
         raise NotImplementedError
 
-    def forward(self, features: Any, place: Tensor, n: int) -> DenseRows | CentredRows:
+    def forward(self, features: Features, place: Tensor, n: int) -> DenseRows | CentredRows:
         """Features of the entities at ``place`` (R,) among ``n`` -> (n, F), zero for the others."""
         rows = (self.columns_of(features) - self.mean) * self.factor
         return DenseRows(rows.new_zeros(n, self.width).index_copy(0, place, rows))
@@ -67,7 +65,7 @@ class Block(nn.Module):
 class SparseBlock(Block):
     """Columns of zeros and ones, of which an entity has few."""
 
-    def statistics(self, known: Tensor):
+    def statistics(self, known: Tensor) -> tuple[Tensor, Tensor | float]:
         count = torch.zeros(self.n_columns, dtype=torch.double)
         for ids in known.split(ROWS_COUNTED):
             count += torch.bincount(self.shown(self.stored(ids)).columns, minlength=self.n_columns)
@@ -78,15 +76,15 @@ class SparseBlock(Block):
     def n_columns(self) -> int:
         raise NotImplementedError
 
-    def shown(self, features: Any) -> SparseRows:
+    def shown(self, features: Features) -> SparseRows:
         """Features of R entities, as ``stored`` gives them -> R x F, the ones."""
         raise NotImplementedError
 
-    def columns_of(self, features: Any):
+    def columns_of(self, features: Features) -> Tensor:
         shown = self.shown(features)
         return shown.mark(torch.zeros(len(shown.lengths), shown.n_columns, device=shown.columns.device), 1.0)
 
-    def forward(self, features: Any, place: Tensor, n: int):
+    def forward(self, features: Features, place: Tensor, n: int) -> CentredRows:
         shown = self.shown(features)
         lengths, present = place.new_zeros(n), self.mean.new_zeros(n)
         lengths[place], present[place] = shown.lengths, 1.0

@@ -9,10 +9,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from recbole_sibrar.data.modalities import Modality
+from recbole_sibrar.data.modalities import Features, Modality
 from recbole_sibrar.data.sparse import SparseRows, gather_rows
 from recbole_sibrar.data.tables import clean
-from recbole_sibrar.kinds.block import SparseBlock, most_frequent, with_columns
+from recbole_sibrar.kinds.block import Block, SparseBlock, most_frequent, with_columns
 from recbole_sibrar.kinds.kind import Kind, wrong_value
 from recbole_sibrar.kinds.projection import Projection, table_of
 from recbole_sibrar.kinds.vocabulary import shortened, warn_of_unknown
@@ -24,27 +24,27 @@ class CategoryProjection(Projection):
 
     is_dense = False
 
-    def build(self, modality: Modality, trained: Tensor, sizes: list):
+    def build(self, modality: Modality, trained: Tensor, sizes: list[int]) -> None:
         self.register_buffer("values", modality.values, persistent=False)
         self.table = table_of(modality.width, sizes[0])
         self.network = further_layers(sizes, self.activation)
 
-    def project(self, features: Any):
+    def project(self, features: Features) -> Tensor:
         return self.network(gather_rows(self.table.weight, features))
 
 
 class CategoryBlock(SparseBlock):
     """One column for each category."""
 
-    def build(self, modality: Modality, known: Tensor):
+    def build(self, modality: Modality, known: Tensor) -> None:
         super().build(modality, known)
         self.register_buffer("column", most_frequent(modality.values[known], modality.width), persistent=False)
 
     @property
-    def n_columns(self):
+    def n_columns(self) -> int:
         return int(self.column.max()) + 1
 
-    def shown(self, features: Any):
+    def shown(self, features: Features) -> SparseRows:
         every = torch.arange(len(features) + 1, device=features.device)
         return with_columns(SparseRows(every, features, len(self.column)), self.column)
 
@@ -57,21 +57,21 @@ class Category(Kind):
     projection = CategoryProjection
     weights = {"category": (1.0, "weight of a category modality")}
 
-    def from_column(self, name: str, column: pd.Series, separator: str):
+    def from_column(self, name: str, column: pd.Series, separator: str) -> Modality:
         texts = column.fillna("").to_numpy().astype(str)
         return category_modality(name, texts, np.unique(texts[texts != ""]))
 
-    def known_to(self, entry: Modality, trained: Tensor):
+    def known_to(self, entry: Modality, trained: Tensor) -> Modality:
         """An entity whose category is unknown lacks the modality."""
         known = entry.values[entry.available & trained].unique()
         position = torch.full((entry.width,), -1).index_copy_(0, known, torch.arange(len(known)))
         values = position[entry.values]
         return shortened(entry, values.clamp(min=0), known, values >= 0)
 
-    def blocks(self, entry: Modality, trained: Tensor, weights: dict[str, float]):
+    def blocks(self, entry: Modality, trained: Tensor, weights: dict[str, float]) -> list[Block]:
         return [CategoryBlock(entry, trained, weights[self.name])]
 
-    def parse(self, entry: Modality, cells: list, tokens: Sequence, told: set):
+    def parse(self, entry: Modality, cells: list[Any], tokens: Sequence[str], told: set[tuple[str, str]]) -> Modality:
         for row, cell in enumerate(cells):
             if not np.isscalar(cell) and cell is not None:
                 raise wrong_value(entry, tokens[row], cell, "a category, or nothing")
@@ -80,14 +80,14 @@ class Category(Kind):
         warn_of_unknown(entry, {text for text in texts if text}, told)
         return category_modality(entry.name, texts, entry.vocabulary)
 
-    def fits(self, cells: pd.Series, separator: str):
+    def fits(self, cells: pd.Series, separator: str) -> float:
         return 0.4
 
-    def written(self, column: pd.Series, separator: str, path: Path):
+    def written(self, column: pd.Series, separator: str, path: Path) -> pd.Series:
         return clean(column)
 
 
-def category_modality(name: str, texts: Iterable, vocabulary: Sequence) -> Modality:
+def category_modality(name: str, texts: Iterable[str], vocabulary: Sequence[str]) -> Modality:
     """From one text per entity; a text outside of the vocabulary, such as "", is missing."""
     number = {text: index for index, text in enumerate(vocabulary)}
     values = torch.tensor([number.get(text, -1) for text in texts], dtype=torch.long)

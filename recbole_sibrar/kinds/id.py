@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recbole_sibrar.data.modalities import Modalities, Modality
+from recbole_sibrar.data.modalities import Features, Modalities, Modality
 from recbole_sibrar.data.sparse import gather_rows
 from recbole_sibrar.kinds.kind import Kind
 from recbole_sibrar.kinds.projection import Projection, table_of
@@ -17,13 +17,13 @@ class IdProjection(Projection):
 
     is_dense = False
 
-    def build(self, modality: Modality, trained: Tensor, sizes: list):
+    def build(self, modality: Modality, trained: Tensor, sizes: list[int]) -> None:
         self.table = table_of(len(modality.available), sizes[0])
 
-    def stored(self, rows: Tensor):
+    def stored(self, rows: Tensor) -> Features:
         return rows
 
-    def project(self, features: Any):
+    def project(self, features: Features) -> Tensor:
         return gather_rows(self.table.weight, features)
 
 
@@ -34,7 +34,7 @@ class Id(Kind):
     is_declared = False
     projection = IdProjection
 
-    def parse(self, entry: Modality, cells: list, tokens: Sequence, told: set):
+    def parse(self, entry: Modality, cells: list[Any], tokens: Sequence[str], told: set[tuple[str, str]]) -> Modality:
         absent = torch.zeros(len(tokens), dtype=torch.bool)
         return Modality(entry.name, self.name, absent, absent.long(), 1)
 

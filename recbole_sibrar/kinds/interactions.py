@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_sibrar.checked import option
-from recbole_sibrar.data.modalities import INTERACTIONS, Modality
+from recbole_sibrar.data.modalities import INTERACTIONS, Features, Modality
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 from recbole_sibrar.kinds.kind import Kind
 from recbole_sibrar.kinds.projection import RowsProjection
@@ -33,12 +33,12 @@ class InteractionProjection(RowsProjection):
     which keeps the layer from copying. The authors' code feeds the target itself.
     """
 
-    def build(self, modality: Modality, trained: Tensor, sizes: list):
+    def build(self, modality: Modality, trained: Tensor, sizes: list[int]) -> None:
         super().build(modality, trained, sizes)
         self.bias = nn.Parameter(torch.zeros(sizes[0]))
         self.dropout = nn.Dropout(self.options.interaction_dropout)
 
-    def project(self, features: Any):
+    def project(self, features: Features) -> Tensor:
         lengths = features.lengths.clamp(min=1).float()
         is_unit = self.options.interaction_scaling == "unit"
         weights = features.spread(lengths.rsqrt() if is_unit else torch.ones_like(lengths))
@@ -57,7 +57,7 @@ class Interactions(Kind):
     projection = InteractionProjection
     inputs, linear_inputs = InteractionInputs, {"interaction_scaling": "unit"}
 
-    def parse(self, entry: Modality, cells: list, tokens: Sequence, told: set):
+    def parse(self, entry: Modality, cells: list[Any], tokens: Sequence[str], told: set[tuple[str, str]]) -> Modality:
         owners = np.repeat(np.arange(len(cells)), [len(history) for history in cells])
         columns = np.array([column for history in cells for column in history], dtype=np.int64)
         return interaction_modality(owners, columns, len(cells), entry.width)

@@ -1,5 +1,6 @@
 """What a kind of modality has to say: how it is read, stored, projected, made linear, and parsed from a request."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -65,7 +66,7 @@ class Kind:
         """From what ``checked`` returns, one cell per entity; NaN for an entity that the file does not list."""
         raise NotImplementedError
 
-    def from_file(self, declaration: Declaration, files: Files, tokens: Any) -> Modality:
+    def from_file(self, declaration: Declaration, files: Files, tokens: Sequence[str]) -> Modality:
         """As ``from_column``, for a kind with a file of its own; ``tokens``: (N,) ids of the entities.
 
         Raises:
@@ -81,7 +82,7 @@ class Kind:
         """Its columns for linear models; ``weights``: see the class."""
         raise NotImplementedError
 
-    def parse(self, entry: Modality, cells: list, tokens: list, told: set) -> Modality:
+    def parse(self, entry: Modality, cells: list[Any], tokens: Sequence[str], told: set[tuple[str, str]]) -> Modality:
         """New entities' values as a caller gives them, with the vocabulary of the known ``entry``.
 
         Args:

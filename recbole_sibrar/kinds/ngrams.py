@@ -13,6 +13,7 @@ from torch import Tensor
 
 from recbole_sibrar.data.modalities import Modality
 from recbole_sibrar.data.tables import clean
+from recbole_sibrar.kinds.block import Block
 from recbole_sibrar.kinds.kind import wrong_value
 from recbole_sibrar.kinds.tags import Tags, TagsBlock, tags_modality
 
@@ -41,14 +42,14 @@ class NGrams(Tags):
     weights = {"ngrams": (1.0, "weight of an ngrams modality")}
     inputs, linear_inputs = None, {}
 
-    def from_column(self, name: str, column: pd.Series, separator: str):
+    def from_column(self, name: str, column: pd.Series, separator: str) -> Modality:
         lists = [hashed(text) for text in column.fillna("")]
         return self._modality(name, lists, sorted({bucket for buckets in lists for bucket in buckets}))
 
-    def blocks(self, entry: Modality, trained: Tensor, weights: dict[str, float]):
+    def blocks(self, entry: Modality, trained: Tensor, weights: dict[str, float]) -> list[Block]:
         return [TagsBlock(entry, trained, weights[self.name])]
 
-    def parse(self, entry: Modality, cells: list, tokens: Sequence, told: set):
+    def parse(self, entry: Modality, cells: list[Any], tokens: Sequence[str], told: set[tuple[str, str]]) -> Modality:
         for cell, token in zip(cells, tokens):
             if not isinstance(cell, str) and cell is not None:
                 raise wrong_value(entry, token, cell, "a text, or nothing")
@@ -59,17 +60,17 @@ class NGrams(Tags):
     def _modality(self, name, lists, vocabulary):
         return replace(tags_modality(name, lists, vocabulary), kind=self.name)
 
-    def from_cell(self, cell: Any, separator: str):
+    def from_cell(self, cell: Any, separator: str) -> Any:
         return cell
 
-    def from_table(self, cell: Any, separator: str):
+    def from_table(self, cell: Any, separator: str) -> Any:
         return cell
 
-    def fits(self, cells: pd.Series, separator: str):
+    def fits(self, cells: pd.Series, separator: str) -> float:
         return 0.0
 
-    def written(self, column: pd.Series, separator: str, path: Path):
+    def written(self, column: pd.Series, separator: str, path: Path) -> pd.Series:
         return clean(column)
 
-    def n_values(self, column: pd.Series):
+    def n_values(self, column: pd.Series) -> int:
         return len({bucket for text in column for bucket in hashed(text)})

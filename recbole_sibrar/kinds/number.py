@@ -13,7 +13,7 @@ from torch import Tensor
 
 from recbole_sibrar.checked import option
 from recbole_sibrar.data.atomic import LARGEST, parse_numbers
-from recbole_sibrar.data.modalities import Declaration, Modality
+from recbole_sibrar.data.modalities import Declaration, Features, Modality
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.kinds.block import Block
 from recbole_sibrar.kinds.kind import Kind, wrong_value
@@ -41,7 +41,7 @@ class NumberProjection(Projection):
     single linear layer can bend at the bins' edges.
     """
 
-    def build(self, modality: Modality, trained: Tensor, sizes: list):
+    def build(self, modality: Modality, trained: Tensor, sizes: list[int]) -> None:
         self.register_buffer("values", modality.values, persistent=False)
         known = modality.values[trained]
         if self.options.number_encoding == "bins":
@@ -54,7 +54,7 @@ class NumberProjection(Projection):
             width = 1
         self.network = mlp([width, *sizes], self.activation)
 
-    def project(self, features: Any):
+    def project(self, features: Features) -> Tensor:
         if self.options.number_encoding == "bins":
             return self.network(piecewise_linear(features, self.edges))
         return self.network(((features - self.mean) / self.deviation).float().unsqueeze(1))
@@ -63,11 +63,11 @@ class NumberProjection(Projection):
 class NumberBlock(Block):
     """Piecewise linear over quantile bins, as in ``NumberProjection``."""
 
-    def build(self, modality: Modality, known: Tensor):
+    def build(self, modality: Modality, known: Tensor) -> None:
         super().build(modality, known)
         self.register_buffer("edges", quantile_edges(modality.values[known]), persistent=False)
 
-    def columns_of(self, features: Any):
+    def columns_of(self, features: Features) -> Tensor:
         return piecewise_linear(features, self.edges)
 
 
@@ -80,16 +80,16 @@ class Number(Kind):
     weights = {"number": (4.0, "weight of a number modality")}
     inputs, linear_inputs = NumberInputs, {"number_encoding": "bins"}
 
-    def checked(self, column: pd.Series, path: Path, declaration: Declaration):
+    def checked(self, column: pd.Series, path: Path, declaration: Declaration) -> pd.Series:
         return parse_numbers(column, path, declaration.field, partial(_advice, declaration))
 
-    def from_column(self, name: str, column: pd.Series, separator: str):
+    def from_column(self, name: str, column: pd.Series, separator: str) -> Modality:
         return number_modality(name, column.to_numpy(dtype=np.float64))
 
-    def blocks(self, entry: Modality, trained: Tensor, weights: dict[str, float]):
+    def blocks(self, entry: Modality, trained: Tensor, weights: dict[str, float]) -> list[Block]:
         return [NumberBlock(entry, trained, weights[self.name])]
 
-    def parse(self, entry: Modality, cells: list, tokens: Sequence, told: set):
+    def parse(self, entry: Modality, cells: list[Any], tokens: Sequence[str], told: set[tuple[str, str]]) -> Modality:
         numbers = np.full(len(cells), np.nan)
         for row, cell in enumerate(cells):
             if cell is not None:
@@ -103,10 +103,10 @@ class Number(Kind):
                     )
         return number_modality(entry.name, numbers)
 
-    def fits(self, cells: pd.Series, separator: str):
+    def fits(self, cells: pd.Series, separator: str) -> float:
         return 1.0 if pd.to_numeric(cells, errors="coerce").notna().all() else 0.0
 
-    def written(self, column: pd.Series, separator: str, path: Path):
+    def written(self, column: pd.Series, separator: str, path: Path) -> pd.Series:
         return parse_numbers(column.str.strip(), path, column.name)
 
 

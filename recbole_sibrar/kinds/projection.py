@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from recbole_sibrar.checked import option
-from recbole_sibrar.data.modalities import Modality
+from recbole_sibrar.data.modalities import Features, Modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.layers import ACTIVATION_LAYERS, further_layers
 
@@ -35,25 +35,25 @@ class Projection(nn.Module):
 
     is_dense = True
 
-    def __init__(self, modality: Modality, trained: Tensor, sizes: list, options: Any):
+    def __init__(self, modality: Modality, trained: Tensor, sizes: list[int], options: Any):
         super().__init__()
         self.options, self.activation = options, options.activation
         self.build(modality, modality.available & trained, list(sizes))
         self.activates = options.activate_projections == "dense" and self.is_dense
         self.output = ACTIVATION_LAYERS[options.activation]() if self.activates else nn.Identity()
 
-    def build(self, modality: Modality, trained: Tensor, sizes: list):
+    def build(self, modality: Modality, trained: Tensor, sizes: list[int]) -> None:
         raise NotImplementedError
 
-    def stored(self, rows: Tensor):
+    def stored(self, rows: Tensor) -> Features:
         """The features of the entities ``rows`` (R,), which must have the modality."""
         return self.values[rows]
 
-    def forward(self, features: Any) -> Tensor:
+    def forward(self, features: Features) -> Tensor:
         """Features of R entities, as ``stored`` gives them -> (R, d_c)."""
         return self.output(self.project(features))
 
-    def project(self, features: Any) -> Tensor:
+    def project(self, features: Features) -> Tensor:
         """As ``forward``, without the activation that may follow."""
         raise NotImplementedError
 
@@ -61,13 +61,13 @@ class Projection(nn.Module):
 class RowsProjection(Projection):
     """The base for kinds whose values are ``SparseRows``."""
 
-    def build(self, modality: Modality, trained: Tensor, sizes: list):
+    def build(self, modality: Modality, trained: Tensor, sizes: list[int]) -> None:
         self.register_buffer("indptr", modality.values.indptr, persistent=False)
         self.register_buffer("columns", modality.values.columns, persistent=False)
         self.table = table_of(modality.width, sizes[0])
         self.network = further_layers(sizes, self.activation)
 
-    def stored(self, rows: Tensor):
+    def stored(self, rows: Tensor) -> SparseRows:
         return SparseRows(self.indptr, self.columns, self.table.num_embeddings).select(rows)
 
 

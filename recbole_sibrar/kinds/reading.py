@@ -1,5 +1,6 @@
 """What a data set declares, and its atomic files to modalities."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def parse_declarations(declared: Any, side: str) -> tuple[Declaration, ...]:
 
 
 def load_modalities(
-    folder: Any, dataset: str, side: str, id_field: str, tokens: Any, declarations: Any,
+    folder: Any, dataset: str, side: str, id_field: str, tokens: Sequence[str], declarations: Any,
     vector_storage: str = "memory", separators: tuple[str, str] = ("\t", " "),
 ) -> Modalities:  # fmt: skip
     """Read the declared side information of the entities ``tokens`` from the data set's atomic files.

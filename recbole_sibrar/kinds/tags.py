@@ -13,11 +13,11 @@ from torch import Tensor
 
 from recbole_sibrar.checked import option
 from recbole_sibrar.data.frames import is_list
-from recbole_sibrar.data.modalities import Modality
+from recbole_sibrar.data.modalities import Features, Modality
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 from recbole_sibrar.data.tables import is_empty, join_tags
 from recbole_sibrar.kinds import block
-from recbole_sibrar.kinds.block import ROWS_COUNTED, SparseBlock, most_frequent, with_columns
+from recbole_sibrar.kinds.block import ROWS_COUNTED, Block, SparseBlock, most_frequent, with_columns
 from recbole_sibrar.kinds.kind import Kind, wrong_value
 from recbole_sibrar.kinds.projection import RowsProjection
 from recbole_sibrar.kinds.vocabulary import shortened, warn_of_unknown
@@ -42,14 +42,14 @@ class TagsProjection(RowsProjection):
     SHRINKAGE = 5
     is_dense = False
 
-    def build(self, modality: Modality, trained: Tensor, sizes: list):
+    def build(self, modality: Modality, trained: Tensor, sizes: list[int]) -> None:
         super().build(modality, trained, sizes)
         if self.options.tag_weighting == "shrunk":
             known = modality.values.select(trained.nonzero().squeeze(1)).columns
             count = torch.bincount(known, minlength=modality.width)
             self.register_buffer("importance", count / (count + self.SHRINKAGE))
 
-    def project(self, features: Any):
+    def project(self, features: Features) -> Tensor:
         if self.options.tag_weighting == "shrunk":
             weights = self.importance[features.columns]
         else:
@@ -60,20 +60,20 @@ class TagsProjection(RowsProjection):
 class TagsBlock(SparseBlock):
     """One column for each tag."""
 
-    def build(self, modality: Modality, known: Tensor):
+    def build(self, modality: Modality, known: Tensor) -> None:
         self.register_buffer("indptr", modality.values.indptr, persistent=False)
         self.register_buffer("columns", modality.values.columns, persistent=False)
         self.n_values = modality.width
         self.register_buffer("column", most_frequent(self.stored(known).columns, modality.width), persistent=False)
 
     @property
-    def n_columns(self):
+    def n_columns(self) -> int:
         return int(self.column.max()) + 1
 
-    def stored(self, ids: Tensor):
+    def stored(self, ids: Tensor) -> Features:
         return SparseRows(self.indptr, self.columns, self.n_values).select(ids)
 
-    def shown(self, features: Any):
+    def shown(self, features: Features) -> SparseRows:
         return with_columns(features, self.column)
 
 
@@ -83,7 +83,7 @@ class TagPairsBlock(TagsBlock):
     A linear model of single tags cannot tell a romantic comedy from a romance and a comedy.
     """
 
-    def build(self, modality: Modality, known: Tensor):
+    def build(self, modality: Modality, known: Tensor) -> None:
         super().build(modality, known)
         width = int(self.column.max()) + 1
         together = torch.zeros(width, width)
@@ -97,7 +97,7 @@ class TagPairsBlock(TagsBlock):
         self.register_buffer("second", pairs % width, persistent=False)
 
     @property
-    def n_columns(self):
+    def n_columns(self) -> int:
         return len(self.first)
 
     def _tags(self, features):
@@ -105,7 +105,7 @@ class TagPairsBlock(TagsBlock):
         tags = with_columns(features, self.column)
         return tags.mark(torch.zeros(len(tags.lengths), tags.n_columns, dtype=torch.bool, device=tags.columns.device))
 
-    def shown(self, features: Any):
+    def shown(self, features: Features) -> SparseRows:
         found, n = [], 0
         for ids in torch.arange(len(features.lengths), device=features.columns.device).split(ROWS_COUNTED):
             tags = self._tags(features.select(ids))
@@ -129,11 +129,11 @@ class Tags(Kind):
     }
     inputs, linear_inputs = TagInputs, {"tag_weighting": "shrunk"}
 
-    def from_column(self, name: str, column: pd.Series, separator: str):
+    def from_column(self, name: str, column: pd.Series, separator: str) -> Modality:
         lists = [self.from_cell(cell, separator) for cell in column.fillna("")]
         return tags_modality(name, lists, sorted({tag for tags in lists for tag in tags}))
 
-    def known_to(self, entry: Modality, trained: Tensor):
+    def known_to(self, entry: Modality, trained: Tensor) -> Modality:
         """An entity with unknown tags alone has the modality, and no tag: as if its tags were rarer and rarer."""
         known = entry.values.select((entry.available & trained).nonzero().squeeze(1)).columns.unique()
         position = torch.full((entry.width,), -1).index_copy_(0, known, torch.arange(len(known)))
@@ -142,38 +142,38 @@ class Tags(Kind):
         values = SparseRows.from_pairs(rows[kept], columns[kept], len(entry.available), max(len(known), 1))
         return shortened(entry, values, known, torch.full_like(entry.available, len(known) > 0))
 
-    def blocks(self, entry: Modality, trained: Tensor, weights: dict[str, float]):
-        blocks = [TagsBlock(entry, trained, weights["tags"])]
+    def blocks(self, entry: Modality, trained: Tensor, weights: dict[str, float]) -> list[Block]:
+        blocks: list[Block] = [TagsBlock(entry, trained, weights["tags"])]
         return [*blocks, TagPairsBlock(entry, trained, weights["pairs"])] if weights["pairs"] else blocks
 
-    def parse(self, entry: Modality, cells: list, tokens: Sequence, told: set):
+    def parse(self, entry: Modality, cells: list[Any], tokens: Sequence[str], told: set[tuple[str, str]]) -> Modality:
         lists = [_tags_of(entry, cell, token) for cell, token in zip(cells, tokens)]
         warn_of_unknown(entry, {tag for tags in lists for tag in tags}, told)
         has_tags = torch.tensor([bool(tags and entry.vocabulary) for tags in lists], dtype=torch.bool)
         return replace(tags_modality(entry.name, lists, entry.vocabulary), available=has_tags)
 
-    def from_cell(self, cell: Any, separator: str):
+    def from_cell(self, cell: Any, separator: str) -> Any:
         return [tag for tag in cell.split(separator) if tag]
 
-    def from_table(self, cell: Any, separator: str):
+    def from_table(self, cell: Any, separator: str) -> Any:
         if isinstance(cell, str):
             return join_tags(cell.split(separator)).split()
         return [join_tags([tag]) if isinstance(tag, str) else tag for tag in cell] if is_list(cell) else cell
 
-    def fits(self, cells: pd.Series, separator: str):
+    def fits(self, cells: pd.Series, separator: str) -> float:
         if not cells.str.contains(separator, regex=False).any():
             return 0.0
         lists = cells.str.split(separator)
         return 0.8 if lists.explode().nunique() < lists.str.len().sum() else 0.0
 
-    def written(self, column: pd.Series, separator: str, path: Path):
+    def written(self, column: pd.Series, separator: str, path: Path) -> pd.Series:
         return column.map(lambda cell: join_tags(cell if is_list(cell) else cell.split(separator)))
 
-    def n_values(self, column: pd.Series):
+    def n_values(self, column: pd.Series) -> int:
         return len({tag for cell in column for tag in cell.split(" ")})
 
 
-def tags_modality(name: str, lists: Iterable, vocabulary: Sequence) -> Modality:
+def tags_modality(name: str, lists: Iterable[Iterable[str]], vocabulary: Sequence[str]) -> Modality:
     """From a list of tags per entity; tags outside of the vocabulary do not count, no tag is missing."""
     number = {tag: index for index, tag in enumerate(vocabulary)}
     lists = [[number[tag] for tag in tags if tag in number] for tags in lists]
@@ -183,7 +183,7 @@ def tags_modality(name: str, lists: Iterable, vocabulary: Sequence) -> Modality:
     return Modality(name, "tags", matrix.lengths > 0, matrix, matrix.n_columns, tuple(vocabulary))
 
 
-def _tags_of(entry, cell, token) -> list:
+def _tags_of(entry, cell, token) -> list[str]:
     tags = cell.split() if isinstance(cell, str) else () if cell is None else cell
     if not isinstance(tags, (list, tuple, set, np.ndarray)) or any(
         not np.isscalar(tag) or is_empty(tag) for tag in tags

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recbole_sibrar.checked import option
 from recbole_sibrar.data.atomic import find_dataset_file
-from recbole_sibrar.data.modalities import Declaration, Modality
+from recbole_sibrar.data.modalities import Declaration, Features, Modality
 from recbole_sibrar.data.vectors import DiskVectors, read_vectors, row_blocks
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.kinds.block import Block
@@ -39,7 +39,7 @@ class VectorProjection(Projection):
 
     LENGTH = 0.1
 
-    def build(self, modality: Modality, trained: Tensor, sizes: list):
+    def build(self, modality: Modality, trained: Tensor, sizes: list[int]) -> None:
         hold_values(self, modality.values)
         if self.options.vector_scaling == "short":
             known = trained.nonzero().squeeze(1)
@@ -51,14 +51,14 @@ class VectorProjection(Projection):
         self.register_buffer("scale", scale)
         self.network = mlp([modality.width, *sizes], self.activation)
 
-    def project(self, features: Any):
+    def project(self, features: Features) -> Tensor:
         return self.network((features.float() - self.mean) / self.scale)
 
 
 class VectorBlock(Block):
     """The vector."""
 
-    def columns_of(self, features: Any):
+    def columns_of(self, features: Features) -> Tensor:
         return features.float()
 
 
@@ -70,7 +70,7 @@ class Vector(Kind):
     weights = {"vector": (1.0, "weight of a vector modality")}
     inputs, linear_inputs = VectorInputs, {"vector_scaling": "short"}
 
-    def from_file(self, declaration: Declaration, files: Files, tokens: Any):
+    def from_file(self, declaration: Declaration, files: Files, tokens: Sequence[str]) -> Modality:
         path = find_dataset_file(files.folder, files.dataset, declaration.field)
         if path is None:
             raise DataError(
@@ -86,10 +86,10 @@ class Vector(Kind):
         held = _on_disk(values, target, len(tokens)) if on_disk else _in_memory(values, target, len(tokens))
         return Modality(declaration.name, self.name, torch.from_numpy(available), held, int(values.shape[1]))
 
-    def blocks(self, entry: Modality, trained: Tensor, weights: dict[str, float]):
+    def blocks(self, entry: Modality, trained: Tensor, weights: dict[str, float]) -> list[Block]:
         return [VectorBlock(entry, trained, weights[self.name])]
 
-    def parse(self, entry: Modality, cells: list, tokens: Sequence, told: set):
+    def parse(self, entry: Modality, cells: list[Any], tokens: Sequence[str], told: set[tuple[str, str]]) -> Modality:
         values = np.zeros((len(cells), entry.width), dtype=np.float32)
         available = np.array([cell is not None for cell in cells], dtype=bool)
         for row in np.flatnonzero(available):

@@ -28,7 +28,7 @@ def shortened(entry: Modality, values: Any, known: Tensor, has_known: Tensor) ->
     )
 
 
-def warn_of_unknown(entry: Modality, found: set, told: set) -> None:
+def warn_of_unknown(entry: Modality, found: set[str], told: set[tuple[str, str]]) -> None:
     """Values of new entities that the model has never seen are left out, which is said once of each.
 
     Args:

@@ -16,5 +16,5 @@ class BothCold(Scenario):
     options = {"single_branch": "both", "content_side": "item"}
     is_compared = False
 
-    def candidates(self, everything: Tensor, trained: Tensor, own: Tensor):
+    def candidates(self, everything: Tensor, trained: Tensor, own: Tensor) -> Tensor:
         return own

@@ -10,5 +10,5 @@ class ItemCold(Scenario):
     help = "items 8:1:1"
     cold_sides = ("item",)
 
-    def candidates(self, everything: Tensor, trained: Tensor, own: Tensor):
+    def candidates(self, everything: Tensor, trained: Tensor, own: Tensor) -> Tensor:
         return own

@@ -11,5 +11,5 @@ class UserCold(Scenario):
     cold_sides = ("user",)
     options = {"single_branch": "user", "content_side": "user"}
 
-    def candidates(self, everything: Tensor, trained: Tensor, own: Tensor):
+    def candidates(self, everything: Tensor, trained: Tensor, own: Tensor) -> Tensor:
         return trained
