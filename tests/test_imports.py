@@ -18,7 +18,8 @@ PACKAGE = Path(recbole_sibrar.__file__).parent
 ROWS = [
     {"errors"},
     {"checked", "files", "progress", "hook", "layers", "properties"},
-    {"checkpoint", "data"},
+    {"data"},
+    {"checkpoint"},
     {"kinds", "scenarios"},
     {"models"},
     {"evaluation"},
