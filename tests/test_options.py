@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from recbole.utils import get_model
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.errors import OptionError, SibrarError
 from recbole_sibrar.recbole_plugin.capabilities import UNSERVED, general_recommenders
-from recbole_sibrar.recbole_plugin.checks import check
+from recbole_sibrar.recbole_plugin.checks import HARMLESS, check
 from recbole_sibrar.recbole_plugin.config import valid_names
 from recbole_sibrar.recbole_plugin.run import make_config, run
 
@@ -280,6 +281,25 @@ def test_options_that_the_data_cannot_follow(tiny, options, message):
 def test_names_of_data_sets_are_plain(tiny, capsys, name):
     assert main(["run", f"--dataset={name}", *(f"--{k}={v}" for k, v in tiny.options().items())]) == 2
     assert "dataset " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["data_path", "output_dir"])
+@pytest.mark.parametrize("path", ["x" * 256, "x/" * 1025, 10**400, "a\0b"], ids=["name", "path", "number", "null"])
+def test_paths_that_no_system_takes(tiny, name, path):
+    with pytest.raises(OptionError) as error:
+        run("Pop", "tiny", None, tiny.options(**{name: path}))
+    assert str(error.value).startswith(f"{name} is ")
+
+
+def test_a_recbole_model_that_does_not_fit_the_data_is_named(tiny, monkeypatch):
+    def fails(self, interaction):
+        raise ValueError("Sample larger than population")
+
+    monkeypatch.setattr(get_model("BPR"), "calculate_loss", fails)
+    options = {name: value for name, value in tiny.options().items() if name in HARMLESS}
+    with pytest.raises(OptionError) as error:
+        run("BPR", "tiny", None, options)
+    assert all(part in str(error.value) for part in ("BPR", "tiny", "Sample larger than population"))
 
 
 # every option of every model, with values of every kind

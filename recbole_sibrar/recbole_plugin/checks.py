@@ -14,6 +14,7 @@ from recbole.utils import InputType, get_model, init_logger
 
 from recbole_sibrar.errors import OptionError, SibrarError, WorkerError, WriteError, nearest
 from recbole_sibrar.recbole_plugin import distributed
+from recbole_sibrar.recbole_plugin.config import OUR_MODELS
 from recbole_sibrar.recbole_plugin.loaders import PairLoader
 from recbole_sibrar.recbole_plugin.rules import shown
 
@@ -108,25 +109,30 @@ def without_effect(given: set[str], config: Config) -> list[str]:
 def options_blamed(config: Config) -> Iterator[None]:
     """Turn an error inside RecBole or torch into one that names the options that are not at their defaults.
 
-    An error of a run with default options is the program's fault and stays as it is; that of one of several processes
-    may be another process's.
+    With default options it is RecBole's, whose model does not fit the data, or else a fault of this program, which
+    stays as it is; so does that of one of several processes, which may be another process's.
 
     Raises:
-        OptionError: naming the options, with the error's own text.
+        OptionError: naming the options, or RecBole's model, with the error's own text.
     """
     try:
         yield
     except (SibrarError, WorkerError, OSError):
         raise
     except Exception as error:
-        changed = changed_options(config)
-        if not changed or distributed.size() > 1:
+        changed, model = changed_options(config), config["model"]
+        if distributed.size() > 1 or not changed and model in OUR_MODELS:
             raise
         getLogger().debug("The error behind the next message:", exc_info=True)
-        said = " ".join(str(error).split())
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        if not changed:
+            raise OptionError(
+                f"RecBole's {model} does not work on {config['dataset']} ({said}); RecBole's models are not made for "
+                "every size of data, choose another one."
+            ) from error
         raise OptionError(
-            f"{config['model']} does not work with {', '.join(f'{k}={shown(v)}' for k, v in changed.items())} "
-            f"({type(error).__name__}: {said[:300]}); change these options."
+            f"{model} does not work with {', '.join(f'{k}={shown(v)}' for k, v in changed.items())} "
+            f"({said}); change these options."
         ) from error
 
 

@@ -18,7 +18,7 @@ from recbole_sibrar.models import MODELS
 from recbole_sibrar.properties import parse_value as parse_value  # also found here, where it once was
 from recbole_sibrar.properties import props_folder, read_property_file
 from recbole_sibrar.recbole_plugin.guess import guessed_modalities
-from recbole_sibrar.recbole_plugin.rules import WITHOUT_EFFECT, check_values
+from recbole_sibrar.recbole_plugin.rules import PATH, WITHOUT_EFFECT, check_values
 from recbole_sibrar.scenarios import DEFAULT_SCENARIO, scenario_named
 
 OUR_MODELS = tuple(MODELS)
@@ -93,7 +93,8 @@ def apply_layers(config: Config, model: str, dataset: str) -> None:
     given = external.get("scenario")
     scenario = scenario_named(DEFAULT_SCENARIO if given is None else given)
     internal = config.internal_config_dict
-    data_path = external.get("data_path", read_property_file(props_folder() / "protocol.yaml")["data_path"])
+    default = read_property_file(props_folder() / "protocol.yaml")["data_path"]
+    data_path = PATH.check("data_path", external.get("data_path", default))
     if own_folder(data_path, dataset):
         _forget_recboles(dataset, config)
     defaults, of_model = dict(internal), {} if model in OUR_MODELS else _recboles("model", model, config)

@@ -6,6 +6,7 @@ models' options check themselves (``checked``).
 """
 
 import math
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -95,8 +96,17 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+def _path(value: Any) -> str:
+    path = _text(value)
+    accept(len(os.fsencode(path)) <= LONGEST_PATH and max(map(len, os.fsencode(path).split(b"/"))) <= LONGEST_PART)
+    return path
+
+
 FLAG = Rule("True or False", _flag)
 TEXT = Rule("text", _text)
+LONGEST_PATH, LONGEST_PART = 2048, 255  # bytes; with what is added to it, a path has to fit into 4,095
+PATH = Rule(f"a path of at most {LONGEST_PATH} bytes, each name in it of at most {LONGEST_PART}", _path)
+PATHS = {"data_path", "output_dir", "checkpoint_dir"}
 
 
 def optional(rule: Rule) -> Rule:
@@ -238,7 +248,7 @@ def _valid_metric(value: Any) -> str:
 
 
 def _existing_file(value: Any) -> str:
-    accept(value == "" or isinstance(value, str) and Path(value).is_file())
+    accept(value == "" or isinstance(value, str) and os.path.isfile(value))
     return value
 
 
@@ -318,7 +328,8 @@ RULES = {
         ("use_gpu", "reproducibility", "show_progress", "shuffle", "resume", "enable_amp",
          "enable_scaler", "require_pow", "filter_inter_by_user_or_item"), FLAG,
     ),
-    **dict.fromkeys(sorted(TEXTS - {"field_separator", "seq_separator", "inter_matrix_type"}), TEXT),
+    **dict.fromkeys(sorted(TEXTS - PATHS - {"field_separator", "seq_separator", "inter_matrix_type"}), TEXT),
+    **dict.fromkeys(sorted(PATHS), PATH),
     **dict.fromkeys(sorted(OPTIONAL_TEXTS - {"run_name", "user_inter_num_interval", "item_inter_num_interval"}),
                     optional(TEXT)),
     **dict.fromkeys(sorted(NAME_LISTS - {"metrics", "benchmark_filename", "normalize_field"}), TOKENS_OR_NOTHING),
