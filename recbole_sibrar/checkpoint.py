@@ -13,6 +13,7 @@ from scipy import sparse
 from torch import Tensor
 
 import recbole_sibrar
+from recbole_sibrar import hub
 from recbole_sibrar.data.modalities import Modalities
 from recbole_sibrar.errors import CheckpointError, DataError, OptionError
 from recbole_sibrar.files import save_tensors
@@ -205,12 +206,12 @@ def plain_catalogue(catalogue: dict[str, tuple[list[str], Modalities]], removed:
 
 def locate(path: str | Path) -> Path:
     """A checkpoint, or that in the folder of a run, whose name may leave out the preset and the options at its end if
-    one such run is there.
+    one such run is there; ``hub:owner/name`` is one on the Hugging Face Hub, which is fetched.
 
     Raises:
-        CheckpointError: there is none, or more than one.
+        CheckpointError: there is none, or more than one. SibrarError: it cannot be fetched.
     """
-    path = Path(path)
+    path = Path(hub.local(path, "model", MODEL))
     folder, name = (path.parent, path.name) if path.suffix == ".pth" else (path, MODEL)
     if (folder / name).is_file():
         return folder / name

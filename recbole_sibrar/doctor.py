@@ -40,6 +40,7 @@ PARTS = {
     "tune --engine=optuna": ("recbole", "optuna", "sqlalchemy"),
     "texts to vectors": ("sentence_transformers",),
     "pictures to vectors": ("transformers", "PIL"),
+    "push, hub:owner/name": ("huggingface_hub",),
     "--track mlflow": ("mlflow",),
     "--track wandb": ("wandb",),
     "RecBole's NCL": ("recbole", "faiss"),

@@ -17,7 +17,7 @@ PACKAGE = Path(recbole_sibrar.__file__).parent
 # From the bottom to the top: a module imports those of its own room and of the rows below it.
 ROWS = [
     {"errors"},
-    {"checked", "files", "progress", "hook", "layers", "properties"},
+    {"checked", "files", "progress", "hook", "hub", "layers", "properties"},
     {"data"},
     {"checkpoint"},
     {"kinds", "scenarios"},

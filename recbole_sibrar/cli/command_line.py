@@ -135,6 +135,7 @@ def _options_apart(parser, arguments) -> tuple:
 def _parser():
     from recbole_sibrar.cli.convert import add_convert_parser
     from recbole_sibrar.cli.experiments import add_experiment_parsers
+    from recbole_sibrar.cli.hub import add_push_parser
     from recbole_sibrar.cli.report import add_report_parsers
     from recbole_sibrar.cli.serving import add_serving_parsers
     from recbole_sibrar.cli.tracking import add_track_argument
@@ -186,6 +187,7 @@ def _parser():
     run.set_defaults(needs_recbole=True)
     add_experiment_parsers(commands)
     add_serving_parsers(commands)
+    add_push_parser(commands)
     add_report_parsers(commands)
     add_download_parser(commands)
     add_convert_parser(commands)

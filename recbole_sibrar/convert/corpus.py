@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recbole_sibrar import hub
 from recbole_sibrar.convert.assemble import agree
 from recbole_sibrar.convert.encoders import MODELS, Encode
 from recbole_sibrar.errors import OptionError
@@ -113,10 +114,10 @@ def encoders(arguments: Namespace) -> Encode | None:
 
 
 def named_values(arguments: list, option: str, example: str, what: str = "file") -> dict:
-    """``name=value`` arguments to ``{name: value}``.
+    """``name=value`` arguments to ``{name: value}``; files on the Hub are fetched.
 
     Raises:
-        OptionError: an argument of another form, or a name given twice.
+        OptionError: an argument of another form, or a name given twice. DataError: a file cannot be fetched.
     """
     values = {}
     for argument in arguments:
@@ -125,5 +126,5 @@ def named_values(arguments: list, option: str, example: str, what: str = "file")
             raise OptionError(f"{option} {argument!r}: expected name={what}, for example {example}.")
         if name in values:
             raise OptionError(f"{option}: {name!r} is given twice.")
-        values[name] = value
+        values[name] = hub.local(value, "dataset") if what == "file" else value
     return values
