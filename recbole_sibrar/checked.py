@@ -9,7 +9,7 @@ from recbole_sibrar.errors import OptionError, nearest
 
 def option(
     help: str,
-    choices: Sequence | None = None,
+    choices: Sequence[str] | None = None,
     low: float | None = None,
     high: float | None = None,
     needs: Any = None,

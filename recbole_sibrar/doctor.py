@@ -47,7 +47,7 @@ PARTS = {
 }
 
 
-def report() -> tuple:
+def report() -> tuple[str, bool]:
     """The text, and whether everything is as it should be."""
     packages = [("python", platform.python_version()), *((name, _version(name)) for name in PACKAGES)]
     recbole, healthy = _recbole()
@@ -65,7 +65,7 @@ def report() -> tuple:
     return "\n".join(lines), healthy
 
 
-def _recbole() -> tuple:
+def _recbole() -> tuple[list[str], bool]:
     """Lines about RecBole, and whether it is either absent or as expected."""
     try:
         from recbole_sibrar.recbole_plugin.patches import TOUCH_POINTS
@@ -86,7 +86,7 @@ def _recbole() -> tuple:
     return [said, *changed, *unreadable], not changed
 
 
-def _columns(rows) -> list:
+def _columns(rows) -> list[str]:
     width = max(len(name) for name, _ in rows)
     return [f"{name:<{width}}  {value}" for name, value in rows]
 

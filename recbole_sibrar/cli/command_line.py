@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 from recbole_sibrar.cli.hints import tell_next
 from recbole_sibrar.errors import OptionError, SibrarError, WorkerError
@@ -109,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _options_apart(parser, arguments) -> tuple:
+def _options_apart(parser, arguments) -> tuple[list[str], list[str]]:
     """(arguments of the parser, options of the run), for the commands that take any option of a run.
 
     Left to argparse, an option whose value holds a blank, such as ``--missing="{rate: 0.3}"``, would be taken for one
@@ -257,7 +258,7 @@ def _run(known, rest) -> int:
     return 0
 
 
-def parse_options(arguments: Sequence[str] | None) -> dict:
+def parse_options(arguments: Sequence[str] | None) -> dict[str, Any]:
     """``--key=value`` or ``--key value`` to ``{key: value}``.
 
     Raises:

@@ -38,7 +38,7 @@ def add_convert_parser(commands: Any) -> None:
 
 
 def _handler(corpus: Corpus):
-    def handle(arguments) -> int:
+    def handle(arguments: argparse.Namespace) -> int:
         start = perf_counter()
         folder = corpus.run(arguments)
         print(f"written to {folder} in {perf_counter() - start:.0f} s")

@@ -1,6 +1,7 @@
 """The ``missing``, ``gap`` and ``report`` commands."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +78,10 @@ def _add_models(parser, output):
     add_track_argument(parser)
 
 
-def at_least(low: int):
+def at_least(low: int) -> Callable[[str], int]:
     """The type of an argument that is a whole number of at least ``low``."""
 
-    def whole_number(text):
+    def whole_number(text: str) -> int:
         if not low <= (value := int(text)) < 2**32:
             raise argparse.ArgumentTypeError(f"{value} is not an integer of at least {low}")
         return value
@@ -88,7 +89,7 @@ def at_least(low: int):
     return whole_number
 
 
-def _load(arguments) -> list:
+def _load(arguments) -> list[Any]:
     from recbole_sibrar.recbole_plugin.trained import TrainedModel
 
     models = [TrainedModel(path, arguments.data_path) for path in arguments.models]

@@ -132,9 +132,9 @@ def _schema(block):
     return pyarrow.schema(fields)
 
 
-def users_of(table: pd.DataFrame, id_column: str = "user_id") -> list:
+def users_of(table: pd.DataFrame, id_column: str = "user_id") -> list[str | dict[str, Any]]:
     """The rows of a table of users, as ``Recommender.recommend`` takes them."""
-    users = []
+    users: list[str | dict[str, Any]] = []
     for position, row in enumerate(table.to_dict("records")):
         values = {name: cell for name, cell in row.items() if not is_empty(cell)}
         name = str(values.pop(id_column, f"#{position}")).strip()
@@ -147,7 +147,7 @@ def users_of(table: pd.DataFrame, id_column: str = "user_id") -> list:
     return users
 
 
-def _history(cell) -> list:
+def _history(cell) -> list[str]:
     """Item ids of a cell: a list, ``i1 i2``, or ``["item 1", "item 2"]``."""
     if not isinstance(cell, str):
         return [] if cell is None else list(cell) if isinstance(cell, (list, tuple, np.ndarray)) else [cell]

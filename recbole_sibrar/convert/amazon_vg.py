@@ -70,7 +70,7 @@ def convert(
     verified: bool = True,
     k: int = 5,
     require: Iterable[str] | None = None,
-    item_vectors: dict | None = None,
+    item_vectors: dict[str, Any] | None = None,
     name: str = "amazon-vg",
     half: bool = False,
     encode: Any = None,

@@ -50,7 +50,7 @@ class Side:
     def id_field(self) -> str:
         return ID[self.name]
 
-    def known(self) -> dict:
+    def known(self) -> dict[str, pd.Series]:
         """{name: ids of the entities that have it}; of a text with vectors those that have both."""
         ids = self.table[self.id_field]
         known = {column: ids[is_present(self.table[column])] for column in self.kinds}
@@ -85,7 +85,7 @@ def _example(ids):
     return repr(str(ids[0])) if len(ids) else "none"
 
 
-def check_column_names(path: str | Path, names: Iterable[str], modalities: Iterable = ()) -> None:
+def check_column_names(path: str | Path, names: Iterable[str], modalities: Iterable[str] = ()) -> None:
     """
     Args:
         path: of the table.
@@ -111,7 +111,7 @@ def _problem(name):
     return f"is longer than {MAX_COLUMN_BYTES} bytes" if len(name.encode()) > MAX_COLUMN_BYTES else None
 
 
-def check_modality_names(users: Side, items: Side, vectors: dict) -> None:
+def check_modality_names(users: Side, items: Side, vectors: dict[str, Iterable[str]]) -> None:
     """
     Args:
         users, items: with the columns' kinds.
@@ -133,7 +133,7 @@ def check_modality_names(users: Side, items: Side, vectors: dict) -> None:
 
 
 def require_features(
-    interactions: pd.DataFrame, sides: Iterable, required: Iterable[str], log: StepLog
+    interactions: pd.DataFrame, sides: Iterable[Side], required: Iterable[str], log: StepLog
 ) -> pd.DataFrame:
     """Drop the interactions of entities that lack one of the features ``required``.
 
@@ -172,11 +172,11 @@ class Papers:
     filters: dict = field(default_factory=dict)
     reasons: tuple = ()
 
-    def filtered(self, options: dict) -> bool:
+    def filtered(self, options: dict[str, Any]) -> bool:
         """Whether a conversion with these options has the papers' filters."""
         return all(agree(options[name], value) for name, value in self.filters.items())
 
-    def advice(self, options: dict) -> str:
+    def advice(self, options: dict[str, Any]) -> str:
         """What to look at where the result is not the papers'."""
         if not self.filtered(options):
             return "the filters are not the papers', which --paper applies"
@@ -302,7 +302,7 @@ def n_values(column: pd.Series, kind: str) -> int:
     return KINDS[kind].n_values(column[is_present(column)])
 
 
-def compare(expected: dict, actual: dict, advice: str) -> None:
+def compare(expected: dict[str, int], actual: dict[str, int], advice: str) -> None:
     """Print the papers' figures beside ours, and warn of those that differ, with advice."""
     if not expected:
         return

@@ -1,12 +1,14 @@
 """Vectors of texts and pictures, by pretrained encoders (optional: ``pip install 'recbole-sibrar[encoders]'``)."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from recbole_sibrar.convert.assemble import Side
 from recbole_sibrar.convert.vectors import Spool, Vectors
 from recbole_sibrar.data.encoders import LOADERS, MODELS
 from recbole_sibrar.errors import DataError, OptionError, nearest
@@ -38,7 +40,7 @@ class Encode:
     batch_size: int = 32
     half: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for modality, kind in self.kinds.items():
             if kind not in KINDS:
                 raise OptionError(f"--encode {modality}={kind}: unknown kind. {nearest(kind, KINDS)}")
@@ -49,17 +51,17 @@ class Encode:
         if self.batch_size < 1:
             raise OptionError(f"--encode-batch-size is {self.batch_size}; expected at least 1.")
 
-    def new_names(self, *known: Any) -> list:
+    def new_names(self, *known: Any) -> list[str]:
         """The modalities whose names none of these dictionaries has."""
         return [modality for modality in self.kinds if not any(modality in names for names in known)]
 
-    def recipes(self) -> dict:
+    def recipes(self) -> dict[str, dict[str, str]]:
         """{modality: {kind, model}}, so that serving can make vectors of the same kind."""
         models = {modality: str(getattr(self, f"{kind}_model")) for modality, kind in self.kinds.items()}
         places = {name: str(Path(name).resolve()) if Path(name).is_dir() else name for name in models.values()}
         return {modality: {"kind": self.kinds[modality], "model": places[name]} for modality, name in models.items()}
 
-    def on_items(self, texts: dict):
+    def on_items(self, texts: dict[str, dict[str, str]]) -> Callable[[Side, Side], None]:
         """The function that ``Job.finish`` calls with users and items.
 
         Args:
@@ -73,7 +75,7 @@ class Encode:
                 known = nearest(modality, texts) if texts else "This corpus has none."
                 raise OptionError(f"--encode {modality}=text: there is no such text. {known}")
 
-        def encode(_, items):
+        def encode(_: Side, items: Side) -> None:
             ids = items.table[items.id_field].tolist()
             for modality, kind in self.kinds.items():
                 contents = texts[modality] if kind == "text" else _pictures(self.images, ids)
@@ -83,7 +85,7 @@ class Encode:
 
         return encode
 
-    def vectors(self, modality: str, kind: str, contents: dict, given: Vectors | None = None) -> Vectors:
+    def vectors(self, modality: str, kind: str, contents: dict[str, str], given: Vectors | None = None) -> Vectors:
         """The vectors given, and new ones for the other ids in ``contents``.
 
         Args:
@@ -129,7 +131,7 @@ class Store:
     rows: dict = field(default_factory=dict)
     parts: list = field(default_factory=list)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         remove_leftovers(self.folder, ["*.npz"])
         for path in sorted(self.folder.glob("*.npz")):
             try:

@@ -42,7 +42,7 @@ def convert(
     k: int = 5,
     require: Iterable[str] | None = (),
     plots: str | Path | None = None,
-    item_vectors: dict | None = None,
+    item_vectors: dict[str, Any] | None = None,
     name: str = "ml-1m",
     half: bool = False,
     encode: Any = None,

@@ -172,7 +172,7 @@ class PairCounts:
         starts = np.flatnonzero(np.diff(keys, prepend=-1))
         self.keys, self.counts = keys[starts], np.add.reduceat(counts, starts) if len(starts) else counts
 
-    def result(self) -> tuple:
+    def result(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(first, second, count), sorted by pair."""
         self._merge()
         return self.keys >> 32, self.keys & 0xFFFFFFFF, self.counts

@@ -2,7 +2,7 @@
 
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class Vectors:
         kept = pd.Index(self.ids).isin(wanted)
         return Vectors(self.ids[kept], self.rows[kept], self.values)
 
-    def blocks(self):
+    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (ids, values) of up to 16 MB."""
         size = max(1, BLOCK_NUMBERS // self.width)
         for start in range(0, len(self.ids), size):
@@ -63,7 +63,7 @@ class Spool:
         folder: of the temporary file.
     """
 
-    def __init__(self, source: Any, wanted: Any = None, half: bool = False, folder: str | Path = None):
+    def __init__(self, source: Any, wanted: Any = None, half: bool = False, folder: str | Path | None = None):
         self.source, self.half = source, half
         self.wanted = None if wanted is None else pd.Index(wanted)
         self.file = tempfile.TemporaryFile(dir=folder)
@@ -125,7 +125,9 @@ class Spool:
         return Vectors.of(ids, np.memmap(self.file, self.dtype, "r", shape=(len(ids), self.width)))
 
 
-def embeddings_of(source: Any, name: str, rows: Any = None, half: bool = False, folder: str | Path = None) -> Vectors:
+def embeddings_of(
+    source: Any, name: str, rows: Any = None, half: bool = False, folder: str | Path | None = None
+) -> Vectors:
     """Vectors that are in memory, or in a file.
 
     Args:
@@ -177,7 +179,9 @@ def _matrix(name, rows):
     return matrix
 
 
-def read_embeddings(path: str | Path, wanted: Any = None, half: bool = False, folder: str | Path = None) -> Vectors:
+def read_embeddings(
+    path: str | Path, wanted: Any = None, half: bool = False, folder: str | Path | None = None
+) -> Vectors:
     """The vectors of a file; tables have a header and the id in the first column.
 
     Args:
@@ -250,7 +254,7 @@ def _array_blocks(ids, shape, dtype, file):
 
 
 def _table(separator):
-    def read(path, wanted):
+    def read(path: Path, wanted: pd.Index | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         width = None
         for lines in read_lines(path, separator):
             if width is None:

@@ -15,7 +15,8 @@ class Trained(Protocol):
     """A trained model with its data, to be evaluated under other conditions.
 
     Attributes:
-        name: in tables. path: of its checkpoint. core: the model itself.
+        name: in tables. path: of its checkpoint. core: the model itself. config: the effective
+            configuration, by option.
         data: {what: fingerprint} of what it was trained on.
     """
 
@@ -24,6 +25,7 @@ class Trained(Protocol):
     dataset: str
     path: Path
     core: InnerProductModel
+    config: Any
 
     @property
     def data(self) -> dict[str, str]: ...

@@ -1,14 +1,14 @@
 """From a plan to runs, and from runs to tables, tests and figures."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from recbole_sibrar.errors import OptionError, nearest
-from recbole_sibrar.experiments.execute import execute
+from recbole_sibrar.experiments.execute import Outcome, execute
 from recbole_sibrar.experiments.plan import Plan
-from recbole_sibrar.experiments.runs import check_distinct, check_options_used, known_options, plan_run
+from recbole_sibrar.experiments.runs import Run, check_distinct, check_options_used, known_options, plan_run
 from recbole_sibrar.files import owned
 from recbole_sibrar.recbole_plugin.checks import computed_metrics
 from recbole_sibrar.recbole_plugin.run import make_config, model_label
@@ -17,7 +17,7 @@ from recbole_sibrar.report.comparison import Comparison, Entry, compared, defaul
 SECONDS_TO_WRITE = 120  # what another comparison may take to write into the same folder
 
 
-def plan_runs(plan: Plan) -> list:
+def plan_runs(plan: Plan) -> list[Run]:
     """Every run of a plan, checked; nothing is started.
 
     An option of the plan goes to the models that know it, so that ``temperature`` does not stop BPR; one that no model
@@ -45,7 +45,7 @@ def plan_runs(plan: Plan) -> list:
     return runs
 
 
-def reference_label(plan: Plan, runs: Any) -> str:
+def reference_label(plan: Plan, runs: Sequence[Run]) -> str:
     """The label of the reference model, which may be given as label or as written in ``models``."""
     labels = list(dict.fromkeys(run.label for run in runs))
     if plan.reference is None:
@@ -64,7 +64,7 @@ def _check_columns(columns, config):
             raise OptionError(f"columns names {column!r}, which is not computed. {nearest(column, known)}")
 
 
-def compare(plan: Plan) -> tuple:
+def compare(plan: Plan) -> tuple[list[Comparison], list[Outcome]]:
     """Make the runs of a plan and write ``<output_dir>/comparison/``.
 
     Returns:
@@ -75,7 +75,9 @@ def compare(plan: Plan) -> tuple:
     return write_comparisons(outcomes, reference_label(plan, runs), plan.columns, Path(plan.output_dir) / "comparison")
 
 
-def write_comparisons(outcomes: Any, reference: str, columns: Any, folder: str | Path) -> tuple:
+def write_comparisons(
+    outcomes: Sequence[Outcome], reference: str, columns: Sequence[str] | None, folder: str | Path
+) -> tuple[list[Comparison], list[Outcome]]:
     """Tables, tests and figures of runs that are done; the same return value as ``compare``."""
     comparisons = []
     with owned(folder, SECONDS_TO_WRITE):
@@ -87,7 +89,9 @@ def write_comparisons(outcomes: Any, reference: str, columns: Any, folder: str |
     return comparisons, [outcome for outcome in outcomes if outcome.error]
 
 
-def comparison_of(dataset: str, scenario: str, outcomes: Any, reference: str, columns: Any = None) -> Comparison:
+def comparison_of(
+    dataset: str, scenario: str, outcomes: Sequence[Outcome], reference: str, columns: Sequence[str] | None = None
+) -> Comparison:
     """One table: all models on one data set in one scenario."""
     config = outcomes[0].run.config
     labels = dict.fromkeys(outcome.run.label for outcome in outcomes)

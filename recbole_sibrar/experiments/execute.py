@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import sleep
@@ -40,7 +41,7 @@ class Outcome:
         return None if self.result is None else read_per_user(self.run.folder, self.result)
 
 
-def execute(runs: Any, n_jobs: int = 1) -> list:
+def execute(runs: Sequence[Run], n_jobs: int = 1) -> list[Outcome]:
     """Make the runs that are not there yet, ``n_jobs`` at a time, and return an ``Outcome`` for each.
 
     A run that another process is making is waited for. However this process ends, those that it started end with it.
@@ -51,7 +52,7 @@ def execute(runs: Any, n_jobs: int = 1) -> list:
     waiting, going, outcomes, data_now = list(runs), [], {}, DataNow()
     with Progress(len(runs), "run") as progress:
 
-        def end(outcome):
+        def end(outcome: Outcome) -> None:
             outcomes[outcome.run.name] = outcome
             if outcome.error:
                 progress.write(f"{outcome.run.name} failed: {outcome.error.splitlines()[-1]}")
@@ -127,7 +128,7 @@ class RunProcess:
         n_jobs: how many share the machine; each computes with its share of the threads.
     """
 
-    def __init__(self, run: Run, data: dict, n_jobs: int = 1):
+    def __init__(self, run: Run, data: dict[str, str], n_jobs: int = 1):
         self.run, self._data = run, data
         self._errors = tempfile.TemporaryFile("w+", errors="replace")
         self._process = start(run.command, self._errors, threads=max(1, torch.get_num_threads() // n_jobs))
@@ -173,7 +174,7 @@ class RunProcess:
         return Outcome(self.run, error=error)
 
 
-def start(command: list, errors: Any, threads: int) -> subprocess.Popen:
+def start(command: list[str], errors: Any, threads: int) -> subprocess.Popen:
     """Start a command that computes with so many threads, unless the environment says how many."""
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
     parent = os.getpid()

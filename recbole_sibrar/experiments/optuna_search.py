@@ -1,7 +1,7 @@
 """Trials that Optuna draws, kept in an SQLite file: a search that was interrupted goes on, bad trials end early."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ STARTUP_TRIALS, WARMUP_EPOCHS = 5, 5  # before a trial can be ended for being wo
 
 
 def optuna_search(
-    run: Callable,
+    run: Callable[[dict[str, Any], Callable[[int, float], None]], dict[str, Any]],
     space: Space,
     n_trials: int,
     algorithm: str,
@@ -21,7 +21,7 @@ def optuna_search(
     bigger: bool,
     folder: str | Path,
     made_for: Any,
-) -> None:
+) -> Iterator[tuple[dict[str, Any], dict[str, Any], bool]]:
     """Run trials until there are ``n_trials``, those of an interrupted search of the same kind among them.
 
     Args:
@@ -63,7 +63,7 @@ class EndedEarly(Exception):
 
 
 def _report_to(optuna, trial):
-    def on_epoch(epoch, score):
+    def on_epoch(epoch: int, score: float) -> None:
         trial.report(score, epoch)
         if trial.should_prune():
             raise EndedEarly(f"{ENDED} after epoch {epoch + 1}, below the median of the trials before")

@@ -52,11 +52,11 @@ class ModelSpec:
             raise OptionError(f"options of {spec.model} is {spec.options!r}; expected 'option: value' lines.")
         return spec
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.model}:{self.variant or ''}:{self.preset or ''}".rstrip(":")
 
     @property
-    def given(self) -> dict:
+    def given(self) -> dict[str, Any]:
         """Variant and preset as options of a run, where they are named."""
         return {name: value for name in ("variant", "preset") if (value := getattr(self, name))}
 
@@ -88,7 +88,7 @@ class Plan:
     jobs: int = 1
 
     @classmethod
-    def from_mapping(cls, values: dict) -> "Plan":
+    def from_mapping(cls, values: dict[str, Any]) -> "Plan":
         """A plan out of a YAML file's or the command line's values.
 
         Raises:
@@ -109,7 +109,7 @@ class Plan:
             values[name] = _as_text(values.get(name, getattr(cls, name)))
         return cls(**values)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for scenario in self.scenarios:
             scenario_named(scenario)
         for dataset in self.datasets:
@@ -135,7 +135,7 @@ class Plan:
         return range(self.seed, self.seed + self.seeds)
 
     @property
-    def common_options(self) -> dict:
+    def common_options(self) -> dict[str, Any]:
         """What every run is given beside its seed."""
         given = {"output_dir": self.output_dir}
         if self.data_path is not None:

@@ -1,5 +1,6 @@
 """The papers' tables: their settings run on their data sets, our figures beside theirs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,12 @@ import pandas as pd
 
 from recbole_sibrar.errors import OptionError, nearest
 from recbole_sibrar.experiments.compare import write_comparisons
-from recbole_sibrar.experiments.execute import execute
+from recbole_sibrar.experiments.execute import Outcome, execute
 from recbole_sibrar.experiments.plan import ModelSpec, Plan
-from recbole_sibrar.experiments.runs import check_options_used, known_options, plan_run
+from recbole_sibrar.experiments.runs import Run, check_options_used, known_options, plan_run
 from recbole_sibrar.properties import props_folder, read_property_file
 from recbole_sibrar.recbole_plugin.run import make_config
+from recbole_sibrar.report.comparison import Comparison
 from recbole_sibrar.report.tables import write_csv, write_markdown
 
 REFERENCE = "SiBraR_SC"
@@ -22,15 +24,15 @@ def paper_folder() -> Path:
     return props_folder() / "paper"
 
 
-def paper_datasets() -> list:
+def paper_datasets() -> list[str]:
     return sorted(path.name for path in paper_folder().iterdir() if path.is_dir())
 
 
-def paper_scenarios(dataset: str) -> list:
+def paper_scenarios(dataset: str) -> list[str]:
     return sorted(path.name for path in (paper_folder() / dataset).iterdir())
 
 
-def paper_models() -> dict:
+def paper_models() -> dict[str, ModelSpec]:
     """{the papers' name: our ``ModelSpec``}."""
     names = read_property_file(paper_folder() / "models.yaml")
     return {name: ModelSpec.parse(given) for name, given in names.items()}
@@ -42,13 +44,13 @@ def published(dataset: str) -> pd.DataFrame:
     return table[table["dataset"] == dataset].drop(columns="dataset").reset_index(drop=True)
 
 
-def settings(dataset: str, scenario: str, model: str) -> dict:
+def settings(dataset: str, scenario: str, model: str) -> dict[str, Any]:
     """The papers' settings of a model; empty for one that has none, such as Pop."""
     path = paper_folder() / dataset / scenario / f"{model}.yaml"
     return read_property_file(path) if path.is_file() else {}
 
 
-def plan_paper_runs(plan: Plan) -> list:
+def plan_paper_runs(plan: Plan) -> list[Run]:
     """The runs of a plan, whose models are the papers' names, with the papers' settings.
 
     Raises:
@@ -75,7 +77,7 @@ def plan_paper_runs(plan: Plan) -> list:
     return runs
 
 
-def beside_the_paper(dataset: str, comparisons: Any) -> pd.DataFrame:
+def beside_the_paper(dataset: str, comparisons: Sequence[Comparison]) -> pd.DataFrame:
     """The papers' figures and ours: ``paper``, ``ours`` (mean over seeds, NaN if not run), ``std``, ``difference``."""
     tables = {comparison.scenario: comparison.table.set_index("model") for comparison in comparisons}
     rows = []
@@ -102,7 +104,7 @@ def beside_the_paper(dataset: str, comparisons: Any) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def reproduce(plan: Plan) -> tuple:
+def reproduce(plan: Plan) -> tuple[pd.DataFrame, list[Comparison], list[Outcome]]:
     """Run the papers' table for one data set and write ``<output_dir>/reproduction/``.
 
     Returns:

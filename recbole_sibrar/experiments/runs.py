@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ class Run:
         return Path(self.config["output_dir"]) / self.name
 
     @property
-    def command(self) -> list:
+    def command(self) -> list[str]:
         given = {**QUIET, **self.options, "run_name": self.name, "resume": True}
         return [
             sys.executable, "-m", "recbole_sibrar.cli", "run", f"--model={self.model}", f"--dataset={self.dataset}",
@@ -50,7 +51,14 @@ class Run:
 
 
 def plan_run(
-    label: str, model: str, dataset: str, scenario: str, seed: int, options: dict, prefix: str = "", known: Any = None
+    label: str,
+    model: str,
+    dataset: str,
+    scenario: str,
+    seed: int,
+    options: dict[str, Any],
+    prefix: str = "",
+    known: dict[str, Any] | None = None,
 ) -> Run:
     """Build and check the configuration of a run.
 
@@ -68,13 +76,13 @@ def plan_run(
     return Run(label, name, model, dataset, scenario, seed, options, plain, config)
 
 
-def known_options(options: dict, config: Any) -> dict:
+def known_options(options: dict[str, Any], config: Any) -> dict[str, Any]:
     """Those of the options that the model of a configuration knows."""
     known = valid_names(config.internal_config_dict, config.parameters)
     return {name: value for name, value in options.items() if name in known}
 
 
-def check_options_used(options: dict, used: set) -> None:
+def check_options_used(options: dict[str, Any], used: set[str]) -> None:
     """Every option is known to at least one model.
 
     Raises:
@@ -87,7 +95,7 @@ def check_options_used(options: dict, used: set) -> None:
             raise OptionError(f"None of the models knows the option {name!r}. {hint}".rstrip())
 
 
-def check_distinct(runs: Any) -> None:
+def check_distinct(runs: Sequence[Run]) -> None:
     """Two runs do not share a folder.
 
     Raises:
@@ -100,7 +108,7 @@ def check_distinct(runs: Any) -> None:
         seen.add(run.name)
 
 
-def finished(run: Run, data: dict):
+def finished(run: Run, data: dict[str, str]) -> dict[str, Any] | str | None:
     """The result of a finished run with the same options and data; a string that says why there is none; None if never
     run.
 
@@ -120,13 +128,15 @@ def finished(run: Run, data: dict):
     return difference(run.config, found) or changed_data(run, result.get("data"), data) or result
 
 
-def changed_data(run: Run, before: dict | None, now: dict) -> str | None:
+def changed_data(run: Run, before: dict[str, str], now: dict[str, str]) -> str | None:
     """What of the data is not as it was, as a sentence; None if they are the same."""
     changed = checkpoint.differing_data(before or {}, now)
     return changed and f"it was made from other data: {changed} of {run.dataset} changed"
 
 
-def difference(wanted: dict, found: dict, free: Any = checkpoint.OUTSIDE_THE_RESULT) -> str | None:
+def difference(
+    wanted: dict[str, Any], found: dict[str, Any], free: set[str] = checkpoint.OUTSIDE_THE_RESULT
+) -> str | None:
     """The first option in which two configurations differ, as a sentence; None if they agree but for ``free``."""
     name = checkpoint.differing_option(found, wanted, free)
     if name is not None:

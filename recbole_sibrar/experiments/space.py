@@ -24,7 +24,7 @@ class Parameter:
     kind: str
     values: tuple
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise OptionError(f"{self.name} is drawn by {self.kind!r}. {nearest(self.kind, KINDS)}")
         if self.kind == "choice":
@@ -51,7 +51,7 @@ class Parameter:
         low, high, step = self.values
         return int((high - low) / step + 1e-9)
 
-    def to_hyperopt(self):
+    def to_hyperopt(self) -> Any:
         """What hyperopt draws: the position of a choice, the number of steps, or the value itself."""
         from hyperopt import hp
 
@@ -62,7 +62,7 @@ class Parameter:
         bounds = [math.log(value) for value in self.values] if self.kind == "loguniform" else self.values
         return getattr(hp, self.kind)(self.name, *bounds)
 
-    def drawn_by_optuna(self, trial: Any):
+    def drawn_by_optuna(self, trial: Any) -> Any:
         """The same, of a trial of Optuna."""
         if self.kind == "choice":
             return trial.suggest_categorical(self.name, list(range(len(self.values))))
@@ -70,7 +70,7 @@ class Parameter:
             return trial.suggest_int(self.name, 0, self.n_steps)
         return trial.suggest_float(self.name, *self.values, log=self.kind == "loguniform")
 
-    def value(self, drawn: Any):
+    def value(self, drawn: float) -> Any:
         """The option's value for what was drawn. Numbers have six digits; integers stay integers in steps."""
         if self.kind == "choice":
             return self.values[int(drawn)]
@@ -81,7 +81,7 @@ class Parameter:
         return float(f"{drawn:.6g}")
 
     @property
-    def extremes(self) -> tuple:
+    def extremes(self) -> tuple[Any, ...]:
         """Values that a model must accept: every choice, or the bounds."""
         if self.kind == "choice":
             return self.values
@@ -96,7 +96,7 @@ class Space:
     parameters: tuple
 
     @classmethod
-    def from_mapping(cls, mapping: dict) -> "Space":
+    def from_mapping(cls, mapping: dict[str, Any]) -> "Space":
         """``{learning_rate: {loguniform: [1e-4, 1e-2]}, embedding_size: {choice: [64, 128]}}``.
 
         Raises:
@@ -123,15 +123,15 @@ class Space:
         return cls(tuple(parameters))
 
     @property
-    def names(self) -> list:
+    def names(self) -> list[str]:
         return [parameter.name for parameter in self.parameters]
 
-    def to_hyperopt(self) -> dict:
+    def to_hyperopt(self) -> dict[str, Any]:
         return {parameter.name: parameter.to_hyperopt() for parameter in self.parameters}
 
-    def drawn_by_optuna(self, trial: Any) -> dict:
+    def drawn_by_optuna(self, trial: Any) -> dict[str, Any]:
         return {parameter.name: parameter.drawn_by_optuna(trial) for parameter in self.parameters}
 
-    def options(self, drawn: dict) -> dict:
+    def options(self, drawn: dict[str, Any]) -> dict[str, Any]:
         """A trial's options from what was drawn."""
         return {parameter.name: parameter.value(drawn[parameter.name]) for parameter in self.parameters}

@@ -5,9 +5,11 @@ import json
 import logging
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -51,7 +53,7 @@ class Study:
     cpus_per_trial: int | None = None
     address: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.n_trials < 1:
             raise OptionError(f"--trials is {self.n_trials}; expected at least 1.")
         if self.engine != "ray" and (self.cpus_per_trial is not None or self.address is not None):
@@ -76,7 +78,7 @@ class Trials:
     progress: Progress
     rows: list = field(default_factory=list)
 
-    def add(self, options: dict, outcome: dict, is_earlier: bool = False) -> None:
+    def add(self, options: dict[str, Any], outcome: dict[str, Any], is_earlier: bool = False) -> None:
         """A trial that ended, now or in the search that this one goes on with."""
         metrics = {f"validation {name}": value for name, value in outcome["valid_result"].items()}
         row = {"options": options, **{key: outcome[key] for key in ("score", "seconds", "error")}, "metrics": metrics}
@@ -110,7 +112,7 @@ class Trials:
         )
 
     @property
-    def best(self) -> dict:
+    def best(self) -> dict[str, Any]:
         """The row of the best trial, the first of equals.
 
         Raises:
@@ -207,7 +209,7 @@ def check_space(study: Study) -> None:
 def _hyperopt(study, trials):
     from hyperopt import rand, tpe
 
-    def trial(drawn):
+    def trial(drawn: dict[str, Any]) -> dict[str, Any]:
         options = study.space.options(drawn)
         outcome = run_trial(study.model, study.dataset, {**study.options, **options})
         trials.add(options, outcome)
@@ -227,7 +229,7 @@ def _hyperopt(study, trials):
 def _optuna(study, trials):
     config = trials.config
 
-    def run(options, on_epoch):
+    def run(options: dict[str, Any], on_epoch: Callable[[int, float], None]) -> dict[str, Any]:
         start = perf_counter()
         try:
             return run_trial(study.model, study.dataset, {**study.options, **options}, on_epoch)
@@ -256,7 +258,7 @@ def _ray(study, trials):
     )
 
     class Record(ray_tune.Callback):
-        def on_trial_result(self, *, trial, result, **_):
+        def on_trial_result(self, *, trial: Any, result: dict[str, Any], **_: object) -> None:  # type: ignore[override]
             trials.add(study.space.options(trial.config), result["outcome"])
 
     search = HyperOptSearch(

@@ -120,7 +120,7 @@ class Kind:
         return int(column.nunique())
 
 
-def weight_options(kinds: list[Kind]) -> list[tuple]:
+def weight_options(kinds: list[Kind]) -> list[tuple[str, type, Any]]:
     """The kinds' weights as fields of an options class."""
     return [
         (f"{name}_weight", float, option(help, low=0, default=default))

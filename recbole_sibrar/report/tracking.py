@@ -10,8 +10,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import pandas as pd
+
 from recbole_sibrar.data.identity import combined
 from recbole_sibrar.errors import OptionError, WriteError
+from recbole_sibrar.evaluation.trained import Trained
 
 PROJECT = "recbole-sibrar"  # where the trackers' own environment variables name none
 KEY = "recbole_sibrar.key"
@@ -32,10 +35,10 @@ class Record:
 
     name: str
     kind: str
-    options: dict
-    metrics: dict
+    options: dict[str, Any]
+    metrics: dict[str, float]
     axis: str = ""
-    curve: list = field(default_factory=list)
+    curve: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def key(self) -> str:
@@ -44,7 +47,7 @@ class Record:
         return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
 
 
-def run_records(results: Iterable) -> list:
+def run_records(results: Iterable[dict[str, Any]]) -> list[Record]:
     """Of runs, as ``result.json`` holds them: test and validation metrics, options, seconds, and a curve of epochs."""
     return [
         Record(
@@ -74,7 +77,9 @@ def run_records(results: Iterable) -> list:
     ]
 
 
-def subset_records(models: Iterable, tables: dict, metric: str, **options: Any) -> list:
+def subset_records(
+    models: Iterable[Trained], tables: dict[str, pd.DataFrame], metric: str, **options: Any
+) -> list[Record]:
     """Of ``report.missing.write_subset_study``: every subset, what each modality adds, and the curve of their number.
 
     Args:
@@ -97,7 +102,7 @@ def subset_records(models: Iterable, tables: dict, metric: str, **options: Any) 
     return records
 
 
-def rate_records(models: Iterable, table: Any, metric: str, **options: Any) -> list:
+def rate_records(models: Iterable[Trained], table: pd.DataFrame, metric: str, **options: Any) -> list[Record]:
     """Of ``report.missing.write_rate_study``: at each rate, with loss in evaluation or in both phases."""
     records = []
     for model in models:
@@ -111,7 +116,7 @@ def rate_records(models: Iterable, table: Any, metric: str, **options: Any) -> l
     return records
 
 
-def gap_records(models: Iterable, tables: dict, **options: Any) -> list:
+def gap_records(models: Iterable[Trained], tables: dict[str, pd.DataFrame], **options: Any) -> list[Record]:
     """Of ``report.gap.write_gap_study``: its table's columns; as ``subset_records``."""
     rows = {row.pop("model"): row for row in tables["gap"].to_dict("records")}
     return [_study(model, "gap", options, rows[model.name]) for model in models]
@@ -127,7 +132,7 @@ def _study(model, kind, options, metrics, *curve):
     return Record(f"{kind}-{model.path.parent.name}", kind, {**of_model, **options}, metrics, *curve)
 
 
-def tracker(name: str | None) -> Callable:
+def tracker(name: str | None) -> Callable[[list[Record]], None]:
     """What sends a list of ``Record``s to a tracker, each once; it does nothing for None.
 
     Raises:
