@@ -113,7 +113,7 @@ def encoders(arguments: Namespace) -> Encode | None:
     )  # fmt: skip
 
 
-def named_values(arguments: list[str], option: str, example: str, what: str = "file") -> dict[str, str]:
+def named_values(arguments: list[str], option: str, example: str, what: str = "file") -> dict[str, Any]:
     """``name=value`` arguments to ``{name: value}``; files on the Hub are fetched.
 
     Raises:

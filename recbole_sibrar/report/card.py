@@ -13,7 +13,7 @@ UNKNOWN = "unknown"  # among the Hub's names of licences, too
 TAGS = ["recommendation", "recommender-system", "cold-start", "multimodal", "recbole"]
 
 
-def model_card(name: str, state: dict[str, Any], result: dict | None, licence: str = UNKNOWN) -> str:
+def model_card(name: str, state: dict[str, Any], result: dict[str, Any] | None, licence: str = UNKNOWN) -> str:
     """Of a checkpoint.
 
     Args:
