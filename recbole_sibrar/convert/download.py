@@ -12,12 +12,11 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from tqdm import tqdm
-
 from recbole_sibrar.convert.atomic import checksum
 from recbole_sibrar.convert.onion import COUNTS, EVENTS, FEATURES, GENRES
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.files import atomic_file, make_folder, remove_leftovers
+from recbole_sibrar.progress import BYTES, Progress
 
 TIMEOUT = 30
 BLOCK_BYTES = 1 << 20
@@ -128,13 +127,12 @@ def fetch(address: str, target: Path, md5: str | None = None) -> None:
 def _store(answer, part, mode, total):
     with (
         open(part, mode) as file,
-        tqdm(
-            total=total, initial=file.tell(), desc=part.stem, unit="B", unit_scale=True, leave=False, disable=None
-        ) as bar,
+        Progress(total, BYTES, part.stem, passing=True) as progress,
     ):
+        progress.begin_at(file.tell())
         while block := answer.read(BLOCK_BYTES):
             file.write(block)
-            bar.update(len(block))
+            progress.advance(len(block))
         if total is not None and file.tell() < total:
             raise OSError(f"{part.stem}: {file.tell():,} of {total:,} bytes came")
 
