@@ -159,8 +159,6 @@ def by_column(
 def weighted_row_sum(matrix: SparseRows, table: Tensor, weights: Tensor | None = None) -> Tensor:
     """``(matrix * weights) @ table``: for each row the weighted sum of the table's rows at its columns.
 
-    A table to which an optimizer has given a function ``read`` (``models.optimizer.TableAdamW``) is read by it.
-
     Args:
         matrix: R x C.
         table: (C, D).
@@ -169,9 +167,6 @@ def weighted_row_sum(matrix: SparseRows, table: Tensor, weights: Tensor | None =
     Returns:
         (R, D); an empty row is zero.
     """
-    if hasattr(table, "read") and torch.is_grad_enabled():
-        table, columns = table.read(matrix.columns)
-        matrix = SparseRows(matrix.indptr, columns, len(table))
     return _WeightedRowSum.apply(table, matrix, weights)
 
 

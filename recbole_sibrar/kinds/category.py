@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from recbole_sibrar.data.modalities import Features, Modality
-from recbole_sibrar.data.sparse import SparseRows, gather_rows
+from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.tables import clean
 from recbole_sibrar.kinds.block import Block, SparseBlock, most_frequent, with_columns
+from recbole_sibrar.kinds.embedding import table_of
 from recbole_sibrar.kinds.kind import Kind, wrong_value
-from recbole_sibrar.kinds.projection import Projection, table_of
+from recbole_sibrar.kinds.projection import Projection
 from recbole_sibrar.kinds.vocabulary import shortened, warn_of_unknown
 from recbole_sibrar.layers import further_layers
 
@@ -30,7 +31,7 @@ class CategoryProjection(Projection):
         self.network = further_layers(sizes, self.activation)
 
     def project(self, features: Features) -> Tensor:
-        return self.network(gather_rows(self.table.weight, features))
+        return self.network(self.table.rows(features))
 
 
 class CategoryBlock(SparseBlock):

@@ -14,7 +14,7 @@ from torch import Tensor
 from recbole_sibrar.checked import option
 from recbole_sibrar.data.frames import is_list
 from recbole_sibrar.data.modalities import Features, Modality
-from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
+from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.tables import is_empty, join_tags
 from recbole_sibrar.kinds import block
 from recbole_sibrar.kinds.block import ROWS_COUNTED, Block, SparseBlock, most_frequent, with_columns
@@ -54,7 +54,7 @@ class TagsProjection(RowsProjection):
             weights = self.importance[features.columns]
         else:
             weights = features.spread(features.lengths.clamp(min=1).float().reciprocal())
-        return self.network(weighted_row_sum(features, self.table.weight, weights))
+        return self.network(self.table.sums(features, weights))
 
 
 class TagsBlock(SparseBlock):

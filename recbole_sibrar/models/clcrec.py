@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from recbole_sibrar.checked import option
 from recbole_sibrar.data.modalities import Modalities
-from recbole_sibrar.data.sparse import SparseRows, gather_rows
+from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.kinds.embedding import EmbeddingTable
 from recbole_sibrar.layers import ACTIVATION_LAYERS, further_layers
 from recbole_sibrar.models.batches import DistinctPairs, PairBatch
 from recbole_sibrar.models.content import ContentLayer, ContentModel, ContentOptions
@@ -55,7 +56,7 @@ class CLCRec(ContentModel):
         super().__init__(options, modalities, interactions, seed)
         width = options.embedding_size
         self.tables = nn.ModuleDict(
-            {side: nn.Embedding(len(self.trained(side)), width) for side in (self.content_side, self.other_side)}
+            {side: EmbeddingTable(len(self.trained(side)), width) for side in (self.content_side, self.other_side)}
         )
         for table in self.tables.values():
             nn.init.xavier_normal_(table.weight)
@@ -95,7 +96,7 @@ class CLCRec(ContentModel):
         return weight * contrast, (1 - weight) * recommendation
 
     def _collaborative(self, side: str, ids: Tensor) -> Tensor:
-        return gather_rows(self.tables[side].weight, ids)
+        return self.tables[side].rows(ids)
 
     def _directions(self, collaborative: Tensor, content: Tensor) -> tuple[Tensor, Tensor]:
         """(N, D), (N, D) -> the same scaled so that their inner products are cosines over tau."""
