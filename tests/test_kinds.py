@@ -87,6 +87,15 @@ def test_a_request_with_a_known_value_is_the_known_entity(data):
     assert torch.allclose(block.columns_of(parsed.features(torch.tensor([0]))), expected)
 
 
+def test_the_average_of_one_value_is_the_value(data):
+    entry = content(data).entries[0]
+    there = entry.available.nonzero().squeeze(1)
+    values = entry.features(there)
+    again = data.kind.from_columns(data.kind.columns(values, entry), entry)
+    block = data.kind.blocks(entry, torch.ones(data.n_items + 1, dtype=torch.bool), WEIGHTS)[0]
+    assert torch.equal(block.columns_of(again), block.columns_of(values))
+
+
 def test_a_column_of_ngrams_is_asked_for_and_never_guessed(tmp_path):
     Path("orders.csv").write_text("user_id,item_id\n" + "".join(f"u{n},i{n % 4}\n" for n in range(12)))
     Path("items.csv").write_text("item_id,title\ni0,The Quiet Heat\ni1,A Loud Parade\ni2,\ni3,Quiet Days\n")

@@ -4,8 +4,7 @@ import pytest
 import torch
 from conftest import SOFTMAX
 
-from recbole_sibrar.data.sparse import SparseRows
-from recbole_sibrar.kinds.embedding import EmbeddingTable
+from recbole_sibrar.data.sparse import SparseRows, gather_rows, weighted_row_sum
 from recbole_sibrar.models import optimizer
 from recbole_sibrar.models.optimizer import TableAdamW, large_tables
 from recbole_sibrar.recbole_plugin.run import make_config, prepare, run
@@ -18,11 +17,10 @@ class Run:
 
     def __init__(self, is_sparse, weight_decay=0.1):
         torch.manual_seed(0)
-        self.embedding = EmbeddingTable(ROWS, WIDTH)
-        self.table, self.layer = self.embedding.weight, torch.nn.Parameter(torch.randn(WIDTH, WIDTH))
+        self.table, self.layer = (torch.nn.Parameter(torch.randn(n, WIDTH)) for n in (ROWS, WIDTH))
         parameters = [self.table, self.layer]
         if is_sparse:
-            self.optimizer = TableAdamW(parameters, [self.embedding], LR, weight_decay)
+            self.optimizer = TableAdamW(parameters, [self.table], LR, weight_decay)
         else:
             self.optimizer = torch.optim.AdamW(parameters, lr=LR, weight_decay=weight_decay, fused=True)
 
@@ -34,7 +32,7 @@ class Run:
             rows = (drawn < share).nonzero().squeeze(1)
             targets = torch.randn(len(rows), WIDTH, generator=generator)
             self.optimizer.zero_grad()
-            (self.embedding.rows(rows) @ self.layer - targets).square().mean(1).sum().backward()
+            (gather_rows(self.table, rows) @ self.layer - targets).square().mean(1).sum().backward()
             self.optimizer.step()
         return self
 
@@ -72,11 +70,11 @@ def test_the_path_without_gradient_in_closed_form():
     """One gradient, then none: the sum of AdamW's steps, and pure decay where there was no gradient at all."""
     moved = Run(is_sparse=True)
     before = moved.table.detach().clone()
-    (moved.embedding.rows(torch.tensor([3])) * 7).sum().backward()
+    (gather_rows(moved.table, torch.tensor([3])) * 7).sum().backward()
     for _ in range(200):
         moved.optimizer.step()
         moved.optimizer.zero_grad()
-        moved.embedding.rows(torch.tensor([40])).sum().mul(0).backward()
+        gather_rows(moved.table, torch.tensor([40])).sum().mul(0).backward()
     decay, expected = 1 - LR * 0.1, before[3].double()
     mean = square = 0
     for step in range(1, 201):
@@ -91,7 +89,7 @@ def test_a_step_writes_the_rows_that_it_reads():
     before = moved.table.detach().clone()
     moved.optimizer.zero_grad()
     matrix = SparseRows.from_pairs([0, 0, 1], [7, 9, 9], 2, ROWS)
-    moved.embedding.sums(matrix, torch.tensor([0.5, 1.0, 2.0])).sum().backward()
+    weighted_row_sum(matrix, moved.table, torch.tensor([0.5, 1.0, 2.0])).sum().backward()
     assert moved.table.grad is None
     moved.optimizer.step()
     assert (moved.table != before).any(1).nonzero().squeeze(1).tolist() == [7, 9]
@@ -99,9 +97,9 @@ def test_a_step_writes_the_rows_that_it_reads():
 
 def test_a_table_is_read_once_in_a_step():
     moved = Run(is_sparse=True)
-    moved.embedding.rows(torch.tensor([1]))
+    gather_rows(moved.table, torch.tensor([1]))
     with pytest.raises(RuntimeError, match="once between zero_grad and step"):
-        moved.embedding.rows(torch.tensor([2]))
+        gather_rows(moved.table, torch.tensor([2]))
 
 
 def test_a_stored_state_goes_on_exactly_and_is_adamws():
@@ -144,7 +142,7 @@ def test_where_the_gradient_is_wanted_whole(tiny, monkeypatch):
 
     def chosen(**options):
         ready = prepare(make_config("SiBraR", "tiny", None, tiny.options(**options)))
-        assert [table.num_embeddings for table in large_tables(ready.model.core)] == [31, 41]
+        assert [len(table) for table in large_tables(ready.model.core)] == [31, 41]
         return ready.trainer.optimizer
 
     assert isinstance(chosen(), TableAdamW) and len(chosen().tables) == 2

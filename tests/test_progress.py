@@ -1,18 +1,13 @@
 """Bars where a person looks, lines now and then elsewhere."""
 
 import io
-import itertools
-import re
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from recbole_sibrar import progress
-from recbole_sibrar.convert import atomic, download, vectors
-from recbole_sibrar.data import tables
 from recbole_sibrar.progress import Progress, duration
 
 
@@ -68,77 +63,6 @@ def test_a_terminal_gets_one_bar_and_the_lines_that_stay(monkeypatch):
         work.write("something failed")
     said = sys.stderr.getvalue()
     assert "BPR" in said and "2/4 epochs" in said and "best 0.3" in said and "something failed\n" in said
-
-
-class Blocks(io.BytesIO):
-    """A download of a body in blocks of four bytes."""
-
-    def read(self, size):
-        return super().read(4)
-
-
-def reads(folder):
-    (folder / "orders.csv").write_text("1,2\n" * 4)
-    return [lines for _, lines in tables.line_blocks(folder / "orders.csv")]
-
-
-def writes(folder):
-    values = np.zeros((4, 8), np.float32)
-    atomic.write_vectors(folder / "shop.text", "text", "item_id", vectors.Vectors.of(list("abcd"), values))
-
-
-def downloads(folder, mode="wb", total=16):
-    download._store(Blocks(b"x" * 16), folder / "films.zip.part", mode, total)
-
-
-def goes_on_downloading(folder):
-    (folder / "films.zip.part").write_bytes(b"x" * 1600)
-    downloads(folder, "ab", 1616)
-
-
-LONG_WORK = {
-    reads: (r"orders\.csv: [\d.]+B/16\.0B(, \d+ s left)?", 3),
-    writes: (r"writing text: \d/4 vectors(, \d+ s left)?", 3),
-    downloads: (r"films\.zip: [\d.]+B/16\.0B(, \d+ s left)?", 3),
-    lambda folder: downloads(folder, total=None): (r"films\.zip: [\d.]+B", 3),
-    goes_on_downloading: (r"films\.zip: 1\.6\dkB/1\.62kB(, \d+ s left)?", 3),
-    lambda folder: list(progress.steps(range(4), "encoding text")): (r"encoding text: \d/4(, \d+ s left)?", 3),
-    lambda folder: list(progress.steps(iter("abcd"), "texts")): (r"texts: \d", 3),
-}
-
-
-@pytest.fixture
-def small_blocks(monkeypatch):
-    monkeypatch.setattr(tables, "BLOCK_BYTES", 4)
-    monkeypatch.setattr(vectors, "BLOCK_NUMBERS", 8)
-
-
-@pytest.mark.parametrize("work", LONG_WORK)
-def test_long_work_is_a_line_now_and_then_in_a_file_and_a_passing_bar_on_a_terminal(
-    work, small_blocks, tmp_path, monkeypatch, capsys
-):
-    ticks = itertools.count()
-    monkeypatch.setattr(progress, "perf_counter", lambda: 20.0 * next(ticks))
-    work(tmp_path)
-    form, at_least = LONG_WORK[work]
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) >= at_least and all(re.fullmatch(form, line) for line in lines), lines
-
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    monkeypatch.setattr(progress, "SECONDS_TO_APPEAR", 0)
-    work(tmp_path)
-    said = sys.stderr.getvalue()
-    assert lines[0].split(":")[0] in said and "\n" not in said and said.endswith("\r")
-
-
-def test_short_work_says_nothing_anywhere(tmp_path, small_blocks, monkeypatch, capsys):
-    for work in LONG_WORK:
-        work(tmp_path)
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    for work in LONG_WORK:
-        work(tmp_path)
-    assert sys.stderr.getvalue().strip() == ""
 
 
 def test_times_as_people_say_them():

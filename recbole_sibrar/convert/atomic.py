@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from tqdm import tqdm
 
 import recbole_sibrar
 from recbole_sibrar.data.vectors import write_cache
 from recbole_sibrar.errors import DataError, OptionError
 from recbole_sibrar.files import atomic_directory, make_folder, remove_unfinished
-from recbole_sibrar.progress import Progress
 
 RECORD = "conversion.json"
 NAME = re.compile(r"[^\W_][\w.+=-]*")
@@ -141,14 +141,14 @@ def write_vectors(path: str | Path, name: str, id_field: str, vectors: Any) -> N
     """A vector file with as many digits as float32 needs to come back the same, and its binary copy."""
     with (
         open(path, "w", encoding="utf-8", newline="\n") as file,
-        Progress(len(vectors.ids), "vector", f"writing {name}", passing=True) as progress,
+        tqdm(total=len(vectors.ids), desc=f"writing {name}", leave=False, disable=None) as bar,
     ):
         file.write(f"{id_field}:token\t{name}:float_seq\n")
         row_format = " ".join(["%.9g"] * vectors.width)
         for ids, values in vectors.blocks():
             for token, row in zip(ids, values):
                 file.write(f"{token}\t{row_format % tuple(row.tolist())}\n")
-            progress.advance(len(ids))
+            bar.update(len(ids))
     blocks = (values for _, values in vectors.blocks())
     write_cache(path, vectors.ids, blocks, (len(vectors.ids), vectors.width), vectors.values.dtype)
 

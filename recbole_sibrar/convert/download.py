@@ -12,11 +12,12 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+from tqdm import tqdm
+
 from recbole_sibrar.convert.atomic import checksum
 from recbole_sibrar.convert.onion import COUNTS, EVENTS, FEATURES, GENRES
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.files import atomic_file, make_folder, remove_leftovers
-from recbole_sibrar.progress import BYTES, Progress
 
 TIMEOUT = 30
 BLOCK_BYTES = 1 << 20
@@ -127,12 +128,13 @@ def fetch(address: str, target: Path, md5: str | None = None) -> None:
 def _store(answer, part, mode, total):
     with (
         open(part, mode) as file,
-        Progress(total, BYTES, part.stem, passing=True) as progress,
+        tqdm(
+            total=total, initial=file.tell(), desc=part.stem, unit="B", unit_scale=True, leave=False, disable=None
+        ) as bar,
     ):
-        progress.begin_at(file.tell())
         while block := answer.read(BLOCK_BYTES):
             file.write(block)
-            progress.advance(len(block))
+            bar.update(len(block))
         if total is not None and file.tell() < total:
             raise OSError(f"{part.stem}: {file.tell():,} of {total:,} bytes came")
 

@@ -132,6 +132,15 @@ class Modalities:
         )
         return replace(self, entries=entries)
 
+    def to(self, device: Any) -> "Modalities":
+        """With masks and values there; vectors on disk stay."""
+
+        def moved(entry):
+            values = entry.values if isinstance(entry.values, DiskVectors) else entry.values.to(device)
+            return replace(entry, available=entry.available.to(device), values=values)
+
+        return self.map(moved)
+
     def select(self, names: Iterable[str]) -> "Modalities":
         """Only these modalities, in this order.
 

@@ -1,5 +1,6 @@
 """A boolean sparse matrix in CSR form and the one product the models need of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,22 @@ class SparseRows:
         indptr = torch.zeros(n_rows + 1, dtype=torch.long)
         indptr[1:] = torch.bincount(rows, minlength=n_rows).cumsum(0)
         return cls(indptr, columns, n_columns)
+
+    @classmethod
+    def stacked(cls, parts: "Sequence[SparseRows]") -> "SparseRows":
+        """The rows of several matrices of one width, one after the other.
+
+        >>> SparseRows.stacked([SparseRows.from_pairs([0], [2], 1, 3), SparseRows.from_pairs([1], [0], 2, 3)]).indptr
+        tensor([0, 1, 1, 2])
+        """
+        lengths = torch.cat([rows.lengths for rows in parts])
+        columns = torch.cat([rows.columns for rows in parts])
+        return cls(F.pad(lengths.cumsum(0), (1, 0)), columns, parts[0].n_columns)
+
+    def to_scipy(self, dtype: Any = np.float32) -> csr_array:
+        """The matrix of zeros and ones."""
+        ones, shape = np.ones(len(self.columns), dtype=dtype), (len(self.lengths), self.n_columns)
+        return csr_array((ones, self.columns.cpu().numpy(), self.indptr.cpu().numpy()), shape=shape)
 
     @property
     def lengths(self) -> Tensor:
@@ -159,6 +176,8 @@ def by_column(
 def weighted_row_sum(matrix: SparseRows, table: Tensor, weights: Tensor | None = None) -> Tensor:
     """``(matrix * weights) @ table``: for each row the weighted sum of the table's rows at its columns.
 
+    A table to which an optimizer has given a function ``read`` (``models.optimizer.TableAdamW``) is read by it.
+
     Args:
         matrix: R x C.
         table: (C, D).
@@ -167,6 +186,9 @@ def weighted_row_sum(matrix: SparseRows, table: Tensor, weights: Tensor | None =
     Returns:
         (R, D); an empty row is zero.
     """
+    if hasattr(table, "read") and torch.is_grad_enabled():
+        table, columns = table.read(matrix.columns)
+        matrix = SparseRows(matrix.indptr, columns, len(table))
     return _WeightedRowSum.apply(table, matrix, weights)
 
 
@@ -176,9 +198,7 @@ def co_occurrences(matrix: SparseRows) -> Tensor:
     >>> co_occurrences(SparseRows.from_pairs([0, 0, 1], [0, 1, 1], 2, 2)).tolist()
     [[1.0, 1.0], [1.0, 2.0]]
     """
-    ones = np.ones(len(matrix.columns), dtype=np.float32)
-    shape = len(matrix.lengths), matrix.n_columns
-    rows = csr_array((ones, matrix.columns.cpu().numpy(), matrix.indptr.cpu().numpy()), shape=shape)
+    rows = matrix.to_scipy()
     return torch.from_numpy((rows.T @ rows).toarray())
 
 

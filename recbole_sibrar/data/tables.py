@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from recbole_sibrar.errors import DataError, nearest
-from recbole_sibrar.progress import BYTES, Progress
 
 BLOCK_BYTES = 1 << 24
 NEWLINE = 10
@@ -38,7 +38,7 @@ def below(path: str | Path, raw: str | Path) -> Path:
 
 
 def line_blocks(path: str | Path) -> Iterator[tuple[int, bytes]]:
-    """Yield (number of the first line, whole lines as bytes) of a UTF-8 file, about 16 MB at a time, with progress.
+    """Yield (number of the first line, whole lines as bytes) of a UTF-8 file, about 16 MB at a time, with a bar.
 
     Line ends are made ``\\n``, also behind the last line; a carriage return elsewhere is a blank; a byte order mark is
     dropped.
@@ -52,7 +52,9 @@ def line_blocks(path: str | Path) -> Iterator[tuple[int, bytes]]:
     number, rest = 1, b""
     with (
         open(path, "rb") as raw,
-        Progress(path.stat().st_size, BYTES, path.name, passing=True) as progress,
+        tqdm(
+            total=path.stat().st_size, desc=path.name, unit="B", unit_scale=True, leave=False, delay=1, disable=None
+        ) as bar,
     ):
         file = OPENERS.get(path.suffix, lambda raw: raw)(raw)
         while True:
@@ -61,7 +63,7 @@ def line_blocks(path: str | Path) -> Iterator[tuple[int, bytes]]:
             except DAMAGE as error:
                 line = number + rest.count(b"\n")
                 raise DataError(f"{path}: damaged or cut off near line {line} ({error}); download it again.") from None
-            progress.update(raw.tell())
+            bar.update(raw.tell() - bar.n)
             if not block and not rest:
                 break
             lines, rest = _whole_lines(rest + block, last=not block)

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from recbole_sibrar.data.modalities import Features, Modality
-from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.data.sparse import SparseRows, gather_rows
 from recbole_sibrar.data.tables import clean
 from recbole_sibrar.kinds.block import Block, SparseBlock, most_frequent, with_columns
-from recbole_sibrar.kinds.embedding import table_of
 from recbole_sibrar.kinds.kind import Kind, wrong_value
-from recbole_sibrar.kinds.projection import Projection
+from recbole_sibrar.kinds.projection import Projection, table_of
 from recbole_sibrar.kinds.vocabulary import shortened, warn_of_unknown
 from recbole_sibrar.layers import further_layers
 
@@ -31,7 +31,8 @@ class CategoryProjection(Projection):
         self.network = further_layers(sizes, self.activation)
 
     def project(self, features: Features) -> Tensor:
-        return self.network(self.table.rows(features))
+        rows = gather_rows(self.table.weight, features.clamp(min=0))
+        return self.network(rows * (features >= 0).unsqueeze(1))
 
 
 class CategoryBlock(SparseBlock):
@@ -39,7 +40,8 @@ class CategoryBlock(SparseBlock):
 
     def build(self, modality: Modality, known: Tensor) -> None:
         super().build(modality, known)
-        self.register_buffer("column", most_frequent(modality.values[known], modality.width), persistent=False)
+        values = modality.values[known]
+        self.register_buffer("column", most_frequent(values[values >= 0], modality.width), persistent=False)
 
     @property
     def n_columns(self) -> int:
@@ -47,11 +49,12 @@ class CategoryBlock(SparseBlock):
 
     def shown(self, features: Features) -> SparseRows:
         every = torch.arange(len(features) + 1, device=features.device)
-        return with_columns(SparseRows(every, features, len(self.column)), self.column)
+        categories = SparseRows(every, features, len(self.column)).keep(features >= 0)
+        return with_columns(categories, self.column)
 
 
 class Category(Kind):
-    """(N,) int64, places in the vocabulary, which is sorted."""
+    """(N,) int64, places in the vocabulary, which is sorted; -1 for none of them, which only an imputer gives."""
 
     name = "category"
     column_type = "token"
@@ -71,6 +74,12 @@ class Category(Kind):
 
     def blocks(self, entry: Modality, trained: Tensor, weights: dict[str, float]) -> list[Block]:
         return [CategoryBlock(entry, trained, weights[self.name])]
+
+    def columns(self, features: Tensor, entry: Modality) -> Tensor:
+        return F.one_hot(features, entry.width).float()
+
+    def from_columns(self, columns: Tensor, entry: Modality) -> Tensor:
+        return torch.where(columns.any(1), columns.argmax(1), -1)
 
     def parse(self, entry: Modality, cells: list[Any], tokens: Sequence[str], told: set[tuple[str, str]]) -> Modality:
         for row, cell in enumerate(cells):

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from recbole_sibrar.data.modalities import Features, Modalities, Modality
-from recbole_sibrar.kinds.embedding import table_of
+from recbole_sibrar.data.sparse import gather_rows
 from recbole_sibrar.kinds.kind import Kind
-from recbole_sibrar.kinds.projection import Projection
+from recbole_sibrar.kinds.projection import Projection, table_of
 
 
 class IdProjection(Projection):
@@ -24,7 +24,7 @@ class IdProjection(Projection):
         return rows
 
     def project(self, features: Features) -> Tensor:
-        return self.table.rows(features)
+        return gather_rows(self.table.weight, features)
 
 
 class Id(Kind):

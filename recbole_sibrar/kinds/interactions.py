@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from recbole_sibrar.checked import option
 from recbole_sibrar.data.modalities import INTERACTIONS, Features, Modality
-from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 from recbole_sibrar.kinds.kind import Kind
 from recbole_sibrar.kinds.projection import RowsProjection
 
@@ -46,7 +46,7 @@ class InteractionProjection(RowsProjection):
             weights = self.dropout(weights)
             shown = weights > 0
             features, weights = features.keep(shown), weights[shown]
-        return self.network(self.table.sums(features, weights) + self.bias)
+        return self.network(weighted_row_sum(features, self.table.weight, weights) + self.bias)
 
 
 class Interactions(Kind):

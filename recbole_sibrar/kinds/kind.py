@@ -34,7 +34,8 @@ class Files:
 class Kind:
     """One kind of modality. The names in ``kinds.KINDS`` are what a data set declares.
 
-    Missing is a False in ``Modality.available``; nothing here makes up a value for it.
+    Missing is a False in ``Modality.available``; nothing here makes up a value for it, but for ``columns`` and
+    ``from_columns``, with which an imputer does where it is asked for (``models.imputation``).
 
     Attributes:
         name: as in ``Modality.kind``.
@@ -44,6 +45,7 @@ class Kind:
         weights: {name: (default, help)} of the blocks for linear models; options of ``ContentRidge``.
         inputs: a frozen dataclass of options of how features enter a network, None without.
         linear_inputs: {option: value} of ``inputs`` that serve a linear layer best.
+        zero_is_mean: whether its zero, as an imputer has it, is the mean.
     """
 
     name: ClassVar[str]
@@ -53,6 +55,7 @@ class Kind:
     weights: ClassVar[dict[str, tuple[float, str]]] = {}
     inputs: ClassVar[type | None] = None
     linear_inputs: ClassVar[dict[str, Any]] = {}
+    zero_is_mean: ClassVar[bool] = False
 
     def checked(self, column: pd.Series, path: Path, declaration: Declaration) -> pd.Series:
         """The cells of an atomic file, texts with the numbers of their lines as the index, "" if missing.
@@ -80,6 +83,14 @@ class Kind:
 
     def blocks(self, entry: Modality, trained: Tensor, weights: dict[str, float]) -> list[Block]:
         """Its columns for linear models; ``weights``: see the class."""
+        raise NotImplementedError
+
+    def columns(self, features: Any, entry: Modality) -> Tensor:
+        """(R, F) what an imputer averages, of ``Modality.features`` of R entities."""
+        raise NotImplementedError
+
+    def from_columns(self, columns: Tensor, entry: Modality) -> Any:
+        """(R, F) averages of ``columns`` -> the values of R entities that come nearest to them."""
         raise NotImplementedError
 
     def parse(self, entry: Modality, cells: list[Any], tokens: Sequence[str], told: set[tuple[str, str]]) -> Modality:

@@ -79,6 +79,7 @@ class Number(Kind):
     projection = NumberProjection
     weights = {"number": (4.0, "weight of a number modality")}
     inputs, linear_inputs = NumberInputs, {"number_encoding": "bins"}
+    zero_is_mean = True
 
     def checked(self, column: pd.Series, path: Path, declaration: Declaration) -> pd.Series:
         return parse_numbers(column, path, declaration.field, partial(_advice, declaration))
@@ -88,6 +89,12 @@ class Number(Kind):
 
     def blocks(self, entry: Modality, trained: Tensor, weights: dict[str, float]) -> list[Block]:
         return [NumberBlock(entry, trained, weights[self.name])]
+
+    def columns(self, features: Tensor, entry: Modality) -> Tensor:
+        return features.unsqueeze(1)
+
+    def from_columns(self, columns: Tensor, entry: Modality) -> Tensor:
+        return columns.squeeze(1)
 
     def parse(self, entry: Modality, cells: list[Any], tokens: Sequence[str], told: set[tuple[str, str]]) -> Modality:
         numbers = np.full(len(cells), np.nan)

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from recbole_sibrar.checked import option
 from recbole_sibrar.data.modalities import Features, Modality
 from recbole_sibrar.data.sparse import SparseRows
-from recbole_sibrar.kinds.embedding import table_of
 from recbole_sibrar.layers import ACTIVATION_LAYERS, further_layers
 
 
@@ -70,3 +69,10 @@ class RowsProjection(Projection):
 
     def stored(self, rows: Tensor) -> SparseRows:
         return SparseRows(self.indptr, self.columns, self.table.num_embeddings).select(rows)
+
+
+def table_of(n_values: int, width: int) -> nn.Embedding:
+    """An embedding of each value."""
+    table = nn.Embedding(n_values, width)
+    nn.init.xavier_normal_(table.weight)
+    return table

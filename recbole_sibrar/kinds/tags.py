@@ -14,7 +14,7 @@ from torch import Tensor
 from recbole_sibrar.checked import option
 from recbole_sibrar.data.frames import is_list
 from recbole_sibrar.data.modalities import Features, Modality
-from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 from recbole_sibrar.data.tables import is_empty, join_tags
 from recbole_sibrar.kinds import block
 from recbole_sibrar.kinds.block import ROWS_COUNTED, Block, SparseBlock, most_frequent, with_columns
@@ -54,7 +54,7 @@ class TagsProjection(RowsProjection):
             weights = self.importance[features.columns]
         else:
             weights = features.spread(features.lengths.clamp(min=1).float().reciprocal())
-        return self.network(self.table.sums(features, weights))
+        return self.network(weighted_row_sum(features, self.table.weight, weights))
 
 
 class TagsBlock(SparseBlock):
@@ -145,6 +145,16 @@ class Tags(Kind):
     def blocks(self, entry: Modality, trained: Tensor, weights: dict[str, float]) -> list[Block]:
         blocks: list[Block] = [TagsBlock(entry, trained, weights["tags"])]
         return [*blocks, TagPairsBlock(entry, trained, weights["pairs"])] if weights["pairs"] else blocks
+
+    def columns(self, features: SparseRows, entry: Modality) -> Tensor:
+        return features.mark(torch.zeros(len(features.lengths), entry.width), 1.0)
+
+    def from_columns(self, columns: Tensor, entry: Modality) -> SparseRows:
+        """As many tags as there are in the mean, the most frequent ones."""
+        places = columns.argsort(dim=1, descending=True, stable=True)
+        n_tags = columns.sum(1).round().long()
+        rows, nth = (torch.arange(columns.shape[1]) < n_tags.unsqueeze(1)).nonzero().unbind(1)
+        return SparseRows.from_pairs(rows, places[rows, nth], len(columns), entry.width)
 
     def parse(self, entry: Modality, cells: list[Any], tokens: Sequence[str], told: set[tuple[str, str]]) -> Modality:
         lists = [_tags_of(entry, cell, token) for cell, token in zip(cells, tokens)]

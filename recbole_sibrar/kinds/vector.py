@@ -89,6 +89,12 @@ class Vector(Kind):
     def blocks(self, entry: Modality, trained: Tensor, weights: dict[str, float]) -> list[Block]:
         return [VectorBlock(entry, trained, weights[self.name])]
 
+    def columns(self, features: Tensor, entry: Modality) -> Tensor:
+        return features.float()
+
+    def from_columns(self, columns: Tensor, entry: Modality) -> Tensor:
+        return columns.float()
+
     def parse(self, entry: Modality, cells: list[Any], tokens: Sequence[str], told: set[tuple[str, str]]) -> Modality:
         values = np.zeros((len(cells), entry.width), dtype=np.float32)
         available = np.array([cell is not None for cell in cells], dtype=bool)

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from recbole_sibrar.checked import option
 from recbole_sibrar.data.modalities import Modalities
-from recbole_sibrar.data.sparse import SparseRows
-from recbole_sibrar.kinds.embedding import EmbeddingTable
+from recbole_sibrar.data.sparse import SparseRows, gather_rows
 from recbole_sibrar.layers import ACTIVATION_LAYERS, further_layers
 from recbole_sibrar.models.batches import DistinctPairs, PairBatch
 from recbole_sibrar.models.content import ContentLayer, ContentModel, ContentOptions
@@ -56,18 +55,18 @@ class CLCRec(ContentModel):
         super().__init__(options, modalities, interactions, seed)
         width = options.embedding_size
         self.tables = nn.ModuleDict(
-            {side: EmbeddingTable(len(self.trained(side)), width) for side in (self.content_side, self.other_side)}
+            {side: nn.Embedding(len(self.trained(side)), width) for side in (self.content_side, self.other_side)}
         )
         for table in self.tables.values():
             nn.init.xavier_normal_(table.weight)
         sizes = [*options.content_hidden_sizes, width]
         side = self.content_side
-        self.content = ContentLayer(self.modalities[side], self.trained(side), sizes[0])
+        self.content = ContentLayer(self.content_in_training, self.trained(side), sizes[0])
         self.network = further_layers(sizes, options.activation)
 
-    def _encode(self, ids: Tensor, used: Tensor) -> Tensor:
+    def _encode(self, ids: Tensor, used: Tensor, features: Modalities | None = None) -> Tensor:
         """f: (N,) ids of the content side, (N, M) bool -> (N, D)."""
-        return self.network(self.content(ids, used))
+        return self.network(self.content(ids, used, features))
 
     def loss(self, batch: PairBatch) -> tuple[Tensor, ...]:
         """(content loss, recommendation loss), both weighted."""
@@ -96,7 +95,7 @@ class CLCRec(ContentModel):
         return weight * contrast, (1 - weight) * recommendation
 
     def _collaborative(self, side: str, ids: Tensor) -> Tensor:
-        return self.tables[side].rows(ids)
+        return gather_rows(self.tables[side].weight, ids)
 
     def _directions(self, collaborative: Tensor, content: Tensor) -> tuple[Tensor, Tensor]:
         """(N, D), (N, D) -> the same scaled so that their inner products are cosines over tau."""
@@ -111,4 +110,6 @@ class CLCRec(ContentModel):
         if side == self.other_side:
             return collaborative
         trained = self.trained(side)[ids].unsqueeze(1)
-        return torch.where(trained, collaborative, self._encode(ids, self.evaluated[ids]))
+        return torch.where(
+            trained, collaborative, self._encode(ids, self.evaluated[ids], self.content_in_evaluation(ids))
+        )

@@ -5,17 +5,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from recbole_sibrar.checked import CheckedOptions, option
+from recbole_sibrar.checked import option
 from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.kinds import KINDS, LINEAR_INPUTS, known_to
 from recbole_sibrar.models.core import Capabilities, Entities, InnerProductModel, trained_entities
+from recbole_sibrar.models.imputation import ImputeOptions, imputer_of
 from recbole_sibrar.scenarios import SCENARIOS
 
 
 @dataclass(frozen=True)
-class ContentOptions(CheckedOptions):
+class ContentOptions(ImputeOptions):
     """The options of every content-based baseline."""
 
     content_side: str = option("the side whose content is used", SIDES, default="item")
@@ -53,8 +54,10 @@ class ContentModel(InnerProductModel):
         content = known_to(self._content(modalities[side], options), trained[side])
         self.modalities = {side: content, self.other_side: modalities[self.other_side].select([INTERACTIONS])}
         for name in SIDES:
-            left = options.eval_modalities(side) if name == side else None
-            self.sides[name] = Entities(self.modalities[name], trained[name], left)
+            left, imputer = None, None
+            if name == side:
+                left, imputer = options.eval_modalities(side), imputer_of(options, content, trained[side], interactions)
+            self.sides[name] = Entities(self.modalities[name], trained[name], left, imputer)
 
     @staticmethod
     def _content(modalities: Modalities, options: ContentOptions) -> Modalities:
@@ -75,6 +78,17 @@ class ContentModel(InnerProductModel):
         """(N,) bool, which entities occur in training."""
         entities: Entities = self.sides[side]
         return entities.trained
+
+    @property
+    def content_in_training(self) -> Modalities:
+        """The content that training reads."""
+        entities: Entities = self.sides[self.content_side]
+        return entities.in_training
+
+    def content_in_evaluation(self, ids: Tensor) -> Modalities | None:
+        """See ``Entities.features_in_evaluation``."""
+        entities: Entities = self.sides[self.content_side]
+        return entities.features_in_evaluation(ids)
 
     @property
     def available(self) -> Tensor:
@@ -143,9 +157,13 @@ class ContentLayer(nn.Module):
             KINDS[entry.kind].projection(entry, trained, [width], LINEAR_INPUTS) for entry in modalities.entries
         )
 
-    def forward(self, ids: Tensor, used: Tensor) -> Tensor:
-        """(N,) ids, (N, M) bool which modalities to read -> (N, D)."""
+    def forward(self, ids: Tensor, used: Tensor, features: Modalities | None = None) -> Tensor:
+        """(N,) ids, (N, M) bool which modalities to read, and features to read in place of their own -> (N, D)."""
         places = [column.nonzero().squeeze(1) for column in used.T]
-        blocks = [projection(projection.stored(ids[place])) for projection, place in zip(self.projections, places)]
+        if features is None:
+            read = [projection.stored(ids[place]) for projection, place in zip(self.projections, places)]
+        else:
+            read = [entry.features(place) for entry, place in zip(features.entries, places)]
+        blocks = [projection(values) for projection, values in zip(self.projections, read)]
         rows = torch.cat(blocks)
         return rows.new_zeros(len(ids), self.width).index_add(0, torch.cat(places), rows)

@@ -12,6 +12,7 @@ from recbole_sibrar.checked import CheckedOptions
 from recbole_sibrar.data.modalities import SIDES, Modalities
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.models.attribution import Part, shapley_parts
+from recbole_sibrar.models.imputation import Imputer
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,16 @@ class Entities(nn.Module):
 
     Attributes:
         names: of the M modalities.
-        trained: (N,) bool. available, evaluated: (N, M) bool, in training and in evaluation.
+        trained: (N,) bool. available: (N, M) bool, what training reads. evaluated: (N, M) bool, what there is in
+            evaluation.
         in_evaluation: (M,) bool, the modalities left in evaluation.
+        in_training: the features that training reads: the modalities, completed by the imputer if there is one.
 
     Args:
         modalities: M modalities of N entities.
         trained: (N,) bool.
         in_evaluation: names of the modalities left in evaluation; all by default.
+        imputer: what stands in for what is missing.
     """
 
     trained: Tensor
@@ -55,21 +59,50 @@ class Entities(nn.Module):
     evaluated: Tensor
     in_evaluation: Tensor
 
-    def __init__(self, modalities: Modalities, trained: Tensor, in_evaluation: list[str] | None = None):
+    def __init__(
+        self,
+        modalities: Modalities,
+        trained: Tensor,
+        in_evaluation: list[str] | None = None,
+        imputer: Imputer | None = None,
+    ):
         super().__init__()
         self.side, self.names = modalities.side, modalities.names
         if in_evaluation is not None:
             modalities.select(in_evaluation)
         kept = [in_evaluation is None or name in in_evaluation for name in self.names]
         self.register_buffer("trained", trained, persistent=False)
-        self.register_buffer("available", modalities.available, persistent=False)
+        self.imputer, self._completed = imputer, ((), modalities)
+        self.in_training = modalities if imputer is None else imputer.complete(modalities.available)
+        self.register_buffer("available", self.in_training.available, persistent=False)
         self.register_buffer("evaluated", modalities.evaluated, persistent=False)
         self.register_buffer("in_evaluation", torch.tensor(kept), persistent=False)
 
     @property
     def used(self) -> Tensor:
         """(N, M) bool: what evaluation reads of each entity."""
-        return self.evaluated & self.in_evaluation
+        left = self.evaluated & self.in_evaluation
+        return left if self.imputer is None else self.imputer.filled(left)
+
+    def features_in_evaluation(self, ids: Tensor) -> Modalities | None:
+        """What evaluation reads of the entities ``ids`` (R,), where it is imputed anew; None if training reads the
+        same."""
+        if self.imputer is None:
+            return None
+        left = (self.evaluated & self.in_evaluation).cpu()
+        if torch.equal(left, self.imputer.modalities.available):
+            return None
+        if not (len(self._completed[0]) and torch.equal(left, self._completed[0])):
+            self._completed = left, self.imputer.complete(left)
+        return self._completed[1].rows(ids.cpu()).to(ids.device)
+
+    def readable(self, features: Modalities) -> tuple[Modalities, Tensor]:
+        """R entities that the training data do not have, and (R, M) bool, what evaluation reads of them."""
+        left = features.available & self.in_evaluation
+        if self.imputer is None:
+            return features, left
+        features = self.imputer.complete_new(features, left)
+        return features, features.available
 
 
 class InnerProductModel(nn.Module):
@@ -166,8 +199,11 @@ class InnerProductModel(nn.Module):
         of the change that adding it makes. What is there without any modality is a part of its own, if it is not zero.
         """
         encoder = self.sides[side]
-        has = self.used_in_evaluation(side)[entity] if isinstance(entity, int) else entity.available[0]
-        has, source = has & encoder.in_evaluation, type(self).__name__
+        if isinstance(entity, int):
+            has, source = self.used_in_evaluation(side)[entity], type(self).__name__
+        else:
+            entity, used = encoder.readable(entity)
+            has, source = used[0], type(self).__name__
         if not has.any():
             return [Part(source, "(mean)", self.embedding_of(side, entity)[0])]
         values, base = shapley_parts(lambda used: self.with_modalities(side, entity, used), has)

@@ -66,7 +66,7 @@ class DropoutNet(ContentModel):
         super().__init__(options, modalities, interactions, seed)
         width, side = options.embedding_size, self.content_side
         sizes = [*options.hidden_sizes, width]
-        self.content = ContentLayer(self.modalities[side], self.trained(side), sizes[0])
+        self.content = ContentLayer(self.content_in_training, self.trained(side), sizes[0])
         self.first, self.rest = nn.ModuleDict(), nn.ModuleDict()
         for name in (side, self.other_side):
             self.first[name] = nn.Linear(width, sizes[0])
@@ -122,7 +122,7 @@ class DropoutNet(ContentModel):
         pairs = DistinctPairs.of(batch)
         predicted, wanted = {}, {}
         for side, ids in (("user", pairs.users), ("item", pairs.items)):
-            encode = partial(self._encode, side, self.available)
+            encode = partial(self._encode, side, self.available, None)
             predicted[side] = self.rowwise(encode, ids, self._dropped(side, ids, generator))
             wanted[side] = self.preference(side)[ids]
         error = pairs.scores(predicted["user"], predicted["item"]) - pairs.scores(wanted["user"], wanted["item"])
@@ -140,12 +140,15 @@ class DropoutNet(ContentModel):
         stand_in = torch.where(transformed, self.transformed[ids], torch.zeros_like(values))
         return torch.where(dropped, stand_in, values)
 
-    def _encode(self, side: str, available: Tensor, ids: Tensor, preferences: Tensor) -> Tensor:
+    def _encode(
+        self, side: str, available: Tensor, features: Modalities | None, ids: Tensor, preferences: Tensor
+    ) -> Tensor:
         known = self.preference(side)[self.trained(side)]
         rows = self.first[side](preferences / known.square().mean().sqrt().clamp(min=1e-9))
         if side == self.content_side:
-            rows = rows + self.content(ids, available[ids])
+            rows = rows + self.content(ids, available[ids], features)
         return self.rest[side](rows)
 
     def own_embeddings(self, side: str, ids: Tensor) -> Tensor:
-        return self._encode(side, self.evaluated, ids, self.preference(side)[ids])
+        features = self.content_in_evaluation(ids) if side == self.content_side else None
+        return self._encode(side, self.evaluated, features, ids, self.preference(side)[ids])

@@ -12,6 +12,7 @@ from recbole_sibrar.kinds import KINDS
 from recbole_sibrar.kinds.projection import Projection
 from recbole_sibrar.models.core import Entities
 from recbole_sibrar.models.encoders import Encoder, NoEncoder
+from recbole_sibrar.models.imputation import Imputer
 from recbole_sibrar.models.options import ModelOptions
 
 
@@ -23,7 +24,7 @@ class EntityEncoder(Entities):
         trained: (N,) bool, the entities that occur in training.
         encoder_class: ``SharedEncoder``, ``EncoderPerModality`` or ``NoEncoder``.
         options: widths, layers, dropout.
-        in_evaluation: names of the modalities left in evaluation; all by default.
+        in_evaluation, imputer: see ``Entities``.
     """
 
     def __init__(
@@ -33,8 +34,9 @@ class EntityEncoder(Entities):
         encoder_class: type[Encoder],
         options: ModelOptions,
         in_evaluation: list[str] | None = None,
+        imputer: Imputer | None = None,
     ):
-        super().__init__(modalities, trained, in_evaluation)
+        super().__init__(modalities, trained, in_evaluation, imputer)
         self.width, self.has_joint = options.embedding_size, options.joint_modality and len(self.names) > 1
         if encoder_class is NoEncoder:
             common, self.encoder = self.width, NoEncoder()
@@ -52,7 +54,7 @@ class EntityEncoder(Entities):
             )
         self.projections = nn.ModuleList(
             KINDS[modality.kind].projection(modality, trained, [*options.projection_hidden_sizes, common], options)
-            for modality in modalities.entries
+            for modality in self.in_training.entries
         )
         if encoder_class is not NoEncoder and self._is_linear(options):
             warnings.warn(
@@ -89,6 +91,11 @@ class EntityEncoder(Entities):
             for name, projection, place in zip(self.names, self.projections, places)
         ]
         return self._encode(features, places, used)
+
+    def in_use(self, ids: Tensor, used: Tensor) -> Tensor:
+        """As ``forward``, of what evaluation reads."""
+        features = self.features_in_evaluation(ids)
+        return self(ids, used) if features is None else self.embed(features, used)
 
     def embed(self, modalities: Modalities, used: Tensor) -> Tensor:
         """Embed entities that are not among those of the training data, from their features.

@@ -1,5 +1,7 @@
 """Features for linear models: each modality as a block of centred columns; a missing one is a block of zeros."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from recbole_sibrar.data.modalities import Features, Modalities
@@ -39,6 +41,10 @@ class LinearFeatures(nn.Module):
         places = self._places(used)
         features = [modalities.entries[m].features(place) for m, place in zip(self.block_of, places)]
         return self._rows(features, places, len(used))
+
+    def part(self, rows: FeatureRows, kind: Sequence[bool]) -> FeatureRows:
+        """The blocks of some of the modalities, ``kind`` (M,)."""
+        return FeatureRows(tuple(block for block, m in zip(rows.blocks, self.block_of) if kind[m]))
 
     def _places(self, used: Tensor) -> list[Tensor]:
         return [used[:, m].nonzero().squeeze(1) for m in self.block_of]

@@ -24,7 +24,7 @@ class KernelRidge(ContentRegression):
     options_class = KernelRidgeOptions
 
     def make_components(self, limit: int) -> KernelComponents:
-        content, trained = self.modalities[self.content_side], self.trained(self.content_side)
+        content, trained = self.content_in_training, self.trained(self.content_side)
         features = LinearFeatures(content, trained, WEIGHTS)
         n_anchors = EXACT if self.n_trained <= EXACT else self.FACTORS
         limit = min(limit, self.options.rank)

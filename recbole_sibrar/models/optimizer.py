@@ -1,6 +1,6 @@
 """AdamW whose step costs what a batch reads of the large tables, and not what they hold."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from math import ceil, log
@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
-from recbole_sibrar.kinds.embedding import EmbeddingTable
-
 # Smaller tables take a dense step: on 2 cores that of 100,000 rows of width 64 takes 7 ms, its gradient 15 ms.
 LARGE_FROM = 100_000
 
@@ -19,10 +17,10 @@ LARGE_FROM = 100_000
 COST_OF_A_ROW = 4
 
 
-def large_tables(model: nn.Module) -> list[EmbeddingTable]:
-    """Those of the model with at least ``LARGE_FROM`` rows, for ``TableAdamW``."""
-    tables = (layer for layer in model.modules() if isinstance(layer, EmbeddingTable))
-    return [table for table in tables if table.num_embeddings >= LARGE_FROM]
+def large_tables(model: nn.Module) -> list[nn.Parameter]:
+    """The weights of the model's embeddings with at least ``LARGE_FROM`` rows, for ``TableAdamW``."""
+    layers = (layer for layer in model.modules() if isinstance(layer, nn.Embedding))
+    return [layer.weight for layer in layers if layer.num_embeddings >= LARGE_FROM]
 
 
 @dataclass(frozen=True)
@@ -50,27 +48,25 @@ class TableAdamW(torch.optim.AdamW):
     at its value in step s + 1. (Leaving the movement without gradient out, as ``SparseAdam`` does, would take away nine
     tenths of the path of a row that is seldom read.)
 
-    While gradients are wanted a table is read by the ``reader`` that it is given here, once in a step; the gradient is
-    that of the rows read, or of the whole table where they are many. Others read the table after ``finish``.
-    ``state_dict`` is AdamW's.
+    A table gets the attribute ``read``, by which ``data.sparse.weighted_row_sum`` and ``gather_rows`` read it while
+    gradients are wanted, once in a step; the gradient is that of the rows read, or of the whole table where they are
+    many. Others read the table after ``finish``. ``state_dict`` is AdamW's.
 
     Args:
         parameters: all that is trained.
-        tables: whose weights are some of them.
+        tables: some of them.
         lr, weight_decay: as AdamW's; see ``suits``.
     """
 
     ROWS_AT_A_TIME = 2**12  # temporaries stay in the processor's cache
     PRECISION = 1e-12
 
-    def __init__(
-        self, parameters: Iterable[nn.Parameter], tables: Sequence[EmbeddingTable], lr: float, weight_decay: float
-    ):
+    def __init__(self, parameters: Iterable[nn.Parameter], tables: list[nn.Parameter], lr: float, weight_decay: float):
         super().__init__(parameters, lr=lr, weight_decay=weight_decay, fused=True)
-        self.tables = [table.weight for table in tables]
+        self.tables = tables
         self._last_step, self._reading, self._space = {}, {}, {}
         self._fading = torch.zeros(0, dtype=torch.double)
-        for table in self.tables:
+        for table in tables:
             self.state[table] = {
                 "step": torch.zeros((), dtype=torch.float32, device=table.device),
                 "exp_avg": torch.zeros_like(table),
@@ -78,8 +74,7 @@ class TableAdamW(torch.optim.AdamW):
             }
             self._last_step[table] = torch.zeros(len(table), dtype=torch.int32, device=table.device)
             self._space[table] = table.new_empty(3, 0, table.shape[1])
-        for table in tables:
-            table.reader = partial(self._read, table.weight)
+            table.read = partial(self._read, table)
 
     @staticmethod
     def suits(lr: float, weight_decay: float, betas: tuple[float, float] = (0.9, 0.999)) -> bool:
@@ -101,7 +96,7 @@ class TableAdamW(torch.optim.AdamW):
         return loss
 
     def _read(self, table: nn.Parameter, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """See ``EmbeddingTable.reader``.
+        """Rows of the table, up to date, and where among them the columns (N,) are: (R, D), (N,).
 
         They are the whole table, or a leaf with the distinct columns' rows, whose gradient ``step`` takes.
         """

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, replace
 
-from recbole_sibrar.checked import CheckedOptions, option
+from recbole_sibrar.checked import option
 from recbole_sibrar.data.modalities import INTERACTIONS
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.kinds import Inputs
 from recbole_sibrar.layers import ACTIVATION_LAYERS
 from recbole_sibrar.models.fusion import FUSIONS
+from recbole_sibrar.models.imputation import ImputeOptions
 
 VARIANTS = ("base", "S", "SC")
 SAMPLED = ("S", "SC")
@@ -24,7 +25,7 @@ SOFTMAX_TARGETS = ("all", "hidden")
 
 
 @dataclass(frozen=True)
-class ModelOptions(Inputs, CheckedOptions):
+class ModelOptions(Inputs, ImputeOptions):
     """What a SiBraR or MuBraR model is made of. The defaults are those of the preset ``paper``."""
 
     variant: str = option(

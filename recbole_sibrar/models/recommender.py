@@ -28,6 +28,7 @@ from recbole_sibrar.models.drawn import drawn_products
 from recbole_sibrar.models.encoders import NoEncoder
 from recbole_sibrar.models.entity import EntityEncoder
 from recbole_sibrar.models.fusion import FUSIONS, Fusion, MeanFusion
+from recbole_sibrar.models.imputation import imputer_of
 from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.pairs import pair_scores, set_products
 from recbole_sibrar.models.priors import ContentPrior, InteractionPrior
@@ -83,7 +84,9 @@ class BranchRecommender(InnerProductModel):
     def __init__(self, options: ModelOptions, modalities: dict[str, Modalities], interactions: SparseRows, seed: int):
         super().__init__(options, seed)
         trained = trained_entities(interactions)
-        self.sides = nn.ModuleDict({side: self._side(side, modalities[side], trained[side]) for side in SIDES})
+        self.sides = nn.ModuleDict(
+            {side: self._side(side, modalities[side], trained[side], interactions) for side in SIDES}
+        )
         self.fusion = nn.ModuleDict({side: self._fusion(encoder) for side, encoder in self.sides.items()})
         self.priors = nn.ModuleDict(self._priors())
         self.register_buffer("catalogue", trained["item"].nonzero().squeeze(1), persistent=False)
@@ -92,18 +95,19 @@ class BranchRecommender(InnerProductModel):
         position[self.catalogue] = torch.arange(len(self.catalogue))
         self.register_buffer("targets", position[interactions.columns], persistent=False)
 
-    def _side(self, side: str, modalities: Modalities, trained: Tensor) -> EntityEncoder:
-        options = self.options
+    def _side(self, side: str, modalities: Modalities, trained: Tensor, interactions: SparseRows) -> EntityEncoder:
+        options, imputer = self.options, None
         if options.is_single_branch(side):
             self.modalities[side] = modalities = known_to(modalities, trained)
             encoder_class, in_evaluation = self.encoder_class, options.eval_modalities(side)
+            imputer = imputer_of(options, modalities, trained, interactions)
         else:
             is_id = options.plain_side == "embedding"
             self.modalities[side] = id_modality(side, trained) if is_id else modalities.select([INTERACTIONS])
             encoder_class, in_evaluation, options = NoEncoder, None, options.of_plain_side()
         if side == "user" and options.hides_targets:
             options = replace(options, softmax_targets="all", interaction_dropout=0.0)
-        return EntityEncoder(self.modalities[side], trained, encoder_class, options, in_evaluation)
+        return EntityEncoder(self.modalities[side], trained, encoder_class, options, in_evaluation, imputer)
 
     def _fusion(self, encoder: EntityEncoder) -> Fusion:
         fusion_class = FUSIONS[self.options.fusion] if len(encoder.names) > 1 else MeanFusion
@@ -121,7 +125,7 @@ class BranchRecommender(InnerProductModel):
             has_content = options.is_single_branch(side) and self.modalities[side].content.entries
             if options.content_prior and has_content:
                 priors[f"{side}_content_prior"] = ContentPrior(
-                    self.modalities[side], sides[side].trained, n[other], profile[other], options.content_prior
+                    sides[side].in_training, sides[side].trained, n[other], profile[other], options.content_prior
                 )
         if options.interaction_prior:
             priors["interaction_prior"] = InteractionPrior(
@@ -342,7 +346,7 @@ class BranchRecommender(InnerProductModel):
     def modality_embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
         """(N,) ids -> (N, M, D), zero where a modality is missing or left out."""
         encoder, used = self.sides[side], self.used_in_evaluation(side)
-        return torch.cat([encoder(part, used[part])[..., : encoder.width] for part in ids.split(chunk)])
+        return torch.cat([encoder.in_use(part, used[part])[..., : encoder.width] for part in ids.split(chunk)])
 
     @torch.no_grad()
     def embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
@@ -353,17 +357,22 @@ class BranchRecommender(InnerProductModel):
 
     def _fused(self, side: str, ids: Tensor, used: Tensor) -> Tensor:
         encoder = self.sides[side]
+        features = encoder.features_in_evaluation(ids)
+        if features is not None:
+            return self._fused_of(features, used)
         priors = [prior(side, ids, used) for prior in self.priors.values()]
         return torch.cat([encoder.fuse(self.fusion[side], encoder(ids, used), used), *priors], dim=1)
+
+    def _fused_of(self, features: Modalities, used: Tensor) -> Tensor:
+        encoder = self.sides[features.side]
+        fused = encoder.fuse(self.fusion[features.side], encoder.embed(features, used), used)
+        return torch.cat([fused, *(prior.embed(features, used) for prior in self.priors.values())], dim=1)
 
     @torch.no_grad()
     def embed(self, features: Modalities) -> Tensor:
         """(N, D + P) fused embeddings of entities that the training data do not have, from their features."""
-        encoder = self.sides[features.side]
-        used = features.available & encoder.in_evaluation
-        fused = encoder.fuse(self.fusion[features.side], encoder.embed(features, used), used)
-        priors = [prior.embed(features, used) for prior in self.priors.values()]
-        return self._fill_empty(features.side, torch.cat([fused, *priors], dim=1), used)
+        features, used = self.sides[features.side].readable(features)
+        return self._fill_empty(features.side, self._fused_of(features, used), used)
 
     def described(self, side: str) -> bool:
         return self.options.is_single_branch(side) and super().described(side)
@@ -373,8 +382,12 @@ class BranchRecommender(InnerProductModel):
         """Of the network the terms of the fusion where it is a sum; of a joint modality and priors Shapley values."""
         encoder = self.sides[side]
         is_known = isinstance(entity, int)
-        ids = self._ids(entity if is_known else 0)
-        used = self.used_in_evaluation(side)[ids] if is_known else entity.available & encoder.in_evaluation
+        if is_known:
+            ids = self._ids(entity)
+            used, features = self.used_in_evaluation(side)[ids], encoder.features_in_evaluation(ids)
+            entity, is_known = (entity, True) if features is None else (features, False)
+        else:
+            entity, used = encoder.readable(entity)
         if not used.any():
             return [Part(type(self).__name__, "(mean)", self.embedding_of(side, entity)[0])]
         rows = encoder(ids, used) if is_known else encoder.embed(entity, used)

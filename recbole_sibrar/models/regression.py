@@ -94,17 +94,19 @@ class ContentRegression(PenaltyPath, ContentModel):
         """(N,) entities of the content side, (N, M) bool which modalities to read -> (N, P), v."""
         if torch.equal(used, self.evaluated[ids]):
             return self._table("evaluated")[ids] * self._scale()
-        return self.components(ids, used) * self._scale()
+        features = self.content_in_evaluation(ids)
+        rows = self.components(ids, used) if features is None else self.components.embed(features, used)
+        return rows * self._scale()
 
     def _table(self, name: str) -> Tensor:
         """(N, P) components of all entities of the content side, of what they have ``evaluated`` or ``available``."""
         side = self.sides[self.content_side]
-        if torch.equal(side.available, side.used):
+        is_imputed_anew = side.features_in_evaluation(side.trained.nonzero()[:0, 0]) is not None
+        if torch.equal(side.available, side.used) and not is_imputed_anew:
             name = "evaluated"
+        read = (side.used, side.features_in_evaluation) if name == "evaluated" else (side.available,)
         watched = self.components.squares, side.evaluated, side.in_evaluation
-        return self._until_changed(
-            name, lambda: self.components.table(side.used if name == "evaluated" else side.available), *watched
-        )
+        return self._until_changed(name, lambda: self.components.table(*read), *watched)
 
     def _history_sums(self) -> Tensor:
         """(N, P) of the other side's entities, the sums of their histories' components."""
@@ -134,7 +136,7 @@ class ContentRegression(PenaltyPath, ContentModel):
 
     @torch.no_grad()
     def embed(self, features: Modalities) -> Tensor:
-        used = features.available & self.sides[features.side].in_evaluation
+        features, used = self.sides[features.side].readable(features)
         if features.side == self.content_side:
             return self._with(self.components.embed(features, used) * self._scale(), 1.0)
         profiles = features.entries[0].values

@@ -22,6 +22,6 @@ class ContentRidge(ContentRegression):
     options_class = ContentRidgeOptions
 
     def make_components(self, limit: int) -> LinearComponents:
-        content, trained = self.modalities[self.content_side], self.trained(self.content_side)
+        content, trained = self.content_in_training, self.trained(self.content_side)
         weights = {name: getattr(self.options, f"{name}_weight") for name in WEIGHTS}
         return LinearComponents(content, trained, LinearFeatures(content, trained, weights), limit, self.seed)

@@ -46,7 +46,7 @@ from recbole_sibrar.scenarios import DEFAULT_SCENARIO
 PROGRESS, HISTORY = "progress.pth", "progress.csv"
 ERROR = "error.txt"  # what ``compare`` knows of a run that failed
 OUTCOME = (RESULT, PER_USER, PER_ITEM, ERROR)
-IN_THE_NAME = {"model", "dataset", "scenario", "seed", "split_seed", "variant", "preset"}
+IN_THE_NAME = {"model", "dataset", "scenario", "seed", "split_seed", "variant", "preset", "impute"}
 SHORT = re.compile(r"[\w.+=-]{1,40}")
 PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "scikit-learn")
 
@@ -354,10 +354,12 @@ def _options_of_its_own(config: Config, known: dict[str, Any]) -> dict[str, Any]
 
 def model_label(config: Config) -> str:
     """The papers' name of a model with its variant, its preset, and what is added to it: ``SiBraR_SC-paper``,
-    ``MuBraR-strong``, ``SiBraR_S-strong+KernelRidge``."""
+    ``MuBraR-strong``, ``SiBraR_S-strong+KernelRidge``, ``ContentRidge+knn`` (its imputer)."""
     variant, preset = config["variant"], config["preset"]
     name = config["model"] if variant in (None, "base") else f"{config['model']}_{variant}"
     added = [f"+{prior.model}" for option, prior in PRIORS.items() if config[option]]
+    if config["impute"] not in (None, "none"):
+        added.append(f"+{config['impute']}")
     return "".join([name, f"-{preset}" if preset else "", *added])
 
 

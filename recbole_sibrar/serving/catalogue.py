@@ -58,9 +58,7 @@ def concatenated(parts: Sequence[Modalities]) -> Modalities:
 def _concatenated(entries: Sequence[Modality]) -> Modality:
     values = [entry.values for entry in entries]
     if isinstance(values[0], SparseRows):
-        lengths = torch.cat([rows.lengths for rows in values])
-        indptr = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
-        together = SparseRows(indptr, torch.cat([rows.columns for rows in values]), values[0].n_columns)
+        together = SparseRows.stacked(values)
     else:
         wide = torch.float32 if len({rows.dtype for rows in values}) > 1 else values[0].dtype
         together = torch.cat([rows.to(wide) for rows in values])

@@ -282,7 +282,7 @@ class Recommender:
         table, used = self.model.modality_embeddings(side, trained), self.model.used_in_evaluation(side)
         if numbers:
             features = self._catalogue[side].rows(numbers)
-            own = features.available & encoder.in_evaluation
+            features, own = encoder.readable(features)
             with torch.no_grad():
                 table = _with_rows(table, numbers, encoder.embed(features, own)[..., : encoder.width])
             used = _with_rows(used, numbers, own)

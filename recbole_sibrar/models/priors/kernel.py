@@ -186,7 +186,7 @@ class KernelComponents(Components):
             self._partial[key] = self._regression(kind)
         if all(key) or self._partial[key] is None:
             return self._directly(features)
-        return self._partial[key](self._part(features, key))
+        return self._partial[key](self.features.part(features, key))
 
     def _regression(self, kind: Tensor) -> KernelRegression | None:
         """From these modalities to the components, or None where too few anchors have them."""
@@ -194,8 +194,4 @@ class KernelComponents(Components):
         if len(shown) < self.LEAST:
             return None
         every = self._whole(shown)
-        return KernelRegression(self._part(every, tuple(kind.tolist())), self._directly(every))
-
-    def _part(self, features: FeatureRows, kind: tuple[bool, ...]) -> FeatureRows:
-        blocks_of_kind = zip(features.blocks, self.features.block_of)
-        return FeatureRows(tuple(block for block, modality in blocks_of_kind if kind[modality]))
+        return KernelRegression(self.features.part(every, tuple(kind.tolist())), self._directly(every))
