@@ -25,7 +25,7 @@ class Lists:
     items: Tensor
     hits: Tensor
     n_relevant: Tensor
-    undefined: bool
+    undefined: bool = False
 
 
 class Ranking:

@@ -118,6 +118,7 @@ class InnerProductModel(nn.Module):
         modalities: {side: what is read of it}.
         sides: {side: its ``Entities``}.
         step: () int64, how many steps it has been trained for.
+        share_rows: how several processes share the rows of a step, see ``rowwise``; None where one does all of them.
 
     Args:
         options: of ``options_class``.
@@ -133,7 +134,8 @@ class InnerProductModel(nn.Module):
         self.options, self.seed = options, seed
         self.modalities = {}
         self.sides = nn.ModuleDict()
-        self._kept = {}
+        self._kept: dict[str, tuple[tuple[Tensor, ...], list[int], Tensor]] = {}
+        self.share_rows: Callable[..., Tensor] | None = None
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
     @property
@@ -153,7 +155,7 @@ class InnerProductModel(nn.Module):
         The costly part of ``loss`` goes through here, so that several processes can share it
         (``recbole_plugin.distributed``).
         """
-        return function(*rows)
+        return function(*rows) if self.share_rows is None else self.share_rows(function, *rows)
 
     def embeddings(self, side: str, ids: Tensor) -> Tensor:
         """(N,) ids -> (N, D), for scoring: defined for every entity, whatever it lacks, and never untrained."""

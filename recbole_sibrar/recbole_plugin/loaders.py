@@ -108,16 +108,3 @@ class ScenarioEvalLoader(FullSortEvalDataLoader):
         seen, positives = self.phase.seen.select(users), self.phase.positives.select(users)
         history = seen.row_of_entry(), seen.columns
         return Interaction({self.uid_field: users}), history, positives.row_of_entry(), positives.columns
-
-
-class UserEvalLoader(ScenarioEvalLoader):
-    """The same users, for a trainer that needs nothing else to make their lists."""
-
-    USERS_AT_A_TIME = 1024
-
-    def _init_batch_size_and_step(self) -> None:
-        self.step = self.USERS_AT_A_TIME
-        self.set_batch_size(self.step)
-
-    def collate_fn(self, index: Tensor) -> Any:
-        return Interaction({self.uid_field: self.users[torch.as_tensor(index)]}), None, None, None

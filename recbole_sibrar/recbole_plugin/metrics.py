@@ -1,8 +1,6 @@
 """RecBole's collector and metric classes, filled from ``evaluation.metrics``."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,17 +11,31 @@ from recbole.data.interaction import Interaction
 from recbole.evaluator import metrics as recboles
 from recbole.evaluator.base_metric import AbstractMetric
 from recbole.evaluator.collector import Collector, DataStruct
+from recbole.evaluator.register import Register
 from recbole.utils import EvaluatorType
 from torch import Tensor
 from torch.nn.functional import pad
 
 from recbole_sibrar.evaluation.metrics import METRICS, Recommendations
-from recbole_sibrar.evaluation.protocol import profile_popularity
+from recbole_sibrar.evaluation.protocol import Phase, profile_popularity
 from recbole_sibrar.evaluation.ranking import Lists
 from recbole_sibrar.recbole_plugin import distributed
 
 RECOMMENDATIONS = "sibrar.recommendations"
-OF_SCORES = ("rec.items", "rec.topk", "rec.meanrank", "rec.score", "data.label")
+LISTS = ("rec.items", "rec.topk")
+OF_SCORES = (*LISTS, "rec.meanrank", "rec.score", "data.label")
+
+
+class _Needs(Register):
+    """What RecBole's collector is to gather; of a phase its lists are not.
+
+    RecBole's have k items, also where there are fewer candidates; under the protocol they end there.
+    """
+
+    without_lists = False
+
+    def need(self, key: str) -> bool:
+        return super().need(key) and not (self.without_lists and key in LISTS)
 
 
 class ProtocolCollector(Collector):
@@ -38,16 +50,25 @@ class ProtocolCollector(Collector):
         recommendations: of the last evaluation. users: (U,) whom they are for.
     """
 
-    phase = None
-
     def __init__(self, config: Config):
         super().__init__(config)
+        self.register = _Needs(config)
+        self._needed = {name for name in OF_SCORES if self.register.need(name)}
+        self.phase = None
         self.recommendations, self.users = None, None
         self._training = None
         self._reset()
 
     def _reset(self) -> None:
         self._lists, self._users, self._ranked = [], [], None
+
+    @property
+    def phase(self) -> Phase | None:
+        return self._phase
+
+    @phase.setter
+    def phase(self, phase: Phase | None) -> None:
+        self._phase, self.register.without_lists = phase, phase is not None
 
     def data_collect(self, train_data: AbstractDataLoader) -> None:
         super().data_collect(train_data)
@@ -60,20 +81,16 @@ class ProtocolCollector(Collector):
     @property
     def lists_suffice(self) -> bool:
         """Whether the metrics ask for no score but those that make the lists."""
-        return self.register.need(RECOMMENDATIONS) and not any(self.register.need(name) for name in OF_SCORES)
+        return self.register.need(RECOMMENDATIONS) and not self._needed
 
     def order(self, n_items: int) -> torch.Tensor:
         """(n_items,) the random order of tied items."""
         return torch.randperm(n_items, generator=torch.Generator().manual_seed(self.config["seed"]))
 
     def eval_batch_collect(
-        self, scores_tensor: Tensor | Lists, interaction: Interaction, positive_u: Tensor, positive_i: Tensor
+        self, scores_tensor: Tensor, interaction: Interaction, positive_u: Tensor, positive_i: Tensor
     ) -> None:
-        if isinstance(scores_tensor, Lists):
-            self._add(interaction, scores_tensor.items, scores_tensor.hits, scores_tensor.n_relevant)
-            return
-        with self._lists_of_recbole_left_out():
-            super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
+        super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
         scores = scores_tensor
         n_items = scores.shape[1]
         order = self.order(n_items).to(scores.device)
@@ -85,9 +102,9 @@ class ProtocolCollector(Collector):
         filled = values > -torch.inf
         hits = relevant.gather(1, items) & filled
         padding = (0, k - items.shape[1])
-        if self.phase is not None and self.register.need("rec.items"):
+        if self.phase is not None and "rec.items" in self._needed:
             self.data_struct.update_tensor("rec.items", pad(items * filled, padding))
-        if self.phase is not None and self.register.need("rec.topk"):
+        if self.phase is not None and "rec.topk" in self._needed:
             table = torch.cat((pad(hits, padding).int(), relevant.sum(1, keepdim=True).int()), dim=1)
             self.data_struct.update_tensor("rec.topk", table)
         if not self.register.need(RECOMMENDATIONS):
@@ -95,24 +112,13 @@ class ProtocolCollector(Collector):
         if self.phase is None:
             ranked = (scores > -torch.inf).any(0)
             self._ranked = ranked if self._ranked is None else self._ranked | ranked
-        self._add(interaction, pad(items * filled, padding), pad(hits, padding), relevant.sum(1))
+        users = interaction[self.config["USER_ID_FIELD"]]
+        self.add_lists(users, Lists(pad(items * filled, padding), pad(hits, padding), relevant.sum(1)))
 
-    @contextmanager
-    def _lists_of_recbole_left_out(self) -> Iterator[None]:
-        """RecBole's have k items, also where there are fewer candidates; under the protocol they end there."""
-        if self.phase is None:
-            yield
-            return
-        needed = self.register.need
-        self.register.need = lambda name: name not in ("rec.items", "rec.topk") and needed(name)
-        try:
-            yield
-        finally:
-            del self.register.need
-
-    def _add(self, interaction: Interaction, *lists: Tensor) -> None:
+    def add_lists(self, users: Tensor, lists: Lists) -> None:
+        """The lists of users (U,), which no scores are needed beside (``lists_suffice``)."""
         self._lists.append(lists)
-        self._users.append(interaction[self.config["USER_ID_FIELD"]])
+        self._users.append(users)
 
     def get_data_struct(self) -> DataStruct:
         """RecBole's own calls ``.cpu()`` on whatever was collected, counts and counters among it."""
@@ -123,7 +129,8 @@ class ProtocolCollector(Collector):
             if key in self.data_struct:
                 del self.data_struct[key]
         if self._lists:
-            items, hits, n_relevant = (_of_all_processes(torch.cat(parts)) for parts in zip(*self._lists))
+            parts = zip(*((lists.items, lists.hits, lists.n_relevant) for lists in self._lists))
+            items, hits, n_relevant = (_of_all_processes(torch.cat(part)) for part in parts)
             self.users = _of_all_processes(torch.cat(self._users))
             popularity, profile, candidates = self._context()
             self.recommendations = Recommendations(items, hits, n_relevant, candidates, popularity, profile[self.users])

@@ -19,10 +19,10 @@ from recbole_sibrar.evaluation.ranking import Ranking
 from recbole_sibrar.files import make_folder
 from recbole_sibrar.models.core import InnerProductModel
 from recbole_sibrar.models.optimizer import TableAdamW, large_tables
+from recbole_sibrar.progress import steps
 from recbole_sibrar.recbole_plugin import distributed, random_state
 from recbole_sibrar.recbole_plugin.capabilities import capabilities_of
 from recbole_sibrar.recbole_plugin.checks import options_blamed
-from recbole_sibrar.recbole_plugin.loaders import UserEvalLoader
 from recbole_sibrar.report.tables import write_csv
 
 
@@ -37,6 +37,7 @@ class ProtocolTrainer:
     """
 
     PAIRS_PER_PREDICTION = 4096
+    USERS_PER_RANKING = 1024
     trained_on = checkpoint.SPLIT
     epochs: int
 
@@ -166,26 +167,32 @@ class ProtocolTrainer:
         self._phase = self.eval_collector.phase = getattr(eval_data, "phase", None)
         self._generator = torch.Generator().manual_seed(self.config["seed"] + distributed.rank())
         self._cold = {} if self._phase is None else cold_fallback(self.model, self._phase)
-        self._ranking = self._make_ranking() if self._ranks_by_embeddings() else None
-        if self._ranking is not None:
-            eval_data = UserEvalLoader(self.config, eval_data._dataset, None)
+        if self._ranks_by_embeddings():
+            return self._rank_by_embeddings(eval_data.users, show_progress)
         return super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
 
     def _ranks_by_embeddings(self) -> bool:
         has_protocol = self._phase is not None and not self._cold
-        return has_protocol and self._core is not None and self.eval_collector.lists_suffice
+        is_one = self.config["single_spec"]  # no process of RecBole's own distributed training
+        return has_protocol and is_one and self._core is not None and self.eval_collector.lists_suffice
 
-    def _make_ranking(self) -> Ranking:
+    @torch.no_grad()
+    def _rank_by_embeddings(self, users: Tensor, show_progress: bool) -> dict[str, float]:
+        """As RecBole's ``evaluate``, but that its collector is given the lists, and no table of scores is made."""
         self.model.eval()
         items, collector = self.model.item_embeddings(), self.eval_collector
-        return Ranking(self._phase, items, collector.order(len(items)), max(collector.topk))
+        ranking = Ranking(self._phase, items, collector.order(len(items)), max(collector.topk))
+        for part in steps(users.split(self.USERS_PER_RANKING), "Evaluate", quiet=not show_progress):
+            lists = ranking.lists(part, self.model.user_embeddings(part.to(self.device)))
+            self._check_defined(lists.undefined)
+            collector.add_lists(part, lists)
+        collector.model_collect(self.model)
+        result = self.evaluator.evaluate(collector.get_data_struct())
+        self.wandblogger.log_eval_metrics(result, head="eval")
+        return result
 
     def _full_sort_batch_eval(self, batched_data: tuple[Any, ...]) -> tuple[Any, ...]:
         users = batched_data[0][self.config["USER_ID_FIELD"]]
-        if self._ranking is not None:
-            lists = self._ranking.lists(users, self.model.user_embeddings(users.to(self.device)))
-            self._check_defined(lists.undefined)
-            return batched_data[0], lists, None, None
         interaction, scores, positive_u, positive_i = super()._full_sort_batch_eval(batched_data)
         if self._phase is not None:
             scores[:, (~self._phase.candidates).to(scores.device)] = -torch.inf

@@ -84,7 +84,7 @@ class SharedLoss(nn.Module):
         self.shared_parameters = nn.ParameterList(model.parameters())
         self.splits_batch = not hasattr(model, "core")
         if not self.splits_batch:
-            model.core.rowwise = shared_rows
+            model.core.share_rows = shared_rows
             for layer in model.modules():
                 if isinstance(layer, nn.BatchNorm1d):
                     _normalise_by_all_rows(layer)
