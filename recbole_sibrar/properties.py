@@ -2,12 +2,13 @@
 
 import ast
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from recbole_sibrar.errors import OptionError
+from recbole_sibrar.errors import OptionError, nearest
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -100,3 +101,57 @@ def read_property_file(path: str | Path) -> dict[str, Any]:
     if not isinstance(values or {}, dict):
         raise OptionError(f"{path}: expected 'option: value' lines, got {type(values).__name__}.")
     return {key: parse_option(key, value) for key, value in (values or {}).items()}
+
+
+def read_layers(root: Path, folders: Sequence[str], model: str) -> dict[str, Any]:
+    """A model's options that add up over a folder and the folders in it, the later ones winning.
+
+    In each they stand in ``all.yaml``, of all models, and in the files with the model's name, such as ``BPR.yaml``,
+    ``SiBraR+MuBraR.yaml``.
+
+    Args:
+        root: the outermost folder. folders: the names of those below it, each in the one before.
+
+    Returns:
+        {option: value}, empty where no file has the model's name.
+    """
+    found: dict[str, Any] = {}
+    is_named = False
+    for depth in range(len(folders) + 1):
+        place = root.joinpath(*folders[:depth])
+        own = [path for path in sorted(place.glob("*.yaml")) if model in path.stem.split("+")]
+        is_named = is_named or bool(own)
+        for path in [*place.glob("all.yaml"), *own]:
+            found.update(read_property_file(path))
+    return found if is_named else {}
+
+
+PAPER = "paper"
+
+
+def names_paper(name: Any) -> bool:
+    """Whether ``paper`` or ``paper/<data set>`` is named, and not a file."""
+    return Path(name).parts[:1] == (PAPER,) and not Path(name).is_file()
+
+
+def read_paper(root: Path, name: Any, model: str, dataset: str, scenario: str) -> dict[str, Any]:
+    """What the papers have for a model, below one of the folders of ``props/``.
+
+    Args:
+        root: a folder with one for each of the papers' data sets.
+        name: ``paper``, of the data set that is used, or ``paper/<data set>``.
+
+    Raises:
+        OptionError: the papers do not have the data set or the model.
+    """
+    known = sorted(path.name for path in root.iterdir() if path.is_dir())
+    wanted = "/".join(Path(name).parts[1:]) or dataset
+    if wanted not in known:
+        raise OptionError(
+            f"{name}: the papers have no data set {wanted!r}; name one of theirs, such as {PAPER}/{known[0]}. "
+            f"{nearest(wanted, known)}"
+        )
+    found = read_layers(root, (wanted, scenario), model)
+    if not found:
+        raise OptionError(f"{name}: the papers have nothing to set for {model}; leave it out.")
+    return found

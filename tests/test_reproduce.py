@@ -7,29 +7,9 @@ import pytest
 
 from recbole_sibrar import cli
 from recbole_sibrar.experiments import reproduce
-from recbole_sibrar.recbole_plugin.checks import check
-from recbole_sibrar.recbole_plugin.run import make_config
 from recbole_sibrar.scenarios import SCENARIOS
 
 TABLES = [(d, s) for d in reproduce.paper_datasets() for s in reproduce.paper_scenarios(d)]
-
-
-@pytest.mark.parametrize("dataset, scenario", TABLES)
-def test_every_setting_is_one_that_its_model_takes(dataset, scenario):
-    for spec in reproduce.paper_models().values():
-        given = reproduce.settings(dataset, scenario, spec.model)
-        config = make_config(spec.model, dataset, options={**given, **spec.given, "scenario": scenario})
-        assert config["preset"] == ("paper" if spec.model in ("SiBraR", "MuBraR") else None)
-        check(config)
-        if spec.model not in ("Pop", "Random"):
-            assert given["scenario"] == scenario and config["train_neg_sample_args"]["sample_num"] == 10
-            n_epochs = 20 if dataset == "amazon-vg" and spec.model in ("SiBraR", "MuBraR") else 50
-            assert (config["learner"], config["epochs"], config["stopping_step"]) == ("adamw", n_epochs, 5)
-
-
-def test_the_networks_differ_in_nothing_but_the_model():
-    for dataset, scenario in TABLES:
-        assert reproduce.settings(dataset, scenario, "SiBraR") == reproduce.settings(dataset, scenario, "MuBraR")
 
 
 def test_the_figures_are_complete():
@@ -44,9 +24,9 @@ def test_the_figures_are_complete():
 def paper(tiny, tmp_path, monkeypatch, started):
     """A paper about the tiny data set."""
     folder = tmp_path / "paper"
-    for scenario in ("warm", "item_cold"):
-        (folder / "tiny" / scenario).mkdir(parents=True)
-        (folder / "tiny" / scenario / "SiBraR.yaml").write_text("rec_loss: bpr\nlearning_rate: 0.01\nepochs: 9\n")
+    (folder / "tiny").mkdir(parents=True)
+    (folder / "tiny" / "SiBraR.yaml").write_text("rec_loss: bpr\nlearning_rate: 0.01\nepochs: 9\n")
+    (folder / "scenarios.yaml").write_text("tiny: [warm, item_cold]\n")
     (folder / "models.yaml").write_text("SiBraR_SC: SiBraR:SC\nMF: BPR\nPop: Pop\n")
     (folder / "results.csv").write_text(
         "# from nowhere\ndataset,scenario,model,metric,value,source\n"

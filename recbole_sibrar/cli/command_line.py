@@ -177,7 +177,13 @@ def _parser():
     run.add_argument("--seed", help="of the split and of the training (default: 2020)")
     run.add_argument("--run_name", help="of the folder of results (default: made from model, data set, options)")
     run.add_argument("--resume", metavar="True", help="go on where the same run was interrupted")
-    run.add_argument("--config_files", nargs="+", default=[], metavar="FILE", help="property files (YAML)")
+    run.add_argument(
+        "--config_files",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="property files (YAML); paper or paper/ml-1m are the papers' settings, of this data set or of ml-1m",
+    )
     run.add_argument("--output_dir", help="where <run name>/result.json goes (default: results)")
     run.add_argument("--data_path", help="where data sets are looked for (default: atomic_data)")
     run.add_argument(

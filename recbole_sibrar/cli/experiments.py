@@ -36,6 +36,7 @@ Search for the options with the best validation score; the test split is not eva
 
   recbole-sibrar tune --model=SiBraR --dataset=ml-100k --scenario=item_cold --trials 30
   recbole-sibrar tune --model=SiBraR --dataset=ml-100k --space props/search/contrast_map.yaml --engine=ray
+  recbole-sibrar tune --model=SiBraR --dataset=ml-1m --scenario=item_cold --config_files paper --space paper
 
 A search space is a YAML file, with the kinds choice, uniform, loguniform and quniform ([low, high, step]):
   learning_rate: {loguniform: [1.0e-4, 1.0e-2]}
@@ -49,8 +50,7 @@ map.pdf, .svg, .png if the space holds contrastive_weight and temperature.
 """
 
 REPRODUCE_DESCRIPTION = """\
-Run the papers' models with the papers' settings (props/paper/<data set>/<scenario>/<model>.yaml) and print the papers'
-figures beside ours.
+Run the papers' models with the papers' settings (props/paper/) and print the papers' figures beside ours.
 
   recbole-sibrar reproduce ml-1m --seeds 3
   recbole-sibrar reproduce ml-1m --scenarios item_cold --models SiBraR_SC MuBraR_SC
@@ -130,7 +130,18 @@ def _add_tune(commands):
     )
     tune.add_argument("--model", default="SiBraR", help="default: %(default)s")
     tune.add_argument("--dataset", default="ml-100k", help="default: %(default)s")
-    tune.add_argument("--space", metavar="YAML", help="default: props/search/<model>.yaml of the package")
+    tune.add_argument(
+        "--space",
+        metavar="YAML",
+        help="or paper, paper/ml-1m: what the authors searched (default: props/search/<model>.yaml of the package)",
+    )
+    tune.add_argument(
+        "--config_files",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="property files (YAML), or paper, paper/ml-1m: the papers' settings; the space wins over them",
+    )
     tune.add_argument("--trials", type=int, default=30, metavar="N", help="default: %(default)s")
     tune.add_argument(
         "--engine", choices=("hyperopt", "optuna", "ray"), default="hyperopt", help="default: %(default)s"
@@ -142,13 +153,20 @@ def _add_tune(commands):
 
 
 def _tune(arguments, options) -> int:
-    from recbole_sibrar.experiments.tune import Study, find_space, read_space, tune
+    from recbole_sibrar.experiments.tune import Study, named_space, tune
+    from recbole_sibrar.recbole_plugin.config import read_config_files
+    from recbole_sibrar.scenarios import DEFAULT_SCENARIO
 
+    model, dataset = arguments.model, arguments.dataset
+    given = read_config_files(arguments.config_files, options, model, dataset)
+    scenario = {**given, **options}.get("scenario") or DEFAULT_SCENARIO
+    space = named_space(arguments.space, model, dataset, scenario)
+    fixed = {name: value for name, value in given.items() if name not in space.names}
     study = Study(
-        model=arguments.model,
-        dataset=arguments.dataset,
-        options=options,
-        space=read_space(find_space(arguments.space, arguments.model)),
+        model=model,
+        dataset=dataset,
+        options={**fixed, **options},
+        space=space,
         n_trials=arguments.trials,
         engine=arguments.engine,
         algorithm=arguments.algorithm,

@@ -11,7 +11,7 @@ from recbole_sibrar.experiments.compare import write_comparisons
 from recbole_sibrar.experiments.execute import Outcome, execute
 from recbole_sibrar.experiments.plan import ModelSpec, Plan
 from recbole_sibrar.experiments.runs import Run, check_options_used, known_options, plan_run
-from recbole_sibrar.properties import props_folder, read_property_file
+from recbole_sibrar.properties import props_folder, read_layers, read_property_file
 from recbole_sibrar.recbole_plugin.run import make_config
 from recbole_sibrar.report.comparison import Comparison
 from recbole_sibrar.report.tables import write_csv, write_markdown
@@ -25,11 +25,15 @@ def paper_folder() -> Path:
 
 
 def paper_datasets() -> list[str]:
-    return sorted(path.name for path in paper_folder().iterdir() if path.is_dir())
+    return sorted(_tables())
 
 
 def paper_scenarios(dataset: str) -> list[str]:
-    return sorted(path.name for path in (paper_folder() / dataset).iterdir())
+    return sorted(_tables()[dataset])
+
+
+def _tables() -> dict[str, list[str]]:
+    return read_property_file(paper_folder() / "scenarios.yaml")
 
 
 def paper_models() -> dict[str, ModelSpec]:
@@ -46,8 +50,7 @@ def published(dataset: str) -> pd.DataFrame:
 
 def settings(dataset: str, scenario: str, model: str) -> dict[str, Any]:
     """The papers' settings of a model; empty for one that has none, such as Pop."""
-    path = paper_folder() / dataset / scenario / f"{model}.yaml"
-    return read_property_file(path) if path.is_file() else {}
+    return read_layers(paper_folder(), (dataset, scenario), model)
 
 
 def plan_paper_runs(plan: Plan) -> list[Run]:

@@ -5,8 +5,9 @@ import json
 import logging
 import os
 import tempfile
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -20,8 +21,8 @@ from recbole_sibrar.experiments.optuna_search import EndedEarly, optuna_search
 from recbole_sibrar.experiments.space import Space
 from recbole_sibrar.files import atomic_file, owned
 from recbole_sibrar.progress import Progress, duration
-from recbole_sibrar.properties import props_folder, read_property_file
-from recbole_sibrar.recbole_plugin.checks import check
+from recbole_sibrar.properties import PAPER, names_paper, props_folder, read_paper, read_property_file
+from recbole_sibrar.recbole_plugin.checks import check, without_effect
 from recbole_sibrar.recbole_plugin.config import check_dataset
 from recbole_sibrar.recbole_plugin.quick_start import report_to_ray
 from recbole_sibrar.recbole_plugin.run import make_config, run_name
@@ -133,7 +134,18 @@ def _short(value):
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def find_space(path: str | Path, model: str) -> Path:
+def named_space(name: str | Path | None, model: str, dataset: str, scenario: str) -> Space:
+    """A search space: of a file, see ``find_space``, or what the authors searched, ``paper`` or ``paper/<data set>``.
+
+    Raises:
+        OptionError: there is none, or it is malformed.
+    """
+    if name is not None and names_paper(name):
+        return Space.from_mapping(read_paper(props_folder() / "search" / PAPER, name, model, dataset, scenario))
+    return read_space(find_space(name, model))
+
+
+def find_space(path: str | Path | None, model: str) -> Path:
     """The file of a search space: the one named (also one that ships with the package), or the model's own.
 
     Raises:
@@ -162,6 +174,7 @@ def tune(study: Study) -> Trials:
     check(config)
     check_dataset(config["data_path"], study.dataset)
     check_space(study)
+    study = without_idle(study)
     folder, progress = Path(config["output_dir"]) / f"tune-{run_name(config)}", Progress(study.n_trials, "trial")
     trials = Trials(study, config, folder, progress)
     with owned(trials.folder), progress:
@@ -201,9 +214,41 @@ def check_space(study: Study) -> None:
             raise OptionError(f"{parameter.name} is both given and in the search space; leave one of them out.")
         for value in parameter.extremes:
             try:
-                check(make_config(study.model, study.dataset, options={**study.options, parameter.name: value}))
+                check(_config_of(study, {parameter.name: value}))
             except OptionError as error:
                 raise OptionError(f"The search space does not fit {study.model}: {error}") from None
+
+
+def without_idle(study: Study) -> Study:
+    """The study without the options of its space that do nothing in any trial, which are named.
+
+    Raises:
+        OptionError: none is left.
+    """
+    parameters, kept = study.space.parameters, []
+    for parameter in parameters:
+        others = [other for other in parameters if other.kind == "choice" and other is not parameter]
+        reason = _idle(study, parameter, {})
+        if reason and all(_idle(study, parameter, {o.name: value}) for o in others for value in o.values):
+            print(f"not searched: {reason}")
+        else:
+            kept.append(parameter)
+    if not kept:
+        raise OptionError(f"No option of the search space has an effect here; choose others than {parameters[0].name}.")
+    return replace(study, space=Space(tuple(kept)))
+
+
+def _idle(study, parameter, options):
+    """Why an option of the space does nothing with these options; empty if it does something."""
+    options = {**options, parameter.name: parameter.extremes[0]}
+    return " ".join(without_effect({parameter.name}, _config_of(study, options)))
+
+
+def _config_of(study, options):
+    """Of a trial, without the warnings of options that have no effect: ``without_idle`` looks at those."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return make_config(study.model, study.dataset, options={**study.options, **options})
 
 
 def _hyperopt(study, trials):

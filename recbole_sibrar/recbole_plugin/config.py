@@ -2,7 +2,7 @@
 
 import glob
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -15,8 +15,8 @@ from recbole.config import Config
 from recbole_sibrar.checked import default_of
 from recbole_sibrar.errors import DataError, OptionError, nearest, suggestion
 from recbole_sibrar.models import MODELS
+from recbole_sibrar.properties import PAPER, names_paper, props_folder, read_paper, read_property_file
 from recbole_sibrar.properties import parse_value as parse_value  # also found here, where it once was
-from recbole_sibrar.properties import props_folder, read_property_file
 from recbole_sibrar.recbole_plugin.guess import guessed_modalities
 from recbole_sibrar.recbole_plugin.rules import PATH, WITHOUT_EFFECT, check_values
 from recbole_sibrar.scenarios import DEFAULT_SCENARIO, scenario_named
@@ -66,6 +66,34 @@ def _preset(model: str, of_model: Path, wanted: str | None) -> list[Path]:
     if name not in known:
         raise OptionError(f"preset is {name!r}. {nearest(name, known)}")
     return [folder / f"{name}.yaml"]
+
+
+def read_config_files(
+    files: Iterable[Any], options: dict[str, Any], model: str | None, dataset: str | None
+) -> dict[str, Any]:
+    """Property files, the later ones winning.
+
+    Args:
+        files: their paths, or ``paper`` or ``paper/<data set>``: the papers' settings for the run's model and scenario.
+        options: those that win over the files.
+        model, dataset: of the run; None for those that the files or options name, or the defaults.
+
+    Raises:
+        OptionError: a file is absent or malformed, or the papers do not have what is named.
+    """
+    settings: dict[str, Any] = {}
+    for path in files:
+        if names_paper(path):
+            known = {**settings, **options}
+            own = (
+                model or known.get("model") or DEFAULT_MODEL,
+                dataset or known.get("dataset") or DEFAULT_DATASET,
+                known.get("scenario") or DEFAULT_SCENARIO,
+            )
+            settings.update(read_paper(props_folder() / PAPER, path, *map(str, own)))
+        else:
+            settings.update(read_property_file(path))
+    return settings
 
 
 def option_defaults(model: str) -> dict[str, Any]:

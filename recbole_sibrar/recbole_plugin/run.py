@@ -31,11 +31,15 @@ from recbole_sibrar.evaluation.protocol import Phase
 from recbole_sibrar.files import check_plain_name, owned, remove_leftovers
 from recbole_sibrar.models.priors import PRIORS
 from recbole_sibrar.progress import Progress
-from recbole_sibrar.properties import read_property_file
 from recbole_sibrar.recbole_plugin import distributed
 from recbole_sibrar.recbole_plugin.capabilities import UNSERVED, general_recommenders
 from recbole_sibrar.recbole_plugin.checks import begin_log, check, check_sizes, options_blamed, without_effect
-from recbole_sibrar.recbole_plugin.config import DEFAULT_DATASET, DEFAULT_MODEL, command_line_hidden
+from recbole_sibrar.recbole_plugin.config import (
+    DEFAULT_DATASET,
+    DEFAULT_MODEL,
+    command_line_hidden,
+    read_config_files,
+)
 from recbole_sibrar.recbole_plugin.dataset import ScenarioDataset, StoredSplit
 from recbole_sibrar.recbole_plugin.everything import WHOLE_MODEL, train_on_everything
 from recbole_sibrar.recbole_plugin.rules import is_integer
@@ -65,10 +69,8 @@ def make_config(
     Raises:
         OptionError: an unknown model or option, or a value that it does not take or that has no effect.
     """
-    settings = {}
-    for path in config_files or ():
-        settings.update(read_property_file(path))
-    settings.update(options or {})
+    options = options or {}
+    settings = {**read_config_files(config_files or (), options, model, dataset), **options}
     model = _named("model", model, settings, DEFAULT_MODEL)
     dataset = _named("dataset", dataset, settings, DEFAULT_DATASET)
     models = general_recommenders()
