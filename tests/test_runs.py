@@ -401,3 +401,10 @@ def test_the_same_seed_gives_the_same_numbers_in_separate_processes(tiny):
     assert results[0]["test_result"] == results[1]["test_result"]
     assert results[0]["valid_result"] == results[1]["valid_result"]
     assert open("results/first/per_user.csv").read() == open("results/second/per_user.csv").read()
+
+
+def test_a_result_of_few_candidates_says_so(tiny):
+    result = run("Pop", "tiny", None, tiny.options(scenario="item_cold"))
+    assert result.n_candidates < 30 and f"Only {result.n_candidates} candidates for lists of 3" in result.table()
+    many = run("Pop", "tiny", None, tiny.options(scenario="warm", topk=[2], valid_metric="NDCG@2"))
+    assert many.n_candidates >= 20 and "candidates for lists" not in many.table()

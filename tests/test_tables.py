@@ -337,3 +337,25 @@ def test_rows_of_users():
         {"id": "NULL", "history": ["i1"], "gender": "-"},
         {"id": "#4", "history": [], "gender": "F"},
     ]
+
+
+def test_ids_of_another_name_are_asked_for(tmp_path, capsys):
+    (tmp_path / "orders.csv").write_text("buyer,sku\na,p1\n")
+    (tmp_path / "products.csv").write_text("item,tags\np1,x\n")
+    command = ["convert", "table", "--name", "shop", "--interactions", str(tmp_path / "orders.csv")]
+    for asked, said in (
+        ([], "no column 'user_id'.*--user-column .in Python user_column. says what the users' ids"),
+        (["--user-column", "buyer"], "no column 'item_id'.*--item-column"),
+        (["--user-column=buyer", "--item-column=sku", "--items", str(tmp_path / "products.csv")], "'sku'.*--item-col"),
+    ):
+        assert main([*command, *asked]) == 2
+        assert re.search(said, capsys.readouterr().err)
+
+
+def test_a_column_of_texts_is_said_to_be_read_only_as_what(tmp_path, capsys):
+    lines = [f"p{n},a text of its own number {n} which nobody else has" for n in range(50)]
+    (tmp_path / "products.csv").write_text("\n".join(["item_id,description", *lines]) + "\n")
+    (tmp_path / "orders.csv").write_text("user_id,item_id\na,p1\nb,p2\n")
+    tables = ["--interactions", str(tmp_path / "orders.csv"), "--items", str(tmp_path / "products.csv")]
+    assert main(["convert", "table", "--name", "shop", *tables]) == 0
+    assert "'description': text (guessed); read by models as ngrams, or if encoded" in capsys.readouterr().out

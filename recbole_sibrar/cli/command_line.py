@@ -36,6 +36,13 @@ Several processes share the work and get what one gets, up to rounding and the d
 The later wins: property files of the package, --config_files in their order, the command line.
 """
 
+START = """\
+to start with:
+  recbole-sibrar run --model=SiBraR --dataset=ml-100k --scenario=item_cold     # ships with RecBole
+  recbole-sibrar convert table --name shop --interactions orders.csv --items products.csv
+  recbole-sibrar COMMAND --help
+"""
+
 OF_A_RUN = (
     "scenario", "variant", "preset", "epochs", "seed", "run_name", "resume", "output_dir", "data_path",
     "vector_storage",
@@ -146,6 +153,8 @@ def _parser():
     parser = argparse.ArgumentParser(
         prog="recbole-sibrar",
         description="Multimodal recommendation that keeps working when data is missing: SiBraR and MuBraR for RecBole.",
+        epilog=START,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=16),
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     run = commands.add_parser(

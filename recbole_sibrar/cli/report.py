@@ -17,7 +17,7 @@ from recbole_sibrar.report.tracking import gap_records, rate_records, subset_rec
 MISSING_DESCRIPTION = """\
 Evaluate trained models with modalities missing: every subset of them, or rising rates of loss.
 
-  recbole-sibrar missing results/SiBraR_SC-ml-1m-item_cold-seed2020 results/MuBraR_SC-ml-1m-item_cold-seed2020
+  recbole-sibrar missing results/SiBraR_SC-paper-ml-1m-warm-seed2020 results/MuBraR_SC-paper-ml-1m-warm-seed2020
   recbole-sibrar missing results/RUN --rates 0 0.2 0.4 0.6 0.8 --pattern popularity --retrain
 
 Without --rates: subsets.csv, curve.csv, contributions.csv, missing.md, and curve as .pdf, .svg, .png. With: rates as
@@ -27,7 +27,7 @@ Without --rates: subsets.csv, curve.csv, contributions.csv, missing.md, and curv
 GAP_DESCRIPTION = """\
 Measure how far apart trained models put the embeddings of different modalities, and draw them.
 
-  recbole-sibrar gap results/SiBraR_SC-ml-1m-item_cold-seed2020 results/MuBraR_SC-ml-1m-item_cold-seed2020
+  recbole-sibrar gap results/SiBraR_SC-paper-ml-1m-warm-seed2020 results/MuBraR_SC-paper-ml-1m-warm-seed2020
 
 Writes gap.csv (cosine and distance within and between entities, accuracy of predicting the modality, chance level),
 pairs.csv (the same for each pair of modalities), gap.md, and tsne as .csv (the points), .pdf, .svg and .png.
@@ -44,9 +44,15 @@ def add_report_parsers(commands: Any) -> None:
     missing.add_argument("--phase", choices=("valid", "test"), default="test", help="the split (default: %(default)s)")
     missing.add_argument("--metric", help="of the curves, such as recall@10 (default: the one validated by)")
     missing.add_argument(
-        "--max-subsets", type=at_least(1), default=64, metavar="N", help="draw so many (default: %(default)s)"
+        "--max-subsets",
+        type=at_least(1),
+        default=64,
+        metavar="N",
+        help="subsets; of more so many are drawn (default: %(default)s)",
     )
-    missing.add_argument("--rates", type=float, nargs="+", metavar="RATE", help="shares of loss, between 0 and 1")
+    missing.add_argument(
+        "--rates", type=float, nargs="+", metavar="RATE", help="shares of items or users that lose a modality"
+    )
     missing.add_argument("--pattern", choices=PATTERNS, default="uniform", help="who loses (default: %(default)s)")
     missing.add_argument("--retrain", action="store_true", help="with --rates: also train at each rate")
     missing.set_defaults(handler=_missing, needs_recbole=True)
@@ -54,7 +60,11 @@ def add_report_parsers(commands: Any) -> None:
     gap = commands.add_parser("gap", help="the modality gap", description=GAP_DESCRIPTION, formatter_class=raw)
     _add_models(gap, "results/gap")
     gap.add_argument(
-        "--max-entities", type=at_least(10), default=1000, metavar="N", help="draw so many (default: %(default)s)"
+        "--max-entities",
+        type=at_least(10),
+        default=1000,
+        metavar="N",
+        help="items or users; of more so many are drawn (default: %(default)s)",
     )
     gap.set_defaults(handler=_gap, needs_recbole=True)
 

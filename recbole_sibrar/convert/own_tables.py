@@ -144,16 +144,28 @@ def _texts_of(side, encoded):
     return [column for column, kind in side.kinds.items() if kind == TEXT and column not in {*encoded, *side.vectors}]
 
 
-def _read(source, name, required):
-    """The name of a table in messages, and its cells as texts; lists in a frame stay lists."""
+def _read(source, name, ids):
+    """The name of a table in messages, and its cells as texts; lists in a frame stay lists.
+
+    Args:
+        ids: {column: the side whose ids it holds}.
+    """
     if is_file(source) and table_format(source) != ".parquet":
-        return source, read_table(source, required)
-    path, frame = (source, read_values(source)) if is_file(source) else (name, source)
-    return path, checked(path, texts_of(plain_frame(frame, str(path))), required)
+        path, frame = source, read_table(source)
+    else:
+        path, frame = (source, read_values(source)) if is_file(source) else (name, source)
+        frame = checked(path, texts_of(plain_frame(frame, str(path))))
+    for column, side in ids.items():
+        if column not in frame:
+            raise DataError(
+                f"{path}, line 1: no column {column!r}. {nearest(column, frame.columns)} --{side}-column (in Python "
+                f"{side}_column) says what the {side}s' ids are called."
+            )
+    return path, frame
 
 
 def _read_interactions(source, user_column, item_column):
-    path, frame = _read(source, "interactions", [user_column, item_column])
+    path, frame = _read(source, "interactions", {user_column: "user", item_column: "item"})
     for column in frame:
         if frame[column].map(is_list).any():
             raise DataError(f"{path}: column {column!r} holds lists, which interactions cannot; remove it.")
@@ -203,7 +215,7 @@ def _side(name, source, id_column, pairs, given, kinds, tag_separator, missing, 
         if given:
             raise OptionError(f"--{name}-modalities needs --{name}s FILE, the table with the columns.")
         return Side(name, pd.DataFrame({id_field: pairs[id_field].unique()})), {}
-    path, table = _read(source, f"{name}s", [id_column])
+    path, table = _read(source, f"{name}s", {id_column: name})
     table = _renamed(path, table, {id_column: name})
     table[id_field] = _ids(path, table[id_field])
     refuse_duplicates(path, table[id_field])
@@ -224,7 +236,9 @@ def _side(name, source, id_column, pairs, given, kinds, tag_separator, missing, 
             continue
         table[column], said = _without_markers(table[column], missing)
         kinds[column] = kind = given.get(column) or guess_kind(table[column], tag_separator)
-        print(f"  {name} column {column!r}: {kind}{'' if column in given else ' (guessed)'}{said}")
+        guessed = "" if column in given else " (guessed)"
+        unread = "; read by models as ngrams, or if encoded" if kind == TEXT else ""
+        print(f"  {name} column {column!r}: {kind}{guessed}{said}{unread}")
         if kind == TEXT:
             texts[column] = dict(zip(table[id_field], table[column]))
     check_column_names(path, table.columns, [column for column, kind in kinds.items() if kind != TEXT])

@@ -16,6 +16,7 @@ from recbole_sibrar.evaluation.metrics import METRICS
 from recbole_sibrar.evaluation.significance import LEVEL, TEST_TO_TRAIN, split_tests, verdicts
 from recbole_sibrar.files import atomic_file
 from recbole_sibrar.report import figures
+from recbole_sibrar.report.result import few_candidates
 from recbole_sibrar.report.tables import escape_markdown, write_csv, write_markdown
 
 DIGITS = 4
@@ -47,7 +48,6 @@ TEST_NAMES = {
     "w_p_holm": "Wilcoxon, p (Holm)",
     "w_p_bonferroni": "Wilcoxon, p (Bonferroni)",
 }
-CANDIDATES_PER_PLACE = 10  # with fewer, a list drawn at random holds much of what there is to find
 DEFAULT_COLUMNS = ("recall", "coverage", "aplt")
 
 
@@ -170,11 +170,8 @@ class Comparison:
         remarks = []
         candidates = [result["n_candidates"] for entry in self.entries for result in entry.results]
         k = int(self.valid_metric.split("@")[1])
-        if candidates and min(candidates) < CANDIDATES_PER_PLACE * k:
-            remarks.append(
-                f"Only {min(candidates)} candidates for lists of {k}: by chance alone a list holds much of what there "
-                "is to find, and differences are small"
-            )
+        if candidates and (few := few_candidates(min(candidates), k)):
+            remarks.append(few)
         if self.significant:
             remarks.append(f"* differs from {self.tests['reference'].iloc[0]} (p < {LEVEL}, Holm), {self.basis}")
         return remarks

@@ -12,6 +12,7 @@ from tabulate import tabulate
 from recbole_sibrar.files import write_json
 from recbole_sibrar.report.tables import write_csv
 
+CANDIDATES_PER_PLACE = 10  # with fewer, a list drawn at random holds much of what there is to find
 RESULT, PER_USER, PER_ITEM = "result.json", "per_user.csv", "per_item.csv"
 
 
@@ -81,6 +82,8 @@ class RunResult:
             tabulate(rows, headers=("metric", "validation", "test"), floatfmt=".4f"),
             f"{self.n_users:,} test users, {self.n_candidates:,} candidates; popularity: {self.popularity_source}",
         ]
+        if few := few_candidates(self.n_candidates, int(self.config["valid_metric"].split("@")[1])):
+            lines.append(few)
         if self.n_unreachable_interactions:
             lines.append(
                 f"{self.n_unreachable_interactions:,} test interactions cannot be found and count in no metric"
@@ -93,6 +96,16 @@ class RunResult:
         for side, replacement in self.cold_fallback.items():
             lines.append(f"cold {side}s are not scored by {self.model}: {replacement}")
         return "\n".join(lines)
+
+
+def few_candidates(n: int, k: int) -> str:
+    """What a reader must know of lists of k out of n candidates; nothing if there are enough."""
+    if n >= CANDIDATES_PER_PLACE * k:
+        return ""
+    return (
+        f"Only {n} candidates for lists of {k}: by chance alone a list holds much of what there is to find, and "
+        "differences are small"
+    )
 
 
 def read_per_user(folder: Path | str, result: dict[str, Any]) -> pd.DataFrame | None:
