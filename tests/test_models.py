@@ -48,6 +48,7 @@ SETTINGS = {
     "hidden targets, both sides": {**HIDDEN, "single_branch": "both"},
     "a draw for each entity": {"modality_draw": "entity"},
     "subsets": {"modality_sampling": "subset"},
+    "interactions always": {"modality_sampling": "interactions"},
     "subsets for each entity": {"modality_sampling": "subset", "modality_draw": "entity", "variant": "S"},
     "joint": {"joint_modality": True},
     "joint base": {"joint_modality": True, "variant": "base", "single_branch": "both"},
@@ -388,6 +389,27 @@ def test_modality_sampling_is_uniform_and_within_what_is_available():
     assert not (mask & ~available).any() and (mask.sum(1) == torch.tensor([2, 1, 0]).repeat(2000)).all()
 
 
+def test_one_modality_is_always_drawn_and_the_others_uniformly():
+    available = torch.tensor([[True] * 4, [True, False, True, True], [False, True, True, False]]).repeat(2000, 1)
+    choice = sample_modalities(available, 2, torch.Generator().manual_seed(0), always=1)
+    counts = torch.bincount(choice[0::3, 1], minlength=4)
+    assert (choice[0::3, 0] == 1).all() and counts[1] == 0 and (counts[[0, 2, 3]] / 2000 - 1 / 3).abs().max() < 0.04
+    assert (choice[2::3] == torch.tensor([1, 2])).all() and (choice[1::3].diff(dim=1) != 0).all()
+    assert available.repeat_interleave(2, 0)[torch.arange(12000), choice.flatten()].all()
+
+
+@every_model
+def test_every_contrast_is_with_the_interactions(model_class, monkeypatch):
+    model = build(model_class, modality_sampling="interactions")
+    place, draws = model.sides["item"].names.index("interactions"), []
+    original = type(model)._draw
+    monkeypatch.setattr(type(model), "_draw", lambda *a: draws.append(original(*a)) or draws[-1])
+    items = torch.arange(1, 13).view(4, 3)
+    model.loss(PairBatch(torch.arange(1, 5), items[:, 0], items[:, 1:]))
+    has = model.sides["item"].available[items.flatten(), place]
+    assert has.any() and (draws[0].first[has] == place).all() and not (draws[0].second == place).any()
+
+
 def test_hidden_and_shown_entries_are_a_profile_with_something_hidden_in_every_row():
     rows = SparseRows.from_pairs(torch.arange(400) // 4, torch.arange(400) % 4, 101, 5)
     shown, hidden = hide_entries(rows, 0.25, torch.Generator().manual_seed(0))
@@ -435,6 +457,11 @@ def test_the_default_of_an_option_stands_in_its_class_alone(name):
         (
             {"modality_sampling": "subset", "n_sampled_modalities": 3},
             "with modality_sampling=subset the number is random",
+        ),
+        ({"modality_sampling": "interactions", "variant": "S"}, "N_mod is 1, so that nothing else would be drawn"),
+        (
+            {"modality_sampling": "interactions", "item_modalities": ["genres"]},
+            "item_modalities is .'genres'., without",
         ),
         ({**SOFTMAX, "softmax_targets": "hidden", "interaction_dropout": 0.0}, "nothing is left to predict"),
         ({"contrastive_similarity": "cosin"}, "Did you mean 'cosine'"),

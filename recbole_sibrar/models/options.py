@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from recbole_sibrar.checked import option
-from recbole_sibrar.data.modalities import INTERACTIONS
+from recbole_sibrar.data.modalities import INTERACTIONS, SIDES
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.kinds import Inputs
 from recbole_sibrar.layers import ACTIVATION_LAYERS
@@ -17,7 +17,7 @@ SIDE_CHOICES = ("item", "user", "both")
 PLAIN_SIDES = ("interactions", "embedding")
 PLAIN_ACTIVATIONS = ("none", *ACTIVATION_LAYERS)
 REC_LOSSES = ("bpr", "softmax")
-SAMPLINGS = ("fixed", "subset")
+SAMPLINGS = ("fixed", "interactions", "subset")
 DRAWS = ("occurrence", "entity")
 SIMILARITIES = ("inner", "cosine")
 CONTRASTIVE_SETS = ("negatives", "batch")
@@ -79,7 +79,8 @@ class ModelOptions(Inputs, ImputeOptions):
         default=0,
     )
     modality_sampling: str = option(
-        "fixed: N_mod modalities; subset: a random subset of random size, and two disjoint ones to contrast",
+        "fixed: N_mod modalities; interactions: these and N_mod - 1 others; subset: a random subset of any size, and "
+        "two disjoint ones to contrast",
         SAMPLINGS,
         needs={"variant": SAMPLED},
         default="fixed",
@@ -125,6 +126,8 @@ class ModelOptions(Inputs, ImputeOptions):
                 f"n_sampled_modalities is {self.n_sampled_modalities}, but with modality_sampling=subset the number is "
                 "random; leave one of the two out."
             )
+        if self.modality_sampling == "interactions" and self.samples:
+            self._check_interactions_drawn()
         if self.rec_loss == "softmax":
             for name, needed in (("contrastive_set", "batch"), ("modality_draw", "entity")):
                 if getattr(self, name) != needed:
@@ -138,6 +141,20 @@ class ModelOptions(Inputs, ImputeOptions):
                 "softmax_targets is 'hidden', but interaction_dropout is 0, so that nothing is left "
                 "to predict; use an interaction_dropout such as 0.3, or --softmax_targets=all."
             )
+
+    def _check_interactions_drawn(self):
+        if self.n_sampled == 1:
+            raise OptionError(
+                "modality_sampling is 'interactions', but N_mod is 1, so that nothing else would be drawn; use variant "
+                "SC, or an n_sampled_modalities of 2 or more."
+            )
+        for side in SIDES:
+            names = self.modalities(side)
+            if self.is_single_branch(side) and names is not None and INTERACTIONS not in names:
+                raise OptionError(
+                    f"modality_sampling is 'interactions', but {side}_modalities is {names}, without them; add "
+                    f"{INTERACTIONS!r}, or use modality_sampling=fixed."
+                )
 
     @property
     def hides_targets(self) -> bool:

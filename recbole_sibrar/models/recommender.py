@@ -170,7 +170,7 @@ class BranchRecommender(InnerProductModel):
         return (
             self._samples(side)
             and options.modality_draw == "occurrence"
-            and options.modality_sampling == "fixed"
+            and options.modality_sampling != "subset"
             and options.fusion == "mean"
             and not encoder.has_joint
             and is_contrast_of_rows
@@ -182,7 +182,7 @@ class BranchRecommender(InnerProductModel):
         """As ``_pair_loss``, where ``_sums_rows``: no embedding of an occurrence of an item is made."""
         encoder, place = self.sides["item"], pairs.place
         available = encoder.available[pairs.items]
-        draw = self._draw(available[place.flatten()], generator)
+        draw = self._draw(encoder, available[place.flatten()], generator)
         table = self.rowwise(encoder, pairs.items, available).flatten(0, 1)
         choice = draw.fused.view(*place.shape, -1)
         shown = choice >= 0
@@ -288,7 +288,7 @@ class BranchRecommender(InnerProductModel):
         if not self._samples(side):
             fused = fuse(self._encoded(encoder, ids, available, profiles), available)
             return Views(torch.cat([fused, *priors], dim=1))
-        draw = self._draw(available if rows is None else available[rows], generator)
+        draw = self._draw(encoder, available if rows is None else available[rows], generator)
         n_modalities = len(encoder.names)
         if rows is None:
             masks = [chosen_mask(choice, n_modalities) for choice in draw.views]
@@ -311,10 +311,12 @@ class BranchRecommender(InnerProductModel):
         places = torch.arange(len(ids), device=ids.device)
         return self.rowwise(lambda ids, used, own: encoder(ids, used, profiles.select(own)), ids, used, places)
 
-    def _draw(self, available: Tensor, generator: torch.Generator) -> Draw:
-        if self.options.modality_sampling == "subset":
-            return draw_subsets(available, self.options.contrasts, generator)
-        return draw_fixed(available, self.options.n_sampled, self.options.contrasts, generator)
+    def _draw(self, encoder: EntityEncoder, available: Tensor, generator: torch.Generator) -> Draw:
+        sampling, contrasts = self.options.modality_sampling, self.options.contrasts
+        if sampling == "subset":
+            return draw_subsets(available, contrasts, generator)
+        always = encoder.names.index(INTERACTIONS) if sampling == "interactions" else None
+        return draw_fixed(available, self.options.n_sampled, contrasts, generator, always)
 
     @staticmethod
     def _gathered(fuse: Callable[..., Tensor], table: Tensor, offset: Tensor, choice: Tensor) -> Tensor:

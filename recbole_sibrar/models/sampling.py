@@ -25,9 +25,14 @@ class Draw:
         return tuple(view for view in (self.fused, self.first, self.second) if view is not None)
 
 
-def draw_fixed(available: Tensor, n: int, contrasts: bool, generator: torch.Generator) -> Draw:
-    """The papers' draw: N_mod = ``n`` modalities, of which the first two are contrasted."""
-    choice = sample_modalities(available, n, generator)
+def draw_fixed(
+    available: Tensor, n: int, contrasts: bool, generator: torch.Generator, always: int | None = None
+) -> Draw:
+    """The papers' draw: N_mod = ``n`` modalities, of which the first two are contrasted.
+
+    ``always`` is the index of one that is the first of them wherever it is available.
+    """
+    choice = sample_modalities(available, n, generator, always)
     if not contrasts or choice.shape[1] < 2:
         return Draw(choice)
     return Draw(choice, choice[:, :1], choice[:, 1:2])
@@ -44,18 +49,22 @@ def draw_subsets(available: Tensor, contrasts: bool, generator: torch.Generator)
     return Draw(fused, first, order.masked_fill(first >= 0, -1))
 
 
-def sample_modalities(available: Tensor, n: int, generator: torch.Generator) -> Tensor:
+def sample_modalities(available: Tensor, n: int, generator: torch.Generator, always: int | None = None) -> Tensor:
     """Draw for each entity ``n`` of the modalities that it has, uniformly and without replacement.
 
     Args:
         available: (N, M) bool.
         n: N_mod; more than M counts as M.
         generator: a CPU generator.
+        always: the index of a modality that is drawn first, by all that have it.
 
     Returns:
         (N, min(n, M)) int64 indices of modalities in the order drawn; -1 where the entity has fewer.
     """
-    keys = torch.rand(available.shape, generator=generator).to(available.device).masked_fill(~available, -1)
+    keys = torch.rand(available.shape, generator=generator).to(available.device)
+    if always is not None:
+        keys[:, always] = 1
+    keys = keys.masked_fill(~available, -1)
     drawn = keys.topk(min(n, available.shape[1]), dim=1)
     return drawn.indices.masked_fill(drawn.values < 0, -1)
 
