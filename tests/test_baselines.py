@@ -145,7 +145,7 @@ def test_what_is_left_out_of_evaluation_is_not_read_there(model_class, side):
     names = model.modalities[side].names
     alone = torch.zeros_like(model.available)
     alone[:, names.index("plot")] = model.available[:, names.index("plot")]
-    assert torch.equal(model.evaluated, alone)
+    assert torch.equal(model.read, alone)
 
 
 @every_side
@@ -345,7 +345,7 @@ def test_a_penalty_scales_what_was_decomposed_once(model_class, monkeypatch):
     for _ in range(3):
         model.loss(batch(model))
         squares, ids = model.components.squares, torch.arange(1, N_ITEMS)
-        expected = model.components(ids, model.evaluated[ids]) * (squares + model.solved_for).rsqrt()
+        expected = model.components(ids, model.read[ids]) * (squares + model.solved_for).rsqrt()
         found = model.eval().embeddings("item", ids)[:, :-1]
         there = squares > 0
         torch.testing.assert_close(found[:, there], expected[:, there], atol=1e-3, rtol=1e-3)

@@ -312,9 +312,9 @@ def test_the_average_is_made_once_until_something_changes(model_class, monkeypat
     sum(model.loss(batch(model.options))).backward()
     optimizer.step()
     assert torch.equal(average(), average()) and len(means) == 2 and not torch.equal(means[0], means[1])
-    before, encoder.in_evaluation = encoder.in_evaluation, torch.tensor([True, False, True, True, True])
+    before, encoder.kept = encoder.kept, torch.tensor([True, False, True, True, True])
     assert torch.equal(average(), average()) and len(means) == 3 and not torch.equal(means[1], means[2])
-    encoder.in_evaluation = before
+    encoder.kept = before
     assert torch.equal(average(), means[1])
 
 

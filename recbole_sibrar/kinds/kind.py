@@ -40,6 +40,7 @@ class Kind:
     Attributes:
         name: as in ``Modality.kind``.
         is_declared: whether a data set's YAML declares it; the others are there undeclared.
+        is_encoded: whether its values may be what an encoder makes of a text or a picture.
         column_type: of its column in the file of users or items; None if it has a file of its own.
         projection: from features to the common width.
         weights: {name: (default, help)} of the blocks for linear models; options of ``ContentRidge``.
@@ -50,6 +51,7 @@ class Kind:
 
     name: ClassVar[str]
     is_declared: ClassVar[bool] = True
+    is_encoded: ClassVar[bool] = False
     column_type: ClassVar[str | None] = None
     projection: ClassVar[type[Projection]]
     weights: ClassVar[dict[str, tuple[float, str]]] = {}

@@ -66,6 +66,7 @@ class Vector(Kind):
     """(N, D) float32, or float16 as the file, or ``DiskVectors``; of width D."""
 
     name = "vector"
+    is_encoded = True
     projection = VectorProjection
     weights = {"vector": (1.0, "weight of a vector modality")}
     inputs, linear_inputs = VectorInputs, {"vector_scaling": "short"}

@@ -66,12 +66,12 @@ class LinearAutoencoder(PenaltyPath):
 
     @torch.no_grad()
     def embeddings(self, side: str, ids: Tensor) -> Tensor:
-        rows = self.autoencoder(side, ids, self.used_in_evaluation(side)[ids])
-        return self._filled(side, rows, self.used_in_evaluation(side)[ids])
+        rows = self.autoencoder(side, ids, self.entities(side).read[ids])
+        return self._filled(side, rows, self.entities(side).read[ids])
 
     @torch.no_grad()
     def embed(self, features: Modalities) -> Tensor:
-        used = features.available & self.sides[features.side].in_evaluation
+        used = features.available & self.entities(features.side).kept
         return self._filled(features.side, self.autoencoder.embed(features, used), used)
 
     @torch.no_grad()
@@ -83,5 +83,5 @@ class LinearAutoencoder(PenaltyPath):
         empty = ~used.any(1)
         if empty.any():
             table = self.autoencoder.of_side if side == "item" else self.autoencoder.of_other
-            rows[empty] = table[self.sides[side].trained].mean(0)
+            rows[empty] = table[self.entities(side).trained].mean(0)
         return rows

@@ -110,6 +110,4 @@ class CLCRec(ContentModel):
         if side == self.other_side:
             return collaborative
         trained = self.trained(side)[ids].unsqueeze(1)
-        return torch.where(
-            trained, collaborative, self._encode(ids, self.evaluated[ids], self.content_in_evaluation(ids))
-        )
+        return torch.where(trained, collaborative, self._encode(ids, self.read[ids], self.content_in_evaluation(ids)))

@@ -76,35 +76,31 @@ class ContentModel(InnerProductModel):
 
     def trained(self, side: str) -> Tensor:
         """(N,) bool, which entities occur in training."""
-        entities: Entities = self.sides[side]
-        return entities.trained
+        return self.entities(side).trained
 
     @property
     def content_in_training(self) -> Modalities:
         """The content that training reads."""
-        entities: Entities = self.sides[self.content_side]
-        return entities.in_training
+        return self.entities(self.content_side).in_training
 
     def content_in_evaluation(self, ids: Tensor) -> Modalities | None:
         """See ``Entities.features_in_evaluation``."""
-        entities: Entities = self.sides[self.content_side]
-        return entities.features_in_evaluation(ids)
+        return self.entities(self.content_side).features_in_evaluation(ids)
 
     @property
     def available(self) -> Tensor:
         """(N, M) bool, the content that training reads."""
-        entities: Entities = self.sides[self.content_side]
-        return entities.available
+        return self.entities(self.content_side).available
 
     @property
-    def evaluated(self) -> Tensor:
+    def read(self) -> Tensor:
         """(N, M) bool, the content that evaluation reads."""
-        return self.used_in_evaluation(self.content_side)
+        return self.entities(self.content_side).read
 
     def scorable(self, side: str) -> Tensor:
         """(N,) bool, which entities have an embedding of their own in evaluation."""
         trained = self.trained(side)
-        return trained | self.evaluated.any(1) if side == self.content_side else trained
+        return trained | self.read.any(1) if side == self.content_side else trained
 
     def own_embeddings(self, side: str, ids: Tensor) -> Tensor:
         """(N,) ids -> (N, D), for scoring; whatever stands there for entities that are not ``scorable``."""
@@ -122,8 +118,8 @@ class ContentModel(InnerProductModel):
 
     def _average(self, side: str, chunk: int = 8192) -> Tensor:
         """(D,) the mean embedding of the training entities, made once until something changes."""
-        content, known = self.sides[self.content_side], self.trained(side).nonzero().squeeze(1)
-        read = self.trained(side), content.evaluated, content.in_evaluation
+        content, known = self.entities(self.content_side), self.trained(side).nonzero().squeeze(1)
+        read = self.trained(side), content.evaluated, content.kept
         return self._once(side, lambda: self._own_in_chunks(side, known, chunk).mean(0), *read)
 
     def requirements(self, scenario: str) -> None:

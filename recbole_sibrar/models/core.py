@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -42,46 +42,45 @@ class Entities(nn.Module):
 
     Attributes:
         names: of the M modalities.
-        trained: (N,) bool. available: (N, M) bool, what training reads. evaluated: (N, M) bool, what there is in
-            evaluation.
-        in_evaluation: (M,) bool, the modalities left in evaluation.
+        trained: (N,) bool. available: (N, M) bool, what training reads.
+        evaluated: (N, M) bool, what there is in evaluation. kept: (M,) bool, the modalities that evaluation keeps.
         in_training: the features that training reads: the modalities, completed by the imputer if there is one.
 
     Args:
         modalities: M modalities of N entities.
         trained: (N,) bool.
-        in_evaluation: names of the modalities left in evaluation; all by default.
+        kept: names of the modalities that evaluation keeps; all by default.
         imputer: what stands in for what is missing.
     """
 
     trained: Tensor
     available: Tensor
     evaluated: Tensor
-    in_evaluation: Tensor
+    kept: Tensor
 
     def __init__(
         self,
         modalities: Modalities,
         trained: Tensor,
-        in_evaluation: list[str] | None = None,
+        kept: list[str] | None = None,
         imputer: Imputer | None = None,
     ):
         super().__init__()
         self.side, self.names = modalities.side, modalities.names
-        if in_evaluation is not None:
-            modalities.select(in_evaluation)
-        kept = [in_evaluation is None or name in in_evaluation for name in self.names]
+        if kept is not None:
+            modalities.select(kept)
+        is_kept = [kept is None or name in kept for name in self.names]
         self.register_buffer("trained", trained, persistent=False)
         self.imputer, self._completed = imputer, ((), modalities)
         self.in_training = modalities if imputer is None else imputer.complete(modalities.available)
         self.register_buffer("available", self.in_training.available, persistent=False)
         self.register_buffer("evaluated", modalities.evaluated, persistent=False)
-        self.register_buffer("in_evaluation", torch.tensor(kept), persistent=False)
+        self.register_buffer("kept", torch.tensor(is_kept), persistent=False)
 
     @property
-    def used(self) -> Tensor:
+    def read(self) -> Tensor:
         """(N, M) bool: what evaluation reads of each entity."""
-        left = self.evaluated & self.in_evaluation
+        left = self.evaluated & self.kept
         return left if self.imputer is None else self.imputer.filled(left)
 
     def features_in_evaluation(self, ids: Tensor) -> Modalities | None:
@@ -89,7 +88,7 @@ class Entities(nn.Module):
         same."""
         if self.imputer is None:
             return None
-        left = (self.evaluated & self.in_evaluation).cpu()
+        left = (self.evaluated & self.kept).cpu()
         if torch.equal(left, self.imputer.modalities.available):
             return None
         if not (len(self._completed[0]) and torch.equal(left, self._completed[0])):
@@ -98,7 +97,7 @@ class Entities(nn.Module):
 
     def readable(self, features: Modalities) -> tuple[Modalities, Tensor]:
         """R entities that the training data do not have, and (R, M) bool, what evaluation reads of them."""
-        left = features.available & self.in_evaluation
+        left = features.available & self.kept
         if self.imputer is None:
             return features, left
         features = self.imputer.complete_new(features, left)
@@ -161,10 +160,8 @@ class InnerProductModel(nn.Module):
         """(N,) ids -> (N, D), for scoring: defined for every entity, whatever it lacks, and never untrained."""
         raise NotImplementedError
 
-    def used_in_evaluation(self, side: str) -> Tensor:
-        """(N, M) bool: what every entity has, restricted to the modalities left in evaluation."""
-        entities: Entities = self.sides[side]
-        return entities.used
+    def entities(self, side: str) -> Entities:
+        return cast(Entities, self.sides[side])
 
     def described(self, side: str) -> bool:
         """Whether the model reads side information of a side, so that it can embed new entities of it by that."""
@@ -200,9 +197,9 @@ class InnerProductModel(nn.Module):
         Their Shapley values (Shapley, 1953): the mean over all orders, in which modalities could be added one by one,
         of the change that adding it makes. What is there without any modality is a part of its own, if it is not zero.
         """
-        encoder = self.sides[side]
+        encoder = self.entities(side)
         if isinstance(entity, int):
-            has, source = self.used_in_evaluation(side)[entity], type(self).__name__
+            has, source = self.entities(side).read[entity], type(self).__name__
         else:
             entity, used = encoder.readable(entity)
             has, source = used[0], type(self).__name__

@@ -151,4 +151,4 @@ class DropoutNet(ContentModel):
 
     def own_embeddings(self, side: str, ids: Tensor) -> Tensor:
         features = self.content_in_evaluation(ids) if side == self.content_side else None
-        return self._encode(side, self.evaluated, features, ids, self.preference(side)[ids])
+        return self._encode(side, self.read, features, ids, self.preference(side)[ids])

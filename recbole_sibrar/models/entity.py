@@ -24,7 +24,7 @@ class EntityEncoder(Entities):
         trained: (N,) bool, the entities that occur in training.
         encoder_class: ``SharedEncoder``, ``EncoderPerModality`` or ``NoEncoder``.
         options: widths, layers, dropout.
-        in_evaluation, imputer: see ``Entities``.
+        kept, imputer: see ``Entities``.
     """
 
     def __init__(
@@ -33,10 +33,10 @@ class EntityEncoder(Entities):
         trained: Tensor,
         encoder_class: type[Encoder],
         options: ModelOptions,
-        in_evaluation: list[str] | None = None,
+        kept: list[str] | None = None,
         imputer: Imputer | None = None,
     ):
-        super().__init__(modalities, trained, in_evaluation, imputer)
+        super().__init__(modalities, trained, kept, imputer)
         self.width, self.has_joint = options.embedding_size, options.joint_modality and len(self.names) > 1
         if encoder_class is NoEncoder:
             common, self.encoder = self.width, NoEncoder()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -99,15 +99,15 @@ class BranchRecommender(InnerProductModel):
         options, imputer = self.options, None
         if options.is_single_branch(side):
             self.modalities[side] = modalities = known_to(modalities, trained)
-            encoder_class, in_evaluation = self.encoder_class, options.eval_modalities(side)
+            encoder_class, kept = self.encoder_class, options.eval_modalities(side)
             imputer = imputer_of(options, modalities, trained, interactions)
         else:
             is_id = options.plain_side == "embedding"
             self.modalities[side] = id_modality(side, trained) if is_id else modalities.select([INTERACTIONS])
-            encoder_class, in_evaluation, options = NoEncoder, None, options.of_plain_side()
+            encoder_class, kept, options = NoEncoder, None, options.of_plain_side()
         if side == "user" and options.hides_targets:
             options = replace(options, softmax_targets="all", interaction_dropout=0.0)
-        return EntityEncoder(self.modalities[side], trained, encoder_class, options, in_evaluation, imputer)
+        return EntityEncoder(self.modalities[side], trained, encoder_class, options, kept, imputer)
 
     def _fusion(self, encoder: EntityEncoder) -> Fusion:
         fusion_class = FUSIONS[self.options.fusion] if len(encoder.names) > 1 else MeanFusion
@@ -133,10 +133,13 @@ class BranchRecommender(InnerProductModel):
             )
         return priors
 
+    def entities(self, side: str) -> EntityEncoder:
+        return cast(EntityEncoder, self.sides[side])
+
     # training
 
     def pretrain(self, folder: Path, show_progress: bool) -> None:
-        users = SparseRows(self.indptr, self.catalogue[self.targets], len(self.sides["item"].trained))
+        users = SparseRows(self.indptr, self.catalogue[self.targets], len(self.entities("item").trained))
         for prior in self.priors.values():
             matrix = users if prior.side == "item" else users.transposed()
             prior.fit(matrix, show_progress)
@@ -151,19 +154,24 @@ class BranchRecommender(InnerProductModel):
     def _pair_loss(self, batch: PairBatch, generator: torch.Generator) -> tuple[Tensor, ...]:
         pairs = DistinctPairs.of(batch)
         users, owner = self._drawn("user", pairs.users, pairs.owner, generator)
-        if self._sums_rows("item"):
-            return self._pair_loss_of_rows(pairs, users, owner, generator)
-        items, place = self._drawn("item", pairs.items, pairs.place, generator)
-        scores = pair_scores(users.fused, items.fused, owner, place)
+        score = self._score_by_rows if self._sums_rows("item") else self._score_by_views
+        scores, contrast_of_items = score(pairs, users, owner, generator)
         terms = [losses.bpr(scores[:, 0], scores[:, 1:])]
         if self.options.contrasts:
-            contrast = self._contrast(users, generator) + self._contrast(items, generator, place)
+            contrast = self._contrast(users, generator) + contrast_of_items()
             terms.append(self.options.contrastive_weight * contrast)
         return tuple(terms)
 
+    def _score_by_views(
+        self, pairs: DistinctPairs, users: Views, owner: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Callable[[], Tensor]]:
+        """(B, 1 + N) scores of the pairs, and what makes the contrast of their items."""
+        items, place = self._drawn("item", pairs.items, pairs.place, generator)
+        return pair_scores(users.fused, items.fused, owner, place), partial(self._contrast, items, generator, place)
+
     def _sums_rows(self, side: str) -> bool:
         """Whether an occurrence is a sum of rows of the modalities' embeddings, with weights known beforehand."""
-        options, encoder = self.options, self.sides[side]
+        options, encoder = self.options, self.entities(side)
         is_contrast_of_rows = not options.contrasts or (
             options.contrastive_set == "negatives" and options.contrastive_similarity == "inner"
         )
@@ -176,11 +184,11 @@ class BranchRecommender(InnerProductModel):
             and is_contrast_of_rows
         )
 
-    def _pair_loss_of_rows(
+    def _score_by_rows(
         self, pairs: DistinctPairs, users: Views, owner: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, ...]:
-        """As ``_pair_loss``, where ``_sums_rows``: no embedding of an occurrence of an item is made."""
-        encoder, place = self.sides["item"], pairs.place
+    ) -> tuple[Tensor, Callable[[], Tensor]]:
+        """As ``_score_by_views``, where ``_sums_rows``: no embedding of an occurrence of an item is made."""
+        encoder, place = self.entities("item"), pairs.place
         available = encoder.available[pairs.items]
         draw = self._draw(encoder, available[place.flatten()], generator)
         table = self.rowwise(encoder, pairs.items, available).flatten(0, 1)
@@ -197,22 +205,17 @@ class BranchRecommender(InnerProductModel):
         priors = [prior.of_trained("item", pairs.items) for prior in self.priors.values() if prior.in_training]
         if priors:
             scores = scores + pair_scores(users.fused[:, encoder.width :], torch.cat(priors, 1), owner, place)
-        terms = [losses.bpr(scores[:, 0], scores[:, 1:])]
-        if self.options.contrasts:
-            contrast = self._contrast(users, generator)
-            if logits is not None:
-                contrast = contrast + losses.symmetric_info_nce_of(
-                    logits / self.options.temperature, shown[..., :2].all(-1)
-                )
-            terms.append(self.options.contrastive_weight * contrast)
-        return tuple(terms)
+        if logits is None:
+            return scores, lambda: scores.new_zeros(())
+        paired = shown[..., :2].all(-1)
+        return scores, lambda: losses.symmetric_info_nce_of(logits / self.options.temperature, paired)
 
     def _user_loss(self, batch: UserBatch, generator: torch.Generator) -> tuple[Tensor, ...]:
         own = SparseRows(self.indptr, self.targets, len(self.catalogue)).select(batch.users)
         shown, targets, profiles = None, own, None
-        if self.options.hides_targets and INTERACTIONS in self.sides["user"].names:
+        if self.options.hides_targets and INTERACTIONS in self.entities("user").names:
             shown, targets = hide_entries(own, self.options.interaction_dropout, generator)
-            profiles = SparseRows(shown.indptr, self.catalogue[shown.columns], len(self.sides["item"].trained))
+            profiles = SparseRows(shown.indptr, self.catalogue[shown.columns], len(self.entities("item").trained))
         users = self._views("user", batch.users, generator, profiles=profiles)
         n_negatives = self._n_negatives()
         if n_negatives is None:
@@ -267,7 +270,7 @@ class BranchRecommender(InnerProductModel):
         return self._views(side, ids, generator, rows.flatten()), places
 
     def _samples(self, side: str) -> bool:
-        return self.options.samples and len(self.sides[side].names) > 1
+        return self.options.samples and len(self.entities(side).names) > 1
 
     def _views(
         self,
@@ -281,7 +284,7 @@ class BranchRecommender(InnerProductModel):
 
         ``profiles`` are interaction rows to read in place of the entities' own.
         """
-        encoder = self.sides[side]
+        encoder = self.entities(side)
         fuse = partial(encoder.fuse, self.fusion[side])
         available = encoder.available[ids]
         priors = [prior.of_trained(side, ids) for prior in self.priors.values() if prior.in_training]
@@ -347,18 +350,18 @@ class BranchRecommender(InnerProductModel):
     @torch.no_grad()
     def modality_embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
         """(N,) ids -> (N, M, D), zero where a modality is missing or left out."""
-        encoder, used = self.sides[side], self.used_in_evaluation(side)
+        encoder, used = self.entities(side), self.entities(side).read
         return torch.cat([encoder.in_use(part, used[part])[..., : encoder.width] for part in ids.split(chunk)])
 
     @torch.no_grad()
     def embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
         """(N,) ids -> (N, D + P) fused embeddings, with the training entities' mean where no modality is left."""
-        used = self.used_in_evaluation(side)
+        used = self.entities(side).read
         fused = torch.cat([self._fused(side, part, used[part]) for part in ids.split(chunk)])
         return self._fill_empty(side, fused, used[ids])
 
     def _fused(self, side: str, ids: Tensor, used: Tensor) -> Tensor:
-        encoder = self.sides[side]
+        encoder = self.entities(side)
         features = encoder.features_in_evaluation(ids)
         if features is not None:
             return self._fused_of(features, used)
@@ -366,14 +369,14 @@ class BranchRecommender(InnerProductModel):
         return torch.cat([encoder.fuse(self.fusion[side], encoder(ids, used), used), *priors], dim=1)
 
     def _fused_of(self, features: Modalities, used: Tensor) -> Tensor:
-        encoder = self.sides[features.side]
+        encoder = self.entities(features.side)
         fused = encoder.fuse(self.fusion[features.side], encoder.embed(features, used), used)
         return torch.cat([fused, *(prior.embed(features, used) for prior in self.priors.values())], dim=1)
 
     @torch.no_grad()
     def embed(self, features: Modalities) -> Tensor:
         """(N, D + P) fused embeddings of entities that the training data do not have, from their features."""
-        features, used = self.sides[features.side].readable(features)
+        features, used = self.entities(features.side).readable(features)
         return self._fill_empty(features.side, self._fused_of(features, used), used)
 
     def described(self, side: str) -> bool:
@@ -382,11 +385,11 @@ class BranchRecommender(InnerProductModel):
     @torch.no_grad()
     def parts(self, side: str, entity: int | Modalities) -> list[Part]:
         """Of the network the terms of the fusion where it is a sum; of a joint modality and priors Shapley values."""
-        encoder = self.sides[side]
+        encoder = self.entities(side)
         is_known = isinstance(entity, int)
         if is_known:
             ids = self._ids(entity)
-            used, features = self.used_in_evaluation(side)[ids], encoder.features_in_evaluation(ids)
+            used, features = self.entities(side).read[ids], encoder.features_in_evaluation(ids)
             entity, is_known = (entity, True) if features is None else (features, False)
         else:
             entity, used = encoder.readable(entity)
@@ -405,7 +408,7 @@ class BranchRecommender(InnerProductModel):
 
     def _network_parts(self, side: str, rows: Tensor, used: Tensor) -> Tensor:
         """(M, D) of one entity, from what its encoder returns (1, M, ...)."""
-        encoder, fusion = self.sides[side], self.fusion[side]
+        encoder, fusion = self.entities(side), self.fusion[side]
         if not encoder.has_joint:
             return fusion.parts(rows, used)[0]
         return shapley_parts(lambda masks: encoder.fuse(fusion, rows.expand(len(masks), -1, -1), masks), used[0])[0]
@@ -413,14 +416,14 @@ class BranchRecommender(InnerProductModel):
     def _fill_empty(self, side: str, fused: Tensor, used: Tensor) -> Tensor:
         empty = ~used.any(1)
         if empty.any():
-            encoder = self.sides[side]
-            read = encoder.trained, encoder.evaluated, encoder.in_evaluation
+            encoder = self.entities(side)
+            read = encoder.trained, encoder.evaluated, encoder.kept
             fused[empty] = self._once(side, lambda: self._mean(side), *read)
         return fused
 
     def _mean(self, side: str) -> Tensor:
         """(D,) of the training entities that have a modality left; zero if none has."""
-        known = (self.sides[side].trained & self.used_in_evaluation(side).any(1)).nonzero().squeeze(1)
+        known = (self.entities(side).trained & self.entities(side).read.any(1)).nonzero().squeeze(1)
         return self.embeddings(side, known).mean(0) if len(known) else torch.zeros((), device=known.device)
 
     def requirements(self, scenario: str) -> None:
@@ -433,8 +436,8 @@ class BranchRecommender(InnerProductModel):
             self._require_content(scenario, side)
 
     def _require_content(self, scenario: str, side: str) -> None:
-        encoder = self.sides[side]
-        content = [name for name, kept in zip(encoder.names, encoder.in_evaluation) if kept and name != INTERACTIONS]
+        encoder = self.entities(side)
+        content = [name for name, kept in zip(encoder.names, encoder.kept) if kept and name != INTERACTIONS]
         if not self.options.is_single_branch(side):
             raise OptionError(
                 f"scenario {scenario} needs the {side} side to be single-branch, but single_branch is "

@@ -92,20 +92,20 @@ class ContentRegression(PenaltyPath, ContentModel):
 
     def vectors(self, ids: Tensor, used: Tensor) -> Tensor:
         """(N,) entities of the content side, (N, M) bool which modalities to read -> (N, P), v."""
-        if torch.equal(used, self.evaluated[ids]):
-            return self._table("evaluated")[ids] * self._scale()
+        if torch.equal(used, self.read[ids]):
+            return self._table("read")[ids] * self._scale()
         features = self.content_in_evaluation(ids)
         rows = self.components(ids, used) if features is None else self.components.embed(features, used)
         return rows * self._scale()
 
     def _table(self, name: str) -> Tensor:
-        """(N, P) components of all entities of the content side, of what they have ``evaluated`` or ``available``."""
-        side = self.sides[self.content_side]
+        """(N, P) components of all entities of the content side, of what they have ``read`` or ``available``."""
+        side = self.entities(self.content_side)
         is_imputed_anew = side.features_in_evaluation(side.trained.nonzero()[:0, 0]) is not None
-        if torch.equal(side.available, side.used) and not is_imputed_anew:
-            name = "evaluated"
-        read = (side.used, side.features_in_evaluation) if name == "evaluated" else (side.available,)
-        watched = self.components.squares, side.evaluated, side.in_evaluation
+        if torch.equal(side.available, side.read) and not is_imputed_anew:
+            name = "read"
+        read = (side.read, side.features_in_evaluation) if name == "read" else (side.available,)
+        watched = self.components.squares, side.evaluated, side.kept
         return self._until_changed(name, lambda: self.components.table(*read), *watched)
 
     def _history_sums(self) -> Tensor:
@@ -122,7 +122,7 @@ class ContentRegression(PenaltyPath, ContentModel):
 
     def own_embeddings(self, side: str, ids: Tensor) -> Tensor:
         if side == self.content_side:
-            return self._with(self.vectors(ids, self.evaluated[ids]), 1.0)
+            return self._with(self.vectors(ids, self.read[ids]), 1.0)
         return self._with(self._history_sums()[ids] * self._scale(), self._mean(self.matrix.lengths[ids]))
 
     def _mean(self, lengths: Tensor) -> Tensor:
@@ -136,7 +136,7 @@ class ContentRegression(PenaltyPath, ContentModel):
 
     @torch.no_grad()
     def embed(self, features: Modalities) -> Tensor:
-        features, used = self.sides[features.side].readable(features)
+        features, used = self.entities(features.side).readable(features)
         if features.side == self.content_side:
             return self._with(self.components.embed(features, used) * self._scale(), 1.0)
         profiles = features.entries[0].values

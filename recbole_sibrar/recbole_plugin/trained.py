@@ -71,7 +71,7 @@ class TrainedModel:
         """The modalities that an entity ranked in a phase has: a cold item has no interactions."""
         protocol = self.phase(phase)
         entities = protocol.candidates if side == "item" else protocol.users
-        has = self.core.used_in_evaluation(side)[entities].any(0)
+        has = self.core.entities(side).read[entities].any(0)
         return [name for name, any_has in zip(self.core.sides[side].names, has.tolist()) if any_has]
 
     @contextmanager
@@ -82,11 +82,11 @@ class TrainedModel:
             if name not in encoder.names:
                 raise OptionError(f"Unknown {side} modality {name!r}. {nearest(name, encoder.names)}")
         kept = torch.tensor([name in names for name in encoder.names])
-        before, encoder.in_evaluation = encoder.in_evaluation, encoder.in_evaluation & kept
+        before, encoder.kept = encoder.kept, encoder.kept & kept
         try:
             yield
         finally:
-            encoder.in_evaluation = before
+            encoder.kept = before
 
     @contextmanager
     def without(self, side: str, options: MissingOptions) -> Iterator[None]:
@@ -112,7 +112,7 @@ class TrainedModel:
 
     def available(self, side: str) -> torch.Tensor:
         """(N, M) bool, which modalities the known entities have in evaluation; the names are ``sides[side].names``."""
-        return self.core.used_in_evaluation(side)[1:]
+        return self.core.entities(side).read[1:]
 
     def modality_embeddings(self, side: str, chosen: torch.Tensor) -> torch.Tensor:
         """(n, M, D) embeddings of some of the known entities, given by their rows in ``available``.

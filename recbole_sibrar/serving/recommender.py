@@ -279,7 +279,7 @@ class Recommender:
             return {}
         encoder, numbers = self.model.sides[side], self._catalogue[side].numbers
         trained = torch.arange(self.n_trained[side])
-        table, used = self.model.modality_embeddings(side, trained), self.model.used_in_evaluation(side)
+        table, used = self.model.modality_embeddings(side, trained), self.model.entities(side).read
         if numbers:
             features = self._catalogue[side].rows(numbers)
             features, own = encoder.readable(features)

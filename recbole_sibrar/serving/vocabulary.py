@@ -85,7 +85,7 @@ class Vocabulary:
         return frame.assign(**{name: _column(read(frame[name].tolist()), frame) for name, read in readers.items()})
 
     def _reader(self, entry: Modality) -> Callable[[list[Any]], list[Any]]:
-        if entry.name in self.encoders and entry.kind == "vector":
+        if entry.name in self.encoders and KINDS[entry.kind].is_encoded:
             return lambda cells: self._encoded(entry, cells)
         return lambda cells: [self._cell(entry, cell) for cell in cells]
 
