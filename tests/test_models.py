@@ -58,7 +58,9 @@ SETTINGS = {
     "gated": {"fusion": "gated"},
     "attention": {"fusion": "attention", "single_branch": "both"},
     "id embedding": {"plain_side": "embedding"},
-    "inputs of strong": {name: STRONG[name] for name in vars(LINEAR_INPUTS)},
+    "inputs of strong": {
+        name: value for name, value in vars(ModelOptions.from_mapping(STRONG)).items() if hasattr(LINEAR_INPUTS, name)
+    },
     "content prior": {"content_prior": 0.7},
     "interaction prior": {"interaction_prior": 0.7},
     "all priors": {"content_prior": 0.7, "interaction_prior": 0.7, "single_branch": "both"},

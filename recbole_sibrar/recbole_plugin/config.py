@@ -134,7 +134,7 @@ def apply_layers(config: Config, model: str, dataset: str) -> None:
     internal.update({name: value for name, value in scenario.options.items() if name not in foreign})
     internal["scenario"] = scenario.name
     _follow_topk(external, internal)
-    _follow_loss(external, internal)
+    _follow_loss(external, internal, model)
     check_names(external, internal, config.parameters)
     if external.get("variant") is not None and "variant" in foreign:
         raise OptionError(f"variant is {external['variant']!r}, but {model} has no variants; leave it out.")
@@ -159,15 +159,15 @@ def _follow_topk(external: dict[str, Any], internal: dict[str, Any]) -> None:
         internal["valid_metric"] = f"{metric}@{lengths[0]}"
 
 
-def _follow_loss(external: dict[str, Any], internal: dict[str, Any]) -> None:
+def _follow_loss(external: dict[str, Any], internal: dict[str, Any], model: str) -> None:
     """A batch holds positives with one loss, users with another: with a loss that is not the preset's it is as large
     as in the preset that has this loss, unless ``train_batch_size`` is given."""
     loss = external.get("rec_loss")
     if external.get("train_batch_size") is not None or loss in (None, internal.get("rec_loss")):
         return
     for path in sorted((props_folder() / "preset").glob("*.yaml")):
-        preset = read_property_file(path)
-        if preset["rec_loss"] == loss:
+        preset = {**option_defaults(model), **read_property_file(path)}
+        if preset.get("rec_loss") == loss:
             internal["train_batch_size"] = preset["train_batch_size"]
 
 
