@@ -87,7 +87,7 @@ def refused(tiny, monkeypatch):
         ({"run_name": "../esc"}, "run_name is '../esc'; expected a plain name"),
         ({"run_name": "x" * 252}, "run_name has 252 characters"),
         ({"run_name": [1]}, "run_name is [1]; expected the name of a folder"),
-        ({"output_dir": ["x"]}, "output_dir is ['x']; expected text"),
+        ({"output_dir": ["x"]}, "output_dir is ['x']; expected a path"),
         ({"log_wandb": 1}, "log_wandb is 1; expected True or False"),
         ({"modalities": 3}, "modalities is 3; expected {user"),
     ],
