@@ -36,6 +36,7 @@ def runs_one_epoch(model, dataset, scenario, options):
         return None
     result = run(model, dataset, None, options)
     assert all(math.isfinite(value) for value in result.test_result.values())
+    assert result.n_parameters > 1 or model == "Random"
     if model not in CONTENT_FREE:
         assert list(result.cold_fallback) == list(SCENARIOS[scenario].cold_sides)
     return f"results/{result.name}/model.pth"
@@ -45,6 +46,11 @@ def runs_one_epoch(model, dataset, scenario, options):
 @pytest.mark.parametrize("model", BUILT_IN)
 def test_runs_one_epoch(tiny, model, scenario):
     runs_one_epoch(model, "tiny", scenario, tiny.options())
+
+
+def test_what_a_closed_form_solves_for_is_counted(tiny):
+    result = run("EASE", "tiny", None, tiny.options())
+    assert result.n_parameters == (1 + result.data_counts["items"]) ** 2 and result.is_solved
 
 
 def recommended(recommender):

@@ -20,6 +20,8 @@ HALF = {"eval_args": {"split": {"RS": [2, 1, 1]}}}
 def test_models_with_content_score_both_and_others_get_what_stands_in(tiny, model, stands_in):
     result = run(model, "tiny", None, tiny.options(scenario="both_cold", **HALF))
     assert list(result.cold_fallback) == stands_in
+    left_out = len(tiny.pairs) - sum(result.data_counts["interactions"].values())
+    assert 0 < result.n_left_out_interactions == left_out and f"{left_out} interactions are between" in result.table()
     assert 0 <= result.test_result["ndcg@3"] <= 1
 
 

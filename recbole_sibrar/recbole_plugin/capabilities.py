@@ -18,6 +18,15 @@ UNSERVED = {"RaCT": "RecBole trains it in three separate stages, and a run is on
 if importlib.util.find_spec("faiss") is None:
     UNSERVED["NCL"] = "it needs faiss, which is not installed"
 
+# RecBole's models in closed form: what they solve for, arrays and matrices beside a parameter that does nothing.
+SOLVED = {
+    **dict.fromkeys(("EASE", "SLIMElastic", "ADMMSLIM"), ("item_similarity",)),
+    **dict.fromkeys(("ItemKNN", "AsymKNN"), ("w",)),
+    "NCEPLRec": ("user_embeddings", "item_embeddings"),
+    "Pop": ("item_cnt",),
+    "Random": (),
+}
+
 COLUMNS = {
     "cold_items": "cold items",
     "cold_users": "cold users",

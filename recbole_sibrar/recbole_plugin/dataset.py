@@ -49,6 +49,7 @@ class ScenarioDataset(Dataset):
 
     Attributes:
         phase: the protocol of this split, after ``build``; None for training.
+        n_left_out: interactions that the split leaves out: those between its parts, where users and items are cold.
         n_repeated: interactions that were left out since they repeat a pair of user and item.
         read: {what: fingerprint} of all that was read, see ``data.identity``: ``interactions`` and, once a model has
             asked for them, modalities such as ``item genres``. All splits share it.
@@ -59,6 +60,7 @@ class ScenarioDataset(Dataset):
     inter_feat: Any
     file_size_list: list[int]
     n_repeated = 0
+    n_left_out = 0
     dropped = {"user": frozenset(), "item": frozenset()}
 
     @property
@@ -276,6 +278,7 @@ class ScenarioDataset(Dataset):
             self._drop_unused_col()
             entities = {side: self.inter_feat[field].numpy() for side, field in self._side_fields.items()}
             split = scenario.split(entities, self.config["eval_args"]["split"]["RS"], self._split_seed())
+            self.n_left_out = len(self.inter_feat) - sum(map(len, split.rows))
             datasets = [self.copy(self.inter_feat[torch.from_numpy(rows)]) for rows in split.rows]
             if "item" in split.entities:
                 drawn = dict(zip(PHASES, map(torch.from_numpy, split.entities["item"])))

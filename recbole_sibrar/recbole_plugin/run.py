@@ -32,7 +32,7 @@ from recbole_sibrar.files import check_plain_name, owned, remove_leftovers
 from recbole_sibrar.models.priors import PRIORS
 from recbole_sibrar.progress import Progress
 from recbole_sibrar.recbole_plugin import distributed
-from recbole_sibrar.recbole_plugin.capabilities import UNSERVED, general_recommenders
+from recbole_sibrar.recbole_plugin.capabilities import SOLVED, UNSERVED, general_recommenders
 from recbole_sibrar.recbole_plugin.checks import begin_log, check, check_sizes, options_blamed, without_effect
 from recbole_sibrar.recbole_plugin.config import (
     DEFAULT_DATASET,
@@ -281,6 +281,8 @@ def _run_in(folder: Path, config: Config) -> RunResult:
         n_users=len(phase.users),
         n_unreachable_interactions=phase.n_unreachable,
         n_repeated_interactions=prepared.dataset.n_repeated,
+        n_left_out_interactions=prepared.dataset.n_left_out,
+        is_solved=type(prepared.model).__name__ in SOLVED,
         popularity_source=phase.popularity_source,
         cold_fallback=cold_fallback(prepared.model, phase),
         dropped={
@@ -307,11 +309,12 @@ def _announcement(prepared: Prepared, folder: Path, log: str | None) -> list[str
     config, dataset = prepared.config, prepared.dataset
     split = config["seed"] if config["split_seed"] is None else config["split_seed"]
     n = [f"{len(loader._dataset.inter_feat):,}" for loader in prepared.loaders]
+    left_out = f", {dataset.n_left_out:,} between the parts left out" if dataset.n_left_out else ""
     better = f"stops after {config['stopping_step']} without a better validation {config['valid_metric']}"
     return [
         f"{model_label(config)} on {config['dataset']}, {config['scenario']}, seed {config['seed']}, split {split}",
         f"  {dataset.user_num - 1:,} users, {dataset.item_num - 1:,} items; interactions: {n[0]} to train, {n[1]} to "
-        f"validate, {n[2]} to test",
+        f"validate, {n[2]} to test{left_out}",
         f"  {_n_parameters(prepared.model):,} parameters on {config['device']}, {torch.get_num_threads()} threads",
         f"  at most {prepared.trainer.epochs} epochs; {better}",
         f"  results: {folder}; configuration and log: {log}",
@@ -370,9 +373,14 @@ def _mean(seconds: list[float]) -> float:
 
 
 def _n_parameters(model: AbstractRecommender) -> int:
-    """Of models in closed form what is solved for, too."""
-    core = getattr(model, "core", None)
-    return core.n_parameters if core is not None else sum(p.numel() for p in model.parameters() if p.requires_grad)
+    """Of models in closed form what is solved for; the numbers that are not zero where it is sparse."""
+    core, name = getattr(model, "core", None), type(model).__name__
+    if core is not None:
+        return core.n_parameters
+    if name in SOLVED:
+        found = [getattr(model, part) for part in SOLVED[name]]
+        return sum(part.numel() if isinstance(part, torch.Tensor) else part.size for part in found)
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def _modalities(model: AbstractRecommender) -> dict[str, list[str]]:

@@ -98,7 +98,7 @@ class Entry:
 def _was_cut_short(result: dict[str, Any]) -> bool:
     """Whether more epochs might have changed a result: the last of those allowed was the best or the only one."""
     scores = [epoch["valid"] for epoch in result.get("history", ()) if epoch["valid"] is not None]
-    learns = result["n_parameters"] > 1  # RecBole gives models without any parameter one that does nothing
+    learns = result["n_parameters"] > 1 and not result.get("is_solved")
     if not scores or not learns or result.get("cold_fallback") or result["n_epochs"] < result["config"]["epochs"]:
         return False
     return scores[-1] == result["best_valid_score"] if len(scores) > 1 else True
