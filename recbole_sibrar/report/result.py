@@ -26,9 +26,8 @@ class RunResult:
     (``data.identity``). ``dropped`` are the users and items whose interactions the filters took, {side: {count,
     examples}}. ``whole_model`` is the checkpoint trained on everything, which none of these figures belongs to.
     ``data_counts`` are numbers of users, items, interactions of each split, and entities that have each modality;
-    ``options`` those given that differ from the property files. ``n_left_out_interactions`` are those that the split has
-    in no part. ``is_solved``: in closed form, so that ``n_parameters`` are what is solved for, and more epochs change
-    nothing.
+    ``options`` those given that differ from the property files. ``n_left_out_interactions`` are in no part of the split.
+    ``is_solved``: in closed form; ``n_parameters`` are then what is solved for, and more epochs change nothing.
     """
 
     name: str
@@ -93,7 +92,7 @@ class RunResult:
                 f"{self.n_unreachable_interactions:,} test interactions cannot be found and count in no metric"
             )
         if self.n_left_out_interactions:
-            lines.append(f"{self.n_left_out_interactions:,} interactions are between the parts of the split, and in none")
+            lines.append(f"{self.n_left_out_interactions:,} interactions are between the parts of the split: in none")
         if self.whole_model:
             lines.append(f"{self.whole_model} was trained on everything; no test figure belongs to it")
         for side, lost in self.dropped.items():
