@@ -26,7 +26,7 @@ class RunResult:
     (``data.identity``). ``dropped`` are the users and items whose interactions the filters took, {side: {count,
     examples}}. ``whole_model`` is the checkpoint trained on everything, which none of these figures belongs to.
     ``data_counts`` are numbers of users, items, interactions of each split, and entities that have each modality;
-    ``options`` those given that differ from the property files. ``n_left_out_interactions`` are in no part of the split.
+    ``options`` those given that differ from the property files; ``n_left_out_interactions`` in no part of the split.
     ``is_solved``: in closed form; ``n_parameters`` are then what is solved for, and more epochs change nothing.
     """
 
