@@ -31,7 +31,7 @@ def results(tmp_path_factory):
         runs = [f"results/{run(model, 'tiny', None, options).name}" for model in ("SiBraR", "MuBraR", "BPR")]
         for command in (
             ["missing", *runs[:2], "--output", "results/missing"],
-            ["missing", runs[0], "--rates", "0", "0.5", "--retrain", "--output", "results/rates"],
+            ["missing", runs[0], "--rates", "0", "0.5", "--where", "evaluation", "both", "--output", "results/rates"],
             ["gap", *runs[:2], "--output", "results/gap"],
             ["report", "results"],
         ):
@@ -54,7 +54,7 @@ def test_everything_is_in_the_page_and_nothing_is_loaded(page):
         f"{result['test_result']['ndcg@3']:.4f}", "behind all other candidates", "Only 3 candidates for lists of 3",
         "SiBraR_SC-paper</span>", f"{result['n_parameters']:,}", "Users by number of interactions",
         "Items by popularity",
-        "recbole 1.2.1", "Embeddings by modality", "Quality against the modalities left", "share of entities that lose",
+        "recbole 1.2.1", "Embeddings by modality", "Quality against the modalities left", "against the content left",
         "share of long-tail items", "picture</span>",
     ):  # fmt: skip
         assert expected in text

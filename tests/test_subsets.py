@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.errors import OptionError
@@ -98,24 +99,54 @@ def test_one_modality_left_equals_a_model_evaluated_on_it_alone(toy, model):
 
 def test_rates_and_training_at_rates(toy):
     result = run("SiBraR", "toy", None, {**toy, "epochs": 3})
-    command = ["missing", f"results/{result.name}", "--metric", "ndcg@5", "--output", "out", "--retrain"]
+    command = ["missing", f"results/{result.name}", "--metric", "ndcg@5", "--output", "out"]
+    command += ["--where", "evaluation", "both"]
     assert main([*command, "--rates", "0", "0.5", "1"]) == 0
     table = pd.read_csv("out/rates.csv")
-    evaluated = table[table["model"] == "SiBraR_SC-strong"].set_index("rate")["ndcg@5"]
-    retrained = table[table["model"] == "SiBraR_SC-strong, trained so"].set_index("rate")["ndcg@5"]
+    evaluated, retrained = (
+        table[table["where"] == where].set_index("rate")["ndcg@5"] for where in ("evaluation", "both")
+    )
     assert evaluated[0] == pytest.approx(result.test_result["ndcg@5"]) == pytest.approx(retrained[0])
     assert evaluated[1] < evaluated[0] and Path("out/rates.png").is_file()
     stamp = Path("out/runs").stat().st_mtime_ns
     stamps = {path: path.stat().st_mtime_ns for path in Path("out/runs").glob("*/result.json")}
     assert main([*command, "--rates", "0", "0.5", "1"]) == 0
     assert Path("out/runs").stat().st_mtime_ns == stamp
-    assert len(stamps) == 3 and all(path.stat().st_mtime_ns == before for path, before in stamps.items())
+    assert len(stamps) == 2 and all(path.stat().st_mtime_ns == before for path, before in stamps.items())
     other = run("SiBraR", "toy", None, {**toy, "epochs": 3, "seed": 1})
-    assert main([*command[:1], f"results/{other.name}", *command[2:], "--rates", "0"]) == 0
-    again = pd.read_csv("out/rates.csv").set_index("model")["ndcg@5"]
-    assert again["SiBraR_SC-strong, trained so"] == pytest.approx(other.test_result["ndcg@5"]), (
-        "another run, trained anew"
+    assert main([*command[:2], f"results/{other.name}", *command[2:], "--rates", "0"]) == 0
+    again, means = pd.read_csv("out/rates.csv"), pd.read_csv("out/rates-mean.csv")
+    assert again["ndcg@5"].tolist() == pytest.approx(
+        [result.test_result["ndcg@5"]] * 2 + [other.test_result["ndcg@5"]] * 2
     )
+    assert means["n_seeds"].tolist() == [2, 2] and means["ndcg@5"].tolist() == pytest.approx(
+        [again["ndcg@5"].mean()] * 2
+    )
+    assert (means["low"] < means["ndcg@5"]).all()
+
+
+def test_the_grid_of_a_plan(tiny, started):
+    """Imputers and masks, two seeds, content missing in training, by popularity too."""
+    models = ["ContentRidge", {"model": "ContentRidge", "options": {"impute": "mean"}}]
+    options = {key: value for key, value in tiny.options().items() if key not in ("embedding_size", "data_path")}
+    plan = {"models": models, "datasets": ["tiny"], "scenarios": ["item_cold"], "seeds": 2, "options": options}
+    Path("plan.yaml").write_text(yaml.safe_dump({**plan, "data_path": str(tiny.folder)}))
+    grid = ["--rates", "0", "0.9", "--where", "train", "--pattern", "uniform", "popularity", "--output", "out"]
+    assert main(["missing", "--file", "plan.yaml", *grid]) == 0
+    means = pd.read_csv("out/rates-mean.csv")
+    assert len(started) == 4 and len(means) == 2 * 2 * 2 and (means["n_seeds"] == 2).all()
+    assert set(means["model"]) == {"ContentRidge", "ContentRidge+mean"}
+    without = means[means["rate"] == 0].groupby("model")["ndcg@3"]
+    assert (without.nunique() == 1).all(), "without loss it does not matter who"
+    trained = [json.loads(path.read_text()) for path in Path("out/runs").glob("*/result.json")]
+    assert len(trained) == 2 * 2 * 2
+    assert {own["config"]["missing"]["phase"] for own in trained} == {"train"}
+    for own in trained:
+        n = {name: known["available"] for name, known in own["data_counts"]["modalities"]["item"].items()}
+        assert n["picture"] == 3 and n["genres"] == 3, "the modality as it is, not what is imputed"
+    said = Path("out/rates.md").read_text()
+    assert "genres, year, picture" in said and "ContentRidge+mean: seeds 2020, 2021" in said
+    assert Path("out/rates.pdf").is_file()
 
 
 @pytest.mark.parametrize(
@@ -123,7 +154,8 @@ def test_rates_and_training_at_rates(toy):
     [
         (["--metric", "ndgc@5"], "Did you mean 'ndcg@5'"),
         (["--rates", "2"], "missing.rate is 2"),
-        (["--retrain"], "--retrain needs --rates"),
+        (["--where", "both"], "--where both needs --rates"),
+        (["--file", "plan.yaml"], "either folders of runs, or a plan"),
         (["--side", "user"], "SiBraR_SC-strong reads no side information of users"),
         (["--max-subsets", "2", "--metric", "ndcg@5"], "At most 2 subsets"),
     ],

@@ -2,15 +2,17 @@
 
 import argparse
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from recbole_sibrar.cli.hints import tell_next
 from recbole_sibrar.cli.tracking import add_track_argument
-from recbole_sibrar.data.missing import PATTERNS, MissingOptions
+from recbole_sibrar.data.missing import PATTERNS, PHASE_CHOICES, MissingOptions
 from recbole_sibrar.data.modalities import SIDES
-from recbole_sibrar.errors import OptionError, nearest
+from recbole_sibrar.errors import OptionError, SibrarError, nearest
 from recbole_sibrar.files import owned
+from recbole_sibrar.properties import read_property_file
 from recbole_sibrar.report.tables import markdown
 from recbole_sibrar.report.tracking import gap_records, rate_records, subset_records, tracker
 
@@ -18,10 +20,13 @@ MISSING_DESCRIPTION = """\
 Evaluate trained models with modalities missing: every subset of them, or rising rates of loss.
 
   recbole-sibrar missing results/SiBraR_SC-paper-ml-1m-warm-seed2020 results/MuBraR_SC-paper-ml-1m-warm-seed2020
-  recbole-sibrar missing results/RUN --rates 0 0.2 0.4 0.6 0.8 --pattern popularity --retrain
+  recbole-sibrar missing results/*-item_cold-* --rates 0 0.3 0.6 0.9 --where train evaluation both
+  recbole-sibrar missing --file plan.yaml --rates 0 0.3 0.6 0.9 --pattern uniform popularity
 
-Without --rates: subsets.csv, curve.csv, contributions.csv, missing.md, and curve as .pdf, .svg, .png. With: rates as
-.csv, .pdf, .svg, .png.
+With --file the runs are those of a plan as 'compare' takes it, which are made if they are not there.
+
+Without --rates: subsets.csv, curve.csv, contributions.csv, missing.md, and curve as .pdf, .svg, .png. With --rates:
+rates as .csv (every run), .md, .pdf, .svg, .png, and rates-mean.csv: means and intervals over the seeds of a model.
 """
 
 GAP_DESCRIPTION = """\
@@ -40,7 +45,7 @@ def add_report_parsers(commands: Any) -> None:
     missing = commands.add_parser(
         "missing", help="quality against the modalities left", description=MISSING_DESCRIPTION, formatter_class=raw
     )
-    _add_models(missing, "results/missing")
+    _add_models(missing, "results/missing", nargs="*")
     missing.add_argument("--phase", choices=("valid", "test"), default="test", help="the split (default: %(default)s)")
     missing.add_argument("--metric", help="of the curves, such as recall@10 (default: the one validated by)")
     missing.add_argument(
@@ -53,8 +58,17 @@ def add_report_parsers(commands: Any) -> None:
     missing.add_argument(
         "--rates", type=float, nargs="+", metavar="RATE", help="shares of items or users that lose a modality"
     )
-    missing.add_argument("--pattern", choices=PATTERNS, default="uniform", help="who loses (default: %(default)s)")
-    missing.add_argument("--retrain", action="store_true", help="with --rates: also train at each rate")
+    missing.add_argument(
+        "--pattern", choices=PATTERNS, nargs="+", default=["uniform"], help="with --rates: who loses (default: uniform)"
+    )
+    missing.add_argument(
+        "--where",
+        choices=PHASE_CHOICES,
+        nargs="+",
+        default=["evaluation"],
+        help="with --rates: where content is missing; 'train' and 'both' train at each rate (default: evaluation)",
+    )
+    missing.add_argument("--file", metavar="YAML", help="a plan of runs, as for 'compare', in place of RUN")
     missing.set_defaults(handler=_missing, needs_recbole=True)
 
     gap = commands.add_parser("gap", help="the modality gap", description=GAP_DESCRIPTION, formatter_class=raw)
@@ -79,8 +93,8 @@ def add_report_parsers(commands: Any) -> None:
     report.set_defaults(handler=_report)
 
 
-def _add_models(parser, output):
-    parser.add_argument("models", nargs="+", metavar="RUN", help="folders of runs, or checkpoints")
+def _add_models(parser, output, nargs="+"):
+    parser.add_argument("models", nargs=nargs, metavar="RUN", help="folders of runs, or checkpoints")
     parser.add_argument("--side", choices=SIDES, help="default: the scenario's cold side, or the single-branch one")
     parser.add_argument("--seed", type=at_least(0), default=0, help="of everything drawn (default: %(default)s)")
     parser.add_argument("--data_path", metavar="DIR", help="where the data set is, if not where it was")
@@ -112,6 +126,16 @@ def _load(arguments) -> list[Any]:
     return models
 
 
+def _one_by_one(arguments):
+    """Yield the models, so that one is in memory at a time."""
+    from recbole_sibrar.recbole_plugin.trained import TrainedModel, names_of_rows
+
+    for path, name in names_of_rows(arguments.models).items():
+        model = TrainedModel(path, arguments.data_path)
+        model.name = name
+        yield model
+
+
 def _check_metric(models, metric):
     from recbole_sibrar.recbole_plugin.checks import computed_metrics
 
@@ -122,28 +146,58 @@ def _check_metric(models, metric):
 
 
 def _missing(arguments) -> int:
-    if arguments.retrain and not arguments.rates:
-        raise OptionError("--retrain needs --rates, for example --rates 0 0.25 0.5 0.75.")
-    options = MissingOptions(pattern=arguments.pattern, seed=arguments.seed)
-    rates = sorted({options.at(rate).rate for rate in arguments.rates or ()})
+    if not arguments.rates and arguments.where != ["evaluation"]:
+        raise OptionError(f"--where {' '.join(arguments.where)} needs --rates, for example --rates 0 0.25 0.5 0.75.")
+    if bool(arguments.models) == bool(arguments.file):
+        raise OptionError("missing takes either folders of runs, or a plan of runs with --file.")
+    grid = [
+        MissingOptions(pattern=pattern, phase=where, seed=arguments.seed)
+        for where in dict.fromkeys(arguments.where)
+        for pattern in dict.fromkeys(arguments.pattern)
+    ]
+    rates = sorted({grid[0].at(rate).rate for rate in arguments.rates or ()})
     track = tracker(arguments.track)
+    if arguments.file:
+        arguments.models = _runs_of(arguments.file)
     with owned(arguments.output):
-        return _write_missing(arguments, options, rates, track)
+        return _write_missing(arguments, grid, rates, track)
 
 
-def _write_missing(arguments, options, rates, track):
+def _runs_of(file) -> list[str]:
+    """The folders of a plan's runs, which are made if they are not there."""
+    from recbole_sibrar.experiments.compare import plan_runs
+    from recbole_sibrar.experiments.execute import execute
+    from recbole_sibrar.experiments.plan import Plan
+
+    plan = Plan.from_mapping(read_property_file(file))
+    if len(plan.datasets) > 1 or len(plan.scenarios) > 1:
+        raise OptionError(f"{file} names several data sets or scenarios; a study of missing content is of one each.")
+    outcomes = execute(plan_runs(plan), plan.jobs)
+    for outcome in outcomes:
+        if outcome.error:
+            raise SibrarError(f"{outcome.run.name} failed: {outcome.error.splitlines()[-1]}")
+    return [str(outcome.run.folder) for outcome in outcomes]
+
+
+def _write_missing(arguments, grid, rates, track):
+    from recbole_sibrar.evaluation.missing import over_seeds
     from recbole_sibrar.report.missing import write_rate_study, write_subset_study
 
-    models = _load(arguments)
-    metric = (arguments.metric or models[0].config["valid_metric"]).lower()
-    _check_metric(models, metric)
     if rates:
-        table = write_rate_study(
-            models, arguments.side, arguments.phase, rates, options, arguments.output, metric, arguments.retrain
+        models = _one_by_one(arguments)
+        first = next(models)
+        metric = (arguments.metric or first.config["valid_metric"]).lower()
+        _check_metric([first], metric)
+        table, studied = write_rate_study(
+            chain([first], models), arguments.side, arguments.phase, rates, grid, arguments.output, metric
         )
-        print(markdown(table[["model", "rate", metric]]))
-        records = rate_records(models, table, metric, phase=arguments.phase, pattern=options.pattern)
+        print(markdown(over_seeds(table, metric)))
+        patterns = ", ".join(dict.fromkeys(options.pattern for options in grid))
+        records = rate_records(studied, table, metric, phase=arguments.phase, pattern=patterns)
     else:
+        models = _load(arguments)
+        metric = (arguments.metric or models[0].config["valid_metric"]).lower()
+        _check_metric(models, metric)
         tables = write_subset_study(
             models, arguments.side, arguments.phase, arguments.max_subsets, arguments.seed, arguments.output, metric
         )

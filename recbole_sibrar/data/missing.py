@@ -79,6 +79,10 @@ class MissingOptions:
             if name not in declared:
                 raise OptionError(f"missing.modality names {name!r}. {nearest(name, declared)}")
 
+    def of(self, names: Iterable[str]) -> "MissingOptions":
+        """The same, of these modalities alone."""
+        return replace(self, rate=0.0, modality={**dict.fromkeys(names, self.rate), **self.modality})
+
     def at(self, rate: float) -> "MissingOptions":
         """The same at another rate."""
         return replace(self, rate=rate)

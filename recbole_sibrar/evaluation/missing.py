@@ -1,11 +1,13 @@
 """Studies of missing modalities: trained models evaluated on subsets of the modalities, and at rising rates of loss."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from recbole_sibrar.data.missing import MissingOptions
+from recbole_sibrar.evaluation.significance import TEST_TO_TRAIN, interval
 from recbole_sibrar.evaluation.subsets import modality_subsets
 from recbole_sibrar.evaluation.trained import Trained
 from recbole_sibrar.progress import steps
@@ -38,12 +40,52 @@ def rate_study(
         rates: shares of loss. options: the pattern and the seed.
 
     Returns:
-        as ``subset_study``, with a column ``rate`` in place of the modalities'.
+        as ``subset_study``, with the columns ``where`` (evaluation), ``pattern``, ``rate`` and ``seed`` (of the run) in
+        place of the modalities'.
     """
     rows = []
-    for rate in steps(rates, f"{trained.name}, rates", quiet=not progress):
+    for rate in steps(rates, f"{trained.name}, {options.pattern}", quiet=not progress):
         with trained.without(side, options.at(rate)):
-            rows.append({"rate": rate, **_row(trained, phase)})
+            rows.append({**_place(trained, rate, options), **_row(trained, phase)})
+    return pd.DataFrame(rows)
+
+
+def retrained_study(
+    trained: Trained, side: str, phase: str, rates: Iterable[float], options: MissingOptions, folder: Path
+) -> pd.DataFrame:
+    """As ``rate_study``, of models that are trained at each rate, below ``folder``; without loss the model itself.
+
+    Args:
+        options: whether content is missing in training or in both, the pattern and the seed.
+    """
+    rows, names = [], trained.core.modalities[side].content.names
+    for rate in rates:
+        if rate:
+            name = f"{trained.path.parent.name}-{options.phase}-{options.pattern}{rate:g}-draw{options.seed}"
+            found = trained.train_again(options.at(rate).of(names), folder, name)[f"{phase}_result"]
+            row = {"model": trained.name, **found}
+        else:
+            row = _row(trained, phase)
+        rows.append({**_place(trained, rate, options), **row})
+    return pd.DataFrame(rows)
+
+
+def _place(trained: Trained, rate: float, options: MissingOptions) -> dict[str, Any]:
+    return {"where": options.phase, "pattern": options.pattern, "rate": rate, "seed": trained.config["seed"]}
+
+
+def over_seeds(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The rows of ``rate_study`` over the seeds of the runs.
+
+    Returns:
+        a row for each place of the grid: ``model``, ``where``, ``pattern``, ``rate``, ``n_seeds``, the mean of the
+        metric and its 95 % interval over the runs, ``low`` and ``high`` (``significance.interval``; NaN of one run).
+    """
+    rows = []
+    for place, own in table.groupby(["model", "where", "pattern", "rate"], sort=False):
+        found = interval(own[metric], TEST_TO_TRAIN)
+        values = {"n_seeds": len(own), metric: found["difference"], "low": found["low"], "high": found["high"]}
+        rows.append({**dict(zip(("model", "where", "pattern", "rate"), place)), **values})
     return pd.DataFrame(rows)
 
 

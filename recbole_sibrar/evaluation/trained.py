@@ -52,4 +52,4 @@ class Trained(Protocol):
         """(n, M, D) of some of the known entities, given by their rows in ``available``."""
 
     def train_again(self, options: MissingOptions, output_dir: Path | str, run_name: str) -> dict[str, Any]:
-        """The same run from its beginning, with modalities missing in training too; the test metrics."""
+        """The same run from its beginning, with modalities missing; its result."""

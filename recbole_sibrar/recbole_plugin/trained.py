@@ -1,6 +1,7 @@
 """A trained model with its data, to be evaluated again under other conditions."""
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,8 +20,39 @@ from recbole_sibrar.evaluation.metrics import per_user_table
 from recbole_sibrar.evaluation.protocol import Phase
 from recbole_sibrar.properties import QUIET
 from recbole_sibrar.recbole_plugin.run import model_label, prepare_trained, run
+from recbole_sibrar.report.collection import OF_A_SEED
 from recbole_sibrar.report.result import RESULT, as_json
 from recbole_sibrar.scenarios import SCENARIOS
+
+
+def names_of_rows(paths: Iterable[Path | str]) -> dict[Path | str, str]:
+    """{checkpoint or folder of a run: the name of its row}: the seeds of a model share its label. Where a label stands
+    for several settings, the names are those of the folders.
+
+    Raises:
+        CheckpointError: there is no checkpoint. OptionError: the runs are of several data sets or scenarios, or one is
+            named twice.
+    """
+    configs = {path: checkpoint.load(path)["config"] for path in paths}
+    for what in ("dataset", "scenario"):
+        found = sorted({str(config[what]) for config in configs.values()})
+        if len(found) > 1:
+            raise OptionError(f"The runs are of several: {what} is {' and '.join(found)}; name those of one.")
+    known = {path: defaultdict(lambda: None, config) for path, config in configs.items()}
+    labels = {path: model_label(config) for path, config in known.items()}
+    settings, seeds = defaultdict(set), Counter((labels[path], config["seed"]) for path, config in known.items())
+    for path, config in configs.items():
+        settings[labels[path]].add(
+            repr(sorted((name, value) for name, value in config.items() if name not in OF_A_SEED))
+        )
+    names = {}
+    for path, config in configs.items():
+        label = labels[path]
+        is_clear = len(settings[label]) == 1 and seeds[label, config["seed"]] == 1
+        names[path] = label if is_clear else checkpoint.locate(path).parent.name
+    if len(set(zip(names.values(), (config["seed"] for config in configs.values())))) < len(names):
+        raise OptionError("One of the runs is named twice, or two folders of runs have the same name.")
+    return names
 
 
 class TrainedModel:
@@ -125,13 +157,13 @@ class TrainedModel:
         return self.core.modality_embeddings(side, chosen + 1)
 
     def train_again(self, options: MissingOptions, output_dir: Path | str, run_name: str) -> dict[str, Any]:
-        """The same run from its beginning, with modalities missing in training too; the test metrics.
+        """The same run from its beginning, with modalities missing; its result.
 
         A run of this name that is finished, with the same options and data, is not repeated.
         """
         settings = {
             **checkpoint.plain_config(self.config),
-            "missing": {**asdict(options), "phase": "both"},
+            "missing": asdict(options),
             "output_dir": str(output_dir),
             "run_name": run_name,
         }
@@ -141,5 +173,5 @@ class TrainedModel:
             finished = json.loads(path.read_text(encoding="utf-8"))
             changed = checkpoint.differing_option(finished["config"], as_json(settings), checkpoint.FREE_TO_DIFFER)
             if not changed and not checkpoint.differing_data(finished.get("data", {}), self.data):
-                return finished["test_result"]
-        return run(settings["model"], settings["dataset"], options=settings).test_result
+                return finished
+        return asdict(run(settings["model"], settings["dataset"], options=settings))

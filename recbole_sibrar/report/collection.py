@@ -48,7 +48,7 @@ class StoredRun:
 
 
 def read_runs(folder: Path | str) -> list[StoredRun]:
-    """Every finished run below a folder, but for those of ``missing --retrain``, which are points of a curve.
+    """Every finished run below a folder, but for those of ``missing --where both``, which are points of a curve.
 
     Raises:
         DataError: a ``result.json`` is not ours.

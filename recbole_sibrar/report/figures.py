@@ -24,6 +24,7 @@ from recbole_sibrar.files import atomic_file
 # Okabe and Ito's palette, told apart by colour-blind readers, with grey for their yellow, which white paper swallows.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 MARKERS = "osD^vPX*"
+DASHES = ("-", "--", ":")  # of more lines than there are colours
 FORMATS = ("pdf", "svg", "png")
 MAP_OPTIONS = ("temperature", "contrastive_weight")  # of a search, of which there is a map
 WITHOUT_DATE = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
@@ -136,9 +137,29 @@ def quality_curves(curves: dict[str, pd.DataFrame], metric: str) -> Figure:
 
 
 @_at_paper_size
-def degradation_curves(table: pd.DataFrame, metric: str) -> Figure:
-    """A metric against the share of entities that lose their modalities; a line for each value of ``model``."""
-    return lines(table, "rate", metric, "model", "share of entities without the modality", metric.upper())
+def degradation_panels(table: pd.DataFrame, metric: str) -> Figure:
+    """A metric against the share of the content that is left; a panel for each pattern (across) and place of the loss.
+
+    Args:
+        table: of ``evaluation.missing.over_seeds``; intervals are shaded.
+    """
+    panels = list(table[["where", "pattern"]].drop_duplicates().itertuples(index=False))
+    columns, models = table["pattern"].nunique(), list(dict.fromkeys(table["model"]))
+    rows = table["where"].nunique()
+    height = 1.9 * rows + 0.6 + 0.13 * len(models)
+    figure, axes = _axes(COLUMN * columns, height, columns, rows)
+    for axis, (where, pattern) in zip(axes, panels):
+        for position, name in enumerate(models):
+            own = table[(table["where"] == where) & (table["pattern"] == pattern) & (table["model"] == name)]
+            left, look = 100 * (1 - own["rate"]), style(position)
+            axis.plot(left, own[metric], label=name, linestyle=DASHES[position // len(COLOURS) % len(DASHES)], **look)
+            axis.fill_between(left, own["low"], own["high"], color=look["color"], alpha=0.1, linewidth=0)
+        axis.set(xlabel="% of the content left", ylabel=metric.upper())
+        axis.invert_xaxis()
+        if len(panels) > 1:
+            axis.set_title(f"missing in {where}, {pattern}")
+    _legend(figure, axes[0])
+    return figure
 
 
 @_at_paper_size

@@ -1,12 +1,14 @@
 """The files of a study of missing modalities."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from recbole_sibrar.data.missing import MissingOptions
-from recbole_sibrar.evaluation.missing import rate_study, subset_study, subset_values
+from recbole_sibrar.evaluation.missing import over_seeds, rate_study, retrained_study, subset_study, subset_values
 from recbole_sibrar.evaluation.subsets import contributions, quality_curve
 from recbole_sibrar.evaluation.trained import Trained
 from recbole_sibrar.report import figures
@@ -63,38 +65,79 @@ def write_subset_study(
     return {"subsets": subsets, "curve": curve, "contributions": gain}
 
 
+@dataclass(frozen=True)
+class Studied:
+    """What is kept of a model that was studied: see ``Trained``."""
+
+    name: str
+    path: Path
+    data: dict[str, str]
+    config: Any
+
+
 def write_rate_study(
-    models: Sequence[Trained],
+    models: Iterable[Trained],
     side: str | None,
     phase: str,
     rates: Sequence[float],
-    options: MissingOptions,
+    grid: Sequence[MissingOptions],
     output: Path | str,
     metric: str,
-    retrain: bool = False,
     progress: bool = True,
-) -> pd.DataFrame:
-    """Evaluate models at rising rates of loss; with ``retrain`` train them at each rate too, below ``output/runs``.
+) -> tuple[pd.DataFrame, list[Studied]]:
+    """Evaluate models, one after the other, at rising rates of loss; train them at each, too, below ``output/runs``,
+    where content is to be missing in training.
 
-    Writes ``rates.csv`` and ``rates.pdf``/``.svg``/``.png``, with the lines ``<model>`` (loss in evaluation only) and
-    ``<model>, trained so`` (loss in both).
+    Writes ``rates.csv`` (a row for each run), ``rates-mean.csv`` (over the seeds of a model), ``rates.md``, which says
+    what was measured, ``rates.pdf``/``.svg``/``.png``, a panel for each pattern and each place of the loss, and
+    ``data.json``.
+
+    Args:
+        models: those of one name are seeds of one model.
+        grid: the patterns, the phases in which content is missing, and the seed of the draws.
+
+    Returns:
+        what ``rates.csv`` holds, and what was studied.
     """
-    tables = [rate_study(model, model.side(side), phase, rates, options, progress) for model in models]
-    if retrain:
-        tables += [_trained_at_rates(model, rates, options, Path(output) / "runs") for model in models]
+    output, tables, studied, sides = Path(output), [], [], {}
+    for model in models:
+        own = model.side(side)
+        sides[own] = list(dict.fromkeys([*sides.get(own, ()), *model.core.modalities[own].content.names]))
+        for options in grid:
+            if options.phase == "evaluation":
+                tables.append(rate_study(model, own, phase, rates, options, progress))
+            else:
+                tables.append(retrained_study(model, own, phase, rates, options, output / "runs"))
+        studied.append(Studied(model.name, model.path, model.data, model.config))
     table = pd.concat(tables, ignore_index=True)
-    write_sources(models, output)
-    write_csv(table, Path(output) / "rates.csv")
-    figures.save(figures.degradation_curves(table, metric), Path(output) / "rates")
-    return table
+    means = over_seeds(table, metric)
+    write_sources(studied, output)
+    write_csv(table, output / "rates.csv")
+    write_csv(means, output / "rates-mean.csv")
+    write_markdown(
+        {"What was measured": _measured(studied, sides, phase, grid, metric), "Over seeds": means}, output / "rates.md"
+    )
+    figures.save(figures.degradation_panels(means, metric), output / "rates")
+    return table, studied
 
 
-def _trained_at_rates(
-    model: Trained, rates: Sequence[float], options: MissingOptions, folder: Path | str
-) -> pd.DataFrame:
-    rows = []
-    for rate in rates:
-        name = f"{model.name}-{model.dataset}-{model.scenario}-{options.pattern}{rate:g}-seed{options.seed}"
-        metrics = model.train_again(options.at(rate), folder, name)
-        rows.append({"model": f"{model.name}, trained so", "rate": rate, **metrics})
-    return pd.DataFrame(rows)
+def _measured(
+    studied: Sequence[Studied], sides: dict[str, list[str]], phase: str, grid: Sequence[MissingOptions], metric: str
+) -> str:
+    """In sentences."""
+    seeds = {name: sorted(own.config["seed"] for own in studied if own.name == name) for name in _names(studied)}
+    config = studied[0].config
+    content = "; ".join(f"{side}s: {', '.join(names)}" for side, names in sides.items())
+    lines = [
+        f"{metric.upper()} on the {phase} split of {config['dataset']}, {config['scenario']}. At rate r a share r of "
+        f"the entities that have a modality lose it, each modality by itself ({content}); interactions stay.",
+        f"Draws: seed {grid[0].seed}; a higher rate takes the same and more.",
+        "`evaluation`: models trained on everything; `train`, `both`: trained again at each rate.",
+        "Intervals: 95 % over the runs of a model, one for each seed.",
+        *(f"- {name}: seeds {', '.join(map(str, own))}" for name, own in seeds.items()),
+    ]
+    return "\n".join(lines)
+
+
+def _names(studied: Sequence[Studied]) -> list[str]:
+    return list(dict.fromkeys(own.name for own in studied))

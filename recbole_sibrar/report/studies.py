@@ -7,13 +7,15 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from recbole_sibrar.evaluation.missing import over_seeds
 from recbole_sibrar.report import figures
 from recbole_sibrar.report.html_tables import table_of
 
-NOT_A_METRIC = {"model", "rate", "n_users"}
+OF_EARLIER_RATES = {"where": "evaluation", "pattern": "uniform"}  # what earlier versions did not write
 HEADINGS = {
     "contributions": "What each modality adds", "curve": "By the number of modalities left", "subsets": "Every subset",
-    "rates": "Every rate", "gap": "The gap", "pairs": "Pairs of modalities", "trials": "Every trial",
+    "rates": "Every rate and run", "rates-mean": "Every rate",
+    "gap": "The gap", "pairs": "Pairs of modalities", "trials": "Every trial",
 }  # fmt: skip
 
 Drawn = tuple[str, list[tuple[Figure, str]], tuple[str, ...]]
@@ -62,9 +64,13 @@ def _curve(path: Path) -> Drawn:
 
 def _rates(path: Path) -> Drawn:
     table = pd.read_csv(path)
-    metric = next(name for name in table if name not in NOT_A_METRIC and "@" in name)
-    caption = f"{metric.upper()} against the share of entities that lose modalities"
-    return caption, [(figures.degradation_curves(table, metric), caption)], ("rates",)
+    table = table.assign(**{name: usual for name, usual in OF_EARLIER_RATES.items() if name not in table})
+    metric = next(name for name in table if "@" in name)
+    means = path.with_name("rates-mean.csv")
+    if means.is_file():
+        metric = next(name for name in pd.read_csv(means) if "@" in name)
+    caption = f"{metric.upper()} against the content left"
+    return caption, [(figures.degradation_panels(over_seeds(table, metric), metric), caption)], ("rates-mean", "rates")
 
 
 def _gap(path: Path) -> Drawn:

@@ -102,16 +102,17 @@ def subset_records(
     return records
 
 
-def rate_records(models: Iterable[Trained], table: pd.DataFrame, metric: str, **options: Any) -> list[Record]:
-    """Of ``report.missing.write_rate_study``: at each rate, with loss in evaluation or in both phases."""
-    records = []
+def rate_records(models: Iterable[Any], table: pd.DataFrame, metric: str, **options: Any) -> list[Record]:
+    """Of ``report.missing.write_rate_study``: at each rate, by where content is missing and, of several, by pattern."""
+    records, several = [], table["pattern"].nunique() > 1
     for model in models:
         metrics, rows = {}, {}
-        for label, phase in ((model.name, "evaluation"), (f"{model.name}, trained so", "both")):
-            for row in table.loc[table["model"] == label].to_dict("records"):
-                percent = round(100 * row["rate"])
-                metrics[f"at {percent} percent/{phase}"] = row[metric]
-                rows.setdefault(percent, {"percent": percent})[f"by percent/{phase}"] = row[metric]
+        own = table[(table["model"] == model.name) & (table["seed"] == model.config["seed"])]
+        for row in own.to_dict("records"):
+            percent = round(100 * row["rate"])
+            place = f"{row['where']}, {row['pattern']}" if several else row["where"]
+            metrics[f"at {percent} percent/{place}"] = row[metric]
+            rows.setdefault(percent, {"percent": percent})[f"by percent/{place}"] = row[metric]
         records.append(_study(model, "missing", {"metric": metric, **options}, metrics, "percent", list(rows.values())))
     return records
 
