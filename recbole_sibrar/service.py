@@ -8,14 +8,12 @@ import asyncio
 import math
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from itertools import islice
-from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 import uvicorn
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import JSONResponse
@@ -23,7 +21,8 @@ from pydantic import BaseModel, Field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recbole_sibrar import __version__ as VERSION
-from recbole_sibrar.errors import SibrarError
+from recbole_sibrar.errors import SibrarError, WriteError
+from recbole_sibrar.serving.kept import KeptCatalogue, apply
 from recbole_sibrar.serving.recommender import Recommender
 
 MOST_USERS, MOST_ITEMS, LONGEST_LIST, LONGEST_HISTORY = 1024, 4096, 1000, 10_000
@@ -195,35 +194,41 @@ def _settle(future: Future[Any], function: Callable[[Any], Any], argument: Any) 
         future.set_exception(error)
 
 
-def make_app(recommender: Recommender, writable: bool = False, save_to: Path | None = None) -> FastAPI:
+def make_app(recommender: Recommender, writable: bool = False, kept: KeptCatalogue | None = None) -> FastAPI:
     """The service.
 
     Args:
         recommender: a ``Recommender`` or a ``KnownOnlyRecommender``.
         writable: whether clients may add, change and remove items.
-        save_to: where the model is written with its catalogue when the service ends, if that was changed.
+        kept: writes down each change before its client is answered.
     """
-    worker, changes = Worker(recommender), []
+    worker = Worker(recommender)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        if changes and save_to is not None:
-            await _result(worker.submit(lambda own: own.save(save_to)))
+        if kept is not None:
+            await _result(worker.submit(kept.close))
 
     app = FastAPI(title=f"{recommender.name}, served by recbole-sibrar", version=VERSION, lifespan=lifespan)
     app.add_middleware(BoundedBodies)
 
     @app.exception_handler(SibrarError)
     async def refuse(_: Request, error: SibrarError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, status_code=422)
+        return JSONResponse({"detail": str(error)}, status_code=507 if isinstance(error, WriteError) else 422)
 
-    async def change(function: Callable[[Recommender], Any], ids: Sequence[object]) -> Changed:
+    async def change(what: dict[str, Any], check: Callable[[Recommender], None] = lambda own: None) -> Changed:
         if not writable:
             raise HTTPException(403, "This service is read-only; start it with --writable to change items.")
-        await _result(worker.submit(function))
-        changes.append(len(ids))
-        return Changed(changed=len(ids))
+
+        def make(own: Recommender) -> None:
+            check(own)
+            apply(own, what)
+            if kept is not None:
+                kept.record(own, what)
+
+        await _result(worker.submit(make))
+        return Changed(changed=sum(map(len, what.values())))
 
     @app.get("/health")
     async def health() -> Health:
@@ -252,17 +257,17 @@ def make_app(recommender: Recommender, writable: bool = False, save_to: Path | N
     @app.post("/items")
     async def add(rows: Rows) -> Changed:
         """Add new items; 409 if one is there already."""
-        return await change(lambda own: _put(own, rows.items, known=False), rows.items)
+        return await change({"put": rows.items}, lambda own: _check_rows(own, rows.items, known=False))
 
     @app.put("/items")
     async def update(rows: Rows) -> Changed:
         """Change the columns given of items that are there; 404 if one is not."""
-        return await change(lambda own: _put(own, rows.items, known=True), rows.items)
+        return await change({"put": rows.items}, lambda own: _check_rows(own, rows.items, known=True))
 
     @app.post("/items/remove")
     async def remove(ids: Ids) -> Changed:
         """Offer items no longer."""
-        return await change(lambda own: own.remove_items(ids.items), ids.items)
+        return await change({"remove": ids.items})
 
     return app
 
@@ -271,7 +276,7 @@ async def _result(future: Future[Any]) -> Any:
     return await asyncio.wrap_future(future)
 
 
-def _put(recommender: Recommender, rows: list[dict[str, Any]], known: bool) -> None:
+def _check_rows(recommender: Recommender, rows: list[dict[str, Any]], known: bool) -> None:
     names = ("item_id", recommender.vocabulary.columns.get("item"))
     directory, encoders = recommender.directory, recommender.vocabulary.encoders
     of_pictures = [name for name, how in encoders.items() if how["kind"] == "image"]
@@ -283,7 +288,6 @@ def _put(recommender: Recommender, rows: list[dict[str, Any]], known: bool) -> N
         if token and known is not directory.is_offered(token):
             code, said = (404, "is not there; add it with POST") if known else (409, "is there; change it with PUT")
             raise HTTPException(code, f"Item {token!r} {said}.")
-    recommender.add_items(pd.DataFrame(rows, dtype=object))
 
 
 class BoundedBodies:
@@ -311,6 +315,6 @@ class BoundedBodies:
         await self.app(scope, bounded, send)
 
 
-def serve(recommender: Recommender, host: str, port: int, writable: bool, save_to: Path | None) -> None:
+def serve(recommender: Recommender, host: str, port: int, writable: bool, kept: KeptCatalogue | None) -> None:
     """Answer until it is interrupted."""
-    uvicorn.run(make_app(recommender, writable, save_to), host=host, port=port, log_level="warning")
+    uvicorn.run(make_app(recommender, writable, kept), host=host, port=port, log_level="warning")

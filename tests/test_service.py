@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ from shop import Shop
 
 from recbole_sibrar import Dataset
 from recbole_sibrar.cli import main
+from recbole_sibrar.errors import BusyError, DataError, OptionError
+from recbole_sibrar.serving.kept import KeptCatalogue, apply
 from recbole_sibrar.serving.recommender import Recommender
 
 httpx = pytest.importorskip("httpx")
@@ -220,20 +223,131 @@ def test_a_hundred_clients_at_once_lose_nothing(checkpoint, model, shop):
     assert {f"new{n}" for n in range(24, 44)} <= set(recommender.directory.tokens["item"])
 
 
-def test_the_command(checkpoint, tmp_path, capsys):
+@contextmanager
+def command(*arguments):
+    """The process of a service, and a client of it; the process ends as a service is ended."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "recbole_sibrar.cli", "serve", f"--checkpoint={checkpoint}", f"--port={port}"]
-    process = subprocess.Popen([*command, "--writable", "--save=saved.pth"], stdout=subprocess.PIPE, text=True)
+    call = [sys.executable, "-m", "recbole_sibrar.cli", "serve", f"--port={port}", *arguments]
+    process = subprocess.Popen(call, stdout=subprocess.PIPE, text=True)
     try:
-        assert f"SiBraR answers on http://127.0.0.1:{port}" in process.stdout.readline()
+        while f"SiBraR answers on http://127.0.0.1:{port}" not in (line := process.stdout.readline()):
+            assert "made again" in line
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", transport=httpx.HTTPTransport(retries=20)) as client:
-            assert client.get("/health").json()["model"] == "SiBraR"
-            assert client.post("/items", json={"items": [{"sku": "new", "tags": "drink"}]}).json() == {"changed": 1}
+            yield process, client
     finally:
         process.terminate()
         process.wait(20)
-    assert "new" in set(Recommender.load("saved.pth").recommend(["b2"], k=100)["item"])
+
+
+def test_a_service_that_is_killed_goes_on_with_every_change_that_it_has_confirmed(checkpoint, capsys):
+    given = [f"--checkpoint={checkpoint}", "--writable", "--save=saved.pth"]
+    with command(*given) as (process, client):
+        assert client.get("/health").json()["model"] == "SiBraR"
+        assert client.post("/items", json={"items": [{"sku": "new", "tags": "drink"}]}).json() == {"changed": 1}
+        assert client.put("/items", json={"items": [{"sku": "new", "tags": "green tea"}]}).status_code == 200
+        assert client.post("/items/remove", json={"items": ["p6"]}).status_code == 200
+        before = client.post("/recommend", json={"users": ["b2"], "k": 100}).json()
+        assert not Path("saved.pth").exists()
+        process.kill()
+    with command(*given) as (_, client):
+        assert client.post("/recommend", json={"users": ["b2"], "k": 100}).json() == before
+    assert not Path("saved.pth.journal").exists()
+    found = Recommender.load("saved.pth").recommend(["b2"], k=100)
+    assert found["item"].tolist() == [own["item"] for own in before["recommendations"][0]["items"]]
     assert main(["serve", f"--checkpoint={checkpoint}", "--save=x.pth"]) == 2
     assert "--save has nothing to save" in capsys.readouterr().err
+
+
+def same_items(one, other):
+    tables = [own.recommend(["b2"], k=100).set_index("item")["score"] for own in (one, other)]
+    return set(tables[0].index) == set(tables[1].index) and np.allclose(
+        tables[0], tables[1][tables[0].index], atol=1e-6
+    )
+
+
+@pytest.fixture
+def kept():
+    kept = KeptCatalogue("saved.pth")
+    yield kept
+    kept._file.close()
+
+
+def killed_and_restarted(kept, checkpoint):
+    kept._file.close()
+    after = KeptCatalogue(kept.path)
+    recommender = after.newest(Recommender.load(checkpoint))
+    after.replay(recommender)
+    return after, recommender
+
+
+CHANGES = [
+    {"put": [{"sku": "new", "tags": "drink", "price": 3}]},
+    {"put": [{"sku": "p3", "tags": None}, {"sku": "new", "tags": "tea"}]},
+    {"remove": ["p6", "new"]},
+    {"put": [{"sku": "p6", "price": 1.5}]},
+]
+
+
+@pytest.mark.parametrize("saved_after", [None, *range(len(CHANGES))])
+@pytest.mark.parametrize("emptied", [True, False])
+def test_wherever_it_was_killed_the_catalogue_is_the_same(kept, checkpoint, model, saved_after, emptied):
+    """Also between the saving of the model and the emptying of the journal."""
+    for n, change in enumerate(CHANGES):
+        apply(model, change)
+        kept.record(model, change)
+        if n == saved_after:
+            kept.save(model) if emptied else model.save(kept.path)
+    _, restored = killed_and_restarted(kept, checkpoint)
+    assert same_items(restored, model)
+
+
+def test_a_line_that_was_being_written_counts_as_never_asked_for(kept, checkpoint, model):
+    for change in CHANGES[:2]:
+        apply(model, change)
+        kept.record(model, change)
+    with open(kept.journal, "ab") as file:
+        file.write(json.dumps(CHANGES[2]).encode()[:-3])
+    again, restored = killed_and_restarted(kept, checkpoint)
+    assert same_items(restored, model)
+    apply(restored, CHANGES[2])
+    again.record(restored, CHANGES[2])
+    _, restored = killed_and_restarted(again, checkpoint)
+    apply(model, CHANGES[2])
+    assert same_items(restored, model)
+
+
+def test_a_long_journal_becomes_a_saved_model(kept, checkpoint, model, monkeypatch):
+    monkeypatch.setattr("recbole_sibrar.serving.kept.LARGEST_JOURNAL", 50)
+    for change in CHANGES[:2]:
+        apply(model, change)
+        kept.record(model, change)
+    assert kept.path.exists() and kept.journal.stat().st_size == 0
+    assert same_items(killed_and_restarted(kept, checkpoint)[1], model)
+
+
+def test_what_is_kept_belongs_to_one_service_and_one_model(kept, checkpoint, model, shop, tmp_path):
+    with pytest.raises(BusyError, match="Another service keeps its changes in saved.pth.journal"):
+        KeptCatalogue("saved.pth")
+    shop_without_orders = Dataset.from_frames(items=shop.products, item_column="sku").by_content()
+    shop_without_orders.save(kept.path)
+    with pytest.raises(OptionError, match="saved.pth holds another model"):
+        kept.newest(model)
+    kept.record(model, {"put": [{"sku": "n", "color": "red"}]})
+    with pytest.raises(DataError, match="saved.pth.journal, line 1: Unknown item modality 'color'.*Remove the line"):
+        kept.replay(model)
+
+
+def test_a_change_that_cannot_be_kept_is_not_confirmed(kept, checkpoint, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    with served(Recommender.load(checkpoint), writable=True, kept=kept) as address:
+        with httpx.Client(base_url=address) as client, monkeypatch.context() as patched:
+            patched.setattr("recbole_sibrar.serving.kept.os.fsync", full)
+            answer = client.post("/items", json={"items": [{"sku": "new"}]})
+            assert answer.status_code == 507 and "No space left on device" in answer.json()["detail"]
+            assert kept.journal.read_bytes() == b""
+            bad = client.post("/items", json={"items": [{"sku": "n", "price": "soon"}]})
+            assert bad.status_code == 422 and kept.journal.read_bytes() == b""

@@ -16,6 +16,7 @@ from recbole_sibrar.files import atomic_directory, atomic_file, write_json
 from recbole_sibrar.progress import steps
 from recbole_sibrar.serving.content import by_content
 from recbole_sibrar.serving.features import is_missing
+from recbole_sibrar.serving.kept import KeptCatalogue
 from recbole_sibrar.serving.recommender import Recommender
 
 TABLES = (".csv", ".tsv", ".parquet")
@@ -69,7 +70,12 @@ def add_serving_parsers(commands: Any) -> None:
     serve.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     serve.add_argument("--port", type=int, default=8000, help="default: %(default)s")
     serve.add_argument("--writable", action="store_true", help="clients may add, change and remove items")
-    serve.add_argument("--save", metavar="FILE", help="where the changed model goes when the service ends")
+    serve.add_argument(
+        "--save",
+        metavar="FILE",
+        help="where changes are kept as they come, and the changed model when the service ends; the same command goes "
+        "on from there",
+    )
     serve.set_defaults(handler=_serve)
 
     export = commands.add_parser(
@@ -158,9 +164,12 @@ def _history(cell) -> list[str]:
     return cell.split()
 
 
-def _load(arguments):
+def _load(arguments, kept=None):
+    """The recommender, newest of what ``kept`` has of it."""
     by_dataset = getattr(arguments, "dataset", None)
     recommender = by_content(by_dataset) if by_dataset else Recommender.load(arguments.checkpoint)
+    if kept is not None:
+        recommender = kept.newest(recommender)
     if arguments.new_items:
         recommender.add_items(read_values(arguments.new_items))
     return recommender
@@ -203,9 +212,12 @@ def _serve(arguments) -> int:
         raise OptionError(
             f"serve needs {error.name}, which is not installed: pip install 'recbole-sibrar[serve]'."
         ) from None
-    recommender = _load(arguments)
+    kept = KeptCatalogue(arguments.save) if arguments.save else None
+    recommender = _load(arguments, kept)
+    if kept is not None and (n := kept.replay(recommender)):
+        print(f"changes that {kept.journal} holds, made again: {n:,}", flush=True)
     print(f"{recommender.name} answers on http://{arguments.host}:{arguments.port} (/docs says what)", flush=True)
-    serve(recommender, arguments.host, arguments.port, arguments.writable, arguments.save)
+    serve(recommender, arguments.host, arguments.port, arguments.writable, kept)
     return 0
 
 

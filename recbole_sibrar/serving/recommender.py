@@ -108,6 +108,11 @@ class Recommender:
         serving = {**self._state["serving"], "catalogue": checkpoint.plain_catalogue(catalogue, removed)}
         save_tensors(path, {**self._state, "serving": serving})
 
+    def is_of_the_model_of(self, other: "Recommender") -> bool:
+        """Whether both have the same parameters, whatever their catalogues."""
+        own, others = self._state["state_dict"], other._state["state_dict"]
+        return own.keys() == others.keys() and all(torch.equal(own[name], others[name]) for name in own)
+
     def _load_catalogue(self, stored: dict[str, Any]) -> None:
         for side in SIDES:
             if side in stored and stored[side]["tokens"]:
