@@ -19,7 +19,7 @@ from recbole_sibrar.report.result import RunResult
 from recbole_sibrar.scenarios import DEFAULT_SCENARIO
 from recbole_sibrar.serving.content import by_content
 from recbole_sibrar.serving.directory import EntityId, User
-from recbole_sibrar.serving.known import KnownOnlyRecommender
+from recbole_sibrar.serving.interface import AnyRecommender
 from recbole_sibrar.serving.recommender import Recommender
 
 
@@ -160,7 +160,7 @@ class Fitted:
 
     def __init__(
         self,
-        recommender: Recommender | KnownOnlyRecommender,
+        recommender: AnyRecommender,
         result: RunResult | None = None,
         temporary: tempfile.TemporaryDirectory[str] | None = None,
     ):

@@ -22,8 +22,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recbole_sibrar import __version__ as VERSION
 from recbole_sibrar.errors import SibrarError, WriteError
+from recbole_sibrar.serving.interface import AnyRecommender
 from recbole_sibrar.serving.kept import KeptCatalogue, apply
-from recbole_sibrar.serving.recommender import Recommender
 
 MOST_USERS, MOST_ITEMS, LONGEST_LIST, LONGEST_HISTORY = 1024, 4096, 1000, 10_000
 MOST_BYTES = 16 << 20
@@ -108,12 +108,12 @@ class Worker:
         recommender: which nothing else uses.
     """
 
-    def __init__(self, recommender: Recommender):
+    def __init__(self, recommender: AnyRecommender):
         self.recommender = recommender
         self._calls: queue.SimpleQueue = queue.SimpleQueue()
         threading.Thread(target=self._work, daemon=True).start()
 
-    def submit(self, function: Callable[[Recommender], Any]) -> Future[Any]:
+    def submit(self, function: Callable[[AnyRecommender], Any]) -> Future[Any]:
         """``function(recommender)``."""
         return self._put(function, None)
 
@@ -121,12 +121,12 @@ class Worker:
         """A list of ``Recommended``."""
         return self._put(None, asked)
 
-    def _put(self, function: Callable[[Recommender], Any] | None, asked: Asked | None) -> Future[Any]:
+    def _put(self, function: Callable[[AnyRecommender], Any] | None, asked: Asked | None) -> Future[Any]:
         future: Future = Future()
         self._calls.put((future, function, asked))
         return future
 
-    def _next(self) -> tuple[Future[Any], Callable[[Recommender], Any] | None, Asked | None]:
+    def _next(self) -> tuple[Future[Any], Callable[[AnyRecommender], Any] | None, Asked | None]:
         """The next call whose client still waits."""
         while True:
             call = self._calls.get()
@@ -194,11 +194,10 @@ def _settle(future: Future[Any], function: Callable[[Any], Any], argument: Any) 
         future.set_exception(error)
 
 
-def make_app(recommender: Recommender, writable: bool = False, kept: KeptCatalogue | None = None) -> FastAPI:
+def make_app(recommender: AnyRecommender, writable: bool = False, kept: KeptCatalogue | None = None) -> FastAPI:
     """The service.
 
     Args:
-        recommender: a ``Recommender`` or a ``KnownOnlyRecommender``.
         writable: whether clients may add, change and remove items.
         kept: writes down each change before its client is answered.
     """
@@ -217,11 +216,11 @@ def make_app(recommender: Recommender, writable: bool = False, kept: KeptCatalog
     async def refuse(_: Request, error: SibrarError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, status_code=507 if isinstance(error, WriteError) else 422)
 
-    async def change(what: dict[str, Any], check: Callable[[Recommender], None] = lambda own: None) -> Changed:
+    async def change(what: dict[str, Any], check: Callable[[AnyRecommender], None] = lambda own: None) -> Changed:
         if not writable:
             raise HTTPException(403, "This service is read-only; start it with --writable to change items.")
 
-        def make(own: Recommender) -> None:
+        def make(own: AnyRecommender) -> None:
             check(own)
             apply(own, what)
             if kept is not None:
@@ -276,7 +275,7 @@ async def _result(future: Future[Any]) -> Any:
     return await asyncio.wrap_future(future)
 
 
-def _check_rows(recommender: Recommender, rows: list[dict[str, Any]], known: bool) -> None:
+def _check_rows(recommender: AnyRecommender, rows: list[dict[str, Any]], known: bool) -> None:
     names = ("item_id", recommender.vocabulary.columns.get("item"))
     directory, encoders = recommender.directory, recommender.vocabulary.encoders
     of_pictures = [name for name, how in encoders.items() if how["kind"] == "image"]
@@ -315,6 +314,6 @@ class BoundedBodies:
         await self.app(scope, bounded, send)
 
 
-def serve(recommender: Recommender, host: str, port: int, writable: bool, kept: KeptCatalogue | None) -> None:
+def serve(recommender: AnyRecommender, host: str, port: int, writable: bool, kept: KeptCatalogue | None) -> None:
     """Answer until it is interrupted."""
     uvicorn.run(make_app(recommender, writable, kept), host=host, port=port, log_level="warning")

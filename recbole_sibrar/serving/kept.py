@@ -10,6 +10,7 @@ import pandas as pd
 
 from recbole_sibrar.errors import BusyError, DataError, OptionError, SibrarError, WriteError
 from recbole_sibrar.files import make_folder
+from recbole_sibrar.serving.interface import AnyRecommender
 from recbole_sibrar.serving.recommender import Recommender
 
 LARGEST_JOURNAL = 64 << 20  # bytes; then the model is saved and the journal begins anew
@@ -57,7 +58,7 @@ class KeptCatalogue:
             "remove it, or --save elsewhere."
         )
 
-    def replay(self, recommender: Recommender) -> int:
+    def replay(self, recommender: AnyRecommender) -> int:
         """Make the changes of the journal again.
 
         Returns:
@@ -79,7 +80,7 @@ class KeptCatalogue:
         self._file.truncate(whole)
         return n
 
-    def record(self, recommender: Recommender, change: dict[str, Any]) -> None:
+    def record(self, recommender: AnyRecommender, change: dict[str, Any]) -> None:
         """Write down a change that was made.
 
         Raises:
@@ -98,12 +99,12 @@ class KeptCatalogue:
         if before > LARGEST_JOURNAL:
             self.save(recommender)
 
-    def save(self, recommender: Recommender) -> None:
+    def save(self, recommender: AnyRecommender) -> None:
         """Write the model with its catalogue; the journal is empty after that."""
         recommender.save(self.path)
         self._file.truncate(0)
 
-    def close(self, recommender: Recommender) -> None:
+    def close(self, recommender: AnyRecommender) -> None:
         """Save what the journal holds and remove it."""
         if os.fstat(self._file.fileno()).st_size:
             self.save(recommender)
@@ -111,7 +112,7 @@ class KeptCatalogue:
         self._file.close()
 
 
-def apply(recommender: Recommender, change: dict[str, Any]) -> None:
+def apply(recommender: AnyRecommender, change: dict[str, Any]) -> None:
     """Make a change, ``{"put": rows}`` or ``{"remove": ids}``."""
     if "remove" in change:
         recommender.remove_items(change["remove"])

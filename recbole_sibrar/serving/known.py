@@ -1,9 +1,8 @@
 """Recommendations of models that know the users and items of their training only."""
 
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, NoReturn
+from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -12,6 +11,7 @@ from recbole_sibrar.errors import OptionError
 from recbole_sibrar.hook import load_recbole
 from recbole_sibrar.models.core import InnerProductModel, trained_entities
 from recbole_sibrar.serving.directory import Directory, EntityId, Request, User, check_lists
+from recbole_sibrar.serving.interface import AnyRecommender
 from recbole_sibrar.serving.vocabulary import Vocabulary
 
 # (checkpoint, tokens, interactions) -> recommender; there as soon as RecBole is imported, which such models need.
@@ -41,7 +41,7 @@ def of_core(
     return KnownOnlyRecommender(type(model).__name__, scores, sides, tokens, interactions, data)
 
 
-class KnownOnlyRecommender:
+class KnownOnlyRecommender(AnyRecommender):
     """A recommender around a model that takes users and items of its data set only, by id.
 
     Those without training interactions are served if the model scores them by their content.
@@ -69,20 +69,6 @@ class KnownOnlyRecommender:
         self._served = {side: torch.ones_like(mask) if side in cold_sides else mask for side, mask in trained.items()}
         self._served["item"][0] = False
 
-    def recommend(
-        self,
-        users: Iterable[User] | None = None,
-        k: int = 10,
-        candidates: Iterable[EntityId] | None = None,
-        exclude_seen: bool = True,
-    ) -> pd.DataFrame:
-        """As ``Recommender.recommend``, for the users and items that the model can score.
-
-        Raises:
-            OptionError: a user is not known by id, or had no interaction in training.
-        """
-        return self.directory.table(("user", "rank", "item", "score"), *self.ranked(users, k, candidates, exclude_seen))
-
     def ranked(
         self,
         users: Iterable[User] | None = None,
@@ -90,7 +76,11 @@ class KnownOnlyRecommender:
         candidates: Iterable[EntityId] | None = None,
         exclude_seen: bool = True,
     ) -> tuple[list[str], Tensor, Tensor]:
-        """As ``Recommender.ranked``."""
+        """As ``Recommender.ranked``, for the users and items that the model can score.
+
+        Raises:
+            OptionError: a user is not known by id, or had no interaction in training.
+        """
         check_lists(k, exclude_seen)
         requests = self.directory.requests(users)
         for request in requests:
@@ -112,10 +102,3 @@ class KnownOnlyRecommender:
             raise OptionError(f"{self.name} recommends for known users only, by id; use SiBraR or MuBraR for new ones.")
         if not self._served["user"][request.known]:
             raise OptionError(f"User {request.name!r} has no training interaction, which {self.name} needs.")
-
-    def _unsupported(self, *_: object, **__: object) -> NoReturn:
-        raise OptionError(
-            f"{self.name} only recommends, for the users and items of its training; use SiBraR or MuBraR."
-        )
-
-    add_items = remove_items = save = score = similar_items = similar_users = explain = embeddings = seen = _unsupported

@@ -21,13 +21,14 @@ from recbole_sibrar.serving import known
 from recbole_sibrar.serving.catalogue import Catalogue, concatenated, merged
 from recbole_sibrar.serving.directory import Directory, EntityId, Request, User, as_id, check_lists
 from recbole_sibrar.serving.features import features_of
+from recbole_sibrar.serving.interface import AnyRecommender
 from recbole_sibrar.serving.topk import top_k
 from recbole_sibrar.serving.vocabulary import Vocabulary
 
 CORE = "core."  # before the names of a model's parameters, which RecBole's interface to it owns
 
 
-class Recommender:
+class Recommender(AnyRecommender):
     """Recommends, compares and explains; make it with ``load``.
 
     Users can be known ids, histories (lists of item ids), side information, or any mixture; items that did not exist at
@@ -61,7 +62,7 @@ class Recommender:
         self._load_catalogue(state["serving"].get("catalogue") or {})
 
     @staticmethod
-    def load(path: Path | str) -> "Recommender | known.KnownOnlyRecommender":
+    def load(path: Path | str) -> AnyRecommender:
         """A recommender for the checkpoint of any model trained by our command, or in RecBole with this plugin.
 
         A checkpoint holds all that is needed; the data set's files are not read. Models that take no new entities
@@ -182,31 +183,6 @@ class Recommender:
         return self.model.modalities["item"].rows(torch.tensor([number]))
 
     # answers
-
-    def recommend(
-        self,
-        users: Iterable[User] | None = None,
-        k: int = 10,
-        candidates: Iterable[EntityId] | None = None,
-        exclude_seen: bool = True,
-    ) -> pd.DataFrame:
-        """The k best items for each user.
-
-        Args:
-            users: a list of known ids, lists of item ids (histories), and dictionaries with any of ``id`` (a name for
-                the answer), ``history`` and modalities; all known users by default. Users given without a name are
-                called ``#0``, ``#1``, ... by their position.
-            k: length of the lists; shorter if fewer candidates are left.
-            candidates: item ids; all by default.
-            exclude_seen: leave out training interactions of known users, and the histories given.
-
-        Returns:
-            a table user, rank (from 1), item, score.
-
-        Raises:
-            DataError: an unknown id. OptionError: an unknown modality, or k < 1.
-        """
-        return self.directory.table(("user", "rank", "item", "score"), *self.ranked(users, k, candidates, exclude_seen))
 
     def ranked(
         self,

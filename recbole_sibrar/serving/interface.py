@@ -1,0 +1,105 @@
+"""What can be asked of a trained model, whichever it is; what one cannot answer ends in an ``OptionError``."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pandas as pd
+from torch import Tensor
+
+from recbole_sibrar.data.frames import Frame
+from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.errors import OptionError
+from recbole_sibrar.serving.directory import Directory, EntityId, User
+from recbole_sibrar.serving.vocabulary import Vocabulary
+
+
+class AnyRecommender(ABC):
+    """Every recommender ranks; ``Recommender`` does everything else, too.
+
+    Attributes:
+        name: of the model. data: the fingerprints of what it was trained on.
+        directory: its users and items. vocabulary: how tables of them are written.
+    """
+
+    name: str
+    data: dict[str, Any]
+    directory: Directory
+    vocabulary: Vocabulary
+
+    def recommend(
+        self,
+        users: Iterable[User] | None = None,
+        k: int = 10,
+        candidates: Iterable[EntityId] | None = None,
+        exclude_seen: bool = True,
+    ) -> pd.DataFrame:
+        """The k best items for each user.
+
+        Args:
+            users: a list of known ids, lists of item ids (histories), and dictionaries with any of ``id`` (a name for
+                the answer), ``history`` and modalities; all known users by default. Users given without a name are
+                called ``#0``, ``#1``, ... by their position.
+            k: length of the lists; shorter if fewer candidates are left.
+            candidates: item ids; all by default.
+            exclude_seen: leave out training interactions of known users, and the histories given.
+
+        Returns:
+            a table user, rank (from 1), item, score.
+
+        Raises:
+            DataError: an unknown id. OptionError: an unknown modality, k < 1, or a user that the model cannot serve.
+        """
+        return self.directory.table(("user", "rank", "item", "score"), *self.ranked(users, k, candidates, exclude_seen))
+
+    @abstractmethod
+    def ranked(
+        self,
+        users: Iterable[User] | None = None,
+        k: int = 10,
+        candidates: Iterable[EntityId] | None = None,
+        exclude_seen: bool = True,
+    ) -> tuple[list[str], Tensor, Tensor]:
+        """As ``recommend``: the users' names, scores (U, k), best first, -inf behind the last, and items' numbers."""
+
+    def score(self, user: User, items: Iterable[EntityId]) -> pd.Series:
+        """The scores of one user for some items."""
+        self._refuse()
+
+    def similar_items(self, item: EntityId, k: int = 10) -> pd.DataFrame:
+        """The items most like one."""
+        self._refuse()
+
+    def similar_users(self, user: EntityId, k: int = 10) -> pd.DataFrame:
+        """The users most like one."""
+        self._refuse()
+
+    def explain(self, user: User, item: EntityId) -> pd.DataFrame:
+        """What each pair of modalities adds to a score."""
+        self._refuse()
+
+    def embeddings(self, side: str) -> tuple[list[str], Tensor, dict[str, Tensor]]:
+        """Ids, embeddings, and those of each modality."""
+        self._refuse()
+
+    def seen(self) -> SparseRows:
+        """The training interactions, rows and columns as in ``embeddings``."""
+        self._refuse()
+
+    def add_items(self, items: Frame) -> None:
+        """Make new items rankable, or change what is known of old ones."""
+        self._refuse()
+
+    def remove_items(self, items: Iterable[EntityId]) -> None:
+        """Offer items no longer."""
+        self._refuse()
+
+    def save(self, path: Path | str) -> None:
+        """A checkpoint of the model with its items as they are now."""
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise OptionError(
+            f"{self.name} only recommends, for the users and items of its training; use SiBraR or MuBraR."
+        )
