@@ -29,6 +29,7 @@ from recbole_sibrar.models.decomposition import EXACT
 from recbole_sibrar.models.dropoutnet import DropoutNet
 from recbole_sibrar.models.features import LinearFeatures
 from recbole_sibrar.models.kernel_ridge import KernelRidge
+from recbole_sibrar.models.mf import MF
 from recbole_sibrar.models.regression import ContentRegression
 from recbole_sibrar.models.ridge import ContentRidge
 from recbole_sibrar.recbole_plugin.capabilities import capability_table
@@ -43,6 +44,7 @@ SMALL = {
     ContentRidge: {},
     KernelRidge: {"rank": 8},
     LinearAutoencoder: {},
+    MF: {"embedding_size": 8},
 }
 WHOLE = {ContentRidge: {}, KernelRidge: {"rank": 1000}}
 every_baseline = pytest.mark.parametrize("model_class", BASELINES)
@@ -204,8 +206,13 @@ def test_what_a_model_declares_is_so(tiny, model, scenario):
     recommender = Recommender.load(f"results/{result.name}/model.pth")
     assert isinstance(recommender, Recommender) == capabilities.new_entities
     cold = [f"u{n}" for n in range(1, 41)] if scenario == "user_cold" else ["u1"]
-    table = recommender.recommend(cold, k=30, exclude_seen=False)
-    assert len(table) == 30 * len(cold) and np.isfinite(table["score"]).all()
+    serves = side in capabilities.cold_sides or capabilities.new_entities
+    if serves or scenario == "item_cold":
+        table = recommender.recommend(cold, k=30, exclude_seen=False)
+        assert len(table) == (30 if serves else 24) * len(cold) and np.isfinite(table["score"]).all()
+    else:
+        with pytest.raises(OptionError, match="has no training interaction, which MF needs"):
+            recommender.recommend(cold)
     if capabilities.new_entities:
         new = recommender.recommend([["i1", "i2"]], k=5)
         assert len(new) == 5 and np.isfinite(new["score"]).all()
@@ -564,3 +571,37 @@ def test_pretraining_reads_training_interactions_only(tiny):
     ready.model.pretrain(ready.config)
     core = ready.model.core
     assert (core.preference("item")[~core.trained("item")] == 0).all() and core.preference("item").any()
+
+
+# MF
+
+
+def test_mf_is_bpr_of_inner_products_and_a_bias():
+    model, pairs = build(MF), batch(build(MF))
+    with torch.no_grad():
+        model.bias.weight.copy_(torch.randn(N_ITEMS, 1))
+    users, items = (model.tables[side].weight.detach() for side in ("user", "item"))
+    bias, terms = model.bias.weight.detach().squeeze(1), []
+    for user, positive, negatives in zip(pairs.users, pairs.positives, pairs.negatives):
+        score = users[user] @ items[positive] + bias[positive]
+        terms += [-F.logsigmoid(score - users[user] @ items[other] - bias[other]) for other in negatives]
+    torch.testing.assert_close(model.loss(pairs)[0], torch.stack(terms).mean())
+    scores = all_scores(model)
+    known = model.sides["item"].trained
+    torch.testing.assert_close(scores[2][known], (items @ users[2] + bias)[known])
+    assert not known.all() and (scores[2][~known] - scores[2][known].mean()).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("item_bias", [True, False])
+def test_mf_trains(item_bias):
+    model = build(MF, item_bias=item_bias)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
+    losses = []
+    for _ in range(30):
+        (loss,) = model.loss(batch(model))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 2
+    assert model.n_parameters == 8 * (N_USERS + N_ITEMS) + N_ITEMS * item_bias

@@ -48,6 +48,7 @@ STEPS = {
     "CLCRec item": ("CLCRec", {}),
     "CLCRec user": ("CLCRec", {"content_side": "user"}),
     "DropoutNet": ("DropoutNet", {}),
+    "MF": ("MF", {}),
     "BPR": ("BPR", {}),
 }
 

@@ -83,7 +83,7 @@ RANGES = {
 """What the authors searched on a logarithmic scale, and widths."""
 WARM_ML_1M = {"embedding_size": (128, 768)}
 LAYERS = [[512] * 4, [512] * 3, [256] * 4, [256] * 3]
-MF = {"embedding_size": (64, 512), "learning_rate": (1e-5, 1e-2), "weight_decay": (1e-6, 1e-2)}
+OF_MF = {"embedding_size": (64, 512), "learning_rate": (1e-5, 1e-2), "weight_decay": (1e-6, 1e-2)}
 GUESSED = {
     "DMF": {"user_hidden_size_list", "item_hidden_size_list"},
     "CLCRec": {"content_weight", "swap_probability", "temperature"},
@@ -147,7 +147,7 @@ def test_the_space_of_the_networks_is_the_authors(dataset, scenario):
 
 def test_the_settings_lie_in_the_spaces():
     for dataset, scenario in TABLES:
-        for model in (*NETWORKS, "BPR", *GUESSED):
+        for model in (*NETWORKS, "MF", *GUESSED):
             settings = reproduce.settings(dataset, scenario, model)
             for name, parameter in space_of(model, dataset, scenario).items():
                 if name not in settings:
@@ -161,16 +161,16 @@ def test_the_settings_lie_in_the_spaces():
 
 def test_the_space_of_the_baselines_is_that_of_mf():
     for dataset, scenario in TABLES:
-        for model in ("BPR", *GUESSED):
+        for model in ("MF", *GUESSED):
             space = space_of(model, dataset, scenario)
-            known = {name: value for name, value in MF.items() if model != "DMF" or name != "embedding_size"}
+            known = {name: value for name, value in OF_MF.items() if model != "DMF" or name != "embedding_size"}
             assert {name: space[name].extremes for name in known} == known
             assert set(space) - set(known) == GUESSED.get(model, set())
 
 
 def test_every_option_of_a_space_is_one_that_its_model_takes():
     for dataset, scenario in TABLES:
-        for model in (*NETWORKS, *set(GUESSED) & set(MODELS)):
+        for model in (*NETWORKS, "MF", *set(GUESSED) & set(MODELS)):
             options_class = MODELS[model].options_class
             names = {entry.name for entry in fields(options_class)}
             settings = reproduce.settings(dataset, scenario, model)
@@ -182,7 +182,7 @@ def test_every_option_of_a_space_is_one_that_its_model_takes():
                         options_class.from_mapping({**own, name: value})
 
 
-@pytest.mark.parametrize("model", ["SiBraR", "BPR", "DMF", "CLCRec", "DropoutNet"])
+@pytest.mark.parametrize("model", ["SiBraR", "MF", "DMF", "CLCRec", "DropoutNet"])
 def test_a_study_takes_settings_and_space(model):
     space = named_space("paper/ml-1m", model, "other", "warm")
     settings = reproduce.settings("ml-1m", "warm", model)

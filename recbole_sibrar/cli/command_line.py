@@ -17,7 +17,7 @@ from recbole_sibrar.properties import parse_option
 RUN_DESCRIPTION = """\
 Train and test a model under the protocol of a scenario.
 
-SiBraR, MuBraR, CLCRec, DropoutNet, ContentRidge, KernelRidge, LinearAutoencoder, and any general recommender of
+SiBraR, MuBraR, CLCRec, DropoutNet, ContentRidge, KernelRidge, LinearAutoencoder, MF, and any general recommender of
 RecBole:
   run_recbole_sibrar.py --model=SiBraR --variant=SC --dataset=ml-100k --scenario=item_cold
   run_recbole_sibrar.py --model=SiBraR --preset=strong --dataset=ml-100k --scenario=item_cold
