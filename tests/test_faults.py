@@ -17,7 +17,10 @@ from hypothesis import strategies as st
 
 from recbole_sibrar import checkpoint, files
 from recbole_sibrar.cli import main
+from recbole_sibrar.data.splits import SPLIT_ROUNDINGS
 from recbole_sibrar.errors import DataError, OptionError, SibrarError, TrainingError, WriteError
+from recbole_sibrar.evaluation.metrics import MAP_DIVISORS
+from recbole_sibrar.evaluation.protocol import CANDIDATE_CHOICES
 from recbole_sibrar.experiments import execute
 from recbole_sibrar.files import atomic_directory, atomic_file, save_tensors
 from recbole_sibrar.models.recommender import BranchRecommender
@@ -326,7 +329,9 @@ def tiny_runs(draw):
     model = draw(st.sampled_from(MODELS))
     options = {
         "scenario": draw(st.sampled_from(["warm", "user_cold", "item_cold"])),
-        "eval_candidates": draw(st.sampled_from(["scenario", "all"])),
+        "eval_candidates": draw(st.sampled_from(CANDIDATE_CHOICES)),
+        "map_divisor": draw(st.sampled_from(MAP_DIVISORS)),
+        "split_rounding": draw(st.sampled_from(SPLIT_ROUNDINGS)),
         "missing": {"rate": draw(st.sampled_from([0.0, 0.5, 1.0]))},
         "train_batch_size": draw(st.sampled_from([1, 2, 2048])),
         "topk": [1, 3, 10],

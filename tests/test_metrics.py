@@ -201,9 +201,20 @@ IN_RMET = {
 def test_against_rmet(name, k, ranking, recommendations):
     logits, targets = ranking
     expected = IN_RMET[name](logits, targets, k).double()
-    if name == "map":  # rmet divides by all relevant items, even if there are more than k
-        expected *= targets.sum(1) / targets.sum(1).clamp(max=k)
+    if name == "map":
+        recommendations = replace(recommendations, map_divisor="relevant_items")
     assert torch.allclose(METRICS[name].per_user(recommendations, k), expected, atol=1e-6)
+
+
+def test_both_divisors_of_map_against_numpy(recommendations):
+    hits, n_relevant, k = recommendations.hits.numpy(), recommendations.n_relevant.numpy(), 3
+    assert (n_relevant > k).any() and (n_relevant <= k).any(), "the divisors have to differ, and to agree"
+    at_hits = [[row[: r + 1].mean() for r in range(k) if row[r]] for row in hits]
+    for divisor, n in (("possible_hits", np.minimum(n_relevant, k)), ("relevant_items", n_relevant)):
+        found = METRICS["map"].per_user(replace(recommendations, map_divisor=divisor), k)
+        assert np.allclose(found, [sum(row) / own for row, own in zip(at_hits, n)], rtol=0, atol=1e-12)
+    with pytest.raises(OptionError, match="map_divisor is 'k'"):
+        METRICS["map"].value(replace(recommendations, map_divisor="k"), k)
 
 
 @pytest.mark.parametrize("k", [1, 3])

@@ -70,6 +70,22 @@ def test_user_cold_ranks_the_training_items_and_counts_what_cannot_be_found():
     assert items(phases["test"].cold_users) == [0, 3, 4, 5]
 
 
+@pytest.mark.parametrize(
+    "scenario, parts, valid, test",
+    [
+        ("warm", WARM, [3, 4], [1, 5, 6]),
+        ("user_cold", USER_COLD, [1, 7], [2, 7]),
+        ("item_cold", ITEM_COLD, [3, 4], [5, 6]),
+    ],
+)
+def test_candidates_of_the_phase_are_the_items_of_its_split(scenario, parts, valid, test):
+    phases = build_phases(SCENARIOS[scenario], parts, N_USERS, N_ITEMS, eval_candidates="phase")
+    assert (items(phases["valid"].candidates), items(phases["test"].candidates)) == (valid, test)
+    assert phases["test"].n_unreachable == 0, "what is held out can be found"
+    other = build_phases(SCENARIOS[scenario], {**parts, "test": pairs((5, 7))}, N_USERS, N_ITEMS, "phase")
+    assert items(other["valid"].candidates) == valid, "validation does not look at the test split"
+
+
 def test_where_both_are_cold_the_drawn_items_are_ranked_whoever_has_them():
     """Item 7 is one of the test items, and no test user has it: leaving it out would look at the test labels."""
     parts = {"train": pairs((1, 1), (1, 2)), "valid": pairs((3, 3)), "test": pairs((4, 5), (5, 5), (5, 6))}

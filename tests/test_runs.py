@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from recbole_sibrar.errors import OptionError
+from recbole_sibrar.evaluation.protocol import CANDIDATE_CHOICES
 from recbole_sibrar.recbole_plugin.config import OUR_MODELS
 from recbole_sibrar.recbole_plugin.quick_start import load_data_and_model
 from recbole_sibrar.recbole_plugin.run import make_config, prepare, run
@@ -143,7 +144,7 @@ def test_given_splits_that_break_the_scenario_are_refused(tiny):
 
 
 @pytest.mark.parametrize("scenario, table", [("item_cold", "item_embedding"), ("user_cold", "user_embedding")])
-@pytest.mark.parametrize("candidates", ["scenario", "all"])
+@pytest.mark.parametrize("candidates", CANDIDATE_CHOICES)
 def test_untrained_embeddings_of_recbole_models_never_score(tiny, scenario, table, candidates):
     ready, _, before = trained(tiny, "BPR", scenario=scenario, eval_candidates=candidates)
     phase = ready.loaders[2].phase

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_sibrar.data.splits import check_disjoint
+from recbole_sibrar.data.splits import check_disjoint, rounded_up
 from recbole_sibrar.errors import DataError, OptionError
 from recbole_sibrar.scenarios import SCENARIOS
 
@@ -51,6 +51,31 @@ def test_cold_start_split_refuses_what_it_cannot_split():
         cold_start_split(np.array([1, 2]), [8, 1, 1], seed=0)
     with pytest.raises(OptionError, match="three positive numbers"):
         cold_start_split(np.arange(9), [0.9, 0.1], seed=0)
+
+
+@pytest.mark.parametrize(
+    "n, shares, sizes",
+    [
+        (1, [0.8, 0.1, 0.1], (1, 0, 0)),
+        (2, [0.8, 0.1, 0.1], (1, 0, 1)),
+        (3, [0.8, 0.1, 0.1], (1, 1, 1)),
+        (10, [0.8, 0.1, 0.1], (8, 1, 1)),
+        (11, [0.8, 0.1, 0.1], (7, 2, 2)),
+        (70, [0.8, 0.1, 0.1], (56, 7, 7)),
+        (5, [2, 1, 1], (1, 2, 2)),
+    ],
+)
+def test_rounding_up_gives_validation_and_test_at_least_their_share(n, shares, sizes):
+    assert rounded_up(n, shares) == sizes
+
+
+def test_a_cold_start_split_is_rounded_up_when_asked_to():
+    entities = np.arange(101)
+    for rounding, sizes in (("usual", [81, 10, 10]), ("up", [79, 11, 11])):
+        rows = ITEM_COLD.split({"item": entities}, [8, 1, 1], 0, rounding).rows
+        assert [len(part) for part in rows] == sizes
+    with pytest.raises(DataError, match="2 entities are too few"):
+        ITEM_COLD.split({"item": np.arange(2)}, [8, 1, 1], 0, "up")
 
 
 def test_given_splits_must_keep_the_cold_side_apart():

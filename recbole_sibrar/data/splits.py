@@ -1,5 +1,6 @@
 """Cold-start splits: which entities are kept out of training, and the checks that a given split obeys the scenario."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -7,15 +8,36 @@ import numpy as np
 from recbole_sibrar.errors import DataError, OptionError
 
 PHASES = ("train", "valid", "test")
+SPLIT_ROUNDINGS = ("usual", "up")
 
 
-def draw_entities(entities: np.ndarray, ratios: Any, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def rounded_up(n: int, shares: Any) -> tuple[int, int, int]:
+    """Sizes of train, valid and test of ``n`` things, of which valid and test get at least their share.
+
+    Something is left to train on: where there is too little for all three, valid is the first to go without.
+
+    Args:
+        shares: of train, valid, test; need not sum to 1.
+
+    >>> rounded_up(11, [0.8, 0.1, 0.1]), rounded_up(10, [8, 1, 1]), rounded_up(2, [0.8, 0.1, 0.1])
+    ((7, 2, 2), (8, 1, 1), (1, 0, 1))
+    """
+    total = sum(shares)
+    n_valid, n_test = (math.ceil(round(share / total * n, 9)) for share in shares[1:])
+    n_test = min(n_test, n - 1)
+    n_valid = min(n_valid, n - 1 - n_test)
+    return n - n_valid - n_test, n_valid, n_test
+
+
+def draw_entities(
+    entities: np.ndarray, ratios: Any, seed: int, rounding: str = SPLIT_ROUNDINGS[0]
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw the entities of train, valid and test.
 
     Args:
         entities: (N,) the entity of each interaction.
-        ratios: the shares of *entities* for train, valid, test; valid and test are rounded to the nearest integer
-            and get at least one entity each.
+        ratios: the shares of *entities* for train, valid, test; valid and test are rounded to the nearest integer, or
+            ``up``, and get at least one entity each.
         seed: the draw depends on it and on the set of entities, not on the order of the interactions.
 
     Returns:
@@ -29,7 +51,9 @@ def draw_entities(entities: np.ndarray, ratios: Any, seed: int) -> tuple[np.ndar
     if shares.shape != (3,) or (shares <= 0).any():
         raise OptionError(f"The split ratios are {ratios!r}; expected three positive numbers such as [0.8, 0.1, 0.1].")
     n_valid, n_test = np.maximum(1, np.rint(shares[1:] / shares.sum() * len(unique))).astype(int)
-    if len(unique) - n_valid - n_test < 1:
+    if rounding == "up":
+        _, n_valid, n_test = rounded_up(len(unique), ratios)
+    if min(len(unique) - n_valid - n_test, n_valid, n_test) < 1:
         raise DataError(f"{len(unique)} entities are too few for a cold-start split; at least 3 are needed.")
     part = np.zeros(len(unique), dtype=int)
     order = np.random.default_rng(seed).permutation(len(unique))

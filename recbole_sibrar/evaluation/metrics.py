@@ -24,6 +24,7 @@ from recbole_sibrar.errors import OptionError, nearest
 
 LONG_TAIL_SHARE = 0.8
 NAN = float("nan")
+MAP_DIVISORS = ("possible_hits", "relevant_items")
 
 
 def ndcg(hits: Tensor, n_relevant: Tensor, k: int) -> Tensor:
@@ -84,25 +85,34 @@ def precision(hits: Tensor, n_relevant: Tensor, k: int) -> Tensor:
     return _defined(_n_hits(hits, k) / k, n_relevant)
 
 
-def average_precision(hits: Tensor, n_relevant: Tensor, k: int) -> Tensor:
+def average_precision(hits: Tensor, n_relevant: Tensor, k: int, divisor: str = MAP_DIVISORS[0]) -> Tensor:
     r"""Mean of the precision at each hit (Manning, Raghavan and Schütze, 2008, section 8.4, cut at k).
 
     .. math:: \frac{1}{\min(n_u, k)} \sum_{r=1}^{k} h_{ur} \frac{\sum_{s=1}^{r} h_{us}}{r}
 
-    In [0, 1]; 1 if no relevant item could stand higher. The divisor is RecBole's. rmet (the authors' package) divides
-    by :math:`n_u`, so that a user with more than k relevant items cannot reach 1; both agree where :math:`n_u \le k`.
+    In [0, 1]; 1 if no relevant item could stand higher. The divisor is RecBole's, the hits that k places can hold. With
+    ``relevant_items`` it is :math:`n_u`, as in rmet (the authors' package), so that a user with more than k relevant
+    items cannot reach 1; both agree where :math:`n_u \le k`.
 
     Args:
-        hits: (U, K) bool, best first. n_relevant: (U,) long. k: cut-off.
+        hits: (U, K) bool, best first. n_relevant: (U,) long. k: cut-off. divisor: one of ``MAP_DIVISORS``.
 
     Returns:
         (U,) float64; NaN where n_relevant is 0.
 
     >>> average_precision(torch.tensor([[True, False, True]]), torch.tensor([2]), k=3)  # (1/1 + 2/3) / 2
     tensor([0.8333], dtype=torch.float64)
+    >>> average_precision(torch.tensor([[True]]), torch.tensor([4]), k=1, divisor="relevant_items")
+    tensor([0.2500], dtype=torch.float64)
+
+    Raises:
+        OptionError: the divisor is unknown.
     """
+    if divisor not in MAP_DIVISORS:
+        raise OptionError(f"map_divisor is {divisor!r}. {nearest(divisor, MAP_DIVISORS)}")
     top = _top(hits, k).double()
-    return _defined((top * top.cumsum(1) / _ranks(top)).sum(1) / n_relevant.clamp(max=k), n_relevant)
+    n = n_relevant if divisor == "relevant_items" else n_relevant.clamp(max=k)
+    return _defined((top * top.cumsum(1) / _ranks(top)).sum(1) / n, n_relevant)
 
 
 def reciprocal_rank(hits: Tensor, n_relevant: Tensor, k: int) -> Tensor:
@@ -297,6 +307,7 @@ class Recommendations:
         candidates: (I,) bool, the items that were ranked.
         popularity: (I,) float.
         profile_popularity: (U,) float, mean popularity of the items in the user's profile; NaN = no profile.
+        map_divisor: what MAP divides by, see :func:`average_precision`.
 
     Raises:
         ValueError: the shapes do not agree.
@@ -308,6 +319,7 @@ class Recommendations:
     candidates: Tensor
     popularity: Tensor
     profile_popularity: Tensor
+    map_divisor: str = MAP_DIVISORS[0]
 
     def __post_init__(self) -> None:
         if self.items.ndim != 2:
@@ -405,6 +417,10 @@ class MAP(AccuracyMetric):
 
     name = "map"
     function = staticmethod(average_precision)
+
+    def per_user(self, recommendations: Recommendations, k: int) -> Tensor:
+        hits, n_relevant = recommendations.filled_hits, recommendations.n_relevant
+        return average_precision(hits, n_relevant, k, recommendations.map_divisor)
 
 
 class MRR(AccuracyMetric):

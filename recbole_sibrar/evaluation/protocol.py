@@ -1,7 +1,9 @@
 """The evaluation protocol: for each scenario and phase, the users, the candidates, and the popularity of items."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +12,29 @@ from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import DataError, OptionError, nearest
 from recbole_sibrar.scenarios.scenario import Scenario
 
-CANDIDATE_CHOICES = ("scenario", "all")
+CANDIDATE_CHOICES = ("scenario", "all", "phase")
+
+DEPARTURES = {
+    ("eval_candidates", "all"): "Generalised cold start: all items are ranked (eval_candidates=all)",
+    ("eval_candidates", "phase"): (
+        "Only the items that occur in the evaluated split are ranked (eval_candidates=phase), which looks at its labels"
+        " where items are warm"
+    ),
+    ("map_divisor", "relevant_items"): (
+        "MAP divides by the number of a user's relevant items, also where that is more than k "
+        "(map_divisor=relevant_items)"
+    ),
+    ("split_rounding", "up"): "Validation and test get at least their share, rounded up (split_rounding=up)",
+}
+
+
+def departures(config: Mapping[str, Any]) -> list[str]:
+    """Sentences on what of a run's protocol is not as usual.
+
+    >>> departures({"eval_candidates": "scenario", "split_rounding": "up"})
+    ['Validation and test get at least their share, rounded up (split_rounding=up)']
+    """
+    return [sentence for (name, value), sentence in DEPARTURES.items() if config.get(name) == value]
 
 
 @dataclass(frozen=True)
@@ -66,6 +90,9 @@ def build_phases(
     both_cold  the items of the phase's split   all items; validation never the test items
     ========== ================================ ==========================================
 
+    With "phase" they are the items of the phase's split in every scenario. Where items are warm that looks at the
+    labels: which items nobody of the phase interacted with.
+
     The popularity of an item is its number of training interactions; where items are cold, and that is 0 for every
     candidate, a cold item's number of interactions in the evaluated split stands in for it. The profile of a user is
     the user's training interactions, or the held-out ones where users are cold.
@@ -94,7 +121,9 @@ def build_phases(
         if drawn is not None:
             own = own.index_fill(0, drawn[name], True)
         candidates = everything
-        if eval_candidates == "scenario":
+        if eval_candidates == "phase":
+            candidates = own
+        elif eval_candidates == "scenario":
             candidates = scenario.candidates(everything, ~cold_items, own)
         elif scenario.cold_sides and name == "valid":
             candidates = everything & (~cold_items | own)

@@ -25,7 +25,7 @@ from recbole_sibrar.data.modalities import (
     Modalities,
 )
 from recbole_sibrar.data.sparse import SparseRows
-from recbole_sibrar.data.splits import PHASES, check_disjoint
+from recbole_sibrar.data.splits import PHASES, SPLIT_ROUNDINGS, check_disjoint, rounded_up
 from recbole_sibrar.data.vectors import STORAGES
 from recbole_sibrar.errors import DataError, OptionError, nearest
 from recbole_sibrar.evaluation.protocol import Phase, build_phases
@@ -277,7 +277,8 @@ class ScenarioDataset(Dataset):
             self._change_feat_format()
             self._drop_unused_col()
             entities = {side: self.inter_feat[field].numpy() for side, field in self._side_fields.items()}
-            split = scenario.split(entities, self.config["eval_args"]["split"]["RS"], self._split_seed())
+            ratios = self.config["eval_args"]["split"]["RS"]
+            split = scenario.split(entities, ratios, self._split_seed(), self._split_rounding())
             self.n_left_out = len(self.inter_feat) - sum(map(len, split.rows))
             datasets = [self.copy(self.inter_feat[torch.from_numpy(rows)]) for rows in split.rows]
             if "item" in split.entities:
@@ -291,6 +292,16 @@ class ScenarioDataset(Dataset):
 
     def _split_seed(self) -> int:
         return self.config["seed"] if self.config["split_seed"] is None else self.config["split_seed"]
+
+    def _split_rounding(self) -> str:
+        return self.config["split_rounding"] or SPLIT_ROUNDINGS[0]
+
+    def _calcu_split_ids(self, tot: int, ratios: Any) -> list[int]:
+        """Where RecBole's splits by shares end; RecBole rounds validation and test down."""
+        if self.scenario is None or self._split_rounding() == SPLIT_ROUNDINGS[0]:
+            return super()._calcu_split_ids(tot, ratios)
+        n_train, n_valid, _ = rounded_up(tot, ratios)
+        return [n_train, n_train + n_valid]
 
     def _attach_phases(
         self, scenario: Scenario, datasets: list["ScenarioDataset"], drawn: dict[str, Tensor] | None

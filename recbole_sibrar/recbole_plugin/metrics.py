@@ -16,7 +16,7 @@ from recbole.utils import EvaluatorType
 from torch import Tensor
 from torch.nn.functional import pad
 
-from recbole_sibrar.evaluation.metrics import METRICS, Recommendations
+from recbole_sibrar.evaluation.metrics import MAP_DIVISORS, METRICS, Recommendations
 from recbole_sibrar.evaluation.protocol import Phase, profile_popularity
 from recbole_sibrar.evaluation.ranking import Lists
 from recbole_sibrar.recbole_plugin import distributed
@@ -133,7 +133,10 @@ class ProtocolCollector(Collector):
             items, hits, n_relevant = (_of_all_processes(torch.cat(part)) for part in parts)
             self.users = _of_all_processes(torch.cat(self._users))
             popularity, profile, candidates = self._context()
-            self.recommendations = Recommendations(items, hits, n_relevant, candidates, popularity, profile[self.users])
+            divisor = self.config["map_divisor"] or MAP_DIVISORS[0]
+            self.recommendations = Recommendations(
+                items, hits, n_relevant, candidates, popularity, profile[self.users], divisor
+            )
             struct.set(RECOMMENDATIONS, self.recommendations)
             self._reset()
         return struct

@@ -15,8 +15,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from recbole_sibrar.data.splits import SPLIT_ROUNDINGS
 from recbole_sibrar.data.vectors import STORAGES
 from recbole_sibrar.errors import OptionError, nearest
+from recbole_sibrar.evaluation.metrics import MAP_DIVISORS
+from recbole_sibrar.evaluation.protocol import CANDIDATE_CHOICES
 from recbole_sibrar.files import check_plain_name
 from recbole_sibrar.properties import NAME_LISTS, OPTIONAL_TEXTS, TEXTS
 from recbole_sibrar.scenarios import SCENARIOS
@@ -284,7 +287,9 @@ RULES = {
     "tables": optional(Rule("what convert table writes into the data set's YAML", _mapping)),
     "vector_storage": optional(choice(*STORAGES)),
     "missing": optional(Rule("a mapping such as {rate: 0.3, pattern: uniform}", _mapping)),
-    "eval_candidates": optional(choice("scenario", "all")),
+    "eval_candidates": optional(choice(*CANDIDATE_CHOICES)),
+    "map_divisor": optional(choice(*MAP_DIVISORS)),
+    "split_rounding": optional(choice(*SPLIT_ROUNDINGS)),
     "fit": choice("split", "all"),
     # of training
     "epochs": integer(0),
@@ -529,6 +534,12 @@ def _checked_eval_args(values: dict[str, Any], scenario: str) -> dict[str, Any]:
     for name, value in (("order", order), ("group_by", group_by)):
         if reason and value != DEFAULT_EVAL_ARGS[name]:
             raise OptionError(f"eval_args.{name} is {value!r}, but has no effect: {reason}. Leave it out.")
+    rounding = values.get("split_rounding")
+    if rounding not in (None, SPLIT_ROUNDINGS[0]) and (way == "LS" or values.get("benchmark_filename") is not None):
+        why = (
+            "the splits are the files of benchmark_filename" if way != "LS" else "leave-one-out has no shares to round"
+        )
+        raise OptionError(f"split_rounding is {rounding!r}, but has no effect: {why}. Leave it out.")
     if values.get("benchmark_filename") is not None and split != DEFAULT_EVAL_ARGS["split"]:
         raise OptionError(f"eval_args.split is {split!r}, but has no effect: {reason}. Leave it out.")
     return {"split": split, "order": order, "group_by": group_by, "mode": mode}

@@ -10,7 +10,9 @@ from typing import Any
 import pandas as pd
 
 from recbole_sibrar.checkpoint import FREE_TO_DIFFER
+from recbole_sibrar.data.splits import SPLIT_ROUNDINGS
 from recbole_sibrar.errors import DataError
+from recbole_sibrar.evaluation.metrics import MAP_DIVISORS
 from recbole_sibrar.report.comparison import Comparison, Entry, compared, goodness
 from recbole_sibrar.report.result import PER_ITEM, RESULT, read_per_user
 
@@ -19,9 +21,19 @@ NEEDED = (
     "versions", "n_candidates",
 )  # fmt: skip
 OPTIONAL = {"history": [], "cold_fallback": {}, "data": {}, "data_counts": {}, "options": {}, "n_epochs": 0}
+OPTIONAL_OPTIONS = {
+    "epochs": 0, "eval_args": None, "split_seed": None, "map_divisor": MAP_DIVISORS[0],
+    "split_rounding": SPLIT_ROUNDINGS[0],
+}  # fmt: skip
 # What may differ between the runs of a row.
 OF_A_SEED = FREE_TO_DIFFER | {"seed", "run_name", "data_path", "resume"}
-NOT_COMPARABLE = ("eval_candidates", "topk", "valid_metric")  # runs that differ in one of them are not in one table
+NOT_COMPARABLE = (
+    "eval_candidates",
+    "map_divisor",
+    "split_rounding",
+    "topk",
+    "valid_metric",
+)  # runs that differ in one of them are not in one table
 
 
 @dataclass(frozen=True)
@@ -69,7 +81,7 @@ def _read(path: Path) -> dict[str, Any]:
         usual = {"label": result["name"], "best_valid_score": None, **OPTIONAL}
         result = {**usual, **{key: result[key] for key in NEEDED}, **result}
         result["test_result"][result["config"]["valid_metric"].lower()], result["seconds"]["training"]
-        return {**result, "config": {"epochs": 0, "eval_args": None, "split_seed": None, **result["config"]}}
+        return {**result, "config": {**OPTIONAL_OPTIONS, **result["config"]}}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not a result of a run ({type(error).__name__}: {error}); remove it.") from None
 

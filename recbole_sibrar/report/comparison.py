@@ -13,6 +13,7 @@ from tabulate import tabulate
 
 from recbole_sibrar.data.identity import combined
 from recbole_sibrar.evaluation.metrics import METRICS
+from recbole_sibrar.evaluation.protocol import departures
 from recbole_sibrar.evaluation.significance import LEVEL, TEST_TO_TRAIN, split_tests, verdicts
 from recbole_sibrar.files import atomic_file
 from recbole_sibrar.report import figures
@@ -113,6 +114,7 @@ class Comparison:
         valid_metric: the metric that models are chosen by, such as ``ndcg@10``.
         columns: the metrics shown. tests: the table of ``significance.verdicts``, possibly empty.
         split_tests: the table of ``significance.split_tests``, possibly empty.
+        protocol: sentences of ``protocol.departures``.
     """
 
     dataset: str
@@ -124,6 +126,7 @@ class Comparison:
     entries: list[Entry]
     tests: pd.DataFrame
     split_tests: pd.DataFrame = field(default_factory=pd.DataFrame)
+    protocol: tuple = ()
 
     @property
     def name(self) -> str:
@@ -167,7 +170,7 @@ class Comparison:
     @property
     def remarks(self) -> list[str]:
         """Sentences that hold for the whole table."""
-        remarks = []
+        remarks = list(self.protocol)
         candidates = [result["n_candidates"] for entry in self.entries for result in entry.results]
         k = int(self.valid_metric.split("@")[1])
         if candidates and (few := few_candidates(min(candidates), k)):
@@ -217,7 +220,16 @@ def compared(
         tests = verdicts(values, reference, [valid_metric] if only_verdict else columns, test_to_train)
         of_splits = pd.DataFrame() if only_verdict else split_tests(values, reference, columns)
     return Comparison(
-        dataset, scenario, seeds, config["split_seed"], valid_metric, list(columns), entries, tests, of_splits
+        dataset,
+        scenario,
+        seeds,
+        config["split_seed"],
+        valid_metric,
+        list(columns),
+        entries,
+        tests,
+        of_splits,
+        tuple(departures(config)),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
+from recbole_sibrar.evaluation.protocol import departures
 from recbole_sibrar.files import write_json
 from recbole_sibrar.report.tables import write_csv
 
@@ -87,6 +88,7 @@ class RunResult:
         ]
         if few := few_candidates(self.n_candidates, int(self.config["valid_metric"].split("@")[1])):
             lines.append(few)
+        lines += departures(self.config)
         if self.n_unreachable_interactions:
             lines.append(
                 f"{self.n_unreachable_interactions:,} test interactions cannot be found and count in no metric"

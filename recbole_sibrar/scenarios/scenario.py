@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from recbole_sibrar.data.splits import draw_entities
+from recbole_sibrar.data.splits import SPLIT_ROUNDINGS, draw_entities
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,16 @@ class Scenario:
     options: ClassVar[dict[str, Any]] = {"single_branch": "item", "content_side": "item"}
     is_compared: ClassVar[bool] = True
 
-    def split(self, entities: Mapping[str, np.ndarray], ratios: Any, seed: int) -> Split:
+    def split(
+        self, entities: Mapping[str, np.ndarray], ratios: Any, seed: int, rounding: str = SPLIT_ROUNDINGS[0]
+    ) -> Split:
         """Split by the entities of the cold sides: an interaction is in a part if all of them are.
 
         Args:
             entities: {side: (N,) its entity of each interaction}.
-            ratios: the shares of *entities* for train, valid, test.
+            ratios: the shares of *entities* for train, valid, test. rounding: one of ``SPLIT_ROUNDINGS``.
         """
-        drawn = {side: draw_entities(entities[side], ratios, seed) for side in self.cold_sides}
+        drawn = {side: draw_entities(entities[side], ratios, seed, rounding) for side in self.cold_sides}
         part_of = np.stack([part[np.searchsorted(ids, entities[side])] for side, (ids, part) in drawn.items()])
         rows = [np.flatnonzero((part_of == phase).all(axis=0)) for phase in range(3)]
         return Split(rows, {side: [ids[part == p] for p in range(3)] for side, (ids, part) in drawn.items()})
