@@ -87,15 +87,47 @@ def test_the_shop_s_known_answer(shop, dataset):
     assert (departments == lists["user"].map({"b2": 0, "b3": 1})).all()
 
 
-def test_what_a_filter_drops_is_counted_and_named_and_not_served(shop, dataset, capsys):
-    settings = {"data_path": str(dataset.folder.parent), "item_inter_num_interval": "[9,inf)", "state": "ERROR"}
-    settings.update(load_col={"inter": ["user_id", "item_id", "stars"]}, val_interval={"stars": "[4,inf)"})
-    result = run("ContentRidge", "frames", None, {"scenario": "item_cold", "show_progress": False, **settings})
+def filtered(dataset, **settings):
+    settings = {"data_path": str(dataset.folder.parent), "state": "ERROR", "show_progress": False, **settings}
+    result = run("ContentRidge", "frames", None, {"scenario": "item_cold", **settings})
+    return result, Recommender.load(f"results/{result.name}")
+
+
+def test_what_a_filter_of_interactions_drops_is_counted_and_served_as_a_cold_one(shop, dataset):
+    columns = {"load_col": {"inter": ["user_id", "item_id", "stars"]}, "val_interval": {"stars": "[4,inf)"}}
+    result, model = filtered(dataset, item_inter_num_interval="[9,inf)", **columns)
     n_items, example = result.dropped["item"]["count"], result.dropped["item"]["examples"][0]
     assert 0 < n_items < shop.n_bought and example in set(shop.orders["sku"])
     assert f"the filters dropped {n_items} items, such as '{example}'" in result.table()
-    served = set(Recommender.load(f"results/{result.name}").recommend(k=100, exclude_seen=False)["item"])
-    assert len(served) == shop.n_products - n_items and example not in served
+    assert set(model.recommend(k=100, exclude_seen=False)["item"]) == set(shop.products["sku"])
+    model.add_items(shop.new_product(int(example[1:]), "the same"))
+    assert model.score("b2", [example]).item() == model.score("b2", ["the same"]).item()
+
+
+def test_what_a_filter_of_features_drops_is_not_served(shop, dataset):
+    columns = {"inter": ["user_id", "item_id"], "item": ["item_id", "price"]}
+    cheap = shop.products.loc[pd.to_numeric(shop.products["price"], errors="coerce") < 5, "sku"]
+    result, model = filtered(dataset, load_col=columns, val_interval={"price": "[5,inf)"})
+    served = set(model.recommend(k=100, exclude_seen=False)["item"])
+    bought = set(shop.orders["sku"])
+    assert result.dropped["item"]["count"] > 0 and not served & set(cheap) & bought
+
+
+@pytest.mark.parametrize("how", [{"k_core": 3}, {"minimum": {"stars": 3}}])
+def test_what_a_filter_takes_in_conversion_stays_in_the_catalogue(shop, how, capsys):
+    tables = {"items": shop.products, "users": shop.buyers, "vectors": {"text": shop.text}}
+    rare = pd.DataFrame({"buyer": ["b1", "b2"], "sku": ["p31", "p35"], "stars": [1, 2]})
+    orders = pd.concat([shop.orders, rare])
+    data = Dataset.from_frames(orders, **tables, **shop.columns, **how)
+    rows = pd.read_csv(data.folder / "frames.inter", sep="\t")
+    assert set(rows["item_id:token"]) == set(shop.orders["sku"])
+    said = "2 items lost their interactions to the filters and are kept without, such as 'p31', 'p35'"
+    assert said in capsys.readouterr().out
+    served = fitted(data).recommend(["b2"], k=100, exclude_seen=False)
+    assert set(served["item"]) == set(shop.products["sku"])
+    kept = Dataset.from_frames(orders, **tables, **shop.columns, **how, require=["price"])
+    described = pd.read_csv(kept.folder / "frames.item", sep="\t", dtype=str)
+    assert set(described["item_id:token"]) == set(shop.products.loc[shop.products["price"].notna(), "sku"])
 
 
 def test_a_known_item_is_changed_and_no_other_score(shop, model):

@@ -34,7 +34,9 @@ class Side:
         kinds: {column: a kind in ``TYPES``}.
         vectors: {modality: Vectors}.
         having: {name: ids} that ``require`` may ask for beside columns and vectors.
-        cold: ids of the table that never had an interaction; they are kept.
+        cold: ids of the table that have no interaction; they are kept.
+        described: ids of all that is known beside the interactions, where that is a catalogue and not a corpus: those
+            whose interactions a filter takes become cold.
         n_rows: how many of the table's rows, its first ones, were given; the others are of ids without a row.
     """
 
@@ -44,6 +46,7 @@ class Side:
     vectors: dict = field(default_factory=dict)
     having: dict = field(default_factory=dict)
     cold: list = field(default_factory=list)
+    described: list = field(default_factory=list)
     n_rows: int = 0
 
     @property
@@ -152,6 +155,7 @@ def require_features(
         if lacking:
             print(f"{len(lacking):,} {side.name}s without interactions lack {wanted}, such as {lacking[0]!r}: dropped")
             side.cold = [token for token in side.cold if token in having]
+        side.described = [token for token in side.described if token in having]
         kept = interactions[side.id_field].isin(known[side.name][wanted])
         interactions = log.record(f"{side.name}s with {wanted}", interactions[kept])
     return interactions
@@ -243,6 +247,8 @@ class Job:
         if interactions.empty and log.steps[0]["interactions"]:
             raise DataError("No interaction is left after the filters; lower --k-core or loosen the other filters.")
         for side in sides:
+            left = set(interactions[side.id_field])
+            side.cold = list(dict.fromkeys([*side.cold, *(t for t in side.described if t not in left)]))
             log.name_dropped(side, interactions)
             side.restrict([*interactions[side.id_field].unique(), *side.cold])
         if encode is not None:

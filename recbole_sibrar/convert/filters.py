@@ -32,12 +32,17 @@ class StepLog:
         return interactions
 
     def name_dropped(self, side: Any, interactions: pd.DataFrame) -> None:
-        """Count and name the users or items that were there after the first step and are no more."""
+        """Count and name the users or items that had interactions after the first step and have none left."""
         first = self.first[side.id_field]
         dropped = first[~pd.Index(first).isin(interactions[side.id_field])]
-        if len(dropped):
-            examples = ", ".join(repr(str(token)) for token in dropped[:3])
-            print(f"{len(dropped):,} {side.name}s were dropped with their interactions, such as {examples}")
+        is_kept = pd.Index(dropped).isin(side.cold)
+        for some, what in (
+            (dropped[~is_kept], "were dropped with their interactions"),
+            (dropped[is_kept], "lost their interactions to the filters and are kept without"),
+        ):
+            if len(some):
+                examples = ", ".join(repr(str(token)) for token in some[:3])
+                print(f"{len(some):,} {side.name}s {what}, such as {examples}")
 
 
 def k_core(interactions: pd.DataFrame, k: int) -> pd.DataFrame:

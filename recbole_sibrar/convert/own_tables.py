@@ -253,7 +253,7 @@ def _add_embedded(side):
     """Where no table says what there is, the entities that have a vector are there, too."""
     ids = pd.Series([token for vectors in side.vectors.values() for token in vectors.ids], dtype=str).drop_duplicates()
     new = ids[~ids.isin(side.table[side.id_field])]
-    side.cold = new.tolist()
+    side.cold, side.described = new.tolist(), ids.tolist()
     side.table = pd.concat([side.table, pd.DataFrame({side.id_field: new})], ignore_index=True)
 
 
@@ -293,7 +293,7 @@ def _match(side, path, ids):
             f"{len(absent):,} of {len(ids):,} {side.name}s have no row in {path}, such as {absent.iloc[0]!r}: kept "
             "without its features, unless --require asks for one"
         )
-    side.cold = cold.tolist()
+    side.cold, side.described = cold.tolist(), rows.tolist()
     side.table = pd.concat([side.table, pd.DataFrame({side.id_field: absent})], ignore_index=True)
 
 

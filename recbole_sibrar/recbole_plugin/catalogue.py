@@ -1,4 +1,4 @@
-"""The users and items that never had an interaction: what the data set's files say of them, for serving."""
+"""The users and items without interactions, or with none that a filter left: what files say of them, for serving."""
 
 import warnings
 
@@ -17,7 +17,7 @@ from recbole_sibrar.serving.features import features_of
 def without_interactions(dataset: Dataset, side: str, known: Modalities) -> tuple[list[str], Modalities]:
     """Their ids, and their modalities like the ``known`` ones that a model was trained with.
 
-    Entities whose interactions a filter has dropped are not among them.
+    Those whose interactions a filter has dropped are among them, unless it looked at their features.
 
     Args:
         dataset: a ``ScenarioDataset``.
@@ -27,7 +27,7 @@ def without_interactions(dataset: Dataset, side: str, known: Modalities) -> tupl
     wanted = {entry.name for entry in known.content.entries}
     declarations = [entry for entry in parse_declarations(dataset.config["modalities"], side) if entry.name in wanted]
     rows = _described(dataset, side, field, separators[0])
-    others = {*map(str, dataset.field2id_token[field]), *dataset.dropped[side]}
+    others = {*map(str, dataset.field2id_token[field]), *dataset.excluded[side]}
     of_vectors = [entry for entry in declarations if not KINDS[entry.kind].column_type]
     vectors = {entry.name: _vectors(dataset, entry, separators, others) for entry in of_vectors}
     tokens = [token for token in rows.index if token not in others]

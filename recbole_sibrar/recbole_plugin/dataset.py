@@ -54,6 +54,7 @@ class ScenarioDataset(Dataset):
         read: {what: fingerprint} of all that was read, see ``data.identity``: ``interactions`` and, once a model has
             asked for them, modalities such as ``item genres``. All splits share it.
         dropped: {side: ids whose interactions a filter has dropped}.
+        excluded: {side: those of them that are not served either: a filter looked at the users' or items' features}.
     """
 
     phase: Phase | None = None
@@ -62,6 +63,7 @@ class ScenarioDataset(Dataset):
     n_repeated = 0
     n_left_out = 0
     dropped = {"user": frozenset(), "item": frozenset()}
+    excluded = {"user": frozenset(), "item": frozenset()}
 
     @property
     def scenario(self) -> str | None:
@@ -150,6 +152,9 @@ class ScenarioDataset(Dataset):
 
     def _data_filtering(self) -> None:
         before = self._ids_with_interactions()
+        features = {"user": self.user_feat, "item": self.item_feat}
+        asked = self.config["val_interval"] or {}
+        is_judged = {side: own is not None and any(name in own for name in asked) for side, own in features.items()}
         try:
             super()._data_filtering()
         except ValueError as error:
@@ -162,6 +167,7 @@ class ScenarioDataset(Dataset):
             ) from None
         left = self._ids_with_interactions()
         self.dropped = {side: before[side] - left[side] for side in SIDES}
+        self.excluded = {side: self.dropped[side] if is_judged[side] else frozenset() for side in SIDES}
 
     def _ids_with_interactions(self) -> dict[str, frozenset[str]]:
         return {side: frozenset(map(str, self.inter_feat[field].unique())) for side, field in self._id_fields()}
