@@ -93,6 +93,21 @@ class TinyData:
         }
 
 
+def names(text, message):
+    """Whether a text names each part of ``message``, such as ``seed | 'abc' | integer``, wherever it stands.
+
+    A message of the program is tested by what it has to name: the value, what was expected, what to do.
+    """
+    return all(part in text for part in message.split(" | "))
+
+
+def naming(message):
+    """A pattern for ``match=`` of the texts that ``names`` accepts; a message of one part may be a pattern itself."""
+    if " | " not in message and re.search(r"\.\*|[\\(^$]", message):
+        return message
+    return "(?s)" + "".join(f"(?=.*{re.escape(part)})" for part in message.split(" | "))
+
+
 def folder_of(name, results="results"):
     """The folder of a run, whose name ends in a hash of its options."""
     (found,) = (path for path in Path(results).glob(f"{name}-*") if plain(path.name) == name)

@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow
 import pytest
 import torch
+from conftest import naming
 from shop import Shop
 
 from recbole_sibrar import Dataset
@@ -217,13 +218,13 @@ def test_tags_that_training_never_saw_are_listed_once(shop, model):
     "items, message",
     [
         (pd.DataFrame({"skuu": ["a"]}), "one must be 'item_id'"),
-        (pd.DataFrame({"sku": ["a"], "taggs": ["x"]}), "Unknown item modality 'taggs'. Did you mean 'tags'"),
+        (pd.DataFrame({"sku": ["a"], "taggs": ["x"]}), "'taggs' | 'tags'"),
         (pd.DataFrame({"sku": ["a", "a"]}), "Item 'a' occurs twice"),
         ([{"sku": "a"}], "items is list; expected a data frame"),
     ],
 )
 def test_wrong_items(model, items, message):
-    with pytest.raises((DataError, OptionError), match=message):
+    with pytest.raises((DataError, OptionError), match=naming(message)):
         model.add_items(items)
 
 
@@ -231,7 +232,7 @@ def test_a_block_of_tables_that_means_nothing_is_named(shop):
     data = Dataset.from_frames(shop.orders, items=shop.products, folder="out/shop", **shop.columns)
     declared = data.folder / "shop.yaml"
     declared.write_text(declared.read_text().replace("tag_separator", "tag_seperator"))
-    with pytest.raises(OptionError, match="tables has the key 'tag_seperator'. Did you mean 'tag_separator'"):
+    with pytest.raises(OptionError, match=naming("tables | 'tag_seperator' | 'tag_separator'")):
         data.by_content()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import names
 
 from recbole_sibrar import checkpoint
 from recbole_sibrar.cli import main, parse_options
@@ -35,28 +36,28 @@ def test_property_files_and_the_command_line(tiny):
 @pytest.mark.parametrize(
     "extra, message",
     [
-        (["--model=SiBrar"], "Unknown model 'SiBrar'; the protocol covers general recommenders. Did you mean 'SiBraR'"),
+        (["--model=SiBrar"], "'SiBrar' | 'SiBraR'"),
         (["--scenario=cold"], "Unknown scenario 'cold'. "),
-        (["--variant=CSC"], "variant is 'CSC'. Did you mean 'SC'"),
-        (["--temprature=0.1"], "Unknown option 'temprature'. Did you mean 'temperature'"),
-        (["--embedding_size=large"], "embedding_size is 'large'; expected an integer"),
-        (["--item_modalities=genre,year"], "Unknown item modality 'genre'. Did you mean 'genres'"),
-        (["--valid_metric=NDGC@3"], "valid_metric is 'NDGC@3'"),
+        (["--variant=CSC"], "variant | 'CSC' | 'SC'"),
+        (["--temprature=0.1"], "'temprature' | 'temperature'"),
+        (["--embedding_size=large"], "embedding_size | 'large' | integer"),
+        (["--item_modalities=genre,year"], "'genre' | 'genres'"),
+        (["--valid_metric=NDGC@3"], "valid_metric | 'NDGC@3'"),
         (["--metrics=[NDGC]"], "There is no metric named 'NDGC'"),
-        (["--eval_candidates=some"], "eval_candidates is 'some'"),
-        (["--vector_storage=disc"], "vector_storage is 'disc'. Did you mean 'disk'"),
+        (["--eval_candidates=some"], "eval_candidates | 'some'"),
+        (["--vector_storage=disc"], "vector_storage | 'disc' | 'disk'"),
         (["--config_files", "absent.yaml"], "absent.yaml: no such property file"),
-        (["--topk=0"], "topk is 0; expected a list such as [10, 20]"),
+        (["--topk=0"], "topk | 0 | [10, 20] | list"),
         (["--eval_args={mode: uni100}"], "the protocol ranks all candidates"),
         (["--save_dataset=True"], "would mix up scenarios"),
-        (["--nproc=0"], "nproc is 0; expected at least 1"),
-        (["--nproc=two"], "nproc is 'two'; expected an integer"),
-        (["--nproc=2", "--world_size=1"], "world_size is 1, but nproc=2 and group_offset=0 make processes 0 to 1"),
+        (["--nproc=0"], "nproc | 0 | 1"),
+        (["--nproc=two"], "nproc | 'two' | integer"),
+        (["--nproc=2", "--world_size=1"], "world_size | 1 | nproc=2 | group_offset=0 | 1"),
         (["--nproc=2", "--group_offset=1"], "make processes 1 to 2"),
-        (["--nproc=2", "--port=70000"], "port is 70000; expected a number below 65536"),
-        (["--nproc=2", "--model=ContentRidge"], "ContentRidge is solved in closed form"),
-        (["--nproc=2", "--model=Pop"], "Pop is trained by RecBole's TraditionalTrainer"),
-        (["--nproc=2", "--model=RecVAE"], "RecVAE is trained by RecBole's RecVAETrainer"),
+        (["--nproc=2", "--port=70000"], "port | 70000 | 65536 | number"),
+        (["--nproc=2", "--model=ContentRidge"], "ContentRidge | closed form"),
+        (["--nproc=2", "--model=Pop"], "Pop | TraditionalTrainer | trained by"),
+        (["--nproc=2", "--model=RecVAE"], "RecVAE | RecVAETrainer | trained by"),
         (["epochs=3"], "Cannot read 'epochs=3'"),
         (["--user_inter_num_interval=[500,inf)"], "No interaction of tiny is left after filtering"),
         (["--benchmark_filename=[x,y,z]"], "x.inter"),
@@ -67,7 +68,7 @@ def test_mistakes_get_one_clear_message_and_exit_code_2(tiny, capsys, extra, mes
     kept = [argument for argument in arguments(tiny) if argument.split("=")[0] not in given]
     assert main([*kept, *extra]) == 2
     error = capsys.readouterr().err
-    assert message in error and "Traceback" not in error
+    assert names(error, message) and "Traceback" not in error
     assert not list(Path("results").glob("*/*")) if Path("results").exists() else True
 
 
@@ -87,10 +88,10 @@ def test_an_absent_data_set(tiny, capsys):
 @pytest.mark.parametrize(
     "suffix, change, message",
     [
-        ("inter", lambda text: text.replace("u1\t", "u1 ", 1), "line 2: 1 cells, expected 2"),
-        ("inter", lambda text: text.replace("user_id:token", "user:token"), "column 'user_id' is needed but absent"),
+        ("inter", lambda text: text.replace("u1\t", "u1 ", 1), "line 2 | 1 | cells"),
+        ("inter", lambda text: text.replace("user_id:token", "user:token"), "'user_id' | needed"),
         ("inter", lambda text: "", "the file is empty"),
-        ("item", lambda text: text.replace("1991", "never"), "'never' in column 'year' is not a finite number"),
+        ("item", lambda text: text.replace("1991", "never"), "'never' | 'year' | finite"),
         ("picture", lambda text: text.replace("1.5", "nan", 1), "NaN or infinity"),
     ],
 )
@@ -98,7 +99,7 @@ def test_malformed_atomic_files(tiny, capsys, suffix, change, message):
     path = tiny.folder / "tiny" / f"tiny.{suffix}"
     path.write_text(change(path.read_text()))
     assert main(arguments(tiny)) == 2
-    assert message in capsys.readouterr().err
+    assert names(capsys.readouterr().err, message)
 
 
 def test_nothing_typed_is_evaluated(tiny, capsys):

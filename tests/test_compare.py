@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import InThisProcess, folder_of
+from conftest import InThisProcess, folder_of, names, naming
 
 from recbole_sibrar import cli
 from recbole_sibrar.errors import OptionError
@@ -229,18 +229,18 @@ def test_an_option_goes_to_the_models_that_know_it(tiny):
     "extra, message",
     [
         (["--models", "SiBrar"], "Unknown model 'SiBrar'"),
-        (["--models", "SiBraR:CS"], "variant is 'CS'. Did you mean"),
+        (["--models", "SiBraR:CS"], "variant | 'CS'"),
         (["--models", "BPR:SC"], "BPR has no variants"),
         (["--models", "SiBraR", "SiBraR:SC"], "Two models are called 'SiBraR_SC-paper'"),
         (["--scenarios", "cold"], "Unknown scenario 'cold'"),
-        (["--scenarios", "warm", "warm"], "scenarios names one twice"),
+        (["--scenarios", "warm", "warm"], "scenarios | twice"),
         (["--dataset", "tinny"], "Data set 'tinny' not found"),
-        (["--seeds", "0"], "seeds is 0; expected an integer of at least 1"),
-        (["--reference", "BRP"], "The reference 'BRP' is not compared. Did you mean 'BPR'"),
-        (["--columns", "ndgc@3"], "columns names 'ndgc@3', which is not computed. Did you mean 'ndcg@3'"),
-        (["--temprature=0.1"], "None of the models knows the option 'temprature'. Did you mean 'temperature'"),
-        (["--embedding_size=large"], "embedding_size is 'large'"),
-        (["--valid_metric=NDGC@3"], "valid_metric is 'NDGC@3'"),
+        (["--seeds", "0"], "seeds | 0 | 1 | integer"),
+        (["--reference", "BRP"], "'BRP' | 'BPR' | not compared"),
+        (["--columns", "ndgc@3"], "columns | 'ndgc@3' | 'ndcg@3' | not computed"),
+        (["--temprature=0.1"], "'temprature' | 'temperature'"),
+        (["--embedding_size=large"], "embedding_size | 'large'"),
+        (["--valid_metric=NDGC@3"], "valid_metric | 'NDGC@3'"),
         (["--file", "absent.yaml"], "absent.yaml: no such property file"),
     ],
 )
@@ -249,7 +249,7 @@ def test_mistakes_stop_everything_before_it_begins(tiny, started, capsys, extra,
     kept = [a for a in arguments(tiny, "BPR", "SiBraR") if a.split("=")[0] not in given]
     assert cli.main([*kept, *extra]) == 2
     error = capsys.readouterr().err
-    assert message in error and "Traceback" not in error
+    assert names(error, message) and "Traceback" not in error
     assert started == [] and not Path("results").exists()
 
 
@@ -257,17 +257,17 @@ def test_mistakes_stop_everything_before_it_begins(tiny, started, capsys, extra,
     "values, message",
     [
         ({}, "A comparison needs models"),
-        ({"models": "BPR", "scenario": "warm"}, "Unknown key 'scenario' of a comparison. Did you mean 'scenarios'"),
-        ({"models": [{"modle": "BPR"}]}, "Unknown key 'modle' of a model. Did you mean 'model'"),
+        ({"models": "BPR", "scenario": "warm"}, "'scenario' | 'scenarios'"),
+        ({"models": [{"modle": "BPR"}]}, "'modle' | 'model'"),
         ({"models": [{"model": "BPR", "name": "a/b"}]}, "The name 'a/b' of a model holds more than letters"),
         ({"models": [{"model": "BPR", "options": 3}]}, "options of BPR is 3"),
-        ({"models": [3]}, "a model is 3; expected a mapping"),
-        ({"models": "BPR", "options": [1]}, "options is [1]; expected 'option: value' lines"),
-        ({"models": "BPR", "fixed_split": "yes"}, "fixed_split is 'yes'; expected True or False"),
+        ({"models": [3]}, "3 | mapping"),
+        ({"models": "BPR", "options": [1]}, "options | [1] | 'option: value'"),
+        ({"models": "BPR", "fixed_split": "yes"}, "fixed_split | 'yes' | True or False"),
     ],
 )
 def test_mistakes_in_a_plan(values, message):
-    with pytest.raises(OptionError, match=re.escape(message)):
+    with pytest.raises(OptionError, match=naming(message)):
         Plan.from_mapping(values)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import names
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -374,22 +375,22 @@ def edit(old, new):
 @pytest.mark.parametrize(
     "name, change, message",
     [
-        ("userid_trackid_timestamp", cut, "damaged or cut off near line 1"),
+        ("userid_trackid_timestamp", cut, "line 1 | cut off"),
         ("userid_trackid_timestamp", lambda p: p.write_bytes(b"plain text"), "damaged or cut off"),
         ("userid_trackid_timestamp", lambda p: p.write_bytes(bz2.compress(b"")), "the file is empty"),
-        ("userid_trackid_timestamp", lambda p: p.unlink(), "no such file; it is part of Zenodo record"),
-        ("userid_trackid_timestamp", edit("1\tBBB\t2018", "1\tBBB 2018"), "line 4: 2 cells, expected 3"),
-        ("userid_trackid_timestamp", edit("1\tBBB\t2018", "1\tBBB\t\t2018"), "line 4: 4 cells, expected 3"),
-        ("userid_trackid_timestamp", edit("2018-12-31", "31.12.2018"), "line 3: timestamp '31.12.2018 23:59:59' is no"),
+        ("userid_trackid_timestamp", lambda p: p.unlink(), "Zenodo | no such file"),
+        ("userid_trackid_timestamp", edit("1\tBBB\t2018", "1\tBBB 2018"), "line 4 | 2 | 3 | cells"),
+        ("userid_trackid_timestamp", edit("1\tBBB\t2018", "1\tBBB\t\t2018"), "line 4 | 3 | cells"),
+        ("userid_trackid_timestamp", edit("2018-12-31", "31.12.2018"), "line 3 | '31.12.2018 23:59:59'"),
         ("userid_trackid_timestamp", edit("track_id", "song"), "no column 'track_id'"),
         ("userid_trackid_timestamp", edit("2\tAAA\t2018-03-02", b"2\tA\xe9\t2018-03-02"), "line 7: not UTF-8"),
-        ("id_lyrics_bert", edit("-2", "nan"), "line 2: NaN or infinity for id 'AAA'"),
-        ("id_lyrics_bert", edit("-2", "1e99"), "line 2: NaN or infinity for id 'AAA'"),
-        ("id_lyrics_bert", edit("-2", "x"), "line 2: could not convert string to float: 'x'"),
-        ("id_lyrics_bert", edit("CCC\t1e-3\t4", "CCC\t1"), "line 3: 2 cells, expected 3"),
+        ("id_lyrics_bert", edit("-2", "nan"), "line 2 | NaN | 'AAA' | infinity"),
+        ("id_lyrics_bert", edit("-2", "1e99"), "line 2 | NaN | 'AAA' | infinity"),
+        ("id_lyrics_bert", edit("-2", "x"), "line 2 | 'x'"),
+        ("id_lyrics_bert", edit("CCC\t1e-3\t4", "CCC\t1"), "line 3 | 2 | cells"),
         ("id_lyrics_bert", edit("CCC", "AAA"), "id 'AAA' occurs twice"),
         ("id_lyrics_bert", edit("AAA", "XXX"), None),
-        ("id_genres", edit("CCC", "AAA"), "line 3: id 'AAA' occurs twice"),
+        ("id_genres", edit("CCC", "AAA"), "line 3 | 'AAA' | twice"),
     ],
 )
 def test_malformed_onion(raw, capsys, name, change, message):
@@ -401,7 +402,7 @@ def test_malformed_onion(raw, capsys, name, change, message):
     if message is None:
         assert code == 0
         return
-    assert code == 2 and message in error and "Traceback" not in error
+    assert code == 2 and names(error, message) and "Traceback" not in error
     assert rows("onion", "inter") == before and os.listdir("out") == ["onion"]
 
 
@@ -411,12 +412,12 @@ REVIEW = '{"user_id": "u", "parent_asin": "a", "rating": 5, "timestamp": 1, "ver
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("{broken\n", "line 1: no JSON object"),
+        ("{broken\n", "line 1 | JSON"),
         ("[1]\n", "line 1: list, expected an object"),
-        ('{"user_id": "u"}\n', "line 1: no field 'parent_asin'"),
+        ('{"user_id": "u"}\n', "line 1 | 'parent_asin'"),
         ('{"user_id": "u", "parent_asin": "a", "rating": "x", "timestamp": 1, "verified_purchase": true}\n', "'x'"),
         (REVIEW.replace("1", "NaN"), "nan"),
-        (REVIEW.replace("true", '"false"'), "'false'; expected two ids, two numbers, and true or false"),
+        (REVIEW.replace("true", '"false"'), "'false' | number"),
         ("", "the file is empty"),
     ],
 )
@@ -424,28 +425,28 @@ def test_malformed_amazon(tmp_path, capsys, text, message):
     raw = write_amazon(tmp_path / "amazon", 2023)
     (raw / "Video_Games.jsonl").write_text(text)
     assert convert("amazon-vg", raw) == 2
-    assert message in capsys.readouterr().err and not os.path.exists("out/amazon-vg")
+    assert names(capsys.readouterr().err, message) and not os.path.exists("out/amazon-vg")
 
 
 @pytest.mark.parametrize(
     "file, text, message",
     [
-        ("orders.csv", "buyer,product\n1,x,3\n", "line 2: 3 cells, expected 2"),
-        ("orders.csv", 'buyer,product\n"1",x\n"2"\n', "line 3: 1 cells, expected 2"),
+        ("orders.csv", "buyer,product\n1,x,3\n", "line 2 | 3 | cells"),
+        ("orders.csv", 'buyer,product\n"1",x\n"2"\n', "line 3 | 1 | 2 | cells"),
         ("orders.csv", 'buyer,product\n"1,x\n', "check the quotes"),
-        ("orders.csv", "buyer,product\n1,\n", "line 2: item_id is empty"),
+        ("orders.csv", "buyer,product\n1,\n", "line 2 | item_id | empty"),
         ("orders.csv", "buyer,item\n1,x\n", "no column 'product'"),
         ("orders.csv", "buyer,product\n", "no line below the header"),
-        ("products.csv", "product,price\nx,1\nx,2\n", "line 3: id 'x' occurs twice"),
-        ("products.csv", "product,a,a\nx,1,2\n", "column 'a' occurs twice"),
-        ("products.csv", "product,price\nx,1\ny,inf\n", "line 3: 'inf' in column 'price' is not a finite number"),
+        ("products.csv", "product,price\nx,1\nx,2\n", "line 3 | 'x' | twice"),
+        ("products.csv", "product,a,a\nx,1,2\n", "'a' | twice"),
+        ("products.csv", "product,price\nx,1\ny,inf\n", "line 3 | 'inf' | 'price' | finite"),
     ],
 )
 def test_malformed_tables(shop, capsys, file, text, message):
     (shop / file).write_text(text)
     assert table("--items", "products.csv") == 2
     error = capsys.readouterr().err
-    assert message in error and "Traceback" not in error and not os.path.exists("out/shop")
+    assert names(error, message) and "Traceback" not in error and not os.path.exists("out/shop")
 
 
 @pytest.mark.parametrize(
@@ -453,19 +454,19 @@ def test_malformed_tables(shop, capsys, file, text, message):
     [
         (["--item-modalities", "tag=tags"], "Did you mean 'tags'"),
         (["--item-modalities", "tags=tag"], "unknown kind. Did you mean 'tags'"),
-        (["--item-modalities", "price=number", "tags"], "expected name=kind, for example genres=tags"),
-        (["--item-modalities", "maker=number"], "'A' in column 'maker' is not a finite number"),
+        (["--item-modalities", "price=number", "tags"], "name=kind | genres=tags"),
+        (["--item-modalities", "maker=number"], "'A' | 'maker' | finite"),
         (["--item-vectors", "tags=text.npy"], "'tags' is taken"),
         (["--item-vectors", "face=face.npz"], "no vector belongs to any of the 3 items"),
         (["--item-vectors", "a=text.npy", "--user-vectors", "a=face.npz"], "'a' is taken"),
         (["--min", "rating=x"], "expected a number"),
         (["--min", "ratings=1"], "Did you mean 'rating'"),
-        (["--users", "buyers.txt"], "buyers.txt: no such file"),
+        (["--users", "buyers.txt"], "buyers.txt | no such file"),
     ],
 )
 def test_wrong_options_of_a_table(shop, capsys, arguments, message):
     assert table("--items", "products.csv", *arguments) == 2
-    assert message in capsys.readouterr().err
+    assert names(capsys.readouterr().err, message)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

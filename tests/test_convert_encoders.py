@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import names
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.convert import encoders
@@ -74,7 +75,7 @@ def test_a_text_model_does_not_touch_given_vectors(monkeypatch, tmp_path):
         (["--encode", "about=txt"], "unknown kind. Did you mean 'text'"),
         (["--encode", "about"], "expected name=kind"),
         (["--encode", "abut=text"], "Did you mean 'about'"),
-        (["--encode", "cover=image"], "give the folder with <item id>.jpg"),
+        (["--encode", "cover=image"], "<item id> | jpg"),
         (["--encode", "cover=image", "--images", "nowhere"], "--images is 'nowhere'"),
         (["--encode", "about=text", "--encode-batch-size", "0"], "expected at least 1"),
         (["--encode", "inter=image", "--images", "."], "'inter' is taken"),
@@ -82,7 +83,7 @@ def test_a_text_model_does_not_touch_given_vectors(monkeypatch, tmp_path):
 )
 def test_wrong_options(shop, capsys, arguments, message):
     assert convert(*arguments) == 2
-    assert message in capsys.readouterr().err
+    assert names(capsys.readouterr().err, message)
 
 
 def test_without_the_extra(shop, monkeypatch, capsys):

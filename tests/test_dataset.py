@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow
 import pytest
 import torch
+from conftest import names
 from shop import Shop
 
 from recbole_sibrar import Dataset
@@ -130,7 +131,7 @@ def test_wrong_tables_get_a_sentence(shop, case):
     call, message = WRONG[case]
     with pytest.raises((OptionError, DataError)) as error:
         call(shop)
-    assert message in str(error.value)
+    assert names(str(error.value), message)
 
 
 def test_cells_are_what_a_person_means():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SOFTMAX
+from conftest import SOFTMAX, naming
 
 from recbole_sibrar import checkpoint
 from recbole_sibrar.cli import main
@@ -243,7 +243,7 @@ def test_a_defect_keeps_its_traceback():
 
 
 def test_more_processes_than_users(tiny):
-    with pytest.raises(OptionError, match="2 processes are to share the evaluation of 1 users"):
+    with pytest.raises(OptionError, match=naming("2 processes | 1 users")):
         in_two(distributed.share_of_users, torch.tensor([3]))
 
 

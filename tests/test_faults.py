@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SOFTMAX
+from conftest import SOFTMAX, naming
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
@@ -224,7 +224,7 @@ def test_a_loss_that_is_no_number(tiny, monkeypatch, value, variant, hint):
 
 
 def test_a_diverging_model_of_recbole(tiny):
-    with pytest.raises(TrainingError, match="BPR has the training loss nan in epoch 2: lower learning_rate"):
+    with pytest.raises(TrainingError, match=naming("BPR | nan | epoch 2 | learning_rate")):
         run("BPR", "tiny", None, tiny.options(learning_rate=1e30))
 
 
@@ -272,7 +272,7 @@ def test_a_user_who_has_seen_everything(tiny):
     tiny.interactions("b.inter", [(2, item) for item in range(1, 31)][:9])
     tiny.interactions("c.inter", [(3, item) for item in range(1, 31)][:9])
     given = tiny.options(benchmark_filename=["a", "b", "c"])
-    with pytest.raises(DataError, match="User 'u1' has interacted with all 30 training items"):
+    with pytest.raises(DataError, match=naming("'u1' | 30")):
         run("SiBraR", "tiny", None, given)
     assert math.isfinite(run("SiBraR", "tiny", None, {**given, **SOFTMAX}).test_result["ndcg@3"])
 

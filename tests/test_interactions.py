@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import naming
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,16 +61,16 @@ def test_the_order_of_times_is_that_of_the_file_to_the_last_digit(tiny, texts):
 @pytest.mark.parametrize(
     "header, last, eval_args, error, message",
     [
-        (HEADER.replace("p:float", "p:token"), "9", LEAVE_ONE_OUT, OptionError, "no column 'timestamp:float'"),
+        (HEADER.replace("p:float", "p:token"), "9", LEAVE_ONE_OUT, OptionError, "'timestamp:float' | no column"),
         (HEADER, "", LEAVE_ONE_OUT, DataError, "line .*: no timestamp, but eval_args.order is TO"),
-        (HEADER.replace("timestamp", "when"), "9", LEAVE_ONE_OUT, OptionError, "no column 'timestamp:float'"),
+        (HEADER.replace("timestamp", "when"), "9", LEAVE_ONE_OUT, OptionError, "'timestamp:float' | no column"),
         (HEADER, "1e39", {}, DataError, "line .*: '1e39' in column 'timestamp' is not a finite number"),
-        (HEADER, "9", {"split": {"TS": [0.8, 0.1, 0.1]}}, OptionError, "a split by time .TS. needs TO"),
+        (HEADER, "9", {"split": {"TS": [0.8, 0.1, 0.1]}}, OptionError, "TS | TO"),
     ],
 )
 def test_times_that_cannot_be_ordered(tiny, header, last, eval_args, error, message):
     write_times(tiny, [*map(str, range(19)), last], header)
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=naming(message)):
         prepared(tiny, eval_args=eval_args)
 
 

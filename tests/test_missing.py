@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import naming
 
 from recbole_sibrar.data.missing import PATTERNS, MissingOptions, drawn, remove
 from recbole_sibrar.data.modalities import Modalities, Modality
@@ -82,20 +83,20 @@ def test_a_modality_that_all_entities_lose_is_survived(tiny, phase):
 @pytest.mark.parametrize(
     "value, message",
     [
-        ("0.3", "missing is '0.3'; expected a mapping"),
-        ({"rate": 30}, "missing.rate is 30; expected a number between 0 and 1"),
-        ({"rates": 0.3}, "missing has the key 'rates'. Did you mean 'rate'"),
-        ({"pattern": "uniforn"}, "missing.pattern is 'uniforn'. Did you mean 'uniform'"),
-        ({"modality": {"image": 2}}, "missing.modality.image is 2"),
-        ({"modality": 0.3}, "missing.modality is 0.3"),
-        ({"phase": "test"}, "missing.phase is 'test'"),
+        ("0.3", "missing | '0.3' | mapping"),
+        ({"rate": 30}, "missing.rate | 30 | 1 | number"),
+        ({"rates": 0.3}, "missing | 'rates' | 'rate'"),
+        ({"pattern": "uniforn"}, "missing.pattern | 'uniforn' | 'uniform'"),
+        ({"modality": {"image": 2}}, "missing.modality.image | 2"),
+        ({"modality": 0.3}, "missing.modality | 0.3"),
+        ({"phase": "test"}, "missing.phase | 'test'"),
     ],
 )
 def test_wrong_values_are_named(value, message):
-    with pytest.raises(OptionError, match=message):
+    with pytest.raises(OptionError, match=naming(message)):
         MissingOptions.parse(value)
 
 
 def test_an_unknown_modality_is_named(tiny):
-    with pytest.raises(OptionError, match="missing.modality names 'pictures'. Did you mean 'picture'"):
+    with pytest.raises(OptionError, match=naming("missing.modality | 'pictures' | 'picture'")):
         core(tiny, modality={"pictures": 0.5})

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from conftest import naming
 
 from recbole_sibrar.data import vectors
 from recbole_sibrar.data.atomic import read_atomic
@@ -95,16 +96,16 @@ def test_vectors_load_without_a_writable_folder(folder, monkeypatch):
 @pytest.mark.parametrize(
     "name, text, message",
     [
-        ("d.item", ITEMS.replace("1990", "19x0"), "line 2: '19x0' in column 'year' is not a finite number"),
-        ("d.item", ITEMS.replace("b\t\t\t", "b\t\t"), "line 3: 3 cells, expected 4"),
-        ("d.item", ITEMS.replace("red", "red\tgreen"), "line 2: 5 cells, expected 4"),
-        ("d.item", ITEMS.replace("d\tz", "a\tz"), "line 4: item_id 'a' occurs twice"),
-        ("d.item", ITEMS.replace("year:float", "yaer:float"), "no column 'year'. Did you mean 'yaer'"),
-        ("d.item", ITEMS.replace("year:float", "year"), "header cell 'year' is not 'field:type'"),
+        ("d.item", ITEMS.replace("1990", "19x0"), "line 2 | '19x0' | 'year' | finite"),
+        ("d.item", ITEMS.replace("b\t\t\t", "b\t\t"), "line 3 | 4 | cells"),
+        ("d.item", ITEMS.replace("red", "red\tgreen"), "line 2 | 5 | 4 | cells"),
+        ("d.item", ITEMS.replace("d\tz", "a\tz"), "line 4 | item_id | 'a' | twice"),
+        ("d.item", ITEMS.replace("year:float", "yaer:float"), "'year' | 'yaer' | no column"),
+        ("d.item", ITEMS.replace("year:float", "year"), "'year' | 'field:type'"),
         ("d.item", "", "the file is empty"),
         ("d.item", ITEMS.splitlines()[0] + "\n", "no line below the header"),
-        ("d.plot", PLOTS.replace("9 9 9", "9 9"), "line 3: 2 numbers for id 'd', expected 3"),
-        ("d.plot", PLOTS.replace("9 9 9", "9 nan 9"), "line 3: NaN or infinity for id 'd'"),
+        ("d.plot", PLOTS.replace("9 9 9", "9 9"), "line 3 | 2 | 'd'"),
+        ("d.plot", PLOTS.replace("9 9 9", "9 nan 9"), "line 3 | NaN | 'd' | infinity"),
         ("d.plot", PLOTS.replace("9 9 9", "9 x 9"), "line 3: could not convert"),
         ("d.plot", PLOTS.replace("d\t", "a\t"), "id 'a' occurs twice"),
         ("d.plot", "item_id:token\tplot:float_seq\n", "no vector in the file"),
@@ -112,7 +113,7 @@ def test_vectors_load_without_a_writable_folder(folder, monkeypatch):
 )
 def test_malformed_files_are_named_with_line_and_expectation(folder, name, text, message):
     (folder / name).write_text(text)
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=naming(message)):
         load(folder)
 
 
@@ -125,7 +126,7 @@ def test_not_utf8(folder):
 @pytest.mark.parametrize("missing, message", [("d.item", "d.item: no such file"), ("d.plot", "d.plot: no such file")])
 def test_absent_files(folder, missing, message):
     (folder / missing).unlink()
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=naming(message)):
         load(folder)
 
 
@@ -139,12 +140,12 @@ def test_absent_files(folder, missing, message):
     ],
 )
 def test_malformed_declarations(declared, message):
-    with pytest.raises(OptionError, match=message):
+    with pytest.raises(OptionError, match=naming(message)):
         parse_declarations(declared, "item")
 
 
 def test_unknown_modality_is_named(folder):
-    with pytest.raises(OptionError, match="Unknown item modality 'genre'. Did you mean 'genres'"):
+    with pytest.raises(OptionError, match=naming("'genre' | 'genres'")):
         load(folder).select(["genre"])
 
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from conftest import names, naming
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recbole.utils import get_model
@@ -34,67 +35,67 @@ def refused(tiny, monkeypatch):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"threshold": {"rating": 4}}, "threshold is {'rating': 4}, but it has no effect here: keep the interactions"),
-        ({"device": "cuda"}, "device is 'cuda', but it has no effect here: choose GPUs with gpu_id"),
-        ({"checkpoint_dir": "there"}, "checkpoint_dir is 'there', but"),
-        ({"valid_metric_bigger": False}, "valid_metric_bigger is False, but it has no effect"),
-        ({"repeatable": True}, "repeatable is True, but"),
-        ({"worker": 2}, "worker is 2, but it has no effect here: batches are made in this process"),
-        ({"alias_of_user_id": ["a"]}, "alias_of_user_id is ['a'], but"),
-        ({"MAX_ITEM_LIST_LENGTH": 20}, "MAX_ITEM_LIST_LENGTH is 20, but it has no effect here: it belongs to seq"),
+        ({"threshold": {"rating": 4}}, "threshold | {'rating': 4} | no effect"),
+        ({"device": "cuda"}, "device | 'cuda' | GPUs | gpu_id | no effect"),
+        ({"checkpoint_dir": "there"}, "checkpoint_dir | 'there'"),
+        ({"valid_metric_bigger": False}, "valid_metric_bigger | False | no effect"),
+        ({"repeatable": True}, "repeatable | True"),
+        ({"worker": 2}, "worker | 2 | no effect"),
+        ({"alias_of_user_id": ["a"]}, "alias_of_user_id | ['a']"),
+        ({"MAX_ITEM_LIST_LENGTH": 20}, "MAX_ITEM_LIST_LENGTH | 20 | no effect"),
         ({"neg_sampling": {"uniform": 1}}, "use train_neg_sample_args"),
-        ({"config_files": "x.yaml"}, "config_files is 'x.yaml', but"),
-        ({"variant": "SC"}, "variant is 'SC', but Pop has no variants"),
-        ({"seed": "abc"}, "seed is 'abc'; expected an integer of at least 0"),
-        ({"seed": True}, "seed is True; expected an integer"),
+        ({"config_files": "x.yaml"}, "config_files | 'x.yaml'"),
+        ({"variant": "SC"}, "variant | 'SC' | Pop"),
+        ({"seed": "abc"}, "seed | 'abc' | 0 | integer"),
+        ({"seed": True}, "seed | True | integer"),
         ({"seed": 2**40}, "at most 4294967295"),
-        ({"state": "loud"}, "state is 'loud'. Valid: CRITICAL, DEBUG"),
-        ({"state": 3}, "state is 3; expected one of INFO"),
-        ({"learner": "adamm"}, "learner is 'adamm'. Did you mean 'adam"),
-        ({"learner": "sparse_adam"}, "learner is 'sparse_adam'."),
-        ({"gpu_id": "first"}, "gpu_id is 'first'; expected numbers of GPUs"),
-        ({"show_progress": "maybe"}, "show_progress is 'maybe'; expected True or False"),
-        ({"weight_decay": float("nan")}, "weight_decay is nan; expected a number of at least 0"),
-        ({"learning_rate": 0}, "learning_rate is 0; expected a number above 0"),
-        ({"epochs": 2.5}, "epochs is 2.5; expected an integer"),
-        ({"clip_grad_norm": 5}, "clip_grad_norm is 5; expected a mapping such as {max_norm: 1}"),
-        ({"topk": []}, "topk is []; expected a list"),
-        ({"metrics": []}, "metrics is []; expected a list of metrics"),
+        ({"state": "loud"}, "state | 'loud' | CRITICAL | DEBUG"),
+        ({"state": 3}, "state | 3 | INFO"),
+        ({"learner": "adamm"}, "learner | 'adamm'"),
+        ({"learner": "sparse_adam"}, "learner | 'sparse_adam'"),
+        ({"gpu_id": "first"}, "gpu_id | 'first' | GPUs | number"),
+        ({"show_progress": "maybe"}, "show_progress | 'maybe' | True or False"),
+        ({"weight_decay": float("nan")}, "weight_decay | nan | number"),
+        ({"learning_rate": 0}, "learning_rate | 0 | 0 | number"),
+        ({"epochs": 2.5}, "epochs | 2.5 | integer"),
+        ({"clip_grad_norm": 5}, "clip_grad_norm | 5 | {max_norm: 1} | mapping"),
+        ({"topk": []}, "topk | [] | list"),
+        ({"metrics": []}, "metrics | [] | list"),
         ({"metrics": ["AUC"]}, "no metric named 'AUC' for ranked lists"),
-        ({"valid_metric": "NDCG"}, "valid_metric is 'NDCG'; expected a metric with its length such as NDCG@10"),
-        ({"field_separator": ""}, "field_separator is ''; expected one character"),
-        ({"seq_separator": "\t"}, "field_separator and seq_separator are both"),
-        ({"USER_ID_FIELD": "item_id"}, "USER_ID_FIELD and ITEM_ID_FIELD are both 'item_id'"),
-        ({"load_col": ["user_id"]}, "load_col is ['user_id']; expected columns by file"),
-        ({"unused_col": {"inter": ["user_id"]}}, "unused_col.inter names 'user_id', which everything needs"),
-        ({"rm_dup_inter": "some"}, "rm_dup_inter is 'some'"),
-        ({"user_inter_num_interval": 5}, "user_inter_num_interval is 5; expected an interval"),
-        ({"item_inter_num_interval": "[5,3]"}, "item_inter_num_interval is '[5,3]'; expected an interval"),
-        ({"val_interval": {"rating": "3-5"}}, "val_interval is {'rating': '3-5'}; expected intervals"),
-        ({"val_interval": "rating>=3"}, "val_interval is 'rating>=3'; expected intervals"),
-        ({"benchmark_filename": ["a", "b"]}, "benchmark_filename is ['a', 'b']; expected a list such as [train, valid"),
-        ({"eval_args": {"split": {"RS": [0.8, 0.2]}}}, "The split ratios are [0.8, 0.2]; expected three positive"),
-        ({"eval_args": {"split": {"RS": ["0.8", 1, 1]}}}, "The split ratios are ['0.8', 1, 1]"),
-        ({"eval_args": {"split": {"LS": "last"}}}, "eval_args.split is {'LS': 'last'}; expected {LS: valid_and_test}"),
-        ({"eval_args": {"split": {"XS": 1}}}, "scenario warm takes {RS: [0.8, 0.1, 0.1]}, or {LS: valid_and_test}"),
-        ({"eval_args": {"order": "XX"}}, "eval_args.order is 'XX'; expected RO"),
-        ({"eval_args": {"group_by": "item"}}, "eval_args.group_by is 'item'; expected user or none"),
-        ({"eval_args": {"sort": 1}}, "eval_args is {'sort': 1}; expected a mapping with split, order"),
-        ({"eval_args": {"order": "TO"}, "scenario": "item_cold"}, "eval_args.order is 'TO', but has no effect"),
-        ({"eval_args": {"split": {"LS": "valid_and_test"}}, "scenario": "user_cold"}, "scenario user_cold takes {RS"),
-        ({"train_neg_sample_args": {"distribution": "zipf"}}, "train_neg_sample_args is {'distribution': 'zipf'"),
-        ({"train_neg_sample_args": {"alpha": 0.5}}, "alpha is 0.5, but has no effect with distribution: uniform"),
-        ({"run_name": "../esc"}, "run_name is '../esc'; expected a plain name"),
-        ({"run_name": "x" * 252}, "run_name has 252 characters"),
-        ({"run_name": [1]}, "run_name is [1]; expected the name of a folder"),
-        ({"output_dir": ["x"]}, "output_dir is ['x']; expected a path"),
-        ({"log_wandb": 1}, "log_wandb is 1; expected True or False"),
-        ({"modalities": 3}, "modalities is 3; expected {user"),
+        ({"valid_metric": "NDCG"}, "valid_metric | 'NDCG' | NDCG@10"),
+        ({"field_separator": ""}, "field_separator | '' | character"),
+        ({"seq_separator": "\t"}, "field_separator | seq_separator | both"),
+        ({"USER_ID_FIELD": "item_id"}, "USER_ID_FIELD | ITEM_ID_FIELD | 'item_id' | both"),
+        ({"load_col": ["user_id"]}, "load_col | ['user_id'] | column"),
+        ({"unused_col": {"inter": ["user_id"]}}, "unused_col.inter | 'user_id'"),
+        ({"rm_dup_inter": "some"}, "rm_dup_inter | 'some'"),
+        ({"user_inter_num_interval": 5}, "user_inter_num_interval | 5"),
+        ({"item_inter_num_interval": "[5,3]"}, "item_inter_num_interval | '[5,3]'"),
+        ({"val_interval": {"rating": "3-5"}}, "val_interval | {'rating': '3-5'}"),
+        ({"val_interval": "rating>=3"}, "val_interval | 'rating>=3'"),
+        ({"benchmark_filename": ["a", "b"]}, "benchmark_filename | ['a', 'b'] | list"),
+        ({"eval_args": {"split": {"RS": [0.8, 0.2]}}}, "[0.8, 0.2] | ratios"),
+        ({"eval_args": {"split": {"RS": ["0.8", 1, 1]}}}, "['0.8', 1, 1] | ratios"),
+        ({"eval_args": {"split": {"LS": "last"}}}, "eval_args.split | {'LS': 'last'} | {LS: valid_and_test}"),
+        ({"eval_args": {"split": {"XS": 1}}}, "{RS: [0.8, 0.1, 0.1]} | {LS: valid_and_test}"),
+        ({"eval_args": {"order": "XX"}}, "eval_args.order | 'XX' | RO"),
+        ({"eval_args": {"group_by": "item"}}, "eval_args.group_by | 'item'"),
+        ({"eval_args": {"sort": 1}}, "eval_args | {'sort': 1} | mapping"),
+        ({"eval_args": {"order": "TO"}, "scenario": "item_cold"}, "eval_args.order | 'TO' | no effect"),
+        ({"eval_args": {"split": {"LS": "valid_and_test"}}, "scenario": "user_cold"}, "user_cold | RS"),
+        ({"train_neg_sample_args": {"distribution": "zipf"}}, "train_neg_sample_args | 'distribution' | 'zipf'"),
+        ({"train_neg_sample_args": {"alpha": 0.5}}, "alpha | 0.5 | no effect"),
+        ({"run_name": "../esc"}, "run_name | '../esc'"),
+        ({"run_name": "x" * 252}, "run_name | 252"),
+        ({"run_name": [1]}, "run_name | [1] | folder"),
+        ({"output_dir": ["x"]}, "output_dir | ['x'] | path"),
+        ({"log_wandb": 1}, "log_wandb | 1 | True or False"),
+        ({"modalities": 3}, "modalities | 3"),
     ],
     ids=lambda value: None if isinstance(value, str) else "-".join(value),
 )  # fmt: skip
 def test_wrong_values_and_options_without_effect_are_refused(refused, options, message):
-    assert message in refused(**options)
+    assert names(refused(**options), message)
 
 
 @pytest.mark.parametrize("name, value", [
@@ -108,24 +109,24 @@ def test_what_split_files_leave_without_effect(refused, name, value):
 @pytest.mark.parametrize(
     "model, options, message",
     [
-        ("BPR", {"embedding_size": 0}, "embedding_size is 0; expected an integer of at least 1"),
-        ("LightGCN", {"n_layers": "two"}, "n_layers is 'two'; expected an integer"),
-        ("NeuMF", {"mlp_hidden_size": [64, -1]}, "mlp_hidden_size is [64, -1]; expected a list such as [128, 64]"),
-        ("NGCF", {"node_dropout": 1.5}, "node_dropout is 1.5; expected a number of at least 0 and at most 0.99"),
-        ("SGL", {"type": "XX"}, "type is 'XX'. Valid: ED, ND, RW"),
-        ("MultiVAE", {"anneal_cap": None}, "anneal_cap is None; expected a number of at least 0"),
-        ("NAIS", {"reg_weights": [0.1]}, "reg_weights is [0.1]; expected a list such as"),
-        ("NAIS", {"pretrain_path": "absent.pth"}, "pretrain_path is 'absent.pth'; expected a file"),
-        ("EASE", {"reg_weight": "much"}, "reg_weight is 'much'; expected a number"),
-        ("CLCRec", {"reg_weight": {1, 2}}, "reg_weight is {1, 2}; expected a number of at least 0"),
+        ("BPR", {"embedding_size": 0}, "embedding_size | 0 | 1 | integer"),
+        ("LightGCN", {"n_layers": "two"}, "n_layers | 'two' | integer"),
+        ("NeuMF", {"mlp_hidden_size": [64, -1]}, "mlp_hidden_size | [64, -1] | [128, 64] | list"),
+        ("NGCF", {"node_dropout": 1.5}, "node_dropout | 1.5 | 0 | 0.99 | number"),
+        ("SGL", {"type": "XX"}, "type | 'XX' | ED | ND | RW"),
+        ("MultiVAE", {"anneal_cap": None}, "anneal_cap | None | number"),
+        ("NAIS", {"reg_weights": [0.1]}, "reg_weights | [0.1] | list"),
+        ("NAIS", {"pretrain_path": "absent.pth"}, "pretrain_path | 'absent.pth' | file"),
+        ("EASE", {"reg_weight": "much"}, "reg_weight | 'much' | number"),
+        ("CLCRec", {"reg_weight": {1, 2}}, "reg_weight | {1, 2} | 0 | number"),
         ("SiBraR", {"embedding_size": 10**30}, "embedding_size is"),
-        ("SiBraR", {"item_modalities": 3.5}, "item_modalities is 3.5; expected a list such as [genres, plot]"),
+        ("SiBraR", {"item_modalities": 3.5}, "item_modalities | 3.5 | [genres, plot] | list"),
     ],
 )
 def test_options_of_models(refused, model, options, message):
     if model != "SiBraR":
         options = {"embedding_size": 8, **options}
-    assert message in refused(model, **options)
+    assert names(refused(model, **options), message)
 
 
 def test_negatives_that_a_model_needs(tiny):
@@ -135,31 +136,31 @@ def test_negatives_that_a_model_needs(tiny):
 
 
 def test_an_error_inside_recbole_names_the_options_that_are_not_defaults(tiny):
-    with pytest.raises(OptionError, match=r"NeuMF does not work with .*use_pretrain=True.*change these"):
+    with pytest.raises(OptionError, match=naming("NeuMF | use_pretrain=True")):
         run("NeuMF", "tiny", None, tiny.options(use_pretrain=True))
 
 
 @pytest.mark.parametrize(
     "model, options, message",
     [
-        ("Pop", {"embedding_size": 8}, "embedding_size is 8, but Pop does not read it"),
-        ("BPR", {"reg_weight": 0.1}, "reg_weight is 0.1, but BPR does not read it"),
-        ("SiBraR", {"temperature": 0.2, "variant": "S"}, "temperature is 0.2, but has an effect with variant=SC only"),
-        ("SiBraR", {"softmax_negatives": 9}, "softmax_negatives is 9, but has an effect with rec_loss=softmax only"),
-        ("BPR", {"gpu_id": "0"}, "gpu_id is '0', but torch finds no such GPU"),
-        ("BPR", {"use_gpu": True}, "use_gpu is True, but torch finds no such GPU"),
-        ("BPR", {"ip": "localhost"}, "ip has no effect in a run of one process"),
+        ("Pop", {"embedding_size": 8}, "embedding_size | 8 | Pop"),
+        ("BPR", {"reg_weight": 0.1}, "reg_weight | 0.1 | BPR"),
+        ("SiBraR", {"temperature": 0.2, "variant": "S"}, "temperature | 0.2 | variant=SC"),
+        ("SiBraR", {"softmax_negatives": 9}, "softmax_negatives | 9 | rec_loss=softmax"),
+        ("BPR", {"gpu_id": "0"}, "gpu_id | '0'"),
+        ("BPR", {"use_gpu": True}, "use_gpu | True"),
+        ("BPR", {"ip": "localhost"}, "ip | no effect | one process"),
         (
             "SiBraR",
             {"preset": "strong", "train_neg_sample_args": {"sample_num": 2}},
-            "SiBraR learns without negatives here",
+            "SiBraR | without negatives",
         ),
     ],
 )
 def test_warnings_name_what_has_no_effect(tiny, monkeypatch, model, options, message):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     kept = {name: value for name, value in tiny.options().items() if name != "embedding_size"}
-    with pytest.warns(UserWarning, match=message):
+    with pytest.warns(UserWarning, match=naming(message)):
         make_config(model, "tiny", None, {**kept, **options})
 
 
@@ -249,8 +250,8 @@ def test_a_data_set_of_ones_own_with_recboles_name(tiny):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (("user_id:token", "user_id:float"), "tiny.inter: user_id is float; ids are token"),
-        (("item_id:token", "item_id:float"), "tiny.inter: item_id is float; ids are token"),
+        (("user_id:token", "user_id:float"), "tiny.inter | user_id"),
+        (("item_id:token", "item_id:float"), "tiny.inter | item_id"),
     ],
 )
 def test_ids_are_token(tiny, capsys, change, message):
@@ -258,23 +259,23 @@ def test_ids_are_token(tiny, capsys, change, message):
     path.write_text(path.read_text().replace("u", "").replace("ser_id", "user_id").replace("i", "").replace(
         "user_d", "user_id").replace("tem_d", "item_id").replace(*change))  # fmt: skip
     assert main(["run", "--model=Pop", "--dataset=tiny", *(f"--{k}={v}" for k, v in tiny.options().items())]) == 2
-    assert message in capsys.readouterr().err
+    assert names(capsys.readouterr().err, message)
 
 
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"val_interval": {"price": "[3,inf)"}}, "val_interval names 'price', which is no column that is loaded"),
-        ({"val_interval": {"user_id": "[3,inf)"}}, "val_interval.user_id is '[3,inf)', but the column is token"),
-        ({"eval_args": {"order": "TO"}}, "has no column 'timestamp:float'"),
-        ({"eval_args": {"split": {"TS": [8, 1, 1]}}}, "has no column 'timestamp:float'"),
+        ({"val_interval": {"price": "[3,inf)"}}, "val_interval | 'price' | no column"),
+        ({"val_interval": {"user_id": "[3,inf)"}}, "val_interval.user_id | '[3,inf)'"),
+        ({"eval_args": {"order": "TO"}}, "'timestamp:float' | no column"),
+        ({"eval_args": {"split": {"TS": [8, 1, 1]}}}, "'timestamp:float' | no column"),
         ({"normalize_field": ["price"]}, "Field [price] does not exist"),
     ],
 )
 def test_options_that_the_data_cannot_follow(tiny, options, message):
     with pytest.raises(OptionError) as error:
         run("Pop", "tiny", None, tiny.options(**options))
-    assert message in str(error.value)
+    assert names(str(error.value), message)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "tiny/", "../data/tiny", "x" * 252, "a\nb", "a\\b"])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from conftest import naming
 
 from recbole_sibrar import cli, properties
 from recbole_sibrar.errors import OptionError
@@ -252,15 +253,15 @@ def test_the_papers_settings_in_a_run(paper):
 @pytest.mark.parametrize(
     "name, model, message",
     [
-        ("paper", "SiBraR", "paper: the papers have no data set 'other'; name one of theirs, such as paper/tiny"),
+        ("paper", "SiBraR", "'other' | paper/tiny"),
         ("paper/tinny", "SiBraR", "no data set 'tinny'; .*Did you mean 'tiny'"),
-        ("paper/tiny", "BPR", "paper/tiny: the papers have nothing to set for BPR"),
+        ("paper/tiny", "BPR", "paper/tiny | BPR"),
     ],
 )
 def test_what_the_papers_do_not_have(paper, name, model, message):
-    with pytest.raises(OptionError, match=message):
+    with pytest.raises(OptionError, match=naming(message)):
         make_config(model, "other", [name], paper)
-    with pytest.raises(OptionError, match=message):
+    with pytest.raises(OptionError, match=naming(message)):
         named_space(name, model, "other", "warm")
 
 

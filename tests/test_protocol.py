@@ -1,5 +1,6 @@
 import pytest
 import torch
+from conftest import naming
 
 from recbole_sibrar.errors import DataError, OptionError
 from recbole_sibrar.evaluation.protocol import build_phases
@@ -106,17 +107,17 @@ def test_nothing_to_find():
 
 def test_what_an_earlier_split_has_cannot_be_found_and_is_counted():
     parts = {**WARM, "test": pairs((1, 5), (1, 1), (2, 4), (3, 1), (1, 4))}
-    with pytest.warns(UserWarning, match="2 of 5 interactions of the test split are in an earlier split too"):
+    with pytest.warns(UserWarning, match=naming("2 of 5 | test")):
         test = build_phases(SCENARIOS["warm"], parts, N_USERS, N_ITEMS)["test"]
     assert test.n_unreachable == 2
     assert test.positives.select(torch.arange(4)).columns.tolist() == [4, 5, 1] and test.users.tolist() == [1, 3]
     with (
-        pytest.warns(UserWarning, match="1 of 1 interactions of the valid split"),
+        pytest.warns(UserWarning, match=naming("1 of 1 | valid")),
         pytest.raises(DataError, match="has no interaction with a candidate item that is new to its user"),
     ):
         build_phases(SCENARIOS["warm"], {**WARM, "valid": pairs((1, 2))}, N_USERS, N_ITEMS)
 
 
 def test_unknown_candidates():
-    with pytest.raises(OptionError, match="eval_candidates is 'al'. Did you mean 'all'"):
+    with pytest.raises(OptionError, match=naming("eval_candidates | 'al' | 'all'")):
         build_phases(SCENARIOS["warm"], WARM, N_USERS, N_ITEMS, eval_candidates="al")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import TinyData, folder_of
+from conftest import TinyData, folder_of, names
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.recbole_plugin.run import run
@@ -217,4 +217,4 @@ def test_many_runs_make_a_small_page():
 def test_mistakes_are_named(capsys, make, message):
     make()
     assert main(["report", "results"]) == 2
-    assert message in capsys.readouterr().err and not Path("results/report.html").exists()
+    assert names(capsys.readouterr().err, message) and not Path("results/report.html").exists()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import names
 
 from recbole_sibrar import cli
 from recbole_sibrar.experiments import reproduce
@@ -75,9 +76,9 @@ def test_settings_are_the_papers_and_the_command_line_wins(paper):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["reproduce", "ml1m"], "The papers have no data set 'ml1m'. Did you mean 'ml-1m'"),
+        (["reproduce", "ml1m"], "'ml1m' | 'ml-1m'"),
         (["reproduce", "amazon-vg", "--scenarios", "user_cold"], "The papers have no user_cold table for amazon-vg"),
-        (["reproduce", "ml-1m", "--models", "BPR"], "'BPR' is no model of the papers"),
+        (["reproduce", "ml-1m", "--models", "BPR"], "'BPR' | no model"),
         (["reproduce", "ml-1m"], "Data set 'ml-1m' not found"),
         (["reproduce", "ml-1m", "--scenarios", "cold"], "Unknown scenario 'cold'"),
     ],
@@ -85,7 +86,7 @@ def test_settings_are_the_papers_and_the_command_line_wins(paper):
 def test_mistakes(capsys, arguments, message):
     assert cli.main(arguments) == 2
     error = capsys.readouterr().err
-    assert message in error and "Traceback" not in error
+    assert names(error, message) and "Traceback" not in error
 
 
 def test_scenarios_are_ours():

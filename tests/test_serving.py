@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import names, naming
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -217,10 +218,10 @@ def test_embeddings_for_an_index(recommender, tiny):
     [
         (lambda r: r.recommend(["u99"]), DataError, "Unknown user id 'u99'. Did you mean"),
         (lambda r: r.recommend([["i99"]]), DataError, "Unknown item id 'i99'"),
-        (lambda r: r.recommend([{"gendr": "F"}]), OptionError, "Unknown user modality 'gendr'. Did you mean 'gender'"),
+        (lambda r: r.recommend([{"gendr": "F"}]), OptionError, "'gendr' | 'gender'"),
         (lambda r: r.recommend(["u1"], k=0), OptionError, "k is 0"),
         (lambda r: r.recommend("u1"), OptionError, "expected a list of ids"),
-        (lambda r: r.recommend([{"age": "old"}]), DataError, "'#0': age is 'old'; expected a number"),
+        (lambda r: r.recommend([{"age": "old"}]), DataError, "'#0' | 'old' | number"),
         (lambda r: r.add_items(pd.DataFrame({"id": ["x"]})), DataError, "must be 'item_id'"),
         (
             lambda r: r.add_items(pd.DataFrame({"item_id": ["x"], "picture": ["1 2"]})),
@@ -230,7 +231,7 @@ def test_embeddings_for_an_index(recommender, tiny):
     ],
 )
 def test_wrong_questions_get_clear_answers(recommender, ask, error, message):
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=naming(message)):
         ask(recommender)
 
 
@@ -305,13 +306,13 @@ def test_recommend_from_the_command_line(tiny, capsys):
     "arguments, message",
     [
         (["--users", "u99"], "Unknown user id 'u99'"),
-        (["--users-file", "absent.csv"], "absent.csv: no such file"),
+        (["--users-file", "absent.csv"], "absent.csv | no such file"),
         (["--users", "u1", "--output", "x.txt"], "a table is one of .csv"),
     ],
 )
 def test_mistakes_when_recommending(tiny, capsys, arguments, message):
     assert main(["recommend", "--checkpoint", trained(tiny), *arguments]) == 2
-    assert message in capsys.readouterr().err
+    assert names(capsys.readouterr().err, message)
     assert main(["recommend", "--checkpoint", "nothing.pth", *arguments]) == 2
 
 
@@ -415,7 +416,7 @@ def test_wrong_arguments_get_our_errors(shared_recommender, case):
     call, message = WRONG_ARGUMENTS[case]
     with pytest.raises((OptionError, DataError)) as error:
         call(shared_recommender)
-    assert message in str(error.value)
+    assert names(str(error.value), message)
 
 
 JUNK = st.recursive(

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import naming
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -60,29 +61,29 @@ def test_quotes_marks_and_line_ends(name, text, cells):
 @pytest.mark.parametrize(
     "name, text, message",
     [
-        ("t.csv", "id,a\n1,x\n2,y,\n", "line 3: 3 cells, expected 2"),
-        ("t.csv", "id,a\n1\n", "line 2: 1 cells, expected 2"),
-        ("t.csv", "id,a\n1,x\n\n2,y\n", "line 3: 0 cells, expected 2"),
-        ("t.csv", 'id,a\n1,"x\n2,y"\n3,z\n', "line 2: a cell in quotes goes on to line 3, which is a row by itself"),
+        ("t.csv", "id,a\n1,x\n2,y,\n", "line 3 | 2 | cells"),
+        ("t.csv", "id,a\n1\n", "line 2 | 1 | cells"),
+        ("t.csv", "id,a\n1,x\n\n2,y\n", "line 3 | 0 | 2 | cells"),
+        ("t.csv", 'id,a\n1,"x\n2,y"\n3,z\n', "line 2 | line 3 | in quotes"),
         ("t.csv", 'id,a\n1,x\n2,"y\n3,z\n', "line 3: unexpected end of data; check the quotes"),
-        ("t.csv", 'id,a\n1,"x" y\n', "line 2: ',' expected after '\"'"),
+        ("t.csv", 'id,a\n1,"x" y\n', "line 2 | ',' | '\"'"),
         ("t.csv", 'id,a\n1,"two\nlines"\n2,"x\n', "line 4: unexpected end of data"),
         ("t.csv", "id,a\n1,x\0y\n", "line 2: a zero byte"),
         ("t.csv", "id,a\n1,x\n".encode("utf-16"), "line 1: a zero byte"),
         ("t.csv", b"id,a\n1,\xe9\n", "line 2: not UTF-8"),
-        ("t.csv", 'id,a,b\n1,",\n2,,\n\n3,",\n', "line 2: a cell in quotes goes on to line 5"),
-        ("t.tsv", 'id\ta\n1\t"\n2\tx\ty\n3\t"\n', "line 2: a cell in quotes goes on to line 4"),
-        ("t.tsv", 'id\ta\n1\t"x"\ty\n', "line 2: 3 cells, expected 2"),
+        ("t.csv", 'id,a,b\n1,",\n2,,\n\n3,",\n', "line 2 | line 5 | in quotes"),
+        ("t.tsv", 'id\ta\n1\t"\n2\tx\ty\n3\t"\n', "line 2 | line 4 | in quotes"),
+        ("t.tsv", 'id\ta\n1\t"x"\ty\n', "line 2 | 3 | cells"),
     ],
 )
 def test_tables_that_could_be_misread(name, text, message):
-    with pytest.raises(DataError, match=f"{re.escape(name)}, {re.escape(message)}"):
+    with pytest.raises(DataError, match=naming(f"{name} | {message}")):
         read_table(write(text, name))
 
 
 def test_a_text_of_two_lines_that_look_like_rows_is_taken_where_texts_of_many_lines_are_sure():
     path = write('id,a\n1,"Great, it is\nreally, good"\n2,"two\nlines"\n')
-    with pytest.warns(UserWarning, match="line 2: a cell in quotes goes on to line 3"):
+    with pytest.warns(UserWarning, match=naming("line 2 | line 3 | in quotes")):
         assert read_table(path)["a"].tolist() == ["Great, it is\nreally, good", "two\nlines"]
 
 
@@ -318,7 +319,7 @@ def test_cells_of_new_entities():
 
 @pytest.mark.parametrize("cell", ["inf", "-inf", "1.8e308", "3.5e38", float("inf"), 1e39, "x"])
 def test_numbers_of_new_entities_that_float32_does_not_hold(cell):
-    with pytest.raises(DataError, match="'new': price is .*; expected a .*number"):
+    with pytest.raises(DataError, match=naming("'new' | number")):
         features_of(pd.DataFrame({"price": [cell]}), KNOWN, tokens=["new"])
 
 

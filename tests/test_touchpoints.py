@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import recbole
+from conftest import naming
 
 from recbole_sibrar.errors import SibrarError
 from recbole_sibrar.recbole_plugin import patches
@@ -21,7 +22,7 @@ def test_recbole_is_as_we_know_it(touch_point):
 
 def test_another_version_is_refused(monkeypatch):
     monkeypatch.setattr(recbole, "__version__", "1.3.0")
-    with pytest.raises(SibrarError, match="RecBole 1.3.0 is installed, but recbole_sibrar is made for 1.2.1"):
+    with pytest.raises(SibrarError, match=naming("1.3.0 | recbole_sibrar | 1.2.1")):
         patches._check_version()
 
 
