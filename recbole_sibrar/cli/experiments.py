@@ -25,7 +25,11 @@ plan.yaml holds the same under the names of the options (underscores, 'datasets'
   models: [BPR, {model: SiBraR, variant: SC, preset: strong, name: wide, options: {embedding_size: 256}}]
   scenarios: [item_cold]
   options: {epochs: 20}
+  tuning: {trials: 10, seed: 0, seeds: 3}     # options are chosen before, on validation of these splits
 The command line wins over the file.
+
+With 'tuning' every model has so many trials, its own options first and then random ones of its search space
+(props/search/<model>.yaml, or 'space' of the model); <output_dir>/tuning/ says what was tried and chosen.
 
 Written to <output_dir>/comparison/: <data set>-<scenario>.md, .csv, .tex, .pdf, .svg, .png, -significance.md, .csv
 (the verdict over splits) and -splits.csv (tests over the users of each split).
@@ -97,6 +101,7 @@ def _add_compare(commands):
     compare.add_argument("--reference", metavar="MODEL", help="tested against every other (default: the first)")
     compare.add_argument("--columns", nargs="+", metavar="METRIC", help="shown in tables, such as ndcg@10 mrr@10")
     compare.add_argument("--jobs", type=int, metavar="N", help="runs at a time, which share the cores (default: 1)")
+    compare.add_argument("--trials", type=int, metavar="N", help="of each model, in a plan with 'tuning'")
     compare.add_argument("--output_dir", metavar="DIR", help="default: results")
     compare.add_argument("--data_path", metavar="DIR", help="where data sets are looked for (default: atomic_data)")
     add_track_argument(compare)
@@ -112,6 +117,10 @@ def _compare(arguments, options) -> int:
         raise OptionError(f"options of {arguments.file} is {values['options']!r}; expected 'option: value' lines.")
     given = {entry.name: getattr(arguments, entry.name, None) for entry in fields(Plan)}
     given = {name: value for name, value in given.items() if value is not None}
+    if arguments.trials is not None:
+        if not isinstance(values.get("tuning"), dict):
+            raise OptionError("--trials needs a plan with 'tuning', such as tuning: {trials: 10, seed: 0, seeds: 3}.")
+        given["tuning"] = {**values["tuning"], "trials": arguments.trials}
     plan = Plan.from_mapping({**values, **given, "options": {**values.get("options", {}), **options}})
     track = tracker(arguments.track)
     comparisons, failed = compare(plan)

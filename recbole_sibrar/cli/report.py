@@ -69,6 +69,7 @@ def add_report_parsers(commands: Any) -> None:
         help="with --rates: where content is missing; 'train' and 'both' train at each rate (default: evaluation)",
     )
     missing.add_argument("--file", metavar="YAML", help="a plan of runs, as for 'compare', in place of RUN")
+    missing.add_argument("--dataset", metavar="NAME", help="with --file, in place of the plan's")
     missing.set_defaults(handler=_missing, needs_recbole=True)
 
     gap = commands.add_parser("gap", help="the modality gap", description=GAP_DESCRIPTION, formatter_class=raw)
@@ -158,21 +159,22 @@ def _missing(arguments) -> int:
     rates = sorted({grid[0].at(rate).rate for rate in arguments.rates or ()})
     track = tracker(arguments.track)
     if arguments.file:
-        arguments.models = _runs_of(arguments.file)
+        arguments.models = _runs_of(arguments.file, {"datasets": arguments.dataset} if arguments.dataset else {})
     with owned(arguments.output):
         return _write_missing(arguments, grid, rates, track)
 
 
-def _runs_of(file) -> list[str]:
+def _runs_of(file, given) -> list[str]:
     """The folders of a plan's runs, which are made if they are not there."""
+    from recbole_sibrar.experiments.choose import choose
     from recbole_sibrar.experiments.compare import plan_runs
     from recbole_sibrar.experiments.execute import execute
     from recbole_sibrar.experiments.plan import Plan
 
-    plan = Plan.from_mapping(read_property_file(file))
+    plan = Plan.from_mapping({**read_property_file(file), **given})
     if len(plan.datasets) > 1 or len(plan.scenarios) > 1:
         raise OptionError(f"{file} names several data sets or scenarios; a study of missing content is of one each.")
-    outcomes = execute(plan_runs(plan), plan.jobs)
+    outcomes = execute(plan_runs(plan, choose(plan)), plan.jobs)
     for outcome in outcomes:
         if outcome.error:
             raise SibrarError(f"{outcome.run.name} failed: {outcome.error.splitlines()[-1]}")

@@ -2,42 +2,33 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from recbole_sibrar.errors import OptionError, nearest
+from recbole_sibrar.experiments.choose import Key, cells, choose
 from recbole_sibrar.experiments.execute import Outcome, execute
 from recbole_sibrar.experiments.plan import Plan
-from recbole_sibrar.experiments.runs import Run, check_distinct, check_options_used, known_options, plan_run
+from recbole_sibrar.experiments.runs import Run, check_distinct
 from recbole_sibrar.files import owned
 from recbole_sibrar.recbole_plugin.checks import computed_metrics
-from recbole_sibrar.recbole_plugin.run import make_config, model_label
 from recbole_sibrar.report.comparison import Comparison, Entry, compared, default_columns, write_comparison
 
 SECONDS_TO_WRITE = 120  # what another comparison may take to write into the same folder
 
 
-def plan_runs(plan: Plan) -> list[Run]:
+def plan_runs(plan: Plan, chosen: dict[Key, dict[str, Any]] | None = None) -> list[Run]:
     """Every run of a plan, checked; nothing is started.
 
-    An option of the plan goes to the models that know it, so that ``temperature`` does not stop BPR; one that no model
-    knows is an error. An option of a model must be known to it.
+    Args:
+        chosen: options that were tuned, of ``choose``.
 
     Raises:
         SibrarError: a model, option, scenario or data set is wrong.
     """
-    runs, used = [], set()
-    for spec in plan.models:
-        own = {**plan.common_options, **spec.given, **spec.options}
-        for dataset in plan.datasets:
-            for scenario in plan.scenarios:
-                config = make_config(spec.model, dataset, options={**own, "scenario": scenario})
-                common = known_options(plan.options, config)
-                used |= set(common)
-                label = spec.name or model_label(config)
-                for seed in plan.all_seeds:
-                    runs.append(plan_run(label, spec.model, dataset, scenario, seed, {**common, **own}))
-    check_options_used(plan.options, used)
+    chosen = chosen or {}
+    runs = [cell.run(seed, chosen.get(cell.key, {})) for cell in cells(plan) for seed in plan.all_seeds]
     check_distinct(runs)
     reference_label(plan, runs)
     for run in runs:
@@ -65,12 +56,15 @@ def _check_columns(columns, config):
 
 
 def compare(plan: Plan) -> tuple[list[Comparison], list[Outcome]]:
-    """Make the runs of a plan and write ``<output_dir>/comparison/``.
+    """Make the runs of a plan, with options that are chosen before if it has ``tuning``, and write
+    ``<output_dir>/comparison/``.
 
     Returns:
         the comparisons, one for each data set and scenario, and the outcomes of runs that failed.
     """
     runs = plan_runs(plan)
+    if plan.tuning:
+        runs = plan_runs(plan, choose(plan))
     outcomes = execute(runs, plan.jobs)
     return write_comparisons(outcomes, reference_label(plan, runs), plan.columns, Path(plan.output_dir) / "comparison")
 

@@ -18,6 +18,8 @@ class ModelSpec:
 
     Attributes:
         name: in tables and folder names; made from model, variant and preset by default.
+        space: what is tuned in a plan with ``tuning``: a search space, or the name of its file; the model's own by
+            default, and none if it is empty.
     """
 
     model: str
@@ -25,6 +27,7 @@ class ModelSpec:
     preset: str | None = None
     name: str | None = None
     options: dict = field(default_factory=dict)
+    space: dict | str | None = None
 
     @classmethod
     def parse(cls, given: Any) -> "ModelSpec":
@@ -33,7 +36,7 @@ class ModelSpec:
         What is left out or empty is the default: ``"SiBraR:SC"``, ``"SiBraR::strong"``.
 
         >>> ModelSpec.parse("SiBraR::strong")
-        ModelSpec(model='SiBraR', variant=None, preset='strong', name=None, options={})
+        ModelSpec(model='SiBraR', variant=None, preset='strong', name=None, options={}, space=None)
         """
         if isinstance(given, str):
             parts = given.split(":")
@@ -43,13 +46,19 @@ class ModelSpec:
         check_keys(given, cls, "a model")
         if not given.get("model") or not isinstance(given["model"], str):
             raise OptionError(f"A model is {given!r}; expected a name such as BPR or SiBraR:SC under 'model'.")
-        spec = cls(**{name: value if name == "options" else _as_text(value) for name, value in given.items()})
+        spec = cls(
+            **{name: value if name in ("options", "space") else _as_text(value) for name, value in given.items()}
+        )
         if not all(isinstance(text or "", str) for text in (spec.variant, spec.preset, spec.name)):
             raise OptionError(f"A model is {given!r}; expected text as its variant, preset and name.")
         if spec.name is not None and not NAME.fullmatch(str(spec.name)):
             raise OptionError(f"The name {spec.name!r} of a model holds more than letters, digits and '_.+-'.")
         if not isinstance(spec.options, dict):
             raise OptionError(f"options of {spec.model} is {spec.options!r}; expected 'option: value' lines.")
+        if spec.space is not None and not isinstance(spec.space, (dict, str)):
+            raise OptionError(
+                f"space of {spec.model} is {spec.space!r}; expected a search space or the name of its file."
+            )
         return spec
 
     def __str__(self) -> str:
@@ -59,6 +68,35 @@ class ModelSpec:
     def given(self) -> dict[str, Any]:
         """Variant and preset as options of a run, where they are named."""
         return {name: value for name in ("variant", "preset") if (value := getattr(self, name))}
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How the options of a plan's models are chosen: so many trials of each, on the splits of these seeds."""
+
+    trials: int = 10
+    seed: int = 0
+    seeds: int = 3
+
+    @classmethod
+    def from_mapping(cls, values: Any) -> "Tuning":
+        check_keys(values, cls, "tuning")
+        return cls(**values)
+
+    def __post_init__(self) -> None:
+        check_integers(self, "tuning.", (("trials", 1), ("seed", 0), ("seeds", 1)))
+
+    @property
+    def all_seeds(self) -> range:
+        return range(self.seed, self.seed + self.seeds)
+
+    @property
+    def sentence(self) -> str:
+        return (
+            f"At most {self.trials} trials of each model, the first with its own options, the others drawn at random; "
+            f"chosen by the mean validation score of the splits of seeds {self.seed} to {self.seed + self.seeds - 1}. "
+            "Closed forms choose their penalty on the validation of each run, in every trial and in what is reported."
+        )
 
 
 @dataclass(frozen=True)
@@ -72,6 +110,7 @@ class Plan:
         columns: metrics shown in tables and figures, such as ``ndcg@10``; a few by default.
         options: of all runs; one goes to the models that know it.
         jobs: runs at a time.
+        tuning: how options are chosen before; they are as given without it. Its splits are none of those reported.
     """
 
     models: tuple
@@ -86,6 +125,7 @@ class Plan:
     output_dir: str = "results"
     data_path: str | None = None
     jobs: int = 1
+    tuning: Tuning | None = None
 
     @classmethod
     def from_mapping(cls, values: dict[str, Any]) -> "Plan":
@@ -107,6 +147,8 @@ class Plan:
         values["datasets"] = tuple(map(_as_text, values.get("datasets", cls.datasets)))
         for name in ("output_dir", "data_path", "reference"):
             values[name] = _as_text(values.get(name, getattr(cls, name)))
+        if values.get("tuning") is not None and not isinstance(values["tuning"], Tuning):
+            values["tuning"] = Tuning.from_mapping(values["tuning"])
         return cls(**values)
 
     def __post_init__(self) -> None:
@@ -118,10 +160,13 @@ class Plan:
             value = getattr(self, name)
             if not isinstance(value, (str, Path)) and (value is not None or name == "output_dir"):
                 raise OptionError(f"{name} is {value!r}; expected text.")
-        for name, low in (("seeds", 1), ("seed", 0), ("jobs", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise OptionError(f"{name} is {value!r}; expected an integer of at least {low}.")
+        check_integers(self, "", (("seeds", 1), ("seed", 0), ("jobs", 1)))
+        shared = set(self.tuning.all_seeds) & set(self.all_seeds) if self.tuning else ()
+        if shared:
+            raise OptionError(
+                f"The splits of seeds {', '.join(map(str, sorted(shared)))} would choose options and be reported; use "
+                "other seeds for one of the two, for example seed: 10 beside tuning: {seed: 0, seeds: 3}."
+            )
         if not isinstance(self.fixed_split, bool):
             raise OptionError(f"fixed_split is {self.fixed_split!r}; expected True or False.")
         if not isinstance(self.options, dict):
@@ -141,6 +186,18 @@ class Plan:
         if self.data_path is not None:
             given["data_path"] = self.data_path
         return {**given, "split_seed": self.seed} if self.fixed_split else given
+
+
+def check_integers(values: Any, prefix: str, bounds: tuple[tuple[str, int], ...]) -> None:
+    """These attributes are integers of at least so much.
+
+    Raises:
+        OptionError: naming one that is not.
+    """
+    for name, low in bounds:
+        value = getattr(values, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            raise OptionError(f"{prefix}{name} is {value!r}; expected an integer of at least {low}.")
 
 
 def check_keys(given: Any, cls: type, what: str) -> None:

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from recbole_sibrar.errors import OptionError, nearest
 from recbole_sibrar.properties import parse_value
 
@@ -131,6 +133,12 @@ class Space:
 
     def drawn_by_optuna(self, trial: Any) -> dict[str, Any]:
         return {parameter.name: parameter.drawn_by_optuna(trial) for parameter in self.parameters}
+
+    def drawn_at_random(self, generator: np.random.Generator) -> dict[str, Any]:
+        """A trial's options, each drawn by itself."""
+        from hyperopt.pyll.stochastic import sample
+
+        return self.options(sample(self.to_hyperopt(), rng=generator))
 
     def options(self, drawn: dict[str, Any]) -> dict[str, Any]:
         """A trial's options from what was drawn."""

@@ -60,7 +60,8 @@ class StoredRun:
 
 
 def read_runs(folder: Path | str) -> list[StoredRun]:
-    """Every finished run below a folder, but for those of ``missing --where both``, which are points of a curve.
+    """Every finished run below a folder, but for those of ``missing --where both``, which are points of a curve, and
+    trials of a plan.
 
     Raises:
         DataError: a ``result.json`` is not ours.
@@ -72,7 +73,8 @@ def read_runs(folder: Path | str) -> list[StoredRun]:
 
 
 def _belongs_to_a_study(path: Path) -> bool:
-    return path.parents[1].name == "runs" and (path.parents[2] / "rates.csv").is_file()
+    is_of_curve = path.parents[1].name == "runs" and (path.parents[2] / "rates.csv").is_file()
+    return is_of_curve or path.parents[1].name == "tuning"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,0 +1,94 @@
+"""Plans that choose options before they compare: equal trials, on other splits, by validation alone."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from recbole_sibrar.cli import main
+from recbole_sibrar.errors import OptionError
+from recbole_sibrar.experiments.choose import cells, choose
+from recbole_sibrar.experiments.plan import Plan
+from recbole_sibrar.properties import read_property_file
+from recbole_sibrar.report.collection import read_runs
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def plan(tiny, *models, **values):
+    options = {key: value for key, value in tiny.options().items() if key not in ("state", "data_path")}
+    return {
+        "models": models, "datasets": ["tiny"], "scenarios": ["item_cold"], "seed": 10, "data_path": str(tiny.folder),
+        "tuning": {"trials": 2, "seed": 0, "seeds": 2}, "options": options, **values,
+    }  # fmt: skip
+
+
+RIDGE = {"model": "ContentRidge", "space": {"number_weight": {"loguniform": [0.01, 100.0]}}}
+
+
+def results(folder):
+    return [json.loads(path.read_text()) for path in Path(folder).glob("*/result.json")]
+
+
+def test_every_model_has_as_many_trials_and_the_best_on_validation_is_reported(tiny, started):
+    Path("plan.yaml").write_text(yaml.safe_dump(plan(tiny, RIDGE, "Pop")))
+    assert main(["compare", "--file", "plan.yaml"]) == 0
+    table = pd.read_csv("results/tuning/tuning.csv")
+    assert table.groupby("model").size().to_dict() == {"ContentRidge": 2, "Pop": 1}
+    assert table.groupby("model")["chosen"].sum().to_dict() == {"ContentRidge": 1, "Pop": 1}
+    own, trials = table[table["model"] == "ContentRidge"], results("results/tuning")
+    assert own["options"].iloc[0] == "{}" and own["options"].nunique() == 2
+    for row in own.to_dict("records"):
+        wanted = json.loads(row["options"]).get("number_weight", 4.0)
+        runs = [r for r in trials if r["model"] == "ContentRidge" and r["config"]["number_weight"] == wanted]
+        assert {r["seed"] for r in runs} == {0, 1} and row["splits"] == 2
+        assert row["validation ndcg@3"] == pytest.approx(sum(r["best_valid_score"] for r in runs) / 2)
+    best = own.loc[own["validation ndcg@3"].idxmax()]
+    assert best["chosen"]
+    (reported,) = [r for r in results("results") if r["model"] == "ContentRidge"]
+    assert reported["seed"] == 10
+    assert reported["config"]["number_weight"] == json.loads(best["options"]).get("number_weight", 4.0)
+    assert {run.result["seed"] for run in read_runs("results")} == {10}, "trials are no rows of a report"
+    assert "seeds 0 to 1" in Path("results/tuning/tuning.md").read_text()
+    n = len(started)
+    assert main(["compare", "--file", "plan.yaml"]) == 0 and len(started) == n, "all of it is reused"
+    assert main(["compare", "--file", "plan.yaml", "--trials", "1"]) == 0
+    assert len(pd.read_csv("results/tuning/tuning.csv")) == 2
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"seed": 1}, "The splits of seeds 1 would choose options and be reported"),
+        ({"tuning": {"trials": 0}}, "tuning.trials is 0"),
+        ({"tuning": {"trial": 3}}, "Unknown key 'trial' of tuning. Did you mean 'trials'"),
+        ({"tuning": 3}, "tuning is 3; expected a mapping"),
+        ({"models": [{"model": "Pop", "space": 3}]}, "space of Pop is 3"),
+        ({"models": [{"model": "ContentRidge", "space": {"alpha": {"choice": [1]}}}]}, "alpha"),
+    ],
+)
+def test_wrong_plans_are_refused_before_anything_is_run(tiny, started, change, message):
+    with pytest.raises(OptionError, match=message):
+        choose(Plan.from_mapping({**plan(tiny, "Pop"), **change}))
+    assert not started
+
+
+def test_trials_are_asked_for_where_there_are_some(capsys):
+    assert main(["compare", "--models", "Pop", "--trials", "3"]) == 2
+    assert "--trials needs a plan with 'tuning'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["tables", "missing"])
+def test_the_plans_of_the_repository_are_whole(tiny, name):
+    values = read_property_file(ROOT / "benchmarks" / "plans" / f"{name}.yaml")
+    values.pop("columns", None)
+    found = cells(Plan.from_mapping({**values, "datasets": ["tiny"], "data_path": str(tiny.folder)}))
+    labels = {cell.label for cell in found}
+    assert len(labels) == len(values["models"])
+    wanted = {
+        "tables": {"EASE", "Pop", "MuBraR_S-paper", "SiBraR_SC-strong"},
+        "missing": {"ContentRidge+knn", "CLCRec"},
+    }
+    assert wanted[name] <= labels
