@@ -91,6 +91,11 @@ def add_report_parsers(commands: Any) -> None:
     )
     report.add_argument("folder", metavar="DIR", help="such as results")
     report.add_argument("--output", metavar="FILE", help="default: DIR/report.html")
+    report.add_argument(
+        "--claims",
+        action="store_true",
+        help="the papers' claims, one by one, in place of the page: printed, and DIR/claims.md and .csv",
+    )
     report.set_defaults(handler=_report)
 
 
@@ -226,8 +231,19 @@ def _gap(arguments) -> int:
 
 
 def _report(arguments) -> int:
+    if arguments.claims:
+        return _claims(arguments.folder)
     from recbole_sibrar.report.page import write_page
 
     path = write_page(arguments.folder, arguments.output or Path(arguments.folder) / "report.html")
     print(f"written to {path}; open {path.resolve().as_uri()} in a browser")
+    return 0
+
+
+def _claims(folder) -> int:
+    from recbole_sibrar.report.claims import write_claims
+
+    table = write_claims(folder)
+    shown = ["claim", "dataset", "scenario", "preset", "verdict", "difference", "low", "high", "splits"]
+    print(f"{markdown(table[shown])}\n\nwritten to {Path(folder) / 'claims.md'}")
     return 0

@@ -1,0 +1,257 @@
+"""The papers' claims, one by one, against the runs and studies below a folder: by how much, how sure, where."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recbole_sibrar.evaluation.significance import TEST_TO_TRAIN, interval, verdicts
+from recbole_sibrar.report.collection import Group, StoredRun, groups, read_runs
+from recbole_sibrar.report.tables import write_csv, write_markdown
+
+HOLDS, DOES_NOT, UNDECIDED, ONE_SPLIT, NOT_MEASURED = (
+    "holds", "does not hold", "not told apart", "one split only", "not measured",
+)  # fmt: skip
+FEWER_PARAMETERS = 0.3  # "30 % and more"
+COLUMNS = (
+    "claim", "dataset", "scenario", "preset", "verdict", "measure", "difference", "low", "high", "relative", "splits",
+    "remark",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is known of a claim in one place.
+
+    Attributes:
+        difference: of the two that the claim compares, larger the better for the claim; with its 95 % interval over
+            ``splits`` splits. relative: to the other one.
+    """
+
+    measure: str
+    difference: float = np.nan
+    low: float = np.nan
+    high: float = np.nan
+    relative: float = np.nan
+    splits: int = 0
+    remark: str = ""
+    is_exact: bool = False
+
+    @property
+    def verdict(self) -> str:
+        if self.splits == 0:
+            return NOT_MEASURED
+        if self.is_exact:
+            return HOLDS if self.difference > 0 else DOES_NOT
+        if self.splits == 1:
+            return ONE_SPLIT
+        return HOLDS if self.low > 0 else DOES_NOT if self.high < 0 else UNDECIDED
+
+
+@dataclass(frozen=True)
+class Place:
+    """A data set in a scenario with the models of one preset, and the studies of them.
+
+    Attributes:
+        studies: {file: its rows, with the ``label`` and the ``split`` of the run in each}.
+    """
+
+    group: Group
+    preset: str
+    studies: dict[str, pd.DataFrame]
+
+    @property
+    def metric(self) -> str:
+        return self.group.comparison.valid_metric
+
+    def row(self, model: str) -> str | None:
+        """The name of the row of ``SiBraR_SC`` in this preset; None if it is not there, or for several settings."""
+        label = f"{model}-{self.preset}"
+        found = [name for name in self.group.rows if name.split(" ")[0] == label]
+        return found[0] if len(found) == 1 else None
+
+    def lacking(self, *models: str) -> str:
+        """Which of the models are not there, in words."""
+        return ", ".join(f"{model}-{self.preset}" for model in models if self.row(model) is None)
+
+
+def claims(folder: Path | str) -> pd.DataFrame:
+    """A row for each claim and each place where one of its models was run, with the columns ``COLUMNS``; one row of a
+    claim that nothing below the folder speaks of.
+
+    Differences are in the direction of the claim. It holds where the 95 % interval over splits (Nadeau and Bengio) is
+    above zero, and does not where it is below; splits alone decide, so that one split says nothing.
+
+    Raises:
+        DataError: a ``result.json`` is not ours.
+    """
+    runs = read_runs(folder)
+    studies = _studies(Path(folder), runs)
+    places = [Place(group, preset, studies) for group in groups(runs) for preset in _presets(group)]
+    rows = []
+    for claim, scenario, test in CLAIMS:
+        found = [(place, test(place)) for place in places if scenario in (None, place.group.comparison.scenario)]
+        rows += [_cells(claim, place, finding) for place, finding in found]
+        if not found:
+            rows.append({"claim": claim, "verdict": NOT_MEASURED, "splits": 0})
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def write_claims(folder: Path | str) -> pd.DataFrame:
+    """``claims.csv`` and ``claims.md`` in the folder; what they hold."""
+    table = claims(folder)
+    write_csv(table, Path(folder) / "claims.csv")
+    sections = {claim: own.drop(columns="claim") for claim, own in table.groupby("claim", sort=False)}
+    write_markdown({"Claims": claims.__doc__.split("\n\n")[1].replace("\n    ", " ").strip(), **sections},
+                   Path(folder) / "claims.md")  # fmt: skip
+    return table
+
+
+def _cells(claim: str, place: Place, finding: Finding) -> dict[str, Any]:
+    comparison = place.group.comparison
+    return {
+        "claim": claim, "dataset": comparison.dataset, "scenario": comparison.scenario, "preset": place.preset,
+        "verdict": finding.verdict, **{name: getattr(finding, name) for name in COLUMNS if hasattr(finding, name)},
+    }  # fmt: skip
+
+
+def _presets(group: Group) -> list[str]:
+    """Of the runs of SiBraR and MuBraR."""
+    runs = [run.result for own in group.rows.values() for run in own]
+    return sorted({run["preset"] for run in runs if run["model"] in ("SiBraR", "MuBraR")} - {None})
+
+
+def _studies(folder: Path, runs: list[StoredRun]) -> dict[str, pd.DataFrame]:
+    """What ``missing`` and ``gap`` left, with the run of each row."""
+    by_name = {run.folder.name: run.result for run in runs}
+    found: dict[str, list[pd.DataFrame]] = {"subsets.csv": [], "gap.csv": []}
+    for kind, tables in found.items():
+        for path in sorted(folder.rglob(kind)):
+            sources = json.loads(path.with_name("data.json").read_text(encoding="utf-8"))
+            own = {name: by_name.get(Path(source["checkpoint"]).parent.name) for name, source in sources.items()}
+            table = pd.read_csv(path, keep_default_na=False, na_values=[""] if kind == "gap.csv" else [])
+            for name, result in own.items():
+                if result is not None:
+                    config, rows = result["config"], table[table["model"] == name]
+                    split = config["seed"] if config["split_seed"] is None else config["split_seed"]
+                    where = {name: result[name] for name in ("label", "dataset", "scenario")}
+                    tables.append(rows.assign(**where, split=split))
+    return {kind: pd.concat(tables) if tables else pd.DataFrame() for kind, tables in found.items()}
+
+
+# tests of a claim in a place
+
+
+def _best(place: Place) -> Finding:
+    """SiBraR_SC against the best of all others."""
+    own = place.row("SiBraR_SC")
+    contenders = [entry.label for entry in place.group.comparison.entries if entry.contends]
+    means = place.group.comparison.table.set_index("model")[place.metric]
+    others = means[[label for label in contenders if label != own and label in place.group.per_user]]
+    if own is None or own not in place.group.per_user or others.empty:
+        return Finding(place.metric, remark=f"lacks {place.lacking('SiBraR_SC') or 'other models'}")
+    rival = others.idxmax()
+    finding = _against(place, own, rival, place.metric)
+    return _with_remark(finding, f"{own} against {rival}, the best of {len(others)} others")
+
+
+def _pair(first: str, second: str, metric: str | None = None) -> Callable[[Place], Finding]:
+    """One model against another of the same preset."""
+
+    def test(place: Place) -> Finding:
+        name = place.metric if metric is None else f"{metric}@{place.metric.split('@')[1]}"
+        one, other = place.row(first), place.row(second)
+        if one not in place.group.per_user or other not in place.group.per_user:
+            return Finding(name, remark=f"lacks {place.lacking(first, second)}")
+        return _with_remark(_against(place, one, other, name), f"{first} against {second}")
+
+    return test
+
+
+def _against(place: Place, first: str, second: str, metric: str) -> Finding:
+    values = {name: place.group.per_user[name] for name in (first, second)}
+    found = verdicts(values, first, [metric])
+    if found.empty:
+        return Finding(metric, remark="not computed")
+    row, mean = found.iloc[0], place.group.comparison.table.set_index("model").loc[second, metric]
+    return Finding(metric, row["difference"], row["low"], row["high"], row["difference"] / mean, int(row["n_splits"]))
+
+
+def _parameters(place: Place) -> Finding:
+    """How much more than 30 % SiBraR saves of MuBraR's parameters, in the variant SC."""
+    one, other = place.row("SiBraR_SC"), place.row("MuBraR_SC")
+    if one is None or other is None:
+        return Finding("n_parameters", remark=f"lacks {place.lacking('SiBraR_SC', 'MuBraR_SC')}")
+    n = place.group.comparison.table.set_index("model")["n_parameters"]
+    saved = 1 - n[one] / n[other]
+    remark = f"{n[one]:,.0f} against {n[other]:,.0f}: {saved:.0%} fewer"
+    difference = saved - FEWER_PARAMETERS
+    return Finding("share saved beyond 0.3", difference, relative=-saved, splits=1, remark=remark, is_exact=True)
+
+
+def _left(n: int) -> Callable[[Place], Finding]:
+    """SiBraR_SC against MuBraR_SC on the mean of the subsets of ``n`` modalities."""
+
+    def test(place: Place) -> Finding:
+        table = place.studies["subsets.csv"]
+        return _of_study(place, table[table["n_modalities"] == n] if len(table) else table, place.metric)
+
+    return test
+
+
+def _gap(measure: str, other: str, sign: int = 1) -> Callable[[Place], Finding]:
+    def test(place: Place) -> Finding:
+        return _of_study(place, place.studies["gap.csv"], measure, other, sign)
+
+    return test
+
+
+def _of_study(place: Place, table: pd.DataFrame, measure: str, other: str = "MuBraR_SC", sign: int = 1) -> Finding:
+    """SiBraR_SC against another model, paired over the splits that both were studied on."""
+    comparison, models = place.group.comparison, ("SiBraR_SC", other)
+    if len(table):
+        table = table[(table["dataset"] == comparison.dataset) & (table["scenario"] == comparison.scenario)]
+    if not len(table) or measure not in table:
+        return Finding(measure, remark="no study of it")
+    labels = [f"{model}-{place.preset}" for model in models]
+    means = table.assign(value=table[measure].astype(float)).groupby(["label", "split"])["value"].mean().unstack()
+    if not set(labels) <= set(means.index):
+        return Finding(measure, remark=f"no study of {', '.join(sorted(set(labels) - set(means.index)))}")
+    both = means.loc[labels].dropna(axis=1)
+    first, second = both.to_numpy()
+    found = interval(sign * (first - second), TEST_TO_TRAIN)
+    remark = f"{models[0]} {first.mean():.4f}, {other} {second.mean():.4f}" if len(first) else "no split in common"
+    relative = found["difference"] / second.mean() if len(second) else np.nan
+    return Finding(measure, found["difference"], found["low"], found["high"], relative, len(first), remark)
+
+
+def _with_remark(finding: Finding, remark: str) -> Finding:
+    return Finding(**{**vars(finding), "remark": f"{remark}{'; ' if finding.remark else ''}{finding.remark}"})
+
+
+CLAIMS: tuple[tuple[str, str | None, Callable[[Place], Finding]], ...] = (
+    ("SiBraR_SC is the best in item cold start", "item_cold", _best),
+    ("Modality sampling (S) lifts MuBraR", None, _pair("MuBraR_S", "MuBraR")),
+    ("The contrastive loss (C) lifts SiBraR", None, _pair("SiBraR_SC", "SiBraR_S")),
+    ("SiBraR_SC is ahead of MuBraR_SC with one modality left", None, _left(1)),
+    ("SiBraR_SC is ahead of MuBraR_SC with two modalities left", None, _left(2)),
+    ("An item's modalities are closer in SiBraR_SC than in MuBraR (cosine)", None, _gap("intra_cosine", "MuBraR")),
+    (
+        "An item's modalities are closer in SiBraR_SC than in MuBraR_SC (cosine)",
+        None,
+        _gap("intra_cosine", "MuBraR_SC"),
+    ),
+    ("The modality is harder to predict in SiBraR_SC than in MuBraR", None, _gap("prediction_accuracy", "MuBraR", -1)),
+    (
+        "The modality is harder to predict in SiBraR_SC than in MuBraR_SC",
+        None,
+        _gap("prediction_accuracy", "MuBraR_SC", -1),
+    ),
+    ("SiBraR recommends more of the long tail than MuBraR (APLT)", None, _pair("SiBraR", "MuBraR", "aplt")),
+    ("SiBraR has 30 % fewer parameters than MuBraR", None, _parameters),
+)
+"""The claim, the scenario that it is about (None: any), and its test."""

@@ -1,0 +1,108 @@
+"""The papers' claims, from runs and studies whose differences are known."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recbole_sibrar.cli import main
+from recbole_sibrar.report.claims import CLAIMS, claims
+
+BEST, SAMPLING, CONTRAST, ONE, TWO, COSINE, _, PREDICTED, _, TAIL, PARAMETERS = (claim for claim, *_ in CLAIMS)
+USERS = 20
+
+
+def make_run(folder, label, seed, ndcg, aplt=0.3, n_parameters=1000, scenario="item_cold"):
+    """A finished run whose users scatter around a mean, another one in each split."""
+    model, _, preset = label.partition("-")
+    shift = np.random.default_rng(seed).normal(0, 0.001)
+    scatter = np.linspace(-0.1, 0.1, USERS)
+    config = {"seed": seed, "split_seed": None, "valid_metric": "NDCG@10", "topk": [10], "epochs": 5, "eval_args": None,
+              "model": model.split("_")[0]}  # fmt: skip
+    metrics = {"ndcg@10": ndcg + shift, "aplt@10": aplt + shift}
+    result = {
+        "name": f"{label}-{seed}", "label": label, "model": config["model"], "preset": preset or None, "dataset": "toy",
+        "scenario": scenario, "seed": seed, "n_parameters": n_parameters, "test_result": metrics,
+        "valid_result": metrics, "seconds": {"training": 1.0}, "config": config, "versions": {}, "n_candidates": 500,
+    }  # fmt: skip
+    path = Path(folder) / f"{label}-{scenario}-{seed}"
+    path.mkdir(parents=True)
+    (path / "result.json").write_text(json.dumps(result))
+    table = {"user": range(USERS), **{name: value + scatter for name, value in metrics.items()}}
+    pd.DataFrame(table).to_csv(path / "per_user.csv", index=False)
+    return path
+
+
+VALUES = {
+    "SiBraR": 0.30, "SiBraR_S": 0.25, "SiBraR_SC": 0.35, "MuBraR": 0.30, "MuBraR_S": 0.26, "MuBraR_SC": 0.33,
+}  # fmt: skip
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Six models and a rival on three splits, with studies of what is left and of the gap."""
+    folder, sources, subsets, gaps = tmp_path / "results", {}, [], []
+    for seed in (1, 2, 3):
+        make_run(folder, "ContentRidge", seed, 0.2)
+        for model, ndcg in VALUES.items():
+            n = 500 if model.startswith("SiBraR") else 1000
+            aplt = 0.4 + 0.01 * (seed - 2) if model == "SiBraR" else 0.4
+            path = make_run(folder, f"{model}-paper", seed, ndcg, aplt, n)
+            name = path.name
+            sources[name] = {"checkpoint": f"elsewhere/{name}/model.pth", "data": {}}
+            for subset in ("", "a", "b", "a+b"):
+                n_left = len(subset.split("+")) if subset else 0
+                value = 0.1 * n_left + (0.02 if model == "SiBraR_SC" and n_left == 1 else 0) + 0.001 * seed
+                subsets.append({"model": name, "modalities": subset, "n_modalities": n_left, "ndcg@10": value})
+            cosine = 0.9 if model == "SiBraR_SC" else 0.1
+            gaps.append({"model": name, "intra_cosine": cosine, "prediction_accuracy": 1 - cosine / 2})
+    for study, rows in {"subsets": subsets, "gap": gaps}.items():
+        path = folder / study
+        path.mkdir()
+        pd.DataFrame(rows).to_csv(path / f"{study}.csv", index=False)
+        (path / "data.json").write_text(json.dumps(sources))
+    return folder
+
+
+def test_each_claim_is_judged_by_its_differences(results):
+    table = claims(results).set_index("claim")
+    assert (table["dataset"] == "toy").all() and (table["preset"] == "paper").all()
+    wanted = {
+        BEST: ("holds", 0.02), SAMPLING: ("does not hold", -0.04), CONTRAST: ("holds", 0.1), ONE: ("holds", 0.02),
+        TWO: ("not told apart", 0.0), COSINE: ("holds", 0.8), PREDICTED: ("holds", 0.4), TAIL: ("not told apart", 0.0),
+        PARAMETERS: ("holds", 0.2),
+    }  # fmt: skip
+    for claim, (verdict, difference) in wanted.items():
+        row = table.loc[claim]
+        assert (row["verdict"], row["difference"]) == (verdict, pytest.approx(difference, abs=1e-6)), claim
+    assert "MuBraR_SC-paper, the best of 6 others" in table.loc[BEST, "remark"]
+    assert table.loc[BEST, "relative"] == pytest.approx(0.02 / 0.33, rel=0.01)
+    assert table.loc[TAIL, "low"] < 0 < table.loc[TAIL, "high"] and table.loc[TAIL, "splits"] == 3
+    assert "50% fewer" in table.loc[PARAMETERS, "remark"]
+
+
+def test_what_was_not_run_is_not_measured_and_one_split_says_nothing(tmp_path):
+    make_run(tmp_path, "SiBraR_SC-paper", 1, 0.3)
+    make_run(tmp_path, "SiBraR_S-paper", 1, 0.2)
+    table = claims(tmp_path).set_index("claim")
+    assert table.loc[CONTRAST, "verdict"] == "one split only" and table.loc[BEST, "verdict"] == "one split only"
+    others = table.drop(index=[CONTRAST, BEST])
+    assert (others["verdict"] == "not measured").all()
+    assert "lacks MuBraR_S-paper, MuBraR-paper" in table.loc[SAMPLING, "remark"]
+
+
+def test_a_claim_about_items_is_not_judged_when_warm(tmp_path):
+    for seed in (1, 2):
+        make_run(tmp_path, "SiBraR_SC-paper", seed, 0.3, scenario="warm")
+        make_run(tmp_path, "SiBraR_S-paper", seed, 0.2, scenario="warm")
+    table = claims(tmp_path).set_index("claim")
+    assert table.loc[BEST, "verdict"] == "not measured" and table.loc[CONTRAST, "verdict"] == "holds"
+
+
+def test_the_command_writes_them(results, capsys):
+    assert main(["report", str(results), "--claims"]) == 0
+    assert "not told apart" in capsys.readouterr().out
+    assert len(pd.read_csv(results / "claims.csv")) == len(CLAIMS)
+    assert f"## {BEST}" in (results / "claims.md").read_text()
