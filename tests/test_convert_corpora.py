@@ -81,6 +81,7 @@ def test_onion_by_hand(raw, capsys):
     assert [step["interactions"] for step in record["steps"][:2]] == [6, 5]
     assert len(record["inputs"]) == 4 and record["shape"]["genres"] == 3
     captured = capsys.readouterr()
+    assert "13 events (dropped 1 of other years)" in captured.out
     assert "13,610" in captured.out and "warning: users, items" in captured.err
 
 
@@ -118,7 +119,9 @@ def test_onion_with_paper(raw, capsys):
     assert main(["convert", "onion", "--raw", str(raw), "--output", "out", "--paper"]) == 0
     kept = {tuple(line.split("\t")[:2]) for line in rows("onion", "inter")[1:]}
     assert kept == {(f"u{user}", f"t{track}") for user in range(1, 6) for track in range(1, 6)}
-    assert "check that the downloads are complete" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert f"{len(events):,} events (dropped 0 of other years)" in captured.out
+    assert "check that the downloads are complete" in captured.err
     (raw / "users.tsv").unlink()
     assert main(["convert", "onion", "--raw", str(raw), "--output", "out", "--paper"]) == 2
     assert "users.tsv: no such file; LFM-2b's users say who is of age 10 to 80" in capsys.readouterr().err
@@ -199,12 +202,14 @@ def write_amazon(folder, edition, suffix=""):
 
 
 @pytest.mark.parametrize("edition, suffix", [(2023, ".gz"), (2023, ""), (2018, ".gz"), (2018, ".bz2")])
-def test_amazon_by_hand(tmp_path, edition, suffix):
+def test_amazon_by_hand(tmp_path, edition, suffix, capsys):
     raw = write_amazon(tmp_path / "amazon", edition, suffix)
     np.savez(raw / "text.npz", ids=["b", "a"], values=np.array([[1, 2], [3, 4]], "float32"))
     assert convert("amazon-vg", raw, "--item-vectors", "text=text.npz") == 0
     kept = sorted(line.split("\t")[:3] for line in rows("amazon-vg", "inter")[1:])
     assert kept == [["u1", "a", "5.0"], ["u1", "b", "4.0"], ["u2", "a", "3.0"]]
+    told = "8 reviews (dropped 1 that are no verified purchase, then 2 of other years)"
+    assert told in capsys.readouterr().out
     assert rows("amazon-vg", "item")[1:] == ["a\tGame A\tOne. Two\thttp://x/large.jpg", *rows("amazon-vg", "item")[2:]]
     assert [line.split("\t")[0] for line in rows("amazon-vg", "text")[1:]] == ["b", "a"]
 

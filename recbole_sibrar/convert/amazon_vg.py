@@ -160,7 +160,7 @@ def _read_reviews(path, edition, years, verified, log):
     start, end = (datetime(year, 1, 1, tzinfo=timezone.utc).timestamp() for year in (years[0], years[1] + 1))
     codes = {"user_id": {}, "item_id": {}}
     columns = {"user_id": array("l"), "item_id": array("l"), "rating": array("d"), "timestamp": array("q")}
-    n_read = 0
+    n_read = n_unverified = n_other_years = 0
     fields = (edition.user, edition.item, edition.rating, edition.time, edition.verified)
     for line, review in _objects(path, fields):
         user, item, rating, time, is_verified = (review[name] for name in fields)
@@ -171,13 +171,18 @@ def _read_reviews(path, edition, years, verified, log):
                 f"{edition.time} {time!r}, {edition.verified} {is_verified!r}; expected two ids, two numbers, and true "
                 "or false."
             )
-        if (verified and not is_verified) or not start <= time / edition.per_second < end:
+        if verified and not is_verified:
+            n_unverified += 1
+            continue
+        if not start <= time / edition.per_second < end:
+            n_other_years += 1
             continue
         for name, token in (("user_id", user), ("item_id", item)):
             columns[name].append(codes[name].setdefault(str(token), len(codes[name])))
         columns["rating"].append(rating)
         columns["timestamp"].append(int(time / edition.per_second))
-    print(f"{'read':<28} {n_read:,} reviews")
+    dropped = f"{n_unverified:,} that are no verified purchase, then {n_other_years:,} of other years"
+    print(f"{'read':<28} {n_read:,} reviews (dropped {dropped})")
     frame = pd.DataFrame(columns)
     for name, numbers in codes.items():
         frame[name] = pd.Categorical.from_codes(frame[name], list(numbers)).astype(object)

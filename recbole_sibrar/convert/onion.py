@@ -117,7 +117,7 @@ def convert(
     if k > 1:
         plays = log.record(f"{k}-core", k_core(plays, k))
     if plays.empty:
-        raise DataError(f"{source}: no pair of user and track is left; lower --min-plays or --k-core, or try --year.")
+        raise DataError(f"{source}: no pair of user and track is left; lower --min-plays or --k-core, widen --ages, or try --year.")
 
     tracks = plays["item_id"].unique()
     items = Side("item", pd.DataFrame({"item_id": tracks}))
@@ -201,18 +201,22 @@ def count_plays(path: str | Path, year: int) -> pd.DataFrame:
         DataError: a column is absent, or a timestamp does not begin with a date such as 2018-05-30.
     """
     pairs, users, tracks = PairCounts(), Codes(), Codes()
+    n_read = n_kept = 0
     blocks = read_lines(path, "\t", ["user_id", "track_id", "timestamp"])
     header = next(blocks)
     columns = [header.index("user_id"), header.index("track_id")]
     for lines in blocks:
         years = _years(lines, header.index("timestamp"))
-        wanted = lines.select(years == year if year else np.ones(len(years), bool))
+        kept = years == year if year else np.ones(len(years), bool)
+        n_read, n_kept = n_read + len(kept), n_kept + int(kept.sum())
+        wanted = lines.select(kept)
         if not wanted:
             continue
         frame = pd.read_csv(
             io.BytesIO(wanted), sep="\t", header=None, usecols=columns, dtype=str, na_filter=False, quoting=3
         )
         pairs.add(users.encode(frame[columns[0]]), tracks.encode(frame[columns[1]]))
+    print(f"{'read':<28} {n_read:,} events (dropped {n_read - n_kept:,} of other years)")
     first, second, counts = pairs.result()
     return pd.DataFrame({"user_id": users.decode(first), "item_id": tracks.decode(second), "plays": counts})
 
