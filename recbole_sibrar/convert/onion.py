@@ -117,7 +117,9 @@ def convert(
     if k > 1:
         plays = log.record(f"{k}-core", k_core(plays, k))
     if plays.empty:
-        raise DataError(f"{source}: no pair of user and track is left; lower --min-plays or --k-core, widen --ages, or try --year.")
+        raise DataError(
+            f"{source}: no pair of user and track is left; lower --min-plays or --k-core, widen --ages, or try --year."
+        )
 
     tracks = plays["item_id"].unique()
     items = Side("item", pd.DataFrame({"item_id": tracks}))
