@@ -205,7 +205,7 @@ def test_what_a_model_declares_is_so(tiny, model, scenario):
     assert set(result.cold_fallback) == {side} - capabilities.cold_sides
     assert capabilities.pretraining == Path("results/.pretrained").exists()
     recommender = Recommender.load(f"results/{result.name}/model.pth")
-    assert isinstance(recommender, Recommender) == capabilities.new_entities
+    assert isinstance(recommender, Recommender) == (capabilities.new_entities or capabilities.new_content)
     cold = [f"u{n}" for n in range(1, 41)] if scenario == "user_cold" else ["u1"]
     serves = side in capabilities.cold_sides or capabilities.new_entities
     if serves or scenario == "item_cold":
@@ -214,7 +214,7 @@ def test_what_a_model_declares_is_so(tiny, model, scenario):
     else:
         with pytest.raises(OptionError, match=naming("MF | no training")):
             recommender.recommend(cold)
-    if capabilities.new_entities:
+    if capabilities.new_entities or capabilities.new_content and side == "user":
         new = recommender.recommend([["i1", "i2"]], k=5)
         assert len(new) == 5 and np.isfinite(new["score"]).all()
     else:

@@ -38,7 +38,8 @@ def dataset(shop):
 
 
 def fitted(dataset, name="ContentRidge", scenario="item_cold", **options):
-    options = {"topk": [3], "valid_metric": "NDCG@3", **MODELS[name], **options}
+    small = {"epochs": 1, "embedding_size": 8}
+    options = {"topk": [3], "valid_metric": "NDCG@3", **MODELS.get(name, small), **options}
     return dataset.fit(name.split()[0], scenario=scenario, **options)
 
 
@@ -79,6 +80,29 @@ def test_what_was_never_bought_is_served_and_changes_no_metric(shop, dataset, na
     assert set(without.recommend(["b2"], k=100, exclude_seen=False)["item"]) == set(
         shop.products["sku"][: shop.n_bought]
     )
+
+
+@pytest.mark.parametrize("name", ["CLCRec", "DropoutNet"])
+def test_networks_of_content_serve_the_whole_catalogue_to_known_users(shop, dataset, name):
+    model = fitted(dataset, name)
+    cold = [f"p{n}" for n in range(shop.n_bought, shop.n_products)]
+    assert set(model.recommend(["b2"], k=100, exclude_seen=False)["item"]) == set(shop.products["sku"])
+    model.add_items(pd.concat(shop.new_product(int(sku[1:]), f"new {sku}") for sku in cold))
+    scores = [model.score("b2", cold).to_numpy(), model.score("b2", [f"new {sku}" for sku in cold]).to_numpy()]
+    assert np.allclose(*scores, atol=1e-6) and scores[0].std() > 0
+    for item in ("p1", "p40", "new p40", "new p31"):
+        table = model.explain("b2", item)
+        assert table["contribution"].sum() == pytest.approx(model.score("b2", [item]).item(), abs=1e-5)
+        assert ("interactions" in set(table["item_modality"])) == (item == "p1")
+    model.remove_items(["new p30"])
+    model.save("again.pth")
+    again = Recommender.load("again.pth")
+    pd.testing.assert_frame_equal(again.recommend(["b2"], k=100), model.recommend(["b2"], k=100))
+    for user in (["p1"], {"city": "A"}):
+        with pytest.raises(OptionError):
+            model.recommend([user])
+    with pytest.raises(OptionError, match=f"{name} knows users by their training interactions alone"):
+        model.recommend([["p1", "p3"]])
 
 
 def test_the_shop_s_known_answer(shop, dataset):

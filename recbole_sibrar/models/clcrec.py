@@ -11,7 +11,7 @@ from recbole_sibrar.data.modalities import Modalities
 from recbole_sibrar.data.sparse import SparseRows, gather_rows
 from recbole_sibrar.layers import ACTIVATION_LAYERS, further_layers
 from recbole_sibrar.models.batches import DistinctPairs, PairBatch
-from recbole_sibrar.models.content import ContentLayer, ContentModel, ContentOptions
+from recbole_sibrar.models.content import ContentLayer, ContentNetwork, ContentOptions
 from recbole_sibrar.models.pairs import pair_scores
 
 
@@ -27,7 +27,7 @@ class CLCRecOptions(ContentOptions):
     temperature: float = option("tau of both losses", low=1e-6, default=0.1)
 
 
-class CLCRec(ContentModel):
+class CLCRec(ContentNetwork):
     r"""Contrastive learning for cold-start item recommendation (Wei et al., ACM MM 2021), item and user version.
 
     Every user and item has a collaborative embedding z; the content side has a content embedding f(x) too.
@@ -111,3 +111,13 @@ class CLCRec(ContentModel):
             return collaborative
         trained = self.trained(side)[ids].unsqueeze(1)
         return torch.where(trained, collaborative, self._encode(ids, self.read[ids], self.content_in_evaluation(ids)))
+
+    def content_embeddings(self, features: Modalities, used: Tensor) -> Tensor:
+        return self._encode(torch.arange(len(used), device=used.device), used, features)
+
+    def content_of(self, entity: int, used: Tensor) -> Tensor:
+        """Modalities have no part in what a training entity scores by, its collaborative embedding."""
+        if self.trained(self.content_side)[entity]:
+            return self.embedding_of(self.content_side, entity).expand(len(used), -1)
+        ids = self._ids(entity).expand(len(used))
+        return self._encode(ids, used, self.content_in_evaluation(ids))

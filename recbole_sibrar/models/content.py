@@ -10,6 +10,7 @@ from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.kinds import KINDS, LINEAR_INPUTS, known_to
+from recbole_sibrar.models.attribution import Part
 from recbole_sibrar.models.core import Capabilities, Entities, InnerProductModel, trained_entities
 from recbole_sibrar.models.imputation import ImputeOptions, imputer_of
 from recbole_sibrar.scenarios import SCENARIOS
@@ -135,6 +136,53 @@ class ContentModel(InnerProductModel):
                 f"scenario {scenario} needs the content of the {side}s, but content_side is {self.content_side!r}; use "
                 f"--content_side={side}."
             )
+
+
+class ContentNetwork(ContentModel):
+    """A ``ContentModel`` that learns an embedding of the content, beside what it learns of trained entities."""
+
+    capabilities = Capabilities(cold_items=True, cold_users=True, missing_modalities=True, new_content=True)
+
+    def content_embeddings(self, features: Modalities, used: Tensor) -> Tensor:
+        """(N, D) of entities without training interactions; (N, M) bool says which of their modalities to read."""
+        raise NotImplementedError
+
+    def content_of(self, entity: int, used: Tensor) -> Tensor:
+        """(S, D) of an entity of the content side, (S, M) bool which modalities to read."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def embed(self, features: Modalities) -> Tensor:
+        """
+        Raises:
+            OptionError: the entities are of the other side.
+        """
+        side, name = features.side, type(self).__name__
+        if side != self.content_side:
+            raise OptionError(
+                f"{name} knows {side}s by their training interactions alone, and takes known ids; new ones are served "
+                "by SiBraR, MuBraR, ContentRidge or KernelRidge."
+            )
+        features, used = self.entities(side).readable(features)
+        result, empty = self.content_embeddings(features, used), ~used.any(1)
+        if empty.any():
+            result[empty] = self._average(side)
+        return result
+
+    @torch.no_grad()
+    def with_modalities(self, side: str, entity: int | Modalities, used: Tensor) -> Tensor:
+        if side == self.other_side:
+            return self.embedding_of(side, entity) * used
+        if isinstance(entity, Modalities):
+            return self.content_embeddings(entity.rows(torch.zeros(len(used), dtype=torch.long)), used)
+        return self.content_of(entity, used)
+
+    def parts(self, side: str, entity: int | Modalities) -> list[Part]:
+        """What a trained entity has without its modalities comes from its interactions."""
+        is_trained = isinstance(entity, int) and bool(self.trained(side)[entity])
+        rest = INTERACTIONS if is_trained else "(mean)"
+        found = super().parts(side, entity)
+        return [part._replace(modality=rest) if part.modality == "(mean)" else part for part in found]
 
 
 class ContentLayer(nn.Module):

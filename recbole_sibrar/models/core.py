@@ -22,13 +22,15 @@ class Capabilities:
     Attributes:
         cold_items, cold_users: it scores such entities by their content; without, a fallback stands in.
         missing_modalities: it takes entities that lack some of their modalities.
-        new_entities: a trained model takes users and items that the data set does not have.
+        new_content: a trained model takes entities of the side with content that the data set does not have.
+        new_entities: it takes such users and items.
         pretraining: it needs another model's vectors, which are made and cached before it is trained.
     """
 
     cold_items: bool = False
     cold_users: bool = False
     missing_modalities: bool = False
+    new_content: bool = False
     new_entities: bool = False
     pretraining: bool = False
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from logging import getLogger
 from pathlib import Path
@@ -17,8 +17,7 @@ from recbole_sibrar.files import save_tensors
 from recbole_sibrar.layers import further_layers
 from recbole_sibrar.models.als import implicit_als
 from recbole_sibrar.models.batches import DistinctPairs, PairBatch
-from recbole_sibrar.models.content import ContentLayer, ContentModel, ContentOptions
-from recbole_sibrar.models.core import Capabilities
+from recbole_sibrar.models.content import ContentLayer, ContentNetwork, ContentOptions
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class DropoutNetOptions(ContentOptions):
     als_confidence: float = option("alpha of the pre-training", low=0, default=1.0)
 
 
-class DropoutNet(ContentModel):
+class DropoutNet(ContentNetwork):
     r"""DropoutNet (Volkovs, Yu and Poutanen, NeurIPS 2017), item and user version.
 
     Preference vectors U, V come from implicit ALS on the training interactions. A network for each side turns them, on
@@ -58,7 +57,7 @@ class DropoutNet(ContentModel):
     """
 
     options_class = DropoutNetOptions
-    capabilities = Capabilities(cold_items=True, cold_users=True, missing_modalities=True, pretraining=True)
+    capabilities = replace(ContentNetwork.capabilities, pretraining=True)
 
     def __init__(
         self, options: DropoutNetOptions, modalities: dict[str, Modalities], interactions: SparseRows, seed: int
@@ -122,8 +121,7 @@ class DropoutNet(ContentModel):
         pairs = DistinctPairs.of(batch)
         predicted, wanted = {}, {}
         for side, ids in (("user", pairs.users), ("item", pairs.items)):
-            encode = partial(self._encode, side, self.available, None)
-            predicted[side] = self.rowwise(encode, ids, self._dropped(side, ids, generator))
+            predicted[side] = self.rowwise(partial(self._in_training, side), ids, self._dropped(side, ids, generator))
             wanted[side] = self.preference(side)[ids]
         error = pairs.scores(predicted["user"], predicted["item"]) - pairs.scores(wanted["user"], wanted["item"])
         return (error.square().mean(),)
@@ -140,15 +138,30 @@ class DropoutNet(ContentModel):
         stand_in = torch.where(transformed, self.transformed[ids], torch.zeros_like(values))
         return torch.where(dropped, stand_in, values)
 
+    def _in_training(self, side: str, ids: Tensor, preferences: Tensor) -> Tensor:
+        used = self.available[ids] if side == self.content_side else None
+        return self._encode(side, ids, preferences, used, None)
+
     def _encode(
-        self, side: str, available: Tensor, features: Modalities | None, ids: Tensor, preferences: Tensor
+        self, side: str, ids: Tensor, preferences: Tensor, used: Tensor | None, features: Modalities | None
     ) -> Tensor:
+        """``used``, and the ``features`` that stand for those of ``ids``, are of the content side."""
         known = self.preference(side)[self.trained(side)]
         rows = self.first[side](preferences / known.square().mean().sqrt().clamp(min=1e-9))
         if side == self.content_side:
-            rows = rows + self.content(ids, available[ids], features)
+            rows = rows + self.content(ids, used, features)
         return self.rest[side](rows)
 
     def own_embeddings(self, side: str, ids: Tensor) -> Tensor:
-        features = self.content_in_evaluation(ids) if side == self.content_side else None
-        return self._encode(side, self.read, features, ids, self.preference(side)[ids])
+        is_content = side == self.content_side
+        used, features = (self.read[ids], self.content_in_evaluation(ids)) if is_content else (None, None)
+        return self._encode(side, ids, self.preference(side)[ids], used, features)
+
+    def content_embeddings(self, features: Modalities, used: Tensor) -> Tensor:
+        ids = torch.arange(len(used), device=used.device)
+        nothing = self.transformed.new_zeros(len(used), self.options.embedding_size)
+        return self._encode(self.content_side, ids, nothing, used, features)
+
+    def content_of(self, entity: int, used: Tensor) -> Tensor:
+        ids, side = self._ids(entity).expand(len(used)), self.content_side
+        return self._encode(side, ids, self.preference(side)[ids], used, self.content_in_evaluation(ids))

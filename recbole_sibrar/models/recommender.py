@@ -78,7 +78,9 @@ class BranchRecommender(InnerProductModel):
     """
 
     options_class = ModelOptions
-    capabilities = Capabilities(cold_items=True, cold_users=True, missing_modalities=True, new_entities=True)
+    capabilities = Capabilities(
+        cold_items=True, cold_users=True, missing_modalities=True, new_content=True, new_entities=True
+    )
     encoder_class = None
 
     def __init__(self, options: ModelOptions, modalities: dict[str, Modalities], interactions: SparseRows, seed: int):

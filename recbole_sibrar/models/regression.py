@@ -42,7 +42,9 @@ class ContentRegression(PenaltyPath, ContentModel):
     on validation data is the choice of lambda. The decomposition is made once; a lambda scales what is kept of it.
     """
 
-    capabilities = Capabilities(cold_items=True, cold_users=True, missing_modalities=True, new_entities=True)
+    capabilities = Capabilities(
+        cold_items=True, cold_users=True, missing_modalities=True, new_content=True, new_entities=True
+    )
     FACTORS = 3072
     NUMBERS = 1 << 27  # of the tables of all entities' components, 512 MiB
 

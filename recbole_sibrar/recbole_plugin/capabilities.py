@@ -31,6 +31,7 @@ COLUMNS = {
     "cold_items": "cold items",
     "cold_users": "cold users",
     "missing_modalities": "missing modalities",
+    "new_content": "new by content",
     "new_entities": "new users and items",
     "pretraining": "pre-training",
 }

@@ -395,9 +395,10 @@ class ScenarioDataset(Dataset):
 
         Items without content are told apart by nothing, and are left out.
         """
-        sides = [side for side in SIDES if core.described(side) or side == "user"]
-        if not core.capabilities.new_entities:
-            sides = []
+        takes = core.capabilities
+        sides = [side for side in SIDES if core.described(side) and (takes.new_content or takes.new_entities)]
+        if takes.new_entities and "user" not in sides:
+            sides = ["user", *sides]
         for side in sides:
             if side not in self._cold or self._cold[side][0] is not core.modalities[side]:
                 self._cold[side] = core.modalities[side], without_interactions(self, side, core.modalities[side])

@@ -36,7 +36,7 @@ class Recommender(AnyRecommender):
     modality, the mean of the training entities where there is none.
 
     Args:
-        model: a trained model whose capabilities name new entities.
+        model: a trained model whose capabilities name new entities, of both sides or of the one with content.
         tokens: {side: (N,) original ids}, position 0 is padding.
         interactions: users x items, the training interactions.
         data: the fingerprints of what it was trained on.
@@ -90,7 +90,7 @@ class Recommender(AnyRecommender):
         model = model_class(model_class.options_class.from_mapping(config), modalities, interactions, config["seed"])
         parameters = {name[len(CORE) :]: value for name, value in state["state_dict"].items()}
         checkpoint.load_parameters(model, parameters, state["versions"])
-        if not model.capabilities.new_entities:
+        if not (model.capabilities.new_entities or model.capabilities.new_content):
             return known.of_core(model.eval(), tokens, interactions, state["data"])
         return Recommender(model, tokens, interactions, state["data"], state)
 
