@@ -10,7 +10,7 @@ from conftest import naming
 
 from recbole_sibrar import cli, properties
 from recbole_sibrar.errors import OptionError
-from recbole_sibrar.experiments import reproduce
+from recbole_sibrar.experiments import published
 from recbole_sibrar.experiments.space import Space
 from recbole_sibrar.experiments.tune import Study, check_space, named_space, without_idle
 from recbole_sibrar.models import MODELS
@@ -19,7 +19,7 @@ from recbole_sibrar.recbole_plugin.checks import check
 from recbole_sibrar.recbole_plugin.run import make_config
 
 NETWORKS = ("SiBraR", "MuBraR")
-TABLES = [(d, s) for d in reproduce.paper_datasets() for s in reproduce.paper_scenarios(d)]
+TABLES = [(d, s) for d in published.paper_datasets() for s in published.paper_scenarios(d)]
 MODALITIES = {
     "ml-1m": {"item": {"genres", "plot"}, "user": {"age", "gender", "occupation"}},
     "onion": {
@@ -98,14 +98,14 @@ def space_of(model, dataset, scenario):
 
 
 def configured(model, dataset, scenario, **options):
-    given = {**reproduce.settings(dataset, scenario, model), **options}
+    given = {**published.settings(dataset, scenario, model), **options}
     return make_config(model, dataset, options={**given, "scenario": scenario})
 
 
 @pytest.mark.filterwarnings("ignore:.*but has an effect with variant=SC only")
 @pytest.mark.parametrize("dataset, scenario", TABLES)
 def test_every_setting_is_one_that_its_model_takes(dataset, scenario):
-    for spec in reproduce.paper_models().values():
+    for spec in published.paper_models().values():
         config = configured(spec.model, dataset, scenario, **spec.given)
         check(config)
         if spec.model not in ("Pop", "Random"):
@@ -115,7 +115,7 @@ def test_every_setting_is_one_that_its_model_takes(dataset, scenario):
 
 @pytest.mark.parametrize("dataset, scenario", TABLES)
 def test_the_networks_are_the_authors(dataset, scenario):
-    assert reproduce.settings(dataset, scenario, "SiBraR") == reproduce.settings(dataset, scenario, "MuBraR")
+    assert published.settings(dataset, scenario, "SiBraR") == published.settings(dataset, scenario, "MuBraR")
     config = configured("SiBraR", dataset, scenario)
     wanted = {**FIXED, **OF_DATASET[dataset]}
     assert {name: config[name] for name in wanted} == wanted
@@ -149,7 +149,7 @@ def test_the_space_of_the_networks_is_the_authors(dataset, scenario):
 def test_the_settings_lie_in_the_spaces():
     for dataset, scenario in TABLES:
         for model in (*NETWORKS, "MF", *GUESSED):
-            settings = reproduce.settings(dataset, scenario, model)
+            settings = published.settings(dataset, scenario, model)
             for name, parameter in space_of(model, dataset, scenario).items():
                 if name not in settings:
                     assert name in GUESSED[model]
@@ -174,7 +174,7 @@ def test_every_option_of_a_space_is_one_that_its_model_takes():
         for model in (*NETWORKS, "MF", *set(GUESSED) & set(MODELS)):
             options_class = MODELS[model].options_class
             names = {entry.name for entry in fields(options_class)}
-            settings = reproduce.settings(dataset, scenario, model)
+            settings = published.settings(dataset, scenario, model)
             own = {name: value for name, value in settings.items() if name in names}
             for name, parameter in space_of(model, dataset, scenario).items():
                 for value in parameter.extremes:
@@ -186,7 +186,7 @@ def test_every_option_of_a_space_is_one_that_its_model_takes():
 @pytest.mark.parametrize("model", ["SiBraR", "MF", "DMF", "CLCRec", "DropoutNet"])
 def test_a_study_takes_settings_and_space(model):
     space = named_space("paper/ml-1m", model, "other", "warm")
-    settings = reproduce.settings("ml-1m", "warm", model)
+    settings = published.settings("ml-1m", "warm", model)
     fixed = {name: value for name, value in settings.items() if name not in space.names}
     check_space(Study(model, "ml-1m", {**fixed, "scenario": "warm"}, space))
 

@@ -7,18 +7,42 @@ import pytest
 from conftest import names
 
 from recbole_sibrar import cli
-from recbole_sibrar.experiments import reproduce
+from recbole_sibrar.errors import OptionError
+from recbole_sibrar.experiments import published, reproduce
 from recbole_sibrar.scenarios import SCENARIOS
 
-TABLES = [(d, s) for d in reproduce.paper_datasets() for s in reproduce.paper_scenarios(d)]
+TABLES = [(d, s) for d in published.paper_datasets() for s in published.paper_scenarios(d)]
 
 
 def test_the_figures_are_complete():
-    table = pd.concat(reproduce.published(dataset).assign(dataset=dataset) for dataset in reproduce.paper_datasets())
-    assert len(table) == 29 and table["value"].between(0, 1).all() and table["source"].notna().all()
+    names = published.paper_datasets()
+    table = pd.concat(published.published(name).assign(dataset=name) for name in names)
+    assert table["trust"].value_counts().to_dict() == {"exact": 288, "unverified": 29}
+    assert table["value"].between(0, 1).all() and table["source"].notna().all()
+    exact = table[table["trust"] == "exact"]
+    sizes = exact.groupby(["dataset", "scenario"])["model"].nunique()
+    assert list(sizes.index) == sorted(TABLES) and set(sizes) == {9}
+    assert set(exact["metric"]) == {"Precision@10", "Recall@10", "AP@10", "Coverage@10"}
     figures = table.set_index(["dataset", "scenario", "model", "metric"])["value"]
     assert figures["ml-1m", "item_cold", "SiBraR_SC", "NDCG@10"] == 0.2994
-    assert set(table["model"]) <= set(reproduce.paper_models())
+    assert figures["onion", "user_cold", "Pop", "Precision@10"] == 0.0927
+    assert set(table["model"]) <= set(published.paper_models())
+    for name in ("ml-1m", "onion"):
+        own = published.contrast_map(name)
+        assert len(own) == 11 * 16 and not own.duplicated(["contrastive_weight", "temperature"]).any()
+    equal = published.contrast_map("ml-1m").query("contrastive_weight == 0")["value"]
+    assert (len(equal), equal.min(), equal.max()) == (16, 0.2476, 0.2570)
+
+
+def test_names_of_one_model_are_run_once():
+    labels, usual = published.labels(), published.usual_models()
+    assert labels["SiBraR_best"] == "SiBraR_SC" and labels["DropoutNet_best"] == "DropoutNet"
+    assert len(set(usual)) == len(usual) == 12 and not [name for name in usual if name.endswith(("_best", "_one"))]
+
+
+def test_the_authors_protocol():
+    assert published.protocol("warm") == {"map_divisor": "relevant_items", "split_rounding": "up"}
+    assert published.protocol("user_cold")["eval_candidates"] == "phase"
 
 
 @pytest.fixture
@@ -27,50 +51,66 @@ def paper(tiny, tmp_path, monkeypatch, started):
     folder = tmp_path / "paper"
     (folder / "tiny").mkdir(parents=True)
     (folder / "tiny" / "SiBraR.yaml").write_text("rec_loss: bpr\nlearning_rate: 0.01\nepochs: 9\n")
-    (folder / "scenarios.yaml").write_text("tiny: [warm, item_cold]\n")
-    (folder / "models.yaml").write_text("SiBraR_SC: SiBraR:SC\nMF: BPR\nPop: Pop\n")
-    (folder / "results.csv").write_text(
-        "# from nowhere\ndataset,scenario,model,metric,value,source\n"
-        "tiny,item_cold,SiBraR_SC,NDCG@3,0.25,here\ntiny,item_cold,CLCRec,NDCG@3,0.5,here\n"
-        "tiny,warm,MF,NDCG@3,0.125,here\ntiny,one_modality,MF,NDCG@3,0.5,here\n"
+    (folder / "scenarios.yaml").write_text("tiny: [warm, user_cold]\n")
+    (folder / "models.yaml").write_text(
+        "SiBraR_SC: SiBraR:SC\nMF: BPR\nPop: Pop\nPop_best: Pop\n"
+        "SiBraR_one: {model: SiBraR, variant: SC, name: SiBraR_one}\n"
     )
-    monkeypatch.setattr(reproduce, "paper_folder", lambda: folder)
+    (folder / "protocol.yaml").write_text((published.paper_folder() / "protocol.yaml").read_text())
+    (folder / "published.csv").write_text(
+        "# from nowhere\ndataset,scenario,model,metric,value,trust,source\n"
+        "tiny,user_cold,Pop_best,AP@3,0.25,exact,here\ntiny,user_cold,SiBraR_one,NDCG@10,0.5,unverified,here\n"
+        "tiny,warm,MF,NDCG@3,0.125,exact,here\ntiny,one_modality,MF,NDCG@3,0.5,exact,here\n"
+    )
+    monkeypatch.setattr(published, "paper_folder", lambda: folder)
     given = {key: value for key, value in tiny.options().items() if key not in ("state", "show_progress")}
     return ["reproduce", "tiny", *(f"--{key}={value}" for key, value in given.items())]
 
 
-def test_ours_beside_the_papers(paper, capsys):
-    assert cli.main(paper) == 0
-    table = pd.read_csv("results/reproduction/tiny-paper.csv").set_index(["scenario", "model"])
-    assert list(table.index) == [("item_cold", "SiBraR_SC"), ("item_cold", "CLCRec"), ("warm", "MF")]
-    ours = pd.read_csv("results/reproduction/tiny-warm.csv").set_index("model")
-    row = table.loc[("warm", "MF")]
-    assert row["paper"] == 0.125 and row["ours"] == pytest.approx(ours.loc["MF", "ndcg@3"])
-    assert row["difference"] == pytest.approx(row["ours"] - 0.125)
-    assert table.loc[("item_cold", "CLCRec"), ["ours", "difference"]].isna().all()
-    printed = capsys.readouterr().out
-    assert "tiny: the papers' figures and ours" in printed and "0.1250" in printed
-    assert {path.name for path in Path("results/reproduction").glob("*-paper.*")} == {"tiny-paper.csv", "tiny-paper.md"}
+def test_ours_beside_the_papers(paper, capsys, monkeypatch):
+    monkeypatch.setitem(published.NOISE, "NDCG@3", 9.0)
+    assert cli.main([*paper, "--models", "Pop_best", "Pop", "MF"]) == 0
+    folder = Path("results/reproduction")
+    table = pd.read_csv(folder / "tiny-paper.csv").set_index(["scenario", "model"])
+    assert list(table.index) == [("user_cold", "Pop_best"), ("user_cold", "SiBraR_one"), ("warm", "MF")]
+    row, ours = table.loc[("warm", "MF")], pd.read_csv(folder / "tiny-warm.csv").set_index("model")
+    assert list(ours.index) == ["Pop", "MF"], "two names of one model are one row"
+    assert row["paper"] == 0.125 and row["ours"] == pytest.approx(ours.loc["MF", "ndcg@3"]) and row["runs"] == 1
+    assert row["difference"] == pytest.approx(row["ours"] - 0.125) and row["judged"] == "within noise"
+    pop, ours = table.loc[("user_cold", "Pop_best")], pd.read_csv(folder / "tiny-user_cold.csv").set_index("model")
+    assert pop["ours"] == pytest.approx(ours.loc["Pop", "map@3"])
+    assert pd.isna(pop["noise"]) and pop["judged"] == "no published noise"
+    assert table.loc[("user_cold", "SiBraR_one"), ["ours", "difference", "judged"]].isna().all()
+    assert "eval_candidates=phase map_divisor=relevant_items split_rounding=up" == pop["protocol"]
+    texts = [capsys.readouterr().out, *((folder / f"tiny-paper.{kind}").read_text() for kind in ("md", "tex"))]
+    for text in texts:
+        plain = text.replace("\\", "")
+        assert "0.1250" in plain and "SiBraR_one" not in plain and "0.2476" in plain
+        assert "user_cold: eval_candidates=phase" in plain and "warm: eval_candidates=scenario" in plain
 
 
 def test_settings_are_the_papers_and_the_command_line_wins(paper):
-    plan = reproduce.Plan.from_mapping(
-        {
-            "models": ["SiBraR_SC", "MF"],
-            "datasets": "tiny",
-            "scenarios": "warm",
-            "options": {"epochs": 2, "temperature": 0.5},
-            "data_path": next(word for word in paper if "data_path" in word).partition("=")[2],
-        }
-    )
-    network, factorisation = reproduce.plan_paper_runs(plan)
-    assert (
-        network.name == "paper-SiBraR_SC-tiny-warm-seed2020-epochs=2-temperature=0.5"
-        and network.config["variant"] == "SC"
-    )
+    values = {
+        "models": ["SiBraR_SC", "MF"],
+        "datasets": "tiny",
+        "scenarios": "user_cold",
+        "options": {"epochs": 2, "temperature": 0.5, "eval_candidates": "scenario"},
+        "fixed_split": True,
+        "data_path": next(word for word in paper if "data_path" in word).partition("=")[2],
+    }
+    network, factorisation = reproduce.plan_paper_runs(reproduce.Plan.from_mapping(values))
+    assert network.name.startswith("paper-SiBraR_SC-tiny-user_cold-split2020-seed2020-")
     assert network.config["rec_loss"] == "bpr" and network.config["learning_rate"] == 0.01
     assert network.config["epochs"] == 2 and network.config["temperature"] == 0.5
     assert factorisation.config["epochs"] == 2 and "temperature" not in factorisation.options
+    for run in (network, factorisation):
+        assert (run.config["eval_candidates"], run.config["map_divisor"]) == ("scenario", "relevant_items")
+    one = {**values, "models": ["SiBraR_one"]}
+    with pytest.raises(OptionError, match="Which modality SiBraR_one was trained with is not known"):
+        reproduce.plan_paper_runs(reproduce.Plan.from_mapping(one))
+    one["options"] = {**values["options"], "user_modalities": ["interactions", "gender"]}
+    (run,) = reproduce.plan_paper_runs(reproduce.Plan.from_mapping(one))
+    assert run.label == "SiBraR_one" and run.config["user_modalities"] == ["interactions", "gender"]
 
 
 @pytest.mark.parametrize(

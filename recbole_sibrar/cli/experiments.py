@@ -54,15 +54,16 @@ map.pdf, .svg, .png if the space holds contrastive_weight and temperature.
 """
 
 REPRODUCE_DESCRIPTION = """\
-Run the papers' models with the papers' settings (props/paper/) and print the papers' figures beside ours.
+Run the papers' models with the papers' settings and protocol (props/paper/) and print the papers' figures beside ours,
+their difference, and the noise to judge it by.
 
   recbole-sibrar reproduce ml-1m --seeds 3
-  recbole-sibrar reproduce ml-1m --scenarios item_cold --models SiBraR_SC MuBraR_SC
+  recbole-sibrar reproduce ml-1m --models SiBraR_SC MuBraR_SC --seeds 3 --fixed_split
 
-Other options, as --key=value, win over the papers' settings. The data set has to be converted before. Finished runs are
-reused, as by 'compare'.
+Other options, as --key=value, win over the papers' settings and protocol, such as
+--eval_candidates=scenario. The data set has to be converted before. Finished runs are reused, as by 'compare'.
 
-Written to <output_dir>/reproduction/: <data set>-paper.md, .csv, and the files of 'compare'.
+Written to <output_dir>/reproduction/: <data set>-paper.csv, .md, .tex, and the files of 'compare'.
 """
 
 
@@ -207,6 +208,9 @@ def _add_reproduce(commands):
     reproduce.add_argument("--models", nargs="+", metavar="MODEL", help="the papers' names, such as MF, SiBraR_SC")
     reproduce.add_argument("--seeds", type=int, default=1, metavar="N", help="how many (default: %(default)s)")
     reproduce.add_argument("--seed", type=int, default=2020, help="the first of them (default: %(default)s)")
+    reproduce.add_argument(
+        "--fixed_split", action="store_true", help="a seed varies the initialisation alone, and not the split"
+    )
     reproduce.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: %(default)s)")
     reproduce.add_argument("--output_dir", default="results", metavar="DIR", help="default: %(default)s")
     reproduce.add_argument("--data_path", metavar="DIR", help="where data sets are looked for (default: atomic_data)")
@@ -215,26 +219,30 @@ def _add_reproduce(commands):
 
 
 def _reproduce(arguments, options) -> int:
-    from recbole_sibrar.experiments import reproduce
+    from recbole_sibrar.experiments import published, reproduce
     from recbole_sibrar.experiments.plan import Plan
     from recbole_sibrar.report.tables import markdown
 
-    if arguments.dataset not in reproduce.paper_datasets():
-        valid = reproduce.paper_datasets()
+    if arguments.dataset not in published.paper_datasets():
+        valid = published.paper_datasets()
         raise OptionError(f"The papers have no data set {arguments.dataset!r}. {nearest(arguments.dataset, valid)}")
     values = {
-        "models": arguments.models or list(reproduce.paper_models()),
+        "models": arguments.models or published.usual_models(),
         "datasets": arguments.dataset,
-        "scenarios": arguments.scenarios or reproduce.paper_scenarios(arguments.dataset),
+        "scenarios": arguments.scenarios or published.paper_scenarios(arguments.dataset),
         "options": options,
-        **{name: getattr(arguments, name) for name in ("seeds", "seed", "jobs", "output_dir", "data_path")},
+        **{
+            name: getattr(arguments, name)
+            for name in ("seeds", "seed", "fixed_split", "jobs", "output_dir", "data_path")
+        },
     }
     plan = Plan.from_mapping(values)
     track = tracker(arguments.track)
     table, comparisons, failed = reproduce.reproduce(plan)
     code = _print_comparisons(comparisons, failed, f"{plan.output_dir}/reproduction")
     if len(table):
-        print(f"\n{arguments.dataset}: the papers' figures and ours\n\n{markdown(table.drop(columns='source'))}")
+        below = "\n".join(f"{sentence}." for sentence in reproduce.remarks(table))
+        print(f"\n{arguments.dataset}: the papers' figures and ours\n\n{markdown(reproduce.of_both(table))}\n\n{below}")
     track(_records(comparisons))
     return code
 

@@ -37,6 +37,11 @@ def departures(config: Mapping[str, Any]) -> list[str]:
     return [sentence for (name, value), sentence in DEPARTURES.items() if config.get(name) == value]
 
 
+def described(config: Mapping[str, Any]) -> str:
+    """The options in which protocols differ, as ``eval_candidates=scenario map_divisor=possible_hits ...``."""
+    return " ".join(f"{name}={config[name]}" for name in dict.fromkeys(name for name, _ in DEPARTURES))
+
+
 @dataclass(frozen=True)
 class Phase:
     """One evaluation, of the validation or the test split. U users and I items, internal ids, 0 is padding.

@@ -18,19 +18,12 @@ from recbole_sibrar.evaluation.significance import LEVEL, TEST_TO_TRAIN, split_t
 from recbole_sibrar.files import atomic_file
 from recbole_sibrar.report import figures
 from recbole_sibrar.report.result import few_candidates
-from recbole_sibrar.report.tables import escape_markdown, write_csv, write_markdown
+from recbole_sibrar.report.tables import escape_latex, escape_markdown, write_csv, write_markdown
 
 DIGITS = 4
 PARAMETERS = "n_parameters"
 NOTE_MARKS = "†‡§¶‖"
 LATEX_MARKS = dict(zip(NOTE_MARKS, ("\\dagger", "\\ddagger", "\\S", "\\P", "\\|")))
-LATEX_ESCAPES = str.maketrans(
-    {
-        **{character: f"\\{character}" for character in "&%$#_{}"},
-        **{"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"},
-        **{"<": "\\textless{}", ">": "\\textgreater{}", "±": "$\\pm$"},
-    }
-)
 VERDICT_NAMES = {
     "n_splits": "splits",
     "difference": "difference",
@@ -316,7 +309,7 @@ def cells(comparison: Comparison, markup: Markup) -> pd.DataFrame:
     names = []
     for entry in comparison.entries:
         own = "".join(LATEX_MARKS.get(marks[n], marks[n]) if markup is LATEX else marks[n] for n in entry.notes)
-        label = {LATEX: _latex, MARKDOWN: escape_markdown}.get(markup, str)(entry.label)
+        label = {LATEX: escape_latex, MARKDOWN: escape_markdown}.get(markup, str)(entry.label)
         names.append(label + (markup.note.format(own) if own else ""))
     shown = {"model": names}
     table = comparison.table
@@ -332,16 +325,14 @@ def cells(comparison: Comparison, markup: Markup) -> pd.DataFrame:
     return pd.DataFrame(shown)
 
 
-def _latex(text: str) -> str:
-    return text.translate(LATEX_ESCAPES)
-
-
 def latex(comparison: Comparison) -> str:
     """A ``table`` environment; it needs the package booktabs."""
     table = cells(comparison, LATEX)
-    notes = "".join(f" $^{{{LATEX_MARKS.get(mark, mark)}}}$ {_latex(note)}." for note, mark in comparison.notes.items())
-    remarks = "".join(f" {_latex(remark)}." for remark in comparison.remarks)
-    caption = f"{_latex(comparison.title)}.{remarks}{notes}"
+    notes = "".join(
+        f" $^{{{LATEX_MARKS.get(mark, mark)}}}$ {escape_latex(note)}." for note, mark in comparison.notes.items()
+    )
+    remarks = "".join(f" {escape_latex(remark)}." for remark in comparison.remarks)
+    caption = f"{escape_latex(comparison.title)}.{remarks}{notes}"
     return table.style.hide(axis="index").to_latex(
         hrules=True,
         column_format="l" + "r" * (table.shape[1] - 1),

@@ -9,6 +9,14 @@ import pandas as pd
 from recbole_sibrar.evaluation.trained import Trained
 from recbole_sibrar.files import atomic_file, write_json
 
+LATEX_ESCAPES = str.maketrans(
+    {
+        **{character: f"\\{character}" for character in "&%$#_{}"},
+        **{"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"},
+        **{"<": "\\textless{}", ">": "\\textgreater{}", "±": "$\\pm$"},
+    }
+)
+
 
 def write_csv(table: pd.DataFrame, path: Path | str) -> Path:
     """Write a table whole or not at all."""
@@ -57,4 +65,22 @@ def write_markdown(sections: Mapping[str, pd.DataFrame | str], path: Path | str)
         parts += [f"## {heading}", markdown(content) if isinstance(content, pd.DataFrame) else content]
     with atomic_file(path) as file:
         file.write("\n\n".join(parts) + "\n")
+    return Path(path)
+
+
+def escape_latex(text: str) -> str:
+    """A name as it is to be read.
+
+    >>> print(escape_latex("my_data & 5 %"))
+    my\\_data \\& 5 \\%
+    """
+    return text.translate(LATEX_ESCAPES)
+
+
+def write_latex(table: pd.DataFrame, path: Path | str, caption: str) -> Path:
+    """A table that may be longer than a page, with four digits; it needs the packages booktabs and longtable."""
+    cells = table.map(lambda cell: escape_latex(cell) if isinstance(cell, str) else cell).rename(columns=escape_latex)
+    text = cells.style.hide(axis="index").format(precision=4, na_rep="", subset=list(cells.select_dtypes("number")))
+    with atomic_file(path) as file:
+        file.write(text.to_latex(hrules=True, environment="longtable", caption=escape_latex(caption)))
     return Path(path)
