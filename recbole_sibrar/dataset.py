@@ -35,7 +35,7 @@ class Dataset:
 
     def __init__(self, folder: Path | str):
         self.folder = Path(folder)
-        self._temporary = None
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
         if not (self.folder / f"{self.folder.name}.inter").is_file():
             raise DataError(f"{self.folder} holds no {self.folder.name}.inter; make it with Dataset.from_frames.")
 
@@ -83,8 +83,8 @@ class Dataset:
         Raises:
             OptionError, DataError: naming the table and the column or row.
         """
-        temporary = None if folder is not None else tempfile.TemporaryDirectory(prefix="recbole-sibrar-")
-        place = Path(temporary.name) / "frames" if folder is None else Path(folder)
+        temporary = tempfile.TemporaryDirectory(prefix="recbole-sibrar-") if folder is None else None
+        place = Path(temporary.name) / "frames" if temporary is not None else Path(str(folder))
         if isinstance(encode, dict):
             encode = Encode(encode, place.parent)
         path = own_tables.convert(
@@ -135,8 +135,10 @@ class Dataset:
         from recbole_sibrar.recbole_plugin.run import run
 
         temporary = tempfile.TemporaryDirectory(prefix="recbole-sibrar-") if output_dir is None else None
-        own = {"data_path": str(self.folder.parent), "output_dir": output_dir or temporary.name, "scenario": scenario}
+        where = str(output_dir) if temporary is None else temporary.name
+        own = {"data_path": str(self.folder.parent), "output_dir": where, "scenario": scenario}
         result = run(model, self.folder.name, None, {**QUIET, **options, **own})
+        assert result is not None  # of the only machine
         path = Path(result.config["checkpoint_dir"]) / (result.whole_model or checkpoint.MODEL)
         return Fitted(Recommender.load(path), result, temporary)
 

@@ -83,4 +83,4 @@ class _Finder:
             if self in sys.meta_path:
                 sys.meta_path.remove(self)
 
-        loader.exec_module = exec_module
+        loader.exec_module = exec_module  # type: ignore[method-assign]

@@ -27,7 +27,7 @@ def local(path: str | Path, kind: str, file: str | None = None) -> str | Path:
         return path
     address = ADDRESS.fullmatch(str(path))
     wanted = address and (address["file"] or file)
-    if not wanted:
+    if address is None or not wanted:
         expected = "hub:owner/name" if file else "hub:owner/name/file"
         raise OptionError(f"{path} is no address of a file on the Hub; expected {expected}, with @revision if wanted.")
     hub = _package(path)

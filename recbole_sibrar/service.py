@@ -164,13 +164,14 @@ class Worker:
         first, users = several[0], [user for asked in several for user in asked.users]
         k = max(asked.k for asked in several)
         names, scores, items = self.recommender.ranked(users, k, first.candidates, first.exclude_seen)
-        names, scores, items = iter(names), iter(scores.tolist()), iter(items.tolist())
+        of_user = zip(names, scores.tolist(), items.tolist())
         tokens = self.recommender.directory.tokens["item"]
         answers = []
         for asked in several:
             own = []
             for place, user in enumerate(asked.users):
-                name, pairs = next(names), zip(next(scores), next(items))
+                name, own_scores, own_items = next(of_user)
+                pairs = zip(own_scores, own_items)
                 found = [
                     Scored(item=tokens[n], score=score) for score, n in islice(pairs, asked.k) if score > -math.inf
                 ]

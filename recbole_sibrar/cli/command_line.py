@@ -100,8 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         package = (error.name or "recbole_sibrar").partition(".")[0]
         if package == "recbole_sibrar":
             raise
+        command = getattr(known, "command", "")
         print(
-            f"recbole-sibrar: '{known.command}' needs {package}, which is not installed: pip install {package}",
+            f"recbole-sibrar: '{command}' needs {package}, which is not installed: pip install {package}",
             file=sys.stderr,
         )
         return 2
@@ -112,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"recbole-sibrar: {where}{error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
-        said = str(interrupt) or INTERRUPTED.get(getattr(known, "command", None), "interrupted.")
+        said = str(interrupt) or INTERRUPTED.get(getattr(known, "command", ""), "interrupted.")
         print(f"recbole-sibrar: {said}", file=sys.stderr)
         return 130
 
@@ -279,7 +280,8 @@ def parse_options(arguments: Sequence[str] | None) -> dict[str, Any]:
     Raises:
         OptionError: an argument of another form, or an option given twice with different values.
     """
-    options, rest = {}, list(arguments)
+    options: dict[str, Any] = {}
+    rest = list(arguments or ())
     while rest:
         argument = rest.pop(0)
         key, equals, value = argument[2:].partition("=")

@@ -119,7 +119,7 @@ def convert(
     columns = {"title": items.table["title"], "description": items.table["description"], "text": both}
     texts = {name: {token: text for token, text in zip(wanted, column) if text} for name, column in columns.items()}
     items.having = {"text": list(texts["text"])}
-    job = Job("amazon-vg", name, output, options, [reviews_path, meta_path, *paths.values()], k, PAPERS)
+    job = Job("amazon-vg", name, Path(output), options, [reviews_path, meta_path, *paths.values()], k, PAPERS)
     return job.finish(reviews, users, items, require, log, encode and encode.on_items(texts))
 
 

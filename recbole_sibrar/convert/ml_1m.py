@@ -40,7 +40,7 @@ def convert(
     min_rating: float = 3,
     ages: tuple[int, int] | None = None,
     k: int = 5,
-    require: Iterable[str] | None = (),
+    require: Iterable[str] = (),
     plots: str | Path | None = None,
     item_vectors: dict[str, Any] | None = None,
     name: str = "ml-1m",
@@ -100,7 +100,7 @@ def convert(
     options = {
         "min_rating": min_rating, "ages": ages and list(ages), "k_core": k, "require": list(require), "float16": half,
     }  # fmt: skip
-    job = Job("ml-1m", name, output, options, [*files, *paths.values()], k, replace(PAPERS, reasons=reasons))
+    job = Job("ml-1m", name, Path(output), options, [*files, *paths.values()], k, replace(PAPERS, reasons=reasons))
     return job.finish(ratings, users, items, require, log, encode and encode.on_items(texts))
 
 

@@ -16,6 +16,7 @@ from recbole_sibrar.convert.corpus import Corpus, add_ages, named_values
 from recbole_sibrar.convert.filters import StepLog, k_core, of_ages
 from recbole_sibrar.convert.vectors import read_embeddings
 from recbole_sibrar.data.tables import (
+    Lines,
     below,
     clean,
     find_file,
@@ -103,13 +104,10 @@ def convert(
         raise DataError(f"{raw / 'users.tsv'}: no such file; LFM-2b's users say who is of age {ages[0]} to {ages[1]}.")
 
     log, counts_path = StepLog(), find_file(raw, COUNTS) if not year else None
-    if counts_path:
-        plays, source = _read_counts(counts_path), counts_path
-    else:
-        source = find_file(raw, EVENTS)
-        if source is None:
-            raise DataError(f"{raw / EVENTS}: no such file; {SOURCE}.")
-        plays = count_plays(source, year)
+    source = counts_path or find_file(raw, EVENTS)
+    if source is None:
+        raise DataError(f"{raw / EVENTS}: no such file; {SOURCE}.")
+    plays = _read_counts(source) if counts_path else count_plays(source, year)
     plays = log.record(f"pairs in {year}" if year else "pairs", plays)
     plays = log.record(f"played {min_plays} times", plays[plays["plays"] >= min_plays])
     if ages:
@@ -136,7 +134,7 @@ def convert(
         "float16": half,
     }  # fmt: skip
     inputs = [path for path in (source, users_path, genres_path, *features.values()) if path]
-    job = Job("onion", name, output, options, inputs, k, PAPERS)
+    job = Job("onion", name, Path(output), options, inputs, k, PAPERS)
     return job.finish(plays, users, items, require, log)
 
 
@@ -206,8 +204,10 @@ def count_plays(path: str | Path, year: int) -> pd.DataFrame:
     n_read = n_kept = 0
     blocks = read_lines(path, "\t", ["user_id", "track_id", "timestamp"])
     header = next(blocks)
+    assert isinstance(header, list)
     columns = [header.index("user_id"), header.index("track_id")]
     for lines in blocks:
+        assert isinstance(lines, Lines)
         years = _years(lines, header.index("timestamp"))
         kept = years == year if year else np.ones(len(years), bool)
         n_read, n_kept = n_read + len(kept), n_kept + int(kept.sum())

@@ -48,7 +48,7 @@ def convert(
     tag_separator: str = "|",
     minimum: dict[str, float] | None = None,
     k: int = 0,
-    require: Iterable[str] | None = (),
+    require: Iterable[str] = (),
     half: bool = False,
     encode: Any = None,
     missing: Iterable[str] | None = None,
@@ -131,7 +131,7 @@ def convert(
         "others": {side.name: _texts_of(side, made) for side in (user_side, item_side)},
         "encoders": made,
     }
-    job = Job("table", name, output, options, files, k, tables=tables)
+    job = Job("table", name, Path(output), options, files, k, tables=tables)
     return job.finish(pairs, user_side, item_side, require, log, encode and encode.on_items(item_texts))
 
 

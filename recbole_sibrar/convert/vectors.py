@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_sibrar.data.frames import is_file, is_list, plain_frame
-from recbole_sibrar.data.tables import OPENERS, SEPARATORS, parquet_blocks, read_lines
+from recbole_sibrar.data.tables import OPENERS, SEPARATORS, Lines, parquet_blocks, read_lines
 from recbole_sibrar.errors import DataError, OptionError
 
 FORMATS = "npz (ids, values), npy with <name>.ids.txt beside it, tsv, csv (also .gz, .bz2) or parquet"
@@ -67,7 +67,9 @@ class Spool:
         self.source, self.half = source, half
         self.wanted = None if wanted is None else pd.Index(wanted)
         self.file = tempfile.TemporaryFile(dir=folder)
-        self.ids, self.width, self.dtype = [], None, None
+        self.ids: list[np.ndarray] = []
+        self.width: int | None = None
+        self.dtype: np.dtype | None = None
 
     def add(self, ids: Any, values: Any, lines: Any = None) -> None:
         """
@@ -254,10 +256,10 @@ def _array_blocks(ids, shape, dtype, file):
 
 
 def _table(separator):
-    def read(path: Path, wanted: pd.Index | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def read(path: Path, wanted: pd.Index | None) -> Iterator[tuple[np.ndarray, ...]]:
         width = None
         for lines in read_lines(path, separator):
-            if width is None:
+            if not isinstance(lines, Lines):
                 width = len(lines) - 1
                 continue
             ids = np.array([token.strip('"') for token in lines.texts(0)])

@@ -1,7 +1,7 @@
 """Numbers and fingerprints of data that depend on what the data are, and not on the order of lines or files."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -77,7 +77,7 @@ class _Digest:
     def result(self) -> str:
         return self._hash.hexdigest()
 
-    def texts(self, name: str, texts: Iterable[str]) -> None:
+    def texts(self, name: str, texts: Sequence[str]) -> None:
         self._hash.update("\0".join([name, str(len(texts)), *map(str, texts), ""]).encode())
 
     def array(self, name: str, values: np.ndarray) -> None:

@@ -70,7 +70,7 @@ class Modality:
         goes through pages that the system takes back when it needs them, and makes no copy in memory. The file's rows
         for entities that the data set has not are in it, too.
         """
-        values = self.values
+        values: Any = self.values
         if isinstance(values, SparseRows):
             values = {"indptr": values.indptr, "columns": values.columns}
         elif isinstance(values, DiskVectors):
@@ -80,8 +80,10 @@ class Modality:
     @classmethod
     def from_plain(cls, state: dict[str, Any]) -> "Modality":
         """The inverse of ``to_plain``, copied from the file; vectors are in memory."""
-        copied = {name: value.clone() if isinstance(value, Tensor) else value for name, value in state.items()}
-        values = copied["values"]
+        copied: dict[str, Any] = {
+            name: value.clone() if isinstance(value, Tensor) else value for name, value in state.items()
+        }
+        values: Any = copied["values"]
         if isinstance(values, dict) and "table" in values:
             values = values["table"][values["rows"]]
         elif isinstance(values, dict):

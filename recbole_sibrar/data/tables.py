@@ -7,7 +7,7 @@ import io
 import lzma
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from recbole_sibrar.errors import DataError, nearest
 BLOCK_BYTES = 1 << 24
 NEWLINE = 10
 SEPARATORS = {".tsv": "\t", ".csv": ","}
-OPENERS = {".gz": gzip.open, ".bz2": bz2.open}
+OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
 DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError)
 
 

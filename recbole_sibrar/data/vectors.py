@@ -38,7 +38,7 @@ class DiskVectors:
     def __init__(self, values: np.memmap, rows: Tensor):
         self.rows = rows
         self._offset, self._shape, self._dtype = values.offset, values.shape, values.dtype
-        self._file = open(values.filename, "rb", buffering=0)
+        self._file = open(str(values.filename), "rb", buffering=0)
         weakref.finalize(self, self._file.close)
 
     def __getitem__(self, entities: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class DiskVectors:
         offsets = self._offset + ordered[begins] * read.itemsize * self._shape[1]
         for begin, end, offset in zip(begins.tolist(), ends.tolist(), offsets.tolist()):
             run = read[begin:end]
-            if os.preadv(self._file.fileno(), [run], offset) != run.nbytes:
+            if os.preadv(self._file.fileno(), [run], offset) != run.nbytes:  # type: ignore[list-item]
                 raise DataError(f"{self._file.name} ends early; remove its folder, and it is made from the text again.")
         result = np.empty_like(read)
         result[order] = read
@@ -131,7 +131,7 @@ def row_blocks(values: Any) -> Iterator[tuple[int, np.ndarray]]:
     if not isinstance(values, np.memmap):
         yield 0, values
         return
-    with open(values.filename, "rb") as file:
+    with open(str(values.filename), "rb") as file:
         file.seek(values.offset)
         for start in range(0, len(values), BLOCK_ROWS):
             block = np.fromfile(file, values.dtype, min(BLOCK_ROWS, len(values) - start) * values.shape[1])

@@ -4,7 +4,7 @@ Everywhere: ``embeddings`` (N, M, D) of M modalities of N entities and ``availab
 modality is missing is never read.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ N_TREES = 100
 PERPLEXITY = 30
 
 
-def pair_measures(embeddings: Tensor, available: Tensor, names: Iterable[str]) -> pd.DataFrame:
+def pair_measures(embeddings: Tensor, available: Tensor, names: Sequence[str]) -> pd.DataFrame:
     """Similarities within and between entities for each pair of modalities, a modality with itself included.
 
     Returns:

@@ -111,9 +111,8 @@ def build_phases(
     """
     if eval_candidates not in CANDIDATE_CHOICES:
         raise OptionError(f"eval_candidates is {eval_candidates!r}. {nearest(eval_candidates, CANDIDATE_CHOICES)}")
-    size = {"minlength": n_items}
     train_users, train_items = parts["train"]
-    train_count = torch.bincount(train_items, **size)
+    train_count = torch.bincount(train_items, minlength=n_items)
     cold_users = torch.bincount(train_users, minlength=n_users) == 0
     cold_items = train_count == 0
     everything = torch.ones(n_items, dtype=torch.bool)
@@ -121,7 +120,7 @@ def build_phases(
     phases = {}
     for name, earlier in (("valid", ("train",)), ("test", ("train", "valid"))):
         users, items = parts[name]
-        own_count = torch.bincount(items, **size)
+        own_count = torch.bincount(items, minlength=n_items)
         own = own_count > 0
         if drawn is not None:
             own = own.index_fill(0, drawn[name], True)
@@ -137,8 +136,8 @@ def build_phases(
             popularity = torch.where(cold_items, own_count, train_count).double()
             source = f"training interactions; for items without any, interactions of the {name} split"
         profile = parts[name] if "user" in scenario.cold_sides else parts["train"]
-        seen = [torch.cat(column) for column in zip(*(parts[phase] for phase in earlier))]
-        seen = SparseRows.from_pairs(*seen, n_users, n_items)
+        earlier_users, earlier_items = (torch.cat(column) for column in zip(*(parts[phase] for phase in earlier)))
+        seen = SparseRows.from_pairs(earlier_users, earlier_items, n_users, n_items)
         repeated = seen.has(users, items)
         if repeated.any():
             n = int(repeated.sum())

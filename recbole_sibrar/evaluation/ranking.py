@@ -55,8 +55,8 @@ class Ranking:
             users: (U,) ids. embeddings: (U, D).
         """
         rows = max(SCORES_AT_A_TIME // len(self.ranked), LEAST_USERS)
-        values, items = zip(*(self._block(*block) for block in zip(users.split(rows), embeddings.split(rows))))
-        values, items = torch.cat(values), torch.cat(items)
+        found = zip(*(self._block(*block) for block in zip(users.split(rows), embeddings.split(rows))))
+        values, items = (torch.cat(part) for part in found)
         positives = self.phase.positives.select(users)
         items = items.masked_fill(values == -torch.inf, 0)
         return Lists(items, positives.contains(items), positives.lengths, bool(values.isnan().any()))

@@ -49,7 +49,8 @@ def execute(runs: Sequence[Run], n_jobs: int = 1) -> list[Outcome]:
     Raises:
         KeyboardInterrupt: with a sentence that says how many runs are kept.
     """
-    waiting, going, outcomes, data_now = list(runs), [], {}, DataNow()
+    going: list[RunProcess] = []
+    waiting, outcomes, data_now = list(runs), {}, DataNow()
     with Progress(len(runs), "run") as progress:
 
         def end(outcome: Outcome) -> None:

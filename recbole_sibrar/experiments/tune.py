@@ -74,7 +74,7 @@ class Trials:
     """The trials so far; ``trials.csv`` is written anew after each."""
 
     study: Study
-    config: object
+    config: Any
     folder: Path
     progress: Progress
     rows: list = field(default_factory=list)
