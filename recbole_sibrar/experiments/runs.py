@@ -35,7 +35,7 @@ class Run:
     seed: int
     options: dict
     config: dict
-    recbole_config: object = field(repr=False, compare=False)
+    recbole_config: Any = field(repr=False, compare=False)
 
     @property
     def folder(self) -> Path:
