@@ -26,6 +26,12 @@ def test_run_writes_results_where_told(tiny, capsys):
     assert "ndcg@3" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("model, reads_content", [("ContentRidge", True), ("LinearAutoencoder", False), ("Pop", False)])
+def test_missing_modalities_are_proposed_where_a_model_reads_some(tiny, capsys, model, reads_content):
+    assert main([*arguments(tiny, run_name="mine", epochs=1), f"--model={model}"]) == 0
+    assert ("recbole-sibrar missing results/mine" in capsys.readouterr().out) == reads_content
+
+
 def test_property_files_and_the_command_line(tiny):
     Path("mine.yaml").write_text("embedding_size: 4\nepochs: 1\n")
     assert main([*arguments(tiny, run_name="r"), "--config_files", "mine.yaml", "--embedding_size=8"]) == 0

@@ -248,6 +248,7 @@ def _option_line(entry):
 
 def _run(known, rest) -> int:
     from recbole_sibrar.checkpoint import MODEL
+    from recbole_sibrar.data.modalities import INTERACTIONS
     from recbole_sibrar.recbole_plugin.run import run
     from recbole_sibrar.report.result import PER_ITEM, PER_USER, RESULT
     from recbole_sibrar.report.tracking import run_records, tracker
@@ -265,9 +266,10 @@ def _run(known, rest) -> int:
     print(result.table())
     folder = result.config["checkpoint_dir"]
     print(f"written to {folder}: {RESULT}, {PER_USER}, {PER_ITEM}, {MODEL}")
+    has_content = any(set(names) - {INTERACTIONS} for names in result.modalities.values())
     tell_next(
         f"recbole-sibrar recommend --checkpoint {folder}/{MODEL} --users ID",
-        *([f"recbole-sibrar missing {folder}"] if any(result.modalities.values()) else []),
+        *([f"recbole-sibrar missing {folder}"] if has_content else []),
         f"recbole-sibrar report {result.config['output_dir']}",
     )
     track(run_records([asdict(result)]))
