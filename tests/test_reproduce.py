@@ -8,7 +8,9 @@ from conftest import names
 
 from recbole_sibrar import cli
 from recbole_sibrar.errors import OptionError
-from recbole_sibrar.experiments import published, reproduce
+from recbole_sibrar.experiments import contrast_map, published, reproduce
+from recbole_sibrar.report.collection import read_runs
+from recbole_sibrar.report.studies import read_studies
 from recbole_sibrar.scenarios import SCENARIOS
 
 TABLES = [(d, s) for d in published.paper_datasets() for s in published.paper_scenarios(d)]
@@ -89,6 +91,28 @@ def test_ours_beside_the_papers(paper, capsys, monkeypatch):
         assert "user_cold: eval_candidates=phase" in plain and "warm: eval_candidates=scenario" in plain
 
 
+def test_the_map_over_alpha_and_tau(paper, capsys, monkeypatch):
+    (published.paper_folder() / "contrast_map.csv").write_text(
+        "dataset,contrastive_weight,temperature,value\ntiny,0.0,0.1,0.25\ntiny,0.001,0.1,0.5\ntiny,0.001,0.2,0.1\n"
+    )
+    monkeypatch.setattr(contrast_map, "METRIC", "NDCG@3")
+    monkeypatch.setitem(published.NOISE, "NDCG@3", 9.0)
+    assert cli.main([*paper, "--map", "--alphas", "0", "1e-3", "--taus", "0.1"]) == 0
+    folder = Path("results/reproduction")
+    table = pd.read_csv(folder / "tiny-contrast.csv")
+    assert list(table["contrastive_weight"]) == [0, 0.001] and list(table["paper"]) == [0.25, 0.5]
+    results = {run.result["config"]["contrastive_weight"]: run.result for run in read_runs("results")}
+    for row in table.itertuples():
+        own = results[row.contrastive_weight]
+        assert own["config"]["temperature"] == 0.1 and own["config"]["split_rounding"] == "up"
+        assert row.ours == pytest.approx(own["test_result"]["ndcg@3"])
+        assert row.difference == pytest.approx(row.ours - row.paper) and row.judged == "within noise"
+    assert {path.suffix for path in folder.glob("tiny-contrast.*")} == {".csv", ".md", ".tex", ".pdf", ".svg", ".png"}
+    assert "read off the colours" in capsys.readouterr().out
+    (section,) = read_studies("results")
+    assert len(section.drawn) == 1 and len(section.tables) == 1
+
+
 def test_settings_are_the_papers_and_the_command_line_wins(paper):
     values = {
         "models": ["SiBraR_SC", "MF"],
@@ -119,6 +143,10 @@ def test_settings_are_the_papers_and_the_command_line_wins(paper):
         (["reproduce", "ml1m"], "'ml1m' | 'ml-1m'"),
         (["reproduce", "amazon-vg", "--scenarios", "user_cold"], "The papers have no user_cold table for amazon-vg"),
         (["reproduce", "ml-1m", "--models", "BPR"], "'BPR' | no model"),
+        (["reproduce", "ml-1m", "--map", "--models", "MF"], "--models and --map"),
+        (["reproduce", "ml-1m", "--taus", "0.1"], "--taus and --map"),
+        (["reproduce", "amazon-vg", "--map"], "The papers have no map of amazon-vg"),
+        (["reproduce", "onion", "--map", "--taus", "0.3"], "taus has 0.3, which the papers' map has not"),
         (["reproduce", "ml-1m"], "Data set 'ml-1m' not found"),
         (["reproduce", "ml-1m", "--scenarios", "cold"], "Unknown scenario 'cold'"),
     ],

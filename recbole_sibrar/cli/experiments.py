@@ -59,11 +59,13 @@ their difference, and the noise to judge it by.
 
   recbole-sibrar reproduce ml-1m --seeds 3
   recbole-sibrar reproduce ml-1m --models SiBraR_SC MuBraR_SC --seeds 3 --fixed_split
+  recbole-sibrar reproduce ml-1m --map --alphas 0 1e-5 1e-3 --taus 0.01 0.1 0.5
 
 Other options, as --key=value, win over the papers' settings and protocol, such as
 --eval_candidates=scenario. The data set has to be converted before. Finished runs are reused, as by 'compare'.
 
-Written to <output_dir>/reproduction/: <data set>-paper.csv, .md, .tex, and the files of 'compare'.
+Written to <output_dir>/reproduction/: <data set>-paper.csv, .md, .tex, and the files of 'compare'; with --map
+<data set>-contrast.csv, .md, .tex, .pdf, .svg, .png.
 """
 
 
@@ -214,6 +216,9 @@ def _add_reproduce(commands):
     reproduce.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: %(default)s)")
     reproduce.add_argument("--output_dir", default="results", metavar="DIR", help="default: %(default)s")
     reproduce.add_argument("--data_path", metavar="DIR", help="where data sets are looked for (default: atomic_data)")
+    reproduce.add_argument("--map", action="store_true", help="SiBraR_SC, warm, over α and τ, in place of the tables")
+    reproduce.add_argument("--alphas", type=float, nargs="+", metavar="α", help="of the map (default: four of theirs)")
+    reproduce.add_argument("--taus", type=float, nargs="+", metavar="τ", help="of the map (default: four of theirs)")
     add_track_argument(reproduce)
     reproduce.set_defaults(handler=_reproduce, takes_options=True, needs_recbole=True)
 
@@ -226,6 +231,11 @@ def _reproduce(arguments, options) -> int:
     if arguments.dataset not in published.paper_datasets():
         valid = published.paper_datasets()
         raise OptionError(f"The papers have no data set {arguments.dataset!r}. {nearest(arguments.dataset, valid)}")
+    for name in ("models", "scenarios") if arguments.map else ("alphas", "taus"):
+        if getattr(arguments, name):
+            raise OptionError(
+                f"--{name} and --map: the map has --alphas and --taus, and is of SiBraR_SC in warm alone."
+            )
     values = {
         "models": arguments.models or published.usual_models(),
         "datasets": arguments.dataset,
@@ -238,12 +248,28 @@ def _reproduce(arguments, options) -> int:
     }
     plan = Plan.from_mapping(values)
     track = tracker(arguments.track)
+    if arguments.map:
+        return _reproduce_map(plan, arguments, track)
     table, comparisons, failed = reproduce.reproduce(plan)
     code = _print_comparisons(comparisons, failed, f"{plan.output_dir}/reproduction")
     if len(table):
         below = "\n".join(f"{sentence}." for sentence in reproduce.remarks(table))
         print(f"\n{arguments.dataset}: the papers' figures and ours\n\n{markdown(reproduce.of_both(table))}\n\n{below}")
     track(_records(comparisons))
+    return code
+
+
+def _reproduce_map(plan, arguments, track) -> int:
+    from recbole_sibrar.experiments import contrast_map
+    from recbole_sibrar.report.tables import markdown
+
+    alphas, taus = arguments.alphas or contrast_map.ALPHAS, arguments.taus or contrast_map.TAUS
+    table, outcomes = contrast_map.run_map(plan, alphas, taus)
+    failed = [outcome for outcome in outcomes if outcome.error]
+    code = _print_comparisons([], failed, f"{plan.output_dir}/reproduction")
+    below = "\n".join(f"{sentence}." for sentence in contrast_map.remarks())
+    print(f"\n{markdown(table)}\n\n{below}")
+    track(run_records(outcome.result for outcome in outcomes if outcome.result))
     return code
 
 

@@ -333,6 +333,31 @@ def search_map(trials: pd.DataFrame, x: str, y: str, metric: str, n_bins: int = 
     return figure
 
 
+@_at_paper_size
+def paired_maps(table: pd.DataFrame, metric: str) -> Figure:
+    """The papers' quality over temperature and contrastive weight, and ours below it, on one scale of colours.
+
+    Args:
+        table: a row for each cell: ``contrastive_weight``, ``temperature``, ``paper``, ``ours`` (NaN leaves it empty).
+    """
+    figure, axes = _axes(height=4.2, rows=2)
+    grids = [table.pivot(index="contrastive_weight", columns="temperature", values=name) for name in ("paper", "ours")]
+    values = table[["paper", "ours"]].to_numpy()
+    low, high = np.nanmin(values), np.nanmax(values)
+    for axis, grid, heading in zip(axes, grids, ("the papers", "ours")):
+        mesh = axis.imshow(grid, cmap="viridis", vmin=low, vmax=high, origin="lower", aspect="auto")
+        axis.set(title=heading, ylabel="α", xticks=range(grid.shape[1]), yticks=range(grid.shape[0]))
+        axis.set_xticklabels([f"{value:g}" for value in grid.columns])
+        axis.set_yticklabels([f"{value:g}" for value in grid.index])
+        for (row, column), value in np.ndenumerate(grid.to_numpy()):
+            if np.isfinite(value):
+                colour = "white" if value < (low + high) / 2 else "black"
+                axis.text(column, row, f"{value:.3f}", ha="center", va="center", color=colour, fontsize=6)
+    axes[-1].set_xlabel("τ")
+    figure.colorbar(mesh, ax=list(axes), label=metric)
+    return figure
+
+
 def _log_edges(values: np.ndarray, n_bins: int) -> np.ndarray:
     """Bounds of cells: half-way between neighbouring values if they are few, else even in the logarithm."""
     points = np.unique(np.log(values.astype(float)))

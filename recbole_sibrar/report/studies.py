@@ -96,4 +96,12 @@ def _paper(path: Path) -> Drawn:
     return "The papers' figures and ours", [], (path.stem,)
 
 
-KINDS = {"curve.csv": _curve, "rates.csv": _rates, "gap.csv": _gap, "trials.csv": _trials, "*-paper.csv": _paper}
+def _contrast(path: Path) -> Drawn:
+    table = pd.read_csv(path)
+    caption = "NDCG@10 over α and τ, the papers' and ours"
+    drawn = [(figures.paired_maps(table, "NDCG@10"), caption)] if table["ours"].notna().any() else []
+    return caption, drawn, (path.stem,)
+
+
+KINDS = {"curve.csv": _curve, "rates.csv": _rates, "gap.csv": _gap, "trials.csv": _trials, "*-paper.csv": _paper,
+         "*-contrast.csv": _contrast}  # fmt: skip
