@@ -30,6 +30,9 @@ LINKED = 20
 """So many of the entities that share most of an entity's interactions are its neighbours in the graph."""
 
 STEPS = 40
+CLOSE = 1e-6
+"""At most so many steps of the propagation, until no value changes by more than this share of the largest."""
+
 ROWS = 128
 """Entities imputed at a time."""
 
@@ -60,9 +63,9 @@ class Imputer:
     * ``graph``: feature propagation (Rossi et al., LoG 2022; for recommendation Malitesta et al., CIKM 2024). An
       entity's neighbours are the ``LINKED`` entities with which it has most training interactions in common, and those
       of which it is one. With A the common interactions, D their sums, and x_j known values of training entities, which
-      stay as they are, ``STEPS`` times :math:`x_i \leftarrow \sum_j (D^{-1} A)_{ij} x_j`, from the mean on. Rows sum
-      to one here, so that what is imputed is an average; the authors take :math:`D^{-1/2} A D^{-1/2}`. An entity
-      without training interactions has no neighbours, and the mean.
+      stay as they are, at most ``STEPS`` times :math:`x_i \leftarrow \sum_j (D^{-1} A)_{ij} x_j`, from the mean on.
+      Rows sum to one here, so that what is imputed is an average; the authors take :math:`D^{-1/2} A D^{-1/2}`. An
+      entity without training interactions has no neighbours, and the mean.
 
     Args:
         how: one of ``IMPUTERS`` but ``none``.
@@ -195,15 +198,20 @@ class Imputer:
     def _spread(self, m: int, lacking: Tensor) -> Tensor:
         """(K, F): what reaches the entities ``lacking`` (K,) from the training entities that have the modality."""
         links, own, donors = self._links_of_all(), self.donors[:, m].numpy(), self.donors[:, m].nonzero().squeeze(1)
-        table = self._mean(m).repeat(len(own), 1).numpy()
-        table[own] = self._columns(m, donors).double().numpy()
-        reached = np.flatnonzero(~own & (np.diff(links.indptr) > 0))
-        inner = links[reached]
+        known = self._columns(m, donors)
+        mean = self._mean(m).to(known)
+        table = mean.repeat(len(own), 1).numpy()
+        table[own] = known.numpy()
+        reached = ~own & (np.diff(links.indptr) > 0)
+        inner, from_known = links[reached], links[reached][:, own] @ table[own]
+        inner = inner[:, reached]
         for _ in range(STEPS):
-            table[reached] = inner @ table
+            before, table[reached] = table[reached], inner @ table[reached] + from_known
+            if np.abs(table[reached] - before).max(initial=0) <= CLOSE * np.abs(table).max():
+                break
         rows = lacking.numpy()
         linked = np.diff(links.indptr)[rows] > 0
-        result = self._mean(m).repeat(len(rows), 1)
+        result = mean.repeat(len(rows), 1)
         result[torch.from_numpy(linked)] = torch.from_numpy(links[rows[linked]] @ table)
         return result
 
@@ -222,7 +230,7 @@ class Imputer:
                 rows.append(place + start)
                 columns.append(most[place, nth])
                 weights.append(common[place, columns[-1]])
-            parts = np.concatenate(weights).astype(np.float64), (np.concatenate(rows), np.concatenate(columns))
+            parts = np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))
             links = sparse.csr_array(parts, shape=(n, n))
             links = links.maximum(links.T).tocsr()
             links.data /= np.repeat(links.sum(1), np.diff(links.indptr))

@@ -148,13 +148,15 @@ def degradation_panels(table: pd.DataFrame, metric: str) -> Figure:
     rows = table["where"].nunique()
     height = 1.9 * rows + 0.6 + 0.13 * len(models)
     figure, axes = _axes(COLUMN * columns, height, columns, rows)
+    lowest, highest = table[metric].min(), table[metric].max()  # intervals of two runs may reach far beyond
+    margin = max((highest - lowest) / 4, highest / 20, 1e-6)
     for axis, (where, pattern) in zip(axes, panels):
         for position, name in enumerate(models):
             own = table[(table["where"] == where) & (table["pattern"] == pattern) & (table["model"] == name)]
             left, look = 100 * (1 - own["rate"]), style(position)
             axis.plot(left, own[metric], label=name, linestyle=DASHES[position // len(COLOURS) % len(DASHES)], **look)
             axis.fill_between(left, own["low"], own["high"], color=look["color"], alpha=0.1, linewidth=0)
-        axis.set(xlabel="% of the content left", ylabel=metric.upper())
+        axis.set(xlabel="% of the content left", ylabel=metric.upper(), ylim=(lowest - margin, highest + margin))
         axis.invert_xaxis()
         if len(panels) > 1:
             axis.set_title(f"missing in {where}, {pattern}")
