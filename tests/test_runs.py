@@ -162,6 +162,14 @@ def test_a_cold_user_of_a_model_without_content_gets_the_popular_items(tiny):
     assert fallback.cold_fallback == {"user": "training popularity"} and popular.cold_fallback == {}
 
 
+def test_chance_is_another_for_each_user(tiny):
+    """RecBole's Random gives all users of a batch the same list, the authors' has coverage 1."""
+    ready = prepared(tiny, "Random", scenario="warm")
+    ready.trainer.evaluate(ready.loaders[2], load_best_model=False)
+    lists = ready.trainer.eval_collector.recommendations.items
+    assert len(lists.unique(dim=0)) > len(lists) // 2 and len(lists.unique()) == ready.dataset.item_num - 1
+
+
 @pytest.mark.parametrize("scenario, one_epoch", [("item_cold", True), ("user_cold", True), ("warm", False)])
 def test_a_model_that_only_has_a_fallback_trains_for_one_epoch(tiny, scenario, one_epoch):
     result = run("BPR", "tiny", None, tiny.options(scenario=scenario, epochs=3))

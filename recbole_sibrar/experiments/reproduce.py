@@ -117,7 +117,8 @@ def beside_the_paper(
                 "source": figure.source,
             }
         )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table.sort_values("scenario", kind="stable", ignore_index=True) if rows else table
 
 
 def of_both(table: pd.DataFrame) -> pd.DataFrame:

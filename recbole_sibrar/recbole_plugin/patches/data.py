@@ -13,6 +13,7 @@ TOUCH_POINTS = {
     "recbole.data.utils:create_samplers": ("72215a13bfd8", "replaced: negatives from training items"),
     "recbole.data.utils:get_dataloader": ("ae795a50ccb6", "replaced: loaders that follow the protocol"),
     "recbole.data.dataset.dataset:Dataset.build": ("23efe0363311", "the warm split; cold splits beside it"),
+    "recbole.data.dataset.dataset:Dataset._calcu_split_ids": ("c662af92e6f8", "where a split by shares ends; replaced with split_rounding=up"),
     "recbole.data.dataset.dataset:Dataset._load_feat": ("9948d02fed03", "replaced for interactions: strict and by columns"),
     "recbole.data.dataset.dataset:Dataset._load_data": ("9da47b33da9c", "would download an absent data set"),
     "recbole.data.dataset.dataset:Dataset._data_filtering": ("0e9dadb6063f", "raises ValueError when nothing is left"),

@@ -1,4 +1,4 @@
-"""RecBole's models: ours under its names, each general recommender with our trainer and data set, and its popularity."""
+"""RecBole's models: ours under its names, each general recommender with our trainer and data set, its popularity, its chance."""
 
 import importlib.util
 import sys
@@ -11,12 +11,14 @@ TOUCH_POINTS = {
     "recbole.utils.utils:get_model": ("b86d292b794a", "finds a model as recbole.model.general_recommender.<name>"),
     "recbole.utils.utils:get_trainer": ("3659feba6c4b", "finds a trainer as recbole.trainer.<Name>Trainer"),
     "recbole.model.general_recommender.pop:Pop.calculate_loss": ("7d24b7f573d4", "replaced: it counts once for each batch, and negatives too"),
+    "recbole.model.general_recommender.random:Random.full_sort_predict": ("22eb55d0aa8d", "replaced: all users of a batch get the same list"),
 }  # fmt: skip
 
 
 def apply() -> None:
     _register_models()
     _replace_popularity_count()
+    _replace_random_scores()
 
 
 def _register_models() -> None:
@@ -57,3 +59,15 @@ def _replace_popularity_count() -> None:
         return torch.nn.Parameter(torch.zeros(1)).to(self.device)
 
     replace(Pop, "calculate_loss", calculate_loss, "recbole.model.general_recommender.pop:Pop.calculate_loss")
+
+
+def _replace_random_scores() -> None:
+    import torch
+    from recbole.model.general_recommender.random import Random
+
+    def full_sort_predict(self: Any, interaction: Any) -> Any:
+        n_users = len(interaction[self.USER_ID])
+        return torch.rand(n_users * self.n_items, device=self.device)
+
+    touch_point = "recbole.model.general_recommender.random:Random.full_sort_predict"
+    replace(Random, "full_sort_predict", full_sort_predict, touch_point)
