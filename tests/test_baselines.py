@@ -19,7 +19,7 @@ from recbole_sibrar.kinds import WEIGHTS
 from recbole_sibrar.kinds import block as kind_block
 from recbole_sibrar.kinds.number import NumberBlock
 from recbole_sibrar.kinds.tags import TagPairsBlock, TagsBlock
-from recbole_sibrar.models import MODELS, als, components, dropoutnet
+from recbole_sibrar.models import MODELS, als, components, dropoutnet, regression
 from recbole_sibrar.models.als import implicit_als
 from recbole_sibrar.models.autoencoder import LinearAutoencoder
 from recbole_sibrar.models.batches import PairBatch, UserBatch
@@ -606,3 +606,21 @@ def test_mf_trains(item_bias):
         losses.append(loss.item())
     assert losses[-1] < losses[0] / 2
     assert model.n_parameters == 8 * (N_USERS + N_ITEMS) + N_ITEMS * item_bias
+
+
+@every_side
+@pytest.mark.parametrize("model_class", [ContentRidge, KernelRidge])
+def test_few_histories_are_summed_by_themselves_and_all_at_once_when_many_are_asked_for(model_class, side, monkeypatch):
+    model, at_once = solved(model_class, side), []
+    other = model.other_side
+    ids = torch.arange(len(model.trained(other)))
+    expected = solved(model_class, side).embeddings(other, ids)
+    by_rows = regression.sums_by_rows
+    monkeypatch.setattr(regression, "sums_by_rows", lambda *given: at_once.append(len(ids)) or by_rows(*given))
+    for _ in range(2):
+        for number in ids.tolist():
+            assert torch.allclose(model.embeddings(other, ids[[number]])[0], expected[number], atol=1e-6)
+            assert len(at_once) <= 1
+    assert at_once == [len(ids)]
+    average = expected[model.trained(other)].mean(0)
+    assert torch.allclose(model._average(other), average, atol=1e-6)

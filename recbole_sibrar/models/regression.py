@@ -110,13 +110,33 @@ class ContentRegression(PenaltyPath, ContentModel):
         watched = self.components.squares, side.evaluated, side.kept
         return self._until_changed(name, lambda: self.components.table(*read), *watched)
 
-    def _history_sums(self) -> Tensor:
-        """(N, P) of the other side's entities, the sums of their histories' components."""
+    def _history_sums(self, ids: Tensor) -> Tensor:
+        """(R, P) of entities of the other side, the sums of their histories' components.
+
+        Of these alone, until as many were asked for as there are: from then on the sums of all are kept. So one request
+        is answered at once, and many never cost more than twice what they would have with all sums made before.
+        """
+        asked = self._until_changed("asked", lambda: torch.zeros((), dtype=torch.long), self.components.squares)
+        asked += len(ids)
+        if asked < len(self.matrix.lengths):
+            return weighted_row_sum(self.matrix.select(ids), self._table("available"))
 
         def found() -> Tensor:
             return torch.cat(list(sums_by_rows(self.matrix, self._table("available"))))
 
-        return self._until_changed("histories", found, self.components.squares)
+        return self._until_changed("histories", found, self.components.squares)[ids]
+
+    def _average(self, side: str, chunk: int = 8192) -> Tensor:
+        """(D,) the mean embedding of the training entities; of the other side's histories without one sum for each."""
+        if side == self.content_side:
+            return super()._average(side, chunk)
+
+        def found() -> Tensor:
+            table, n = self._table("available"), self.trained(side).sum()
+            times = torch.bincount(self.matrix.columns, minlength=len(table)).to(table)
+            return self._with((times @ table / n * self._scale()).unsqueeze(0), self._mean(times.sum() / n))[0]
+
+        return self._once(side, found)
 
     def _scale(self) -> Tensor:
         squares = self.components.squares
@@ -125,7 +145,7 @@ class ContentRegression(PenaltyPath, ContentModel):
     def own_embeddings(self, side: str, ids: Tensor) -> Tensor:
         if side == self.content_side:
             return self._with(self.vectors(ids, self.read[ids]), 1.0)
-        return self._with(self._history_sums()[ids] * self._scale(), self._mean(self.matrix.lengths[ids]))
+        return self._with(self._history_sums(ids) * self._scale(), self._mean(self.matrix.lengths[ids]))
 
     def _mean(self, lengths: Tensor) -> Tensor:
         return lengths / self.n_trained
