@@ -125,7 +125,7 @@ class CheckedOptions:
             raise OptionError(f"{entry.name} is {value!r}; expected {expected}{bounds}.")
 
 
-def parse_names(value: Any, option: str) -> list[str] | None:
+def parse_names(value: object, option: str) -> list[str] | None:
     """An option that lists modalities: None (all), a list, or a comma-separated string."""
     if value is None:
         return None

@@ -3,6 +3,7 @@
 import glob
 import pickle
 import warnings
+from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,7 @@ def plain(value: Any) -> Any:
     raise CheckpointError(f"A value of type {type(value).__name__} cannot be stored in a checkpoint of plain data.")
 
 
-def restored(value: Any) -> Any:
+def restored(value: object) -> Any:
     """The inverse of ``plain`` for arrays and scipy matrices; they are copies."""
     if isinstance(value, dict):
         if "__array__" in value:
@@ -190,7 +191,7 @@ def _serving_state(model, dataset):
     }
 
 
-def plain_catalogue(catalogue: dict[str, tuple[list[str], Modalities]], removed: Any = ()) -> dict[str, Any]:
+def plain_catalogue(catalogue: dict[str, tuple[list[str], Modalities]], removed: Iterable[str] = ()) -> dict[str, Any]:
     """What serving knows of entities that are not as a model was trained with them, as a checkpoint holds it.
 
     Args:
@@ -234,7 +235,7 @@ def _is_short_for(short: str, name: str) -> bool:
     return any(f"{other}-".startswith(f"{short}-") for other in names)
 
 
-def load(path: str | Path, device: Any = "cpu") -> dict[str, Any]:
+def load(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Read a checkpoint, found by ``locate``, without executing anything in it.
 
     Its tensors are memory-mapped, so that the features in it take no memory where they are not asked for, as after

@@ -5,7 +5,6 @@ Every message names the value that was found, what was expected, and what to do 
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any
 
 
 class SibrarError(Exception):
@@ -44,7 +43,7 @@ class WorkerError(Exception):
     """A process of a run of several was killed or lost the others; the command line exits with code 1."""
 
 
-def nearest(value: Any, valid: Iterable[object]) -> str:
+def nearest(value: object, valid: Iterable[object]) -> str:
     """A sentence that suggests the valid name most like ``value``, or lists them all.
 
     >>> nearest("item_clod", ["warm", "item_cold"])
@@ -54,7 +53,7 @@ def nearest(value: Any, valid: Iterable[object]) -> str:
     return f"{suggestion(value, names)} Valid: {', '.join(names)}.".lstrip()
 
 
-def suggestion(value: Any, valid: Iterable[object]) -> str:
+def suggestion(value: object, valid: Iterable[object]) -> str:
     """The question alone, where the valid names are too many to list; empty if none is similar.
 
     >>> suggestion("item_clod", ["warm", "item_cold"])

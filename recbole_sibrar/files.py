@@ -166,7 +166,7 @@ def is_owned(folder: str | Path) -> bool:
     return False
 
 
-def write_json(path: str | Path, value: Any) -> None:
+def write_json(path: str | Path, value: object) -> None:
     """Write plain data, whole or not at all."""
     with atomic_file(path) as file:
         json.dump(value, file, indent=2, default=str)

@@ -23,7 +23,7 @@ STATISTICS_ROWS = 256
 class BatchNorm(nn.BatchNorm1d):
     """Batch normalisation that falls back to its running statistics for fewer than two rows."""
 
-    def forward(self, rows: Any) -> Tensor:
+    def forward(self, rows: Tensor) -> Tensor:
         if len(rows) > 1:
             return super().forward(rows)
         return F.batch_norm(rows, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)

@@ -35,7 +35,7 @@ def props_folder() -> Path:
     return installed if installed.is_dir() else PACKAGE.parent / "props"
 
 
-def parse_value(text: Any) -> Any:
+def parse_value(text: object) -> Any:
     """A value typed on the command line: a Python literal, else YAML, else the text itself. Nothing is evaluated.
 
     >>> [parse_value(text) for text in ("1e-3", "[64, 32]", "genres,plot", "true", "None", "{RS: [8, 1, 1]}")]
@@ -54,7 +54,7 @@ def parse_value(text: Any) -> Any:
     return value if isinstance(value, (bool, int, float, list, dict)) else text
 
 
-def parse_option(name: str, text: Any) -> Any:
+def parse_option(name: str, text: object) -> Any:
     """The value of an option; text and names stay as they are written.
 
     >>> parse_option("run_name", "2020"), parse_option("item_modalities", "2020,plot"), parse_option("seed", "2020")

@@ -63,7 +63,7 @@ class Side:
         }
         return {**known, **self.having, **vectors}
 
-    def restrict(self, ids: Any) -> None:
+    def restrict(self, ids: Iterable[str]) -> None:
         """Keep only these entities."""
         self.table = self.table[self.table[self.id_field].isin(ids)].reset_index(drop=True)
         for name, vectors in self.vectors.items():

@@ -1,10 +1,9 @@
 """Vectors of texts and pictures, by pretrained encoders (optional: ``pip install 'recbole-sibrar[encoders]'``)."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -51,7 +50,7 @@ class Encode:
         if self.batch_size < 1:
             raise OptionError(f"--encode-batch-size is {self.batch_size}; expected at least 1.")
 
-    def new_names(self, *known: Any) -> list[str]:
+    def new_names(self, *known: Iterable[str]) -> list[str]:
         """The modalities whose names none of these dictionaries has."""
         return [modality for modality in self.kinds if not any(modality in names for names in known)]
 
@@ -145,13 +144,13 @@ class Store:
             self.rows[str(key)] = (len(self.parts), row)
         self.parts.append(values)
 
-    def add(self, keys: Any, values: Any) -> None:
+    def add(self, keys: Sequence[str], values: np.ndarray) -> None:
         """(B,) keys and their (B, D) vectors."""
         with atomic_file(self.folder / f"{_digest(''.join(keys).encode())}.npz", "wb") as file:
             np.savez(file, keys=keys, values=values)
         self._register(keys, values)
 
-    def values(self, keys: Any) -> np.ndarray:
+    def values(self, keys: Iterable[str]) -> np.ndarray:
         """(len(keys), D)"""
         return np.stack([self.parts[part][row] for part, row in map(self.rows.__getitem__, keys)])
 

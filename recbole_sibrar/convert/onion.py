@@ -155,7 +155,7 @@ class PairCounts:
 
     MIN_MERGE = 1 << 21
 
-    def add(self, first: Any, second: Any) -> None:
+    def add(self, first: np.ndarray, second: np.ndarray) -> None:
         """Two (N,) arrays of numbers below 2^31."""
         block = np.unique(first.astype(np.int64) << 32 | second, return_counts=True)
         self.pending.append(block)
@@ -190,7 +190,7 @@ class Codes:
         numbers = [self.number.setdefault(text, len(self.number)) for text in texts]
         return np.array(numbers, dtype=np.int64)[codes]
 
-    def decode(self, numbers: Any) -> np.ndarray:
+    def decode(self, numbers: np.ndarray) -> np.ndarray:
         return np.array(list(self.number), dtype=object)[numbers]
 
 

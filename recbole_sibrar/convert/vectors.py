@@ -2,7 +2,7 @@
 
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ class Vectors:
     values: np.ndarray
 
     @classmethod
-    def of(cls, ids: Any, values: Any) -> "Vectors":
+    def of(cls, ids: Sequence[str] | np.ndarray, values: np.ndarray) -> "Vectors":
         """All rows of an array."""
         return cls(np.asarray(ids, dtype=str), np.arange(len(ids)), values)
 
@@ -41,7 +41,7 @@ class Vectors:
     def width(self) -> int:
         return self.values.shape[1]
 
-    def select(self, wanted: Any) -> "Vectors":
+    def select(self, wanted: Iterable[str]) -> "Vectors":
         """Those of the ids ``wanted``."""
         kept = pd.Index(self.ids).isin(wanted)
         return Vectors(self.ids[kept], self.rows[kept], self.values)
@@ -63,7 +63,9 @@ class Spool:
         folder: of the temporary file.
     """
 
-    def __init__(self, source: Any, wanted: Any = None, half: bool = False, folder: str | Path | None = None):
+    def __init__(
+        self, source: Any, wanted: Iterable[str] | None = None, half: bool = False, folder: str | Path | None = None
+    ):
         self.source, self.half = source, half
         self.wanted = None if wanted is None else pd.Index(wanted)
         self.file = tempfile.TemporaryFile(dir=folder)
@@ -115,7 +117,7 @@ class Spool:
         Raises:
             DataError: no vector at all, or an id that occurs twice.
         """
-        if self.width is None:
+        if self.width is None or self.dtype is None:
             raise DataError(f"{self.source}: no vector in the file; expected {FORMATS}.")
         ids = np.concatenate(self.ids)
         duplicates = pd.Index(ids).duplicated()
@@ -182,7 +184,7 @@ def _matrix(name, rows):
 
 
 def read_embeddings(
-    path: str | Path, wanted: Any = None, half: bool = False, folder: str | Path | None = None
+    path: str | Path, wanted: Iterable[str] | None = None, half: bool = False, folder: str | Path | None = None
 ) -> Vectors:
     """The vectors of a file; tables have a header and the id in the first column.
 

@@ -71,7 +71,7 @@ def _columns(frame, name):
     return names, [wide[column].to_list() for column in names]
 
 
-def is_list(cell: Any) -> bool:
+def is_list(cell: object) -> bool:
     """Whether a cell holds several values."""
     return isinstance(cell, (Sequence, set, np.ndarray)) and not isinstance(cell, (str, bytes))
 

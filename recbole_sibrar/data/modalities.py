@@ -134,7 +134,7 @@ class Modalities:
         )
         return replace(self, entries=entries)
 
-    def to(self, device: Any) -> "Modalities":
+    def to(self, device: torch.device | str) -> "Modalities":
         """With masks and values there; vectors on disk stay."""
 
         def moved(entry):

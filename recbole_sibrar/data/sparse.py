@@ -60,7 +60,7 @@ class SparseRows:
         """(R,) the number of non-zero columns of each row."""
         return self.indptr.diff()
 
-    def to(self, device: Any) -> "SparseRows":
+    def to(self, device: torch.device | str) -> "SparseRows":
         return SparseRows(self.indptr.to(device), self.columns.to(device), self.n_columns)
 
     def select(self, rows: Tensor) -> "SparseRows":
@@ -125,7 +125,7 @@ class SparseRows:
             low, high = torch.where(is_open & before, middle + 1, low), torch.where(is_open & ~before, middle, high)
         return (low < end) & (self.columns[low.clamp(max=last)] == columns)
 
-    def mark(self, target: Tensor, value: Any = True) -> Tensor:
+    def mark(self, target: Tensor, value: float | bool = True) -> Tensor:
         """Set ``target`` (R, n_columns) to ``value`` at the non-zero places, in place."""
         target[self.row_of_entry(), self.columns] = value
         return target

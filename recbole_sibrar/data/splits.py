@@ -1,7 +1,7 @@
 """Cold-start splits: which entities are kept out of training, and the checks that a given split obeys the scenario."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,7 +11,7 @@ PHASES = ("train", "valid", "test")
 SPLIT_ROUNDINGS = ("usual", "up")
 
 
-def rounded_up(n: int, shares: Any) -> tuple[int, int, int]:
+def rounded_up(n: int, shares: Sequence[float]) -> tuple[int, int, int]:
     """Sizes of train, valid and test of ``n`` things, of which valid and test get at least their share.
 
     Something is left to train on: where there is too little for all three, valid is the first to go without.
@@ -30,7 +30,7 @@ def rounded_up(n: int, shares: Any) -> tuple[int, int, int]:
 
 
 def draw_entities(
-    entities: np.ndarray, ratios: Any, seed: int, rounding: str = SPLIT_ROUNDINGS[0]
+    entities: np.ndarray, ratios: Sequence[float], seed: int, rounding: str = SPLIT_ROUNDINGS[0]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw the entities of train, valid and test.
 

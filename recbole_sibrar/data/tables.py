@@ -7,7 +7,7 @@ import io
 import lzma
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -151,7 +151,7 @@ class _QuotesFound(Exception):
 
 
 def read_lines(
-    path: str | Path, separator: str, columns: Any = (), quotes_allowed: bool = True
+    path: str | Path, separator: str, columns: Sequence[str] = (), quotes_allowed: bool = True
 ) -> Iterator[list[str] | Lines]:
     """Yield the header (a list of names) and then ``Lines`` of a table whose quotes, if any, mean nothing.
 

@@ -122,7 +122,7 @@ def _parse_and_cache(path, separators):
     return ids, np.load(cache / "values.npy", mmap_mode="r")
 
 
-def row_blocks(values: Any) -> Iterator[tuple[int, np.ndarray]]:
+def row_blocks(values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (first row, rows) of an array; a memory-mapped one is read as a file, so that its pages do not stay.
 
     Args:
@@ -138,7 +138,9 @@ def row_blocks(values: Any) -> Iterator[tuple[int, np.ndarray]]:
             yield start, block.reshape(-1, values.shape[1])
 
 
-def write_cache(path: str | Path, ids: Any, blocks: Iterable[np.ndarray], shape: tuple[int, int], dtype: Any) -> None:
+def write_cache(
+    path: str | Path, ids: np.ndarray, blocks: Iterable[np.ndarray], shape: tuple[int, int], dtype: Any
+) -> None:
     """The binary copy of the vector file ``path``.
 
     Args:

@@ -7,10 +7,10 @@ split stand beside it.
 
 import warnings
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.stats import t as students_t
 from scipy.stats import ttest_rel, wilcoxon
 from statsmodels.stats.multitest import multipletests
@@ -20,7 +20,7 @@ LEVEL = 0.05
 TEST_TO_TRAIN = 1 / 8  # of the protocol's splits, 8:1:1
 
 
-def effect_size(differences: Any) -> float:
+def effect_size(differences: ArrayLike) -> float:
     """Cohen's d_z, the mean of paired differences in units of their standard deviation (ddof 1).
 
     0 if every difference is 0; infinite if all are the same and not 0; NaN for fewer than two.
@@ -37,7 +37,7 @@ def effect_size(differences: Any) -> float:
     return float(mean / spread)
 
 
-def paired_tests(reference: Any, other: Any) -> dict[str, float]:
+def paired_tests(reference: ArrayLike, other: ArrayLike) -> dict[str, float]:
     """Student's paired t-test and Wilcoxon's signed-rank test, both two-sided.
 
     Args:
@@ -78,7 +78,7 @@ def paired_values(reference: pd.DataFrame, other: pd.DataFrame, metric: str) -> 
     return means[f"{metric}_x"].to_numpy(), means[f"{metric}_y"].to_numpy()
 
 
-def interval(differences: Any, test_to_train: float = 0.0) -> dict[str, float]:
+def interval(differences: ArrayLike, test_to_train: float = 0.0) -> dict[str, float]:
     """Student's t on paired differences, with its 95 % confidence interval.
 
     Random splits of one data set share most of their training data, so that their differences vary less than those of

@@ -142,6 +142,6 @@ def weight_options(kinds: list[Kind]) -> list[tuple[str, type, Any]]:
     ]
 
 
-def wrong_value(entry: Modality, token: Any, cell: Any, expected: str) -> DataError:
+def wrong_value(entry: Modality, token: object, cell: object, expected: str) -> DataError:
     """The error of a request whose ``cell`` is not what the modality takes."""
     return DataError(f"{token!r}: {entry.name} is {str(cell)[:100]!r}; expected {expected}.")

@@ -1,7 +1,6 @@
 """The base of the projections: from the raw features of one modality to the common width d_c."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -35,7 +34,7 @@ class Projection(nn.Module):
 
     is_dense = True
 
-    def __init__(self, modality: Modality, trained: Tensor, sizes: list[int], options: Any):
+    def __init__(self, modality: Modality, trained: Tensor, sizes: list[int], options: CommonInputs):
         super().__init__()
         self.options, self.activation = options, options.activation
         self.build(modality, modality.available & trained, list(sizes))

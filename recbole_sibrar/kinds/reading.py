@@ -1,8 +1,7 @@
 """What a data set declares, and its atomic files to modalities."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from recbole_sibrar.kinds import DECLARED, KINDS
 from recbole_sibrar.kinds.kind import Files
 
 
-def parse_declarations(declared: Any, side: str) -> tuple[Declaration, ...]:
+def parse_declarations(declared: object, side: str) -> tuple[Declaration, ...]:
     """The ``modalities: {user: {name: kind}, item: {name: kind}}`` block of a data set's YAML, for one side.
 
     ``name: {kind: tags, field: class, missing: [unknown]}`` reads the modality from a column of another name, in which
@@ -47,8 +46,8 @@ def parse_declarations(declared: Any, side: str) -> tuple[Declaration, ...]:
 
 
 def load_modalities(
-    folder: Any, dataset: str, side: str, id_field: str, tokens: Sequence[str], declarations: Any,
-    vector_storage: str = "memory", separators: tuple[str, str] = ("\t", " "),
+    folder: Path | str, dataset: str, side: str, id_field: str, tokens: Sequence[str],
+    declarations: Iterable[Declaration], vector_storage: str = "memory", separators: tuple[str, str] = ("\t", " "),
 ) -> Modalities:  # fmt: skip
     """Read the declared side information of the entities ``tokens`` from the data set's atomic files.
 

@@ -2,16 +2,15 @@
 
 import warnings
 from dataclasses import replace
-from typing import Any
 
 from torch import Tensor
 
-from recbole_sibrar.data.modalities import Modality
+from recbole_sibrar.data.modalities import Features, Modality
 
 MOST_NAMED = 20
 
 
-def shortened(entry: Modality, values: Any, known: Tensor, has_known: Tensor) -> Modality:
+def shortened(entry: Modality, values: Features, known: Tensor, has_known: Tensor) -> Modality:
     """The modality with the values ``known`` (V,), places in its vocabulary, alone.
 
     Args:

@@ -1,7 +1,7 @@
 """The data set under the protocol: interactions through RecBole, splits and modalities through ``data``."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -302,7 +302,7 @@ class ScenarioDataset(Dataset):
     def _split_rounding(self) -> str:
         return self.config["split_rounding"] or SPLIT_ROUNDINGS[0]
 
-    def _calcu_split_ids(self, tot: int, ratios: Any) -> list[int]:
+    def _calcu_split_ids(self, tot: int, ratios: Sequence[float]) -> list[int]:
         """Where RecBole's splits by shares end; RecBole rounds validation and test down."""
         if self.scenario is None or self._split_rounding() == SPLIT_ROUNDINGS[0]:
             return super()._calcu_split_ids(tot, ratios)

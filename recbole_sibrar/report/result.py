@@ -127,12 +127,12 @@ def read_per_user(folder: Path | str, result: dict[str, Any]) -> pd.DataFrame | 
     return table.rename(columns={table.columns[0]: "user"}).assign(seed=config["seed"], split=split)
 
 
-def as_json(value: Any) -> Any:
+def as_json(value: object) -> Any:
     """A value as it comes back from a JSON file: string keys, lists, null for NaN, text for what JSON does not know."""
     return json.loads(json.dumps(_without_nan(value), default=str))
 
 
-def _without_nan(value: Any) -> Any:
+def _without_nan(value: object) -> Any:
     """JSON has no NaN: an undefined metric is null."""
     if isinstance(value, dict):
         return {key: _without_nan(entry) for key, entry in value.items()}

@@ -102,7 +102,7 @@ def subset_records(
     return records
 
 
-def rate_records(models: Iterable[Any], table: pd.DataFrame, metric: str, **options: Any) -> list[Record]:
+def rate_records(models: Iterable[Trained], table: pd.DataFrame, metric: str, **options: Any) -> list[Record]:
     """Of ``report.missing.write_rate_study``: at each rate, by where content is missing and, of several, by pattern."""
     records, several = [], table["pattern"].nunique() > 1
     for model in models:

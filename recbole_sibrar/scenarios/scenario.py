@@ -1,6 +1,6 @@
 """What a scenario has to say: which side is cold, how the interactions are split, and which items are ranked."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -41,7 +41,7 @@ class Scenario:
     is_compared: ClassVar[bool] = True
 
     def split(
-        self, entities: Mapping[str, np.ndarray], ratios: Any, seed: int, rounding: str = SPLIT_ROUNDINGS[0]
+        self, entities: Mapping[str, np.ndarray], ratios: Sequence[float], seed: int, rounding: str = SPLIT_ROUNDINGS[0]
     ) -> Split:
         """Split by the entities of the cold sides: an interaction is in a part if all of them are.
 

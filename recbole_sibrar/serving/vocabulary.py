@@ -112,7 +112,7 @@ class Vocabulary:
         return cells
 
 
-def _is_raw(cell: Any, width: int) -> bool:
+def _is_raw(cell: object, width: int) -> bool:
     """Whether a cell is what a vector is to be made of, and not the vector, which may be written as a text."""
     if cell is None or is_list(cell) or isinstance(cell, float) and math.isnan(cell):
         return False
