@@ -66,8 +66,7 @@ def test_ctrl_c_waits_until_a_checkpoint_is_written(tmp_path, monkeypatch):
         signal.raise_signal(signal.SIGINT)
         save(state, file)
 
-    usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job is started without
-
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background has none
     monkeypatch.setattr(torch, "save", interrupted_save)
     with pytest.raises(KeyboardInterrupt):
         save_tensors(tmp_path / "model.pth", {"n": torch.arange(3)})
