@@ -62,7 +62,7 @@ def paper(tiny, tmp_path, monkeypatch, started):
     (folder / "published.csv").write_text(
         "# from nowhere\ndataset,scenario,model,metric,value,trust,source\n"
         "tiny,user_cold,Pop_best,AP@3,0.25,exact,here\ntiny,user_cold,SiBraR_one,NDCG@10,0.5,unverified,here\n"
-        "tiny,warm,MF,NDCG@3,0.125,exact,here\ntiny,one_modality,MF,NDCG@3,0.5,exact,here\n"
+        "tiny,user_cold,MF,NDCG@3,0.5,exact,here\ntiny,warm,MF,NDCG@3,0.125,exact,here\ntiny,one_modality,MF,NDCG@3,0.5,exact,here\n"
     )
     monkeypatch.setattr(published, "paper_folder", lambda: folder)
     given = {key: value for key, value in tiny.options().items() if key not in ("state", "show_progress")}
@@ -74,13 +74,15 @@ def test_ours_beside_the_papers(paper, capsys, monkeypatch):
     assert cli.main([*paper, "--models", "Pop_best", "Pop", "MF"]) == 0
     folder = Path("results/reproduction")
     table = pd.read_csv(folder / "tiny-paper.csv").set_index(["scenario", "model"])
-    assert list(table.index) == [("user_cold", "Pop_best"), ("user_cold", "SiBraR_one"), ("warm", "MF")]
+    names = [("user_cold", name) for name in ("Pop_best", "SiBraR_one", "MF")]
+    assert list(table.index) == [*names, ("warm", "MF")]
     row, ours = table.loc[("warm", "MF")], pd.read_csv(folder / "tiny-warm.csv").set_index("model")
     assert list(ours.index) == ["Pop", "MF"], "two names of one model are one row"
     assert row["paper"] == 0.125 and row["ours"] == pytest.approx(ours.loc["MF", "ndcg@3"]) and row["runs"] == 1
     assert row["difference"] == pytest.approx(row["ours"] - 0.125) and row["judged"] == "within noise"
     pop, ours = table.loc[("user_cold", "Pop_best")], pd.read_csv(folder / "tiny-user_cold.csv").set_index("model")
     assert pop["ours"] == pytest.approx(ours.loc["Pop", "map@3"])
+    assert list(table["judged"] == reproduce.FALLBACK) == [False, False, True, False]
     assert pd.isna(pop["noise"]) and pop["judged"] == "no published noise"
     assert table.loc[("user_cold", "SiBraR_one"), ["ours", "difference", "judged"]].isna().all()
     assert "eval_candidates=phase map_divisor=relevant_items split_rounding=up" == pop["protocol"]
