@@ -83,6 +83,21 @@ def test_each_claim_is_judged_by_its_differences(results):
     assert "50% fewer" in table.loc[PARAMETERS, "remark"]
 
 
+def test_another_preset_is_no_rival_and_short_runs_are_named(results):
+    for seed in (1, 2, 3):
+        path = make_run(results, "SiBraR_SC-strong", seed, 0.5)
+        result = json.loads((path / "result.json").read_text())
+        epochs = [{"epoch": n, "valid": n / 10} for n in range(1, 6)]
+        (path / "result.json").write_text(
+            json.dumps({**result, "n_epochs": 5, "history": epochs, "best_valid_score": 0.5})
+        )
+    table = claims(results).set_index(["claim", "preset"])
+    assert table.loc[(BEST, "paper"), "verdict"] == "holds"
+    assert table.loc[(BEST, "paper"), "difference"] == pytest.approx(0.02, abs=1e-6)
+    assert "still rising after the 5 epochs" in table.loc[(BEST, "strong"), "remark"]
+    assert "rising" not in table.loc[(BEST, "paper"), "remark"]
+
+
 def test_what_was_not_run_is_not_measured_and_one_split_says_nothing(tmp_path):
     make_run(tmp_path, "SiBraR_SC-paper", 1, 0.3)
     make_run(tmp_path, "SiBraR_S-paper", 1, 0.2)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,15 @@ class Place:
         found = [name for name in self.group.rows if name.split(" ")[0] == label]
         return found[0] if len(found) == 1 else None
 
+    @property
+    def cautions(self) -> list[str]:
+        """What sets this place apart from another one of the same data set and scenario, and what speaks against
+        trusting its runs."""
+        comparison = self.group.comparison
+        apart = self.group.title.removeprefix(f"{comparison.dataset}, {comparison.scenario}").lstrip(", ")
+        notes = [note for e in comparison.entries if f"-{self.preset}" in e.label for note in e.notes]
+        return [*([apart] if apart else []), *dict.fromkeys(notes)]
+
     def lacking(self, *models: str) -> str:
         """Which of the models are not there, in words."""
         return ", ".join(f"{model}-{self.preset}" for model in models if self.row(model) is None)
@@ -112,7 +121,8 @@ def write_claims(folder: Path | str) -> pd.DataFrame:
 
 
 def _cells(claim: str, place: Place, finding: Finding) -> dict[str, Any]:
-    comparison = place.group.comparison
+    comparison, remarks = place.group.comparison, [finding.remark, *place.cautions]
+    finding = replace(finding, remark="; ".join(filter(None, remarks)))
     return {
         "claim": claim, "dataset": comparison.dataset, "scenario": comparison.scenario, "preset": place.preset,
         "verdict": finding.verdict, **{name: getattr(finding, name) for name in COLUMNS if hasattr(finding, name)},
@@ -147,16 +157,15 @@ def _studies(folder: Path, runs: list[StoredRun]) -> dict[str, pd.DataFrame]:
 
 
 def _best(place: Place) -> Finding:
-    """SiBraR_SC against the best of all others."""
+    """SiBraR_SC against the best of all others; not against itself in another preset."""
     own = place.row("SiBraR_SC")
     contenders = [entry.label for entry in place.group.comparison.entries if entry.contends]
     means = place.group.comparison.table.set_index("model")[place.metric]
-    others = means[[label for label in contenders if label != own and label in place.group.per_user]]
+    others = means[[n for n in contenders if not n.startswith("SiBraR_SC-") and n in place.group.per_user]]
     if own is None or own not in place.group.per_user or others.empty:
         return Finding(place.metric, remark=f"lacks {place.lacking('SiBraR_SC') or 'other models'}")
     rival = others.idxmax()
-    finding = _against(place, own, rival, place.metric)
-    return _with_remark(finding, f"{own} against {rival}, the best of {len(others)} others")
+    return _against(place, own, rival, place.metric, f"{own} against {rival}, the best of {len(others)} others")
 
 
 def _pair(first: str, second: str, metric: str | None = None) -> Callable[[Place], Finding]:
@@ -167,18 +176,19 @@ def _pair(first: str, second: str, metric: str | None = None) -> Callable[[Place
         one, other = place.row(first), place.row(second)
         if one not in place.group.per_user or other not in place.group.per_user:
             return Finding(name, remark=f"lacks {place.lacking(first, second)}")
-        return _with_remark(_against(place, one, other, name), f"{first} against {second}")
+        return _against(place, one, other, name, f"{first} against {second}")
 
     return test
 
 
-def _against(place: Place, first: str, second: str, metric: str) -> Finding:
+def _against(place: Place, first: str, second: str, metric: str, remark: str) -> Finding:
     values = {name: place.group.per_user[name] for name in (first, second)}
     found = verdicts(values, first, [metric])
     if found.empty:
-        return Finding(metric, remark="not computed")
+        return Finding(metric, remark=f"{metric} was not computed")
     row, mean = found.iloc[0], place.group.comparison.table.set_index("model").loc[second, metric]
-    return Finding(metric, row["difference"], row["low"], row["high"], row["difference"] / mean, int(row["n_splits"]))
+    relative, n = row["difference"] / mean, int(row["n_splits"])
+    return Finding(metric, row["difference"], row["low"], row["high"], relative, n, remark)
 
 
 def _parameters(place: Place) -> Finding:
@@ -227,10 +237,6 @@ def _of_study(place: Place, table: pd.DataFrame, measure: str, other: str = "MuB
     remark = f"{models[0]} {first.mean():.4f}, {other} {second.mean():.4f}" if len(first) else "no split in common"
     relative = found["difference"] / second.mean() if len(second) else np.nan
     return Finding(measure, found["difference"], found["low"], found["high"], relative, len(first), remark)
-
-
-def _with_remark(finding: Finding, remark: str) -> Finding:
-    return Finding(**{**vars(finding), "remark": f"{remark}{'; ' if finding.remark else ''}{finding.remark}"})
 
 
 CLAIMS: tuple[tuple[str, str | None, Callable[[Place], Finding]], ...] = (
