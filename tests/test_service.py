@@ -261,6 +261,15 @@ def test_a_service_that_is_killed_goes_on_with_every_change_that_it_has_confirme
     assert "--save has nothing to save" in capsys.readouterr().err
 
 
+def test_a_service_that_does_not_begin_leaves_nothing_behind_and_takes_nothing_away(kept, checkpoint, model):
+    assert main(["serve", "--checkpoint=nowhere.pth", "--writable", "--save=x.pth"]) == 2
+    assert not Path("x.pth.journal").exists()
+    kept.record(model, {"remove": ["p99"]})
+    kept.release()
+    assert main(["serve", f"--checkpoint={checkpoint}", "--writable", "--save=saved.pth"]) == 2
+    assert "p99" in kept.journal.read_text()
+
+
 def same_items(one, other):
     tables = [own.recommend(["b2"], k=100).set_index("item")["score"] for own in (one, other)]
     return set(tables[0].index) == set(tables[1].index) and np.allclose(

@@ -213,9 +213,14 @@ def _serve(arguments) -> int:
             f"serve needs {error.name}, which is not installed: pip install 'recbole-sibrar[serve]'."
         ) from None
     kept = KeptCatalogue(arguments.save) if arguments.save else None
-    recommender = _load(arguments, kept)
-    if kept is not None and (n := kept.replay(recommender)):
-        print(f"changes that {kept.journal} holds, made again: {n:,}", flush=True)
+    try:
+        recommender = _load(arguments, kept)
+        if kept is not None and (n := kept.replay(recommender)):
+            print(f"changes that {kept.journal} holds, made again: {n:,}", flush=True)
+    except BaseException:
+        if kept is not None:
+            kept.release()
+        raise
     print(f"{recommender.name} answers on http://{arguments.host}:{arguments.port} (/docs says what)", flush=True)
     serve(recommender, arguments.host, arguments.port, arguments.writable, kept)
     return 0

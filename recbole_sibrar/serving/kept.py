@@ -51,7 +51,8 @@ class KeptCatalogue:
         if not self.path.is_file():
             return recommender
         saved = Recommender.load(self.path)
-        if isinstance(saved, Recommender) and saved.is_of_the_model_of(recommender):
+        both = isinstance(saved, Recommender) and isinstance(recommender, Recommender)
+        if both and saved.is_of_the_model_of(recommender):
             return saved
         raise OptionError(
             f"{self.path} holds another model, with a catalogue of its own; serve that (--checkpoint {self.path}), "
@@ -86,7 +87,7 @@ class KeptCatalogue:
         Raises:
             WriteError: the disk is full, or may not be written to.
         """
-        before = os.fstat(self._file.fileno()).st_size
+        before = self._size()
         try:
             self._file.write(json.dumps(change).encode() + b"\n")
             self._file.flush()
@@ -104,12 +105,20 @@ class KeptCatalogue:
         recommender.save(self.path)
         self._file.truncate(0)
 
-    def close(self, recommender: AnyRecommender) -> None:
-        """Save what the journal holds and remove it."""
-        if os.fstat(self._file.fileno()).st_size:
+    def close(self, recommender: Recommender) -> None:
+        """Save what the journal holds, and remove it."""
+        if self._size():
             self.save(recommender)
-        self.journal.unlink(missing_ok=True)
+        self.release()
+
+    def release(self) -> None:
+        """Let go of the journal, which is removed if it holds nothing."""
+        if not self._size():
+            self.journal.unlink(missing_ok=True)
         self._file.close()
+
+    def _size(self) -> int:
+        return os.fstat(self._file.fileno()).st_size
 
 
 def apply(recommender: AnyRecommender, change: dict[str, Any]) -> None:
