@@ -64,7 +64,8 @@ def _by_subsets(places: list[int]) -> tuple[list[frozenset[int]], dict[tuple[fro
 
 
 def _by_orders(places: list[int]) -> tuple[list[frozenset[int]], dict[tuple[frozenset[int], int], float]]:
-    generator, weights = torch.Generator().manual_seed(0), {}
+    generator = torch.Generator().manual_seed(0)
+    weights: dict[tuple[frozenset[int], int], float] = {}
     for _ in range(ORDERS):
         order = [places[n] for n in torch.randperm(len(places), generator=generator).tolist()]
         for n, place in enumerate(order):

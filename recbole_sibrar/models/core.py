@@ -133,7 +133,7 @@ class InnerProductModel(nn.Module):
     def __init__(self, options: CheckedOptions, seed: int):
         super().__init__()
         self.options, self.seed = options, seed
-        self.modalities = {}
+        self.modalities: dict[str, Modalities] = {}
         self.sides = nn.ModuleDict()
         self._kept: dict[str, tuple[tuple[Tensor, ...], list[int], Tensor]] = {}
         self.share_rows: Callable[..., Tensor] | None = None

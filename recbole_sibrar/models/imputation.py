@@ -6,6 +6,7 @@ interactions alone.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -258,5 +259,5 @@ def _with_rows(values: Features, places: Tensor, rows: Features) -> Features:
     if isinstance(values, SparseRows):
         own = torch.arange(len(values.lengths))
         own[places] = len(own) + torch.arange(len(places))
-        return SparseRows.stacked([values, rows]).select(own)
+        return SparseRows.stacked([values, cast(SparseRows, rows)]).select(own)
     return values.clone().index_copy_(0, places, rows.to(values.dtype))

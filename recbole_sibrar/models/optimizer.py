@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from math import ceil, log
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +64,9 @@ class TableAdamW(torch.optim.AdamW):
     def __init__(self, parameters: Iterable[nn.Parameter], tables: list[nn.Parameter], lr: float, weight_decay: float):
         super().__init__(parameters, lr=lr, weight_decay=weight_decay, fused=True)
         self.tables = tables
-        self._last_step, self._reading, self._space = {}, {}, {}
+        self._last_step: dict[Tensor, Tensor] = {}
+        self._space: dict[Tensor, Tensor] = {}
+        self._reading: dict[Tensor, _Reading | None] = {}
         self._fading = torch.zeros(0, dtype=torch.double)
         for table in tables:
             self.state[table] = {
@@ -115,9 +117,9 @@ class TableAdamW(torch.optim.AdamW):
         state, group = self.state[table], self.param_groups[0]
         beta1, beta2 = group["betas"]
         adamw(
-            [reading.values], [reading.values.grad], [reading.mean], [reading.square], [], [state["step"]], fused=True,
-            amsgrad=False, beta1=beta1, beta2=beta2, lr=group["lr"], weight_decay=group["weight_decay"],
-            eps=group["eps"], maximize=False,
+            [reading.values], [cast(Tensor, reading.values.grad)], [reading.mean], [reading.square], [],
+            [state["step"]], fused=True, amsgrad=False, beta1=beta1, beta2=beta2, lr=group["lr"],
+            weight_decay=group["weight_decay"], eps=group["eps"], maximize=False,
         )  # fmt: skip
         self._store(table, reading)
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from logging import WARNING, FileHandler, getLogger
+from logging import WARNING, FileHandler, Handler, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,8 @@ def begin_log(config: Config) -> str | None:
                 "or start in another folder."
             )
     init_logger(config)
-    files, others = [], []
+    files: list[Handler] = []
+    others: list[Handler] = []
     for handler in getLogger().handlers:
         (files if isinstance(handler, FileHandler) else others).append(handler)
     if "state" not in config.external_config_dict:

@@ -62,8 +62,8 @@ class ScenarioDataset(Dataset):
     file_size_list: list[int]
     n_repeated = 0
     n_left_out = 0
-    dropped = {"user": frozenset(), "item": frozenset()}
-    excluded = {"user": frozenset(), "item": frozenset()}
+    dropped: dict[str, frozenset[str]] = {"user": frozenset(), "item": frozenset()}
+    excluded: dict[str, frozenset[str]] = {"user": frozenset(), "item": frozenset()}
 
     @property
     def scenario(self) -> str | None:
@@ -189,7 +189,7 @@ class ScenarioDataset(Dataset):
 
     def _remap_ID_all(self) -> None:
         super()._remap_ID_all()
-        self._cold = {}
+        self._cold: dict[str, tuple[Modalities, tuple[list[str], Modalities]]] = {}
         if self.scenario is None:
             pairs = self.inter_feat[[self.uid_field, self.iid_field]]
             self.read = {"interactions": interactions_digest(self._tokens(), [pairs])}

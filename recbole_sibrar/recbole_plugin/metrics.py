@@ -60,7 +60,9 @@ class ProtocolCollector(Collector):
         self._reset()
 
     def _reset(self) -> None:
-        self._lists, self._users, self._ranked = [], [], None
+        self._lists: list[Lists] = []
+        self._users: list[Tensor] = []
+        self._ranked: Tensor | None = None
 
     @property
     def phase(self) -> Phase | None:

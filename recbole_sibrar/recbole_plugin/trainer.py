@@ -44,8 +44,8 @@ class ProtocolTrainer:
     def __init__(self, config: Config, model: AbstractRecommender):
         make_folder(config["checkpoint_dir"])  # RecBole's way fails if another process does
         super().__init__(config, model)
-        self.seconds = {"train": [], "valid": []}
-        self.history = []
+        self.seconds: dict[str, list[float]] = {"train": [], "valid": []}
+        self.history: list[dict[str, Any]] = []
         if config["scenario"] is not None:
             self.test_batch_size = self.PAIRS_PER_PREDICTION
         self._phase = None

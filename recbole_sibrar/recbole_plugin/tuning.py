@@ -28,7 +28,8 @@ def run_trial(
         ``error`` (None if it did not).
     """
     start = perf_counter()
-    score, valid_result, error = None, {}, None
+    valid_result: dict[str, float] = {}
+    score, error = None, None
     try:
         config = make_config(model, dataset, options={**QUIET, **options})
         begin_log(config)

@@ -22,7 +22,7 @@ def model_card(name: str, state: dict[str, Any], result: dict[str, Any] | None, 
     """
     config = state["config"]
     label = result["label"] if result else config["model"]
-    head = {"license": licence, "library_name": "recbole-sibrar", "tags": TAGS}
+    head: dict[str, Any] = {"license": licence, "library_name": "recbole-sibrar", "tags": TAGS}
     if result:
         head["model-index"] = [{"name": label, "results": [_indexed(result)]}]
     parts = [

@@ -135,7 +135,7 @@ def groups(runs: list[StoredRun]) -> list[Group]:
 
 def _current_data(runs: list[StoredRun]) -> dict[str, dict[str, str]]:
     """{data set: {what: fingerprint}}, of the newest run that read it."""
-    current = defaultdict(dict)
+    current: dict[str, dict[str, str]] = defaultdict(dict)
     for run in sorted(runs, key=lambda run: run.written):
         current[run.result["dataset"]].update(run.result["data"])
     return current
@@ -178,7 +178,7 @@ def _per_user(rows: dict[str, list[StoredRun]]) -> dict[str, pd.DataFrame]:
 def _rows(members: list[StoredRun]) -> dict[str, list[StoredRun]]:
     """{label: runs that differ in their seed alone}; of a seed that was run twice the later one. Where a label stands
     for several settings, these are in the name."""
-    by_label = defaultdict(dict)
+    by_label: dict[str, dict[str, Any]] = defaultdict(dict)
     for run in sorted(members, key=lambda run: run.written):
         settings = json.dumps([run.settings, run.result["data"]], sort_keys=True, default=str)
         by_label[run.result["label"]].setdefault(settings, {})[run.result["seed"]] = run

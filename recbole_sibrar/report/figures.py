@@ -5,7 +5,7 @@ A figure is as wide as a column of a paper, with type that can be read at that s
 
 import io
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -98,9 +98,7 @@ def _svg_tag(description: str) -> str:
     return rf'<svg viewBox="\1" role="img" aria-label="{text}" xmlns:xlink="http://www.w3.org/1999/xlink">'
 
 
-def _axes(
-    width: float = COLUMN, height: float = 2.3, columns: Iterable[str] = 1, rows: int = 1
-) -> tuple[Figure, Sequence[Axes]]:
+def _axes(width: float = COLUMN, height: float = 2.3, columns: int = 1, rows: int = 1) -> tuple[Figure, np.ndarray]:
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False).flatten()
 
@@ -110,7 +108,7 @@ def style(position: int) -> dict[str, str]:
     return {"color": COLOURS[position % len(COLOURS)], "marker": MARKERS[position % len(MARKERS)]}
 
 
-def _legend(figure: Figure, axis: Axes, columns: Iterable[str] = 2) -> None:
+def _legend(figure: Figure, axis: Axes, columns: int = 2) -> None:
     """Below the axes, where it hides nothing."""
     handles, labels = axis.get_legend_handles_labels()
     if len(labels) < 2:

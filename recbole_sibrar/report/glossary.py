@@ -74,7 +74,7 @@ def _direction(name: str) -> str:
 
 def glossary(columns: Iterable[str]) -> dict[str, str]:
     """{heading: explanation} of those columns that have one, once for each name."""
-    found = {}
+    found: dict[str, str] = {}
     for column in columns:
         name = column.lower().removeprefix("validation ").partition("@")[0]
         if name in MEANINGS:

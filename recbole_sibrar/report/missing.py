@@ -99,7 +99,8 @@ def write_rate_study(
     Returns:
         what ``rates.csv`` holds, and what was studied.
     """
-    output, tables, studied, sides = Path(output), [], [], {}
+    output, tables, studied = Path(output), [], []
+    sides: dict[str, str] = {}
     for model in models:
         own = model.side(side)
         sides[own] = list(dict.fromkeys([*sides.get(own, ()), *model.core.modalities[own].content.names]))

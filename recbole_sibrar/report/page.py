@@ -295,7 +295,7 @@ def _sparkline(history: list[dict[str, Any]], width: int = 72, height: int = 18)
 
 def _versions(runs: list[StoredRun]) -> dict[str, str]:
     """{package: versions of the runs}."""
-    found = {}
+    found: dict[str, set[str]] = {}
     for run in runs:
         for package, version in run.result["versions"].items():
             found.setdefault(package, set()).add(version)

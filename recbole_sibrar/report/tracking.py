@@ -106,7 +106,8 @@ def rate_records(models: Iterable[Trained], table: pd.DataFrame, metric: str, **
     """Of ``report.missing.write_rate_study``: at each rate, by where content is missing and, of several, by pattern."""
     records, several = [], table["pattern"].nunique() > 1
     for model in models:
-        metrics, rows = {}, {}
+        metrics: dict[str, float] = {}
+        rows: dict[int, dict[str, float]] = {}
         own = table[(table["model"] == model.name) & (table["seed"] == model.config["seed"])]
         for row in own.to_dict("records"):
             percent = round(100 * row["rate"])

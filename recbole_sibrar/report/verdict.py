@@ -69,7 +69,7 @@ def _cautions(group: Group) -> list[str]:
     chosen = goodness(metric, table.loc[contenders, f"validation {metric}"].dropna())
     if group.leader and len(chosen) and chosen.idxmax() != group.leader:
         cautions.append(f"Validation would have chosen {chosen.idxmax()}, not {group.leader}")
-    marked = {}
+    marked: dict[str, list[str]] = {}
     for entry in comparison.entries:
         for note in entry.notes:
             marked.setdefault(note, []).append(entry.label)

@@ -42,7 +42,7 @@ class KeptCatalogue:
         except OSError as error:
             raise WriteError(f"{self.journal} cannot be written: {error.strerror}; --save elsewhere.") from None
 
-    def newest(self, recommender: Recommender) -> Recommender:
+    def newest(self, recommender: AnyRecommender) -> AnyRecommender:
         """What was saved of the model of a recommender, which is returned if nothing was.
 
         Raises:
