@@ -51,9 +51,9 @@ class KeptCatalogue:
         if not self.path.is_file():
             return recommender
         saved = Recommender.load(self.path)
-        both = isinstance(saved, Recommender) and isinstance(recommender, Recommender)
-        if both and saved.is_of_the_model_of(recommender):
-            return saved
+        if isinstance(saved, Recommender) and isinstance(recommender, Recommender):
+            if saved.is_of_the_model_of(recommender):
+                return saved
         raise OptionError(
             f"{self.path} holds another model, with a catalogue of its own; serve that (--checkpoint {self.path}), "
             "remove it, or --save elsewhere."
