@@ -339,6 +339,9 @@ def refused_or_fine(model, options):
     return True
 
 
+NOT_RUN = {"dataset", "model", "data_path", "nproc", "world_size"}  # others would be waited for
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [name for name in general_recommenders() if name not in UNSERVED])
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
@@ -348,7 +351,7 @@ def test_no_value_of_any_option_of_any_model_ends_in_a_traceback(tiny, model, da
     name = data.draw(st.sampled_from(options_of(model)))
     value = data.draw(VALUES)
     large = isinstance(value, int) and value > 9
-    if refused_or_fine(model, {name: value}) and not large and name not in {"dataset", "model", "data_path", "nproc"}:
+    if refused_or_fine(model, {name: value}) and not large and name not in NOT_RUN:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with suppress(SibrarError):
