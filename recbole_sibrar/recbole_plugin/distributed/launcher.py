@@ -113,7 +113,9 @@ def _work(
         if not _is_lost(error):
             raise
         failure = WorkerError(f"process {world.offset + local_rank} lost the others: {_first_line(error)}")
-    (folder / f"error{local_rank}").write_bytes(pickle.dumps(failure))
+    written = folder / f"begun{local_rank}"  # which may end here, by a signal
+    written.write_bytes(pickle.dumps(failure))
+    written.replace(folder / f"error{local_rank}")
     sys.exit(1)
 
 
