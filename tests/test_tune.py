@@ -240,8 +240,8 @@ def test_a_space_ships_for_each_of_our_models(model, scenario):
 
 def test_shipped_spaces_are_found_from_anywhere():
     assert find_space("props/search/contrast_map.yaml", "SiBraR") == props_folder() / "search" / "contrast_map.yaml"
-    with pytest.raises(OptionError, match="No search space for BPR ships with the package"):
-        find_space(None, "BPR")
+    with pytest.raises(OptionError, match="No search space for Pop ships with the package"):
+        find_space(None, "Pop")
 
 
 def test_the_map_shows_the_best_score_of_each_cell():
