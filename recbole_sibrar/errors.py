@@ -43,6 +43,15 @@ class WorkerError(Exception):
     """A process of a run of several was killed or lost the others; the command line exits with code 1."""
 
 
+def not_installed(what: str, package: str | None, extra: str) -> str:
+    """A sentence on a package of one of the project's extras.
+
+    >>> not_installed("serve", "fastapi", "serve")
+    "serve needs fastapi, which is not installed: pip install 'recbole-sibrar[serve]'."
+    """
+    return f"{what} needs {package}, which is not installed: pip install 'recbole-sibrar[{extra}]'."
+
+
 def nearest(value: object, valid: Iterable[object]) -> str:
     """A sentence that suggests the valid name most like ``value``, or lists them all.
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from types import ModuleType
 
-from recbole_sibrar.errors import DataError, OptionError, WriteError
+from recbole_sibrar.errors import DataError, OptionError, WriteError, not_installed
 
 PREFIX = "hub:"
 ADDRESS = re.compile(r"hub:(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[^/]+))?(/(?P<file>.+))?")
@@ -96,7 +96,5 @@ def _package(what) -> ModuleType:
     try:
         import huggingface_hub
     except ModuleNotFoundError as error:
-        raise OptionError(
-            f"{what} needs {error.name}, which is not installed: pip install 'recbole-sibrar[hub]'."
-        ) from None
+        raise OptionError(not_installed(what, error.name, "hub")) from None
     return huggingface_hub

@@ -66,10 +66,11 @@ def _is_vectors(path):
 
 def _model(path, name, licence) -> dict:
     from recbole_sibrar import checkpoint
+    from recbole_sibrar.hub import PREFIX
     from recbole_sibrar.report.card import model_card
     from recbole_sibrar.report.result import RESULT
 
-    if str(path).startswith("hub:"):
+    if str(path).startswith(PREFIX):
         raise OptionError(f"{path} is on the Hub already.")
     found = checkpoint.locate(path)
     state, file = checkpoint.load(found), found.with_name(RESULT)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.data.tables import is_empty, read_values
-from recbole_sibrar.errors import OptionError
+from recbole_sibrar.errors import OptionError, not_installed
 from recbole_sibrar.files import atomic_directory, atomic_file, write_json
 from recbole_sibrar.progress import steps
 from recbole_sibrar.serving.content import by_content
@@ -209,9 +209,7 @@ def _serve(arguments) -> int:
     except ModuleNotFoundError as error:
         if error.name not in ("fastapi", "uvicorn", "pydantic"):
             raise
-        raise OptionError(
-            f"serve needs {error.name}, which is not installed: pip install 'recbole-sibrar[serve]'."
-        ) from None
+        raise OptionError(not_installed("serve", error.name, "serve")) from None
     kept = KeptCatalogue(arguments.save) if arguments.save else None
     try:
         recommender = _load(arguments, kept)

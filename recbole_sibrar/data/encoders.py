@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from recbole_sibrar.errors import DataError
+from recbole_sibrar.errors import DataError, not_installed
 
 MODELS = {"text": "sentence-transformers/all-mpnet-base-v2", "image": "microsoft/resnet-50"}
 
 
 def _extra(package):
-    return DataError(f"--encode needs {package}, which is not installed: pip install 'recbole-sibrar[encoders]'.")
+    return DataError(not_installed("--encode", package, "encoders"))
 
 
 def _load(model, load):

@@ -59,8 +59,7 @@ def settings(dataset: str, scenario: str, model: str) -> dict[str, Any]:
 
 def protocol(scenario: str) -> dict[str, Any]:
     """The options of evaluation in which the authors are not as we are."""
-    path = paper_folder() / "protocol.yaml"
-    sections = read_property_file(path) if path.is_file() else {}
+    sections = read_property_file(paper_folder() / "protocol.yaml")
     return {**sections.get("all", {}), **sections.get(scenario, {})}
 
 

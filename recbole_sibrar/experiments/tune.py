@@ -16,7 +16,7 @@ import pandas as pd
 import yaml
 
 from recbole_sibrar import checkpoint
-from recbole_sibrar.errors import OptionError, SibrarError
+from recbole_sibrar.errors import OptionError, SibrarError, not_installed
 from recbole_sibrar.experiments.optuna_search import EndedEarly, optuna_search
 from recbole_sibrar.experiments.space import Space
 from recbole_sibrar.files import atomic_file, owned
@@ -63,10 +63,7 @@ class Study:
             raise OptionError(f"--cpus_per_trial is {self.cpus_per_trial}; expected at least 1.")
         for package in ENGINES[self.engine]:
             if importlib.util.find_spec(package) is None:
-                raise OptionError(
-                    f"--engine={self.engine} needs {package}, which is not installed: "
-                    "pip install 'recbole-sibrar[tune]'"
-                )
+                raise OptionError(not_installed(f"--engine={self.engine}", package, "tune"))
 
 
 @dataclass

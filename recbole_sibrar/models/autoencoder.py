@@ -71,7 +71,7 @@ class LinearAutoencoder(PenaltyPath):
 
     @torch.no_grad()
     def embed(self, features: Modalities) -> Tensor:
-        used = features.available & self.entities(features.side).kept
+        features, used = self.entities(features.side).readable(features)
         return self._filled(features.side, self.autoencoder.embed(features, used), used)
 
     @torch.no_grad()

@@ -73,16 +73,15 @@ class Components(nn.Module):
         return self(ids, self.available[ids])
 
     @torch.no_grad()
-    def table(self, used: Tensor, features: Callable[[Tensor], Modalities | None] = lambda ids: None) -> Tensor:
+    def table(self, used: Tensor, features: Callable[[Tensor], Modalities] | None = None) -> Tensor:
         """(N, M) bool -> (N, P), of all entities; ``features``: what to read in place of their own, if anything."""
         result, open_ = self.squares.new_zeros(len(used), self.rank), used.any(1)
-        if self._decomposed is not None and features(self.known[:0]) is None:
+        if self._decomposed is not None and features is None:
             done = (used[self.known] == self.available[self.known]).all(1) & self.is_plain(used[self.known])
             result[self.known[done]] = self._decomposed[done]
             open_[self.known[done]] = False
         for ids in open_.nonzero().squeeze(1).split(ROWS):
-            given = features(ids)
-            result[ids] = self(ids, used[ids]) if given is None else self.embed(given, used[ids])
+            result[ids] = self(ids, used[ids]) if features is None else self.embed(features(ids), used[ids])
         return result
 
     def is_plain(self, used: Tensor) -> Tensor:

@@ -107,6 +107,14 @@ class ContentModel(InnerProductModel):
         """(N,) ids -> (N, D), for scoring; whatever stands there for entities that are not ``scorable``."""
         raise NotImplementedError
 
+    def content_embeddings(self, features: Modalities, used: Tensor) -> Tensor:
+        """(N, D) of entities without training interactions; (N, M) bool says which of their modalities to read."""
+        raise NotImplementedError
+
+    def content_of(self, entity: int, used: Tensor) -> Tensor:
+        """(S, D) of an entity of the content side, (S, M) bool which modalities to read."""
+        raise NotImplementedError
+
     @torch.no_grad()
     def embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
         result, empty = self._own_in_chunks(side, ids, chunk), ~self.scorable(side)[ids]
@@ -122,6 +130,14 @@ class ContentModel(InnerProductModel):
         content, known = self.entities(self.content_side), self.trained(side).nonzero().squeeze(1)
         read = self.trained(side), content.evaluated, content.kept
         return self._once(side, lambda: self._own_in_chunks(side, known, chunk).mean(0), *read)
+
+    @torch.no_grad()
+    def with_modalities(self, side: str, entity: int | Modalities, used: Tensor) -> Tensor:
+        if side == self.other_side:
+            return self.embedding_of(side, entity) * used
+        if isinstance(entity, Modalities):
+            return self.content_embeddings(entity.rows(torch.zeros(len(used), dtype=torch.long)), used)
+        return self.content_of(entity, used)
 
     def requirements(self, scenario: str) -> None:
         """Check before training that a cold side is the one with content.
@@ -143,14 +159,6 @@ class ContentNetwork(ContentModel):
 
     capabilities = Capabilities(cold_items=True, cold_users=True, missing_modalities=True, new_content=True)
 
-    def content_embeddings(self, features: Modalities, used: Tensor) -> Tensor:
-        """(N, D) of entities without training interactions; (N, M) bool says which of their modalities to read."""
-        raise NotImplementedError
-
-    def content_of(self, entity: int, used: Tensor) -> Tensor:
-        """(S, D) of an entity of the content side, (S, M) bool which modalities to read."""
-        raise NotImplementedError
-
     @torch.no_grad()
     def embed(self, features: Modalities) -> Tensor:
         """
@@ -168,14 +176,6 @@ class ContentNetwork(ContentModel):
         if empty.any():
             result[empty] = self._average(side)
         return result
-
-    @torch.no_grad()
-    def with_modalities(self, side: str, entity: int | Modalities, used: Tensor) -> Tensor:
-        if side == self.other_side:
-            return self.embedding_of(side, entity) * used
-        if isinstance(entity, Modalities):
-            return self.content_embeddings(entity.rows(torch.zeros(len(used), dtype=torch.long)), used)
-        return self.content_of(entity, used)
 
     def parts(self, side: str, entity: int | Modalities) -> list[Part]:
         """What a trained entity has without its modalities comes from its interactions."""

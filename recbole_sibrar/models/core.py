@@ -85,14 +85,19 @@ class Entities(nn.Module):
         left = self.evaluated & self.kept
         return left if self.imputer is None else self.imputer.filled(left)
 
+    @property
+    def is_imputed_anew(self) -> bool:
+        """Whether evaluation lacks other content than training, so that something else stands in for it."""
+        if self.imputer is None:
+            return False
+        return not torch.equal((self.evaluated & self.kept).cpu(), self.imputer.modalities.available)
+
     def features_in_evaluation(self, ids: Tensor) -> Modalities | None:
         """What evaluation reads of the entities ``ids`` (R,), where it is imputed anew; None if training reads the
         same."""
-        if self.imputer is None:
+        if self.imputer is None or not self.is_imputed_anew:
             return None
         left = (self.evaluated & self.kept).cpu()
-        if torch.equal(left, self.imputer.modalities.available):
-            return None
         if not (len(self._completed[0]) and torch.equal(left, self._completed[0])):
             self._completed = left, self.imputer.complete(left)
         return self._completed[1].rows(ids.cpu()).to(ids.device)
@@ -109,8 +114,7 @@ class Entities(nn.Module):
 class InnerProductModel(nn.Module):
     """A model whose scores are inner products of user and item embeddings.
 
-    A new model is a subclass in a file of this folder, a line in ``models/__init__.py``, two lines in
-    ``recbole_plugin/models.py`` and a property file.
+    A new model is a subclass in a file of this folder and its name in ``models/__init__.py``.
 
     Attributes:
         options_class: a subclass of ``CheckedOptions``.
@@ -201,10 +205,11 @@ class InnerProductModel(nn.Module):
         """
         encoder = self.entities(side)
         if isinstance(entity, int):
-            has, source = self.entities(side).read[entity], type(self).__name__
+            has = encoder.read[entity]
         else:
             entity, used = encoder.readable(entity)
-            has, source = used[0], type(self).__name__
+            has = used[0]
+        source = type(self).__name__
         if not has.any():
             return [Part(source, "(mean)", self.embedding_of(side, entity)[0])]
         values, base = shapley_parts(lambda used: self.with_modalities(side, entity, used), has)

@@ -388,16 +388,15 @@ class BranchRecommender(InnerProductModel):
     def parts(self, side: str, entity: int | Modalities) -> list[Part]:
         """Of the network the terms of the fusion where it is a sum; of a joint modality and priors Shapley values."""
         encoder = self.entities(side)
-        is_known = isinstance(entity, int)
-        if is_known:
+        if isinstance(entity, int):
             ids = self._ids(entity)
-            used, features = self.entities(side).read[ids], encoder.features_in_evaluation(ids)
-            entity, is_known = (entity, True) if features is None else (features, False)
+            used, features = encoder.read[ids], encoder.features_in_evaluation(ids)
+            entity = entity if features is None else features
         else:
             entity, used = encoder.readable(entity)
         if not used.any():
             return [Part(type(self).__name__, "(mean)", self.embedding_of(side, entity)[0])]
-        rows = encoder(ids, used) if is_known else encoder.embed(entity, used)
+        rows = encoder(ids, used) if isinstance(entity, int) else encoder.embed(entity, used)
         blocks = [(type(self).__name__, self._network_parts(side, rows, used))]
         blocks += [(prior.model, prior.parts(side, entity, used[0])) for prior in self.priors.values()]
         widths = [values.shape[1] for _, values in blocks]

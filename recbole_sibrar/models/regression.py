@@ -103,10 +103,10 @@ class ContentRegression(PenaltyPath, ContentModel):
     def _table(self, name: str) -> Tensor:
         """(N, P) components of all entities of the content side, of what they have ``read`` or ``available``."""
         side = self.entities(self.content_side)
-        is_imputed_anew = side.features_in_evaluation(side.trained.nonzero()[:0, 0]) is not None
-        if torch.equal(side.available, side.read) and not is_imputed_anew:
+        anew = side.features_in_evaluation if side.is_imputed_anew else None
+        if torch.equal(side.available, side.read) and anew is None:
             name = "read"
-        read = (side.read, side.features_in_evaluation) if name == "read" else (side.available,)
+        read = (side.read, anew) if name == "read" else (side.available,)
         watched = self.components.squares, side.evaluated, side.kept
         return self._until_changed(name, lambda: self.components.table(*read), *watched)
 
@@ -147,6 +147,12 @@ class ContentRegression(PenaltyPath, ContentModel):
             return self._with(self.vectors(ids, self.read[ids]), 1.0)
         return self._with(self._history_sums(ids) * self._scale(), self._mean(self.matrix.lengths[ids]))
 
+    def content_embeddings(self, features: Modalities, used: Tensor) -> Tensor:
+        return self._with(self.components.embed(features, used) * self._scale(), 1.0)
+
+    def content_of(self, entity: int, used: Tensor) -> Tensor:
+        return self._with(self.vectors(self._ids(entity).expand(len(used)), used), 1.0)
+
     def _mean(self, lengths: Tensor) -> Tensor:
         return lengths / self.n_trained
 
@@ -160,7 +166,7 @@ class ContentRegression(PenaltyPath, ContentModel):
     def embed(self, features: Modalities) -> Tensor:
         features, used = self.entities(features.side).readable(features)
         if features.side == self.content_side:
-            return self._with(self.components.embed(features, used) * self._scale(), 1.0)
+            return self.content_embeddings(features, used)
         profiles = features.entries[0].values
         is_trained = self.trained(self.content_side)[profiles.columns].float()
         sums = weighted_row_sum(profiles, self._table("available"), is_trained)
@@ -169,15 +175,6 @@ class ContentRegression(PenaltyPath, ContentModel):
         if empty.any():
             result[empty] = self._average(self.other_side)
         return result
-
-    @torch.no_grad()
-    def with_modalities(self, side: str, entity: int | Modalities, used: Tensor) -> Tensor:
-        if side == self.other_side:
-            return self.embedding_of(side, entity) * used
-        if isinstance(entity, Modalities):
-            rows = torch.zeros(len(used), dtype=torch.long)
-            return self._with(self.components.embed(entity.rows(rows), used) * self._scale(), 1.0)
-        return self._with(self.vectors(self._ids(entity).expand(len(used)), used), 1.0)
 
     def scorable(self, side: str) -> Tensor:
         """Without content an entity has the features of the average training entity, and with them its scores."""

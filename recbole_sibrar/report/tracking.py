@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from recbole_sibrar.data.identity import combined
-from recbole_sibrar.errors import OptionError, WriteError
+from recbole_sibrar.errors import OptionError, WriteError, not_installed
 from recbole_sibrar.evaluation.trained import Trained
 
 PROJECT = "recbole-sibrar"  # where the trackers' own environment variables name none
@@ -145,9 +145,7 @@ def tracker(name: str | None) -> Callable[[list[Record]], None]:
     try:
         package = importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise OptionError(
-            f"--track {name} needs {error.name}, which is not installed: pip install 'recbole-sibrar[{name}]'."
-        ) from None
+        raise OptionError(not_installed(f"--track {name}", error.name, name)) from None
     return lambda records: _send(TRACKERS[name], package, records)
 
 

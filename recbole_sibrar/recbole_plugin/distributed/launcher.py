@@ -18,6 +18,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from recbole_sibrar.errors import OptionError, SibrarError, WorkerError
+from recbole_sibrar.files import atomic_file
 from recbole_sibrar.recbole_plugin.distributed.exchange import is_main, join
 from recbole_sibrar.recbole_plugin.distributed.world import World
 
@@ -113,9 +114,8 @@ def _work(
         if not _is_lost(error):
             raise
         failure = WorkerError(f"process {world.offset + local_rank} lost the others: {_first_line(error)}")
-    written = folder / f"begun{local_rank}"  # which may end here, by a signal
-    written.write_bytes(pickle.dumps(failure))
-    written.replace(folder / f"error{local_rank}")
+    with atomic_file(folder / f"error{local_rank}", "wb") as file:  # a signal may end the process here
+        file.write(pickle.dumps(failure))
     sys.exit(1)
 
 
