@@ -3,10 +3,10 @@
     python benchmarks/kills.py [--kills 100] [--seed 0] [--only run compare ...] [--output FILE]
 
 Each command runs once without interruption. Then it is started in a folder of its own, killed at a random moment (every
-second time one of the processes that it started, where there is one, else itself), and started again, until it was
-killed often enough, in an empty folder every fourth time; the last time it may end. Counted are processes that outlive
-the killed one, commands that fail, files that the uninterrupted command has not left, and results that differ. Prints a
-Markdown table.
+second time one of the processes that it started, where it starts any, else itself), and started again, until it was
+killed often enough, in an empty folder every fourth time and when it has ended; the last time it may end. Counted are
+processes that outlive the killed one, commands that fail, files that the uninterrupted command has not left, and
+results that differ. Prints a line for each kill, and a Markdown table.
 """
 
 import argparse
@@ -30,7 +30,7 @@ FEW = ["--embedding_size=8", "--topk=[3]", "--valid_metric=NDCG@3", "--stopping_
 QUIET = ["--show_progress=False", "--state=ERROR"]
 COMMANDS = {
     "run": ["run", *DATA, *FEW, *QUIET, "--epochs=30", "--scenario=item_cold", "--resume=True", "--run_name=r"],
-    "compare": ["compare", *DATA, *FEW, "--epochs=30", "--models", "SiBraR", "BPR", "DropoutNet", "--scenarios", "warm",
+    "compare": ["compare", *DATA, *FEW, "--epochs=3", "--models", "SiBraR", "DropoutNet", "--scenarios", "warm",
                 "--jobs", "2"],
     "missing": ["missing", "../trained/m", "--data_path=../data", "--output", "missing"],
     "tune": ["tune", *DATA, *FEW, *QUIET, "--model=BPR", "--trials=3", "--epochs=5", "--space=../space.yaml"],
@@ -38,6 +38,7 @@ COMMANDS = {
                 "--output=out"],
     "recommend": ["recommend", "--checkpoint=../trained/m/model.pth", "--all-users", "--k=20", "--output=recs.csv"],
 }  # fmt: skip
+HAVE_CHILDREN = ("compare",)
 FREE = ("log", "log_tensorboard", "source.json")  # with the time in their names, or in them
 TIMES = ("seconds", "training_seconds", "config", "created", "finished", "duration")
 
@@ -87,24 +88,25 @@ def is_alive(pid):
         return False
 
 
-def kill(process, seconds, child_first) -> dict:
+def kill(process, seconds, of_a_child) -> dict:
     """Kill the process, or one that it started, after some seconds; {"killed", "of a child", "outlived"}."""
-    try:
-        process.wait(seconds)
-        return {"killed": 0}
-    except subprocess.TimeoutExpired:
-        pass
-    family = descendants(process.pid)
-    target = random.choice(family) if family and child_first else process.pid
-    os.kill(target, signal.SIGKILL)
-    if target == process.pid:
+    moment = time.monotonic() + seconds
+    while process.poll() is None:
+        family = descendants(process.pid)
+        if time.monotonic() > moment and (family or not of_a_child):
+            break
+        time.sleep(0.02)
+    else:
         process.communicate()
-        deadline = time.monotonic() + 2
-        while any(map(is_alive, family)) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        return {"killed": 1, "of a child": 0, "outlived": sum(map(is_alive, family))}
+        return {"killed": 0}
+    os.kill(random.choice(family) if of_a_child else process.pid, signal.SIGKILL)
     process.communicate()  # a killed child is a failed run; the command goes on without it
-    return {"killed": 1, "of a child": 1, "outlived": 0}
+    if of_a_child:
+        return {"killed": 1, "of a child": 1, "outlived": 0}
+    deadline = time.monotonic() + 2
+    while any(map(is_alive, family)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return {"killed": 1, "of a child": 0, "outlived": sum(map(is_alive, family))}
 
 
 def contents(folder) -> dict:
@@ -142,13 +144,16 @@ def try_out(name, n_kills, folder) -> dict:
     if process.returncode:
         raise SystemExit(f"{name} fails without being killed:\n{error}")
     whole, counts = time.monotonic() - begin, {"killed": 0, "of a child": 0, "outlived": 0}
-    tries = 0
+    tries, outcome = 0, {"killed": 0}
     while counts["killed"] < n_kills and tries < 3 * n_kills:
-        if tries % 4 == 3:  # else all runs are finished at some time, and nothing is left to be interrupted
-            shutil.rmtree(folder_of_kills)
-        outcome = kill(start(command, folder_of_kills), random.uniform(0.1, 0.95) * whole, tries % 2)
+        if tries % 4 == 3 or not outcome["killed"]:  # else nothing is left to be interrupted
+            shutil.rmtree(folder_of_kills, ignore_errors=True)
+        of_a_child, seconds = name in HAVE_CHILDREN and tries % 2 == 0, random.uniform(0.1, 0.95) * whole
+        outcome = kill(start(command, folder_of_kills), seconds, of_a_child)
         counts = {key: value + outcome.get(key, 0) for key, value in counts.items()}
         tries += 1
+        what = ("of a child" if of_a_child else "of itself") if outcome["killed"] else "it had ended"
+        print(f"{name}, {counts['killed']} of {n_kills} kills: {what}, {seconds:.1f} s", file=sys.stderr, flush=True)
     process = start(command, folder_of_kills)
     error = process.communicate()[1]
     expected, found = contents(expected_in), contents(folder_of_kills)
@@ -187,7 +192,7 @@ def main():
         rows = []
         for name in arguments.only:
             rows.append(try_out(name, n_each, folder))
-            print(rows[-1], file=sys.stderr)
+            print(rows[-1], file=sys.stderr, flush=True)
     table = tabulate(rows, headers="keys", tablefmt="github")
     print(table)
     if arguments.output:

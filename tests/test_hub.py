@@ -136,6 +136,7 @@ def test_vectors_come_back_as_they_were(fake, tmp_path, suffix, capsys):
     pairs.to_csv("orders.csv", index=False)
     command = ["convert", "table", "--name", "shop", "--interactions", "orders.csv", "--item-vectors", f"text={source}"]
     assert cli.main([*command, "--output", "from_files"]) == 0
+    assert [file for _, file, _ in fake.fetched] == [f"text.{suffix}", *hub.beside(f"text.{suffix}")]  # each once
     Dataset.from_frames(pairs, vectors={"text": source}, folder="from_frames/shop")
     files = [Path(folder, "shop", "shop.text").read_text() for folder in ("from_files", "from_frames")]
     assert files[0] == files[1] and "i4\t12" in files[0]

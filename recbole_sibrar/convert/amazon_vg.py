@@ -16,8 +16,8 @@ from recbole_sibrar.convert.assemble import Job, Papers, Side, check_modality_na
 from recbole_sibrar.convert.atomic import prepare
 from recbole_sibrar.convert.corpus import Corpus, add_encoders, add_item_vectors, encoders, named_values
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair, k_core
-from recbole_sibrar.convert.vectors import read_embeddings
-from recbole_sibrar.data.tables import below, clean, find_file, line_blocks
+from recbole_sibrar.convert.vectors import located, read_embeddings
+from recbole_sibrar.data.tables import clean, find_file, line_blocks
 from recbole_sibrar.errors import DataError
 
 ITEM_KINDS = {"title": "text", "description": "text", "image_url": "text"}
@@ -97,7 +97,7 @@ def convert(
     raw = Path(raw)
     edition, reviews_path, meta_path = _find(raw)
     prepare(output, name)
-    paths = {modality: below(path, raw) for modality, path in (item_vectors or {}).items()}
+    paths = located(item_vectors, raw)
     log = StepLog()
     reviews = _read_reviews(reviews_path, edition, years, verified, log)
     reviews = log.record("first per user and item", first_of_each_pair(reviews))

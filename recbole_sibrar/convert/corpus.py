@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recbole_sibrar import hub
 from recbole_sibrar.convert.assemble import agree
 from recbole_sibrar.convert.encoders import MODELS, Encode
 from recbole_sibrar.errors import OptionError
@@ -114,10 +113,13 @@ def encoders(arguments: Namespace) -> Encode | None:
 
 
 def named_values(arguments: list[str], option: str, example: str, what: str = "file") -> dict[str, Any]:
-    """``name=value`` arguments to ``{name: value}``; files on the Hub are fetched.
+    """``name=value`` arguments to ``{name: value}``.
+
+    Args:
+        what: a value is, for messages.
 
     Raises:
-        OptionError: an argument of another form, or a name given twice. DataError: a file cannot be fetched.
+        OptionError: an argument of another form, or a name given twice.
     """
     values = {}
     for argument in arguments:
@@ -126,5 +128,5 @@ def named_values(arguments: list[str], option: str, example: str, what: str = "f
             raise OptionError(f"{option} {argument!r}: expected name={what}, for example {example}.")
         if name in values:
             raise OptionError(f"{option}: {name!r} is given twice.")
-        values[name] = hub.local(value, "dataset") if what == "file" else value
+        values[name] = value
     return values

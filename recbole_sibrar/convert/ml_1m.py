@@ -14,8 +14,8 @@ from recbole_sibrar.convert.assemble import Job, Papers, Side, check_modality_na
 from recbole_sibrar.convert.atomic import prepare
 from recbole_sibrar.convert.corpus import Corpus, add_ages, add_encoders, add_item_vectors, encoders, named_values
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair, of_ages
-from recbole_sibrar.convert.vectors import read_embeddings
-from recbole_sibrar.data.tables import below, read_table, refuse_duplicates
+from recbole_sibrar.convert.vectors import located, read_embeddings
+from recbole_sibrar.data.tables import read_table, refuse_duplicates
 from recbole_sibrar.errors import DataError
 
 USER_KINDS = {"gender": "category", "age": "category", "occupation": "category"}
@@ -72,7 +72,7 @@ def convert(
         raise DataError(f"{raw}: no such folder; --raw is where ratings.dat, users.dat and movies.dat are.")
     prepare(output, name)
     plots = Path(plots) if plots else raw / "plots.tsv"
-    paths = {modality: below(path, raw) for modality, path in (item_vectors or {}).items()}
+    paths = located(item_vectors, raw)
     files = [raw / "ratings.dat", raw / "users.dat", raw / "movies.dat"]
     ratings = _read(files[0], ["user_id", "item_id", "rating", "timestamp"])
     users = _read(files[1], ["user_id", "gender", "age", "occupation", "zip"], text=("gender", "zip"))

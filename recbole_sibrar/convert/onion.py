@@ -14,7 +14,7 @@ from recbole_sibrar.convert.assemble import Job, Papers, Side, check_modality_na
 from recbole_sibrar.convert.atomic import prepare
 from recbole_sibrar.convert.corpus import Corpus, add_ages, named_values
 from recbole_sibrar.convert.filters import StepLog, k_core, of_ages
-from recbole_sibrar.convert.vectors import read_embeddings
+from recbole_sibrar.convert.vectors import located, read_embeddings
 from recbole_sibrar.data.tables import (
     Lines,
     below,
@@ -93,7 +93,7 @@ def convert(
     if features is None:
         found = {modality: find_file(raw, file) for modality, file in FEATURES.items()}
         features = {modality: path for modality, path in found.items() if path}
-    features = {modality: below(path, raw) for modality, path in features.items()}
+    features = located(features, raw)
     users_path = below(users, raw) if users else find_file(raw, "users.tsv")
     genres_path = next(filter(None, (find_file(raw, file) for file in GENRES)), None)
     users = Side("user", _read_users(users_path), USER_KINDS) if users_path else None

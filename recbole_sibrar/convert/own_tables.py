@@ -7,12 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from recbole_sibrar import hub
 from recbole_sibrar.convert.assemble import ID, TEXT, TYPES, Job, Side, check_column_names, check_modality_names
 from recbole_sibrar.convert.atomic import prepare
 from recbole_sibrar.convert.corpus import Corpus, add_encoders, add_item_vectors, encoders, named_values
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair
-from recbole_sibrar.convert.vectors import embeddings_of
+from recbole_sibrar.convert.vectors import embeddings_of, located
 from recbole_sibrar.data.atomic import LARGEST
 from recbole_sibrar.data.frames import is_file, is_list, plain_frame, texts_of
 from recbole_sibrar.data.tables import (
@@ -97,7 +96,7 @@ def convert(
     clash += [column for column in item_side.kinds if column in pairs]
     if clash:
         raise OptionError(f"Column {clash[0]!r} stands in two tables; rename one.")
-    vectors = {"--user-vectors": _fetched(user_vectors), "--item-vectors": _fetched(item_vectors)}
+    vectors = {"--user-vectors": located(user_vectors), "--item-vectors": located(item_vectors)}
     names = encode.new_names(item_texts, item_vectors or {}) if encode else []
     in_columns = {"a column of lists": [*user_side.vectors, *item_side.vectors]}
     check_modality_names(user_side, item_side, {**vectors, **in_columns, "--encode": names})
@@ -133,11 +132,6 @@ def convert(
     }
     job = Job("table", name, Path(output), options, files, k, tables=tables)
     return job.finish(pairs, user_side, item_side, require, log, encode and encode.on_items(item_texts))
-
-
-def _fetched(vectors):
-    """Files on the Hub by where they lie."""
-    return {name: hub.local(own, "dataset") if is_file(own) else own for name, own in (vectors or {}).items()}
 
 
 def _texts_of(side, encoded):

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recbole_sibrar import hub
 from recbole_sibrar.data.frames import is_file, is_list, plain_frame
-from recbole_sibrar.data.tables import OPENERS, SEPARATORS, Lines, parquet_blocks, read_lines
+from recbole_sibrar.data.tables import OPENERS, SEPARATORS, Lines, below, parquet_blocks, read_lines
 from recbole_sibrar.errors import DataError, OptionError
 
 FORMATS = "npz (ids, values), npy with <name>.ids.txt beside it, tsv, csv (also .gz, .bz2) or parquet"
@@ -127,6 +128,19 @@ class Spool:
             return Vectors.of(ids, np.zeros((0, self.width), self.dtype))
         self.file.flush()
         return Vectors.of(ids, np.memmap(self.file, self.dtype, "r", shape=(len(ids), self.width)))
+
+
+def located(vectors: Mapping[str, Any] | None, folder: str | Path = ".") -> dict[str, Any]:
+    """{modality: source} with files by where they lie: those on the Hub are fetched, relative paths may be below
+    ``folder``; what is in memory is as it was.
+
+    Raises:
+        OptionError, DataError: as ``hub.local``.
+    """
+    return {
+        modality: below(hub.local(source, "dataset"), Path(folder)) if is_file(source) else source
+        for modality, source in (vectors or {}).items()
+    }
 
 
 def embeddings_of(
