@@ -6,7 +6,13 @@ import torch.nn.functional as F
 
 from recbole_sibrar.data.sparse import SparseRows, gather_rows, weighted_row_sum
 from recbole_sibrar.models import drawn, pairs
-from recbole_sibrar.models.losses import bpr, sampled_softmax, softmax_over_catalogue, symmetric_info_nce
+from recbole_sibrar.models.losses import (
+    bpr,
+    log_sum_exp,
+    sampled_softmax,
+    softmax_over_catalogue,
+    symmetric_info_nce,
+)
 
 
 @pytest.fixture
@@ -57,6 +63,21 @@ def test_info_nce_is_symmetric_and_ignores_what_is_not_valid(generator):
     a[2], b[2] = 100.0, -7.0
     assert torch.allclose(loss, symmetric_info_nce(a, b, 0.3, valid))
     assert symmetric_info_nce(a, b, 0.3, torch.zeros(5, dtype=torch.bool)).item() == 0
+
+
+@pytest.mark.parametrize("dim", [-1, -2])
+@pytest.mark.parametrize("spread", [1, 100])
+def test_log_sum_exp_and_its_gradients_are_torchs(generator, dim, spread):
+    """Of near, far and masked scores; nothing that comes of it is a number too small for a processor's fast ways."""
+    scores = spread * torch.randn(3, 7, 7, generator=generator)
+    scores[0, 2, :3] = -1e9
+    scores.requires_grad_()
+    weights = 1e-9 * torch.rand(3, 7, generator=generator)
+    found, expected = log_sum_exp(scores, dim), scores.logsumexp(dim)
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad((sums * weights).sum(), scores)[0] for sums in (found, expected)]
+    torch.testing.assert_close(*gradients, atol=1e-16, rtol=1e-5)
+    assert (gradients[0].abs() > torch.finfo(torch.float32).tiny).all()
 
 
 def test_bpr_against_its_formula(generator):

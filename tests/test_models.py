@@ -273,6 +273,34 @@ def test_fusions_are_weighted_means_that_ignore_order_and_what_is_missing(name):
     assert torch.allclose(fusion(perturbed, used), fused, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", FUSIONS)
+@pytest.mark.parametrize("joint", [False, True])
+def test_several_choices_of_modalities_are_fused_as_each_by_itself(name, joint):
+    """Embeddings and gradients, against sums over weighted copies."""
+    model = build(SiBraR, fusion=name, joint_modality=joint)
+    encoder, fusion = model.sides["item"], model.fusion["item"]
+    for parameter in fusion.parameters():
+        torch.nn.init.normal_(parameter)
+    ids, generator = torch.arange(1, 9), torch.Generator().manual_seed(0)
+    rows = encoder(ids, encoder.available[ids])
+    masks = encoder.available[ids] & (torch.rand(3, *encoder.available[ids].shape, generator=generator) > 0.4)
+
+    def slowly(used):
+        fused = fusion.parts(rows[..., : encoder.width], used).sum(1)
+        if not joint:
+            return fused
+        total = (rows[..., encoder.width :] * used.unsqueeze(-1)).sum(1)
+        return (fused + encoder.encoder.together(total) * used.any(1, keepdim=True)) / 2
+
+    found, expected = encoder.views(fusion, rows, masks), [slowly(used) for used in masks]
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+    gradients = [
+        torch.autograd.grad(sum(view.sin().sum() for view in views), [rows, *fusion.parameters()], retain_graph=True)
+        for views in (found, expected)
+    ]
+    torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["gated", "attention"])
 def test_learned_fusion_begins_as_the_mean(name):
     embeddings, used = torch.randn(5, 4, 3), torch.rand(5, 4) > 0.3

@@ -12,6 +12,7 @@ from recbole_sibrar.kinds import KINDS
 from recbole_sibrar.kinds.projection import Projection
 from recbole_sibrar.models.core import Entities
 from recbole_sibrar.models.encoders import Encoder, NoEncoder
+from recbole_sibrar.models.fusion import Fusion, sum_over_modalities
 from recbole_sibrar.models.imputation import Imputer
 from recbole_sibrar.models.options import ModelOptions
 
@@ -114,7 +115,11 @@ class EntityEncoder(Entities):
     def _places(self, used: Tensor) -> list[Tensor]:
         return [used[:, m].nonzero().squeeze(1) for m in range(len(self.names))]
 
-    def fuse(self, fusion: nn.Module, rows: Tensor, used: Tensor, index: Tensor | None = None) -> Tensor:
+    def fuse(self, fusion: Fusion, rows: Tensor, used: Tensor, index: Tensor | None = None) -> Tensor:
+        """As ``views``, of one choice of modalities: (N, K) bool -> (N, D)."""
+        return self.views(fusion, rows, used.unsqueeze(0), index)[0]
+
+    def views(self, fusion: Fusion, rows: Tensor, used: Tensor, index: Tensor | None = None) -> list[Tensor]:
         """From what ``forward`` returns, of K of the M modalities, to the embeddings of the entities.
 
         A joint modality is the encoding of the sum of the projections, and counts as much as all others together:
@@ -122,16 +127,19 @@ class EntityEncoder(Entities):
 
         Args:
             fusion: of the modalities' embeddings.
-            rows: (N, K, D) or (N, K, D + d_c). used: (N, K) bool. index: (N, K), see ``Fusion``.
+            rows: (N, K, D) or (N, K, D + d_c). used: (V, N, K) bool, V choices. index: (N, K), see ``Fusion``.
 
         Returns:
-            (N, D).
+            (N, D) for each choice.
         """
-        fused = fusion(rows[..., : self.width], used, index)
         if not self.has_joint:
-            return fused
-        total = (rows[..., self.width :] * used.unsqueeze(-1)).sum(1)
-        return (fused + self.encoder.together(total) * used.any(1, keepdim=True)) / 2
+            return list(fusion(rows, used, index))
+        embeddings, projections = rows.split([self.width, rows.shape[-1] - self.width], dim=-1)
+        totals = sum_over_modalities(used.to(rows.dtype), projections)
+        return [
+            (fused + self.encoder.together(total) * one.any(1, keepdim=True)) / 2
+            for fused, total, one in zip(fusion(embeddings, used, index), totals, used)
+        ]
 
     def _encode(self, features: list[Features], places: list[Tensor], used: Tensor) -> Tensor:
         blocks = [self._project(projection, values) for projection, values in zip(self.projections, features)]
@@ -140,7 +148,7 @@ class EntityEncoder(Entities):
             rows = torch.cat([rows, torch.cat(blocks)], dim=1)
         index = torch.cat([place * len(self.names) + m for m, place in enumerate(places)])
         table = rows.new_zeros(used.numel(), rows.shape[1])
-        return table.index_copy(0, index, rows).view(*used.shape, rows.shape[1])
+        return table.index_copy_(0, index, rows).view(*used.shape, rows.shape[1])
 
     def _project(self, projection: Projection, features: Features) -> Tensor:
         block = projection(features)

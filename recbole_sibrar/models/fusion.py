@@ -21,7 +21,7 @@ class Fusion(nn.Module):
         super().__init__()
 
     def weights(self, embeddings: Tensor, used: Tensor, index: Tensor) -> Tensor:
-        """(N, K, D), (N, K) bool, (N, K) int64 -> (N, K, 1) or (N, K, D), zero where not used."""
+        """(N, K, D), (..., N, K) bool, (N, K) int64 -> (..., N, K, 1) or (..., N, K, D), zero where not used."""
         raise NotImplementedError
 
     def parts(self, embeddings: Tensor, used: Tensor, index: Tensor | None = None) -> Tensor:
@@ -29,26 +29,38 @@ class Fusion(nn.Module):
 
         Args:
             embeddings: (N, K, D), of K modalities of N entities.
-            used: (N, K) bool.
+            used: (..., N, K) bool, one or several choices.
             index: (N, K) which of the M modalities each is; by default K is M and they are in their own order.
 
         Returns:
-            (N, K, D), whose sum over K is the fused embedding.
+            (..., N, K, D), whose sum over K is the fused embedding.
         """
-        if index is None:
-            index = torch.arange(used.shape[1], device=used.device).expand_as(used)
-        return embeddings * self.weights(embeddings, used, index)
+        return embeddings * self.weights(embeddings, used, self._index(embeddings, index))
 
     def forward(self, embeddings: Tensor, used: Tensor, index: Tensor | None = None) -> Tensor:
-        """As ``parts``; returns (N, D)."""
-        return self.parts(embeddings, used, index).sum(1)
+        """As ``parts``; returns (..., N, D)."""
+        weights = self.weights(embeddings, used, self._index(embeddings, index))
+        if weights.shape[-1] == 1:
+            return sum_over_modalities(weights.squeeze(-1), embeddings)
+        return (embeddings * weights).sum(-2)
+
+    @staticmethod
+    def _index(embeddings: Tensor, index: Tensor | None) -> Tensor:
+        """(N, K)."""
+        n, k, _ = embeddings.shape
+        return torch.arange(k, device=embeddings.device).expand(n, k) if index is None else index
+
+
+def sum_over_modalities(weights: Tensor, rows: Tensor) -> Tensor:
+    """(..., N, K), (N, K, D) -> (..., N, D), a small matrix product for each entity: no weighted copy of the rows."""
+    return torch.einsum("...nk,nkd->...nd", weights, rows)
 
 
 class MeanFusion(Fusion):
     r"""The mean over the modalities used, :math:`e_j = \frac{1}{N} \sum_m g(x_j^m)` (RecSys 2024, equation 2)."""
 
     def weights(self, embeddings: Tensor, used: Tensor, index: Tensor) -> Tensor:
-        return (used / used.sum(1, keepdim=True).clamp(min=1)).unsqueeze(-1)
+        return (used / used.sum(-1, keepdim=True).clamp(min=1)).unsqueeze(-1)
 
 
 class AttentionFusion(Fusion):
@@ -66,7 +78,7 @@ class AttentionFusion(Fusion):
 
     def weights(self, embeddings: Tensor, used: Tensor, index: Tensor) -> Tensor:
         scores = embeddings @ self.query / len(self.query) ** 0.5 + self.bias[index]
-        return (scores.masked_fill(~used, -1e9).softmax(1) * used).unsqueeze(-1)
+        return (scores.masked_fill(~used, -1e9).softmax(-1) * used).unsqueeze(-1)
 
 
 class GatedFusion(Fusion):
@@ -85,7 +97,7 @@ class GatedFusion(Fusion):
 
     def weights(self, embeddings: Tensor, used: Tensor, index: Tensor) -> Tensor:
         gates = torch.sigmoid(embeddings @ self.matrix.T + self.bias[index]) * used.unsqueeze(-1)
-        return gates / gates.sum(1, keepdim=True).clamp(min=1e-9)
+        return gates / gates.sum(-2, keepdim=True).clamp(min=1e-9)
 
 
 FUSIONS = {"mean": MeanFusion, "gated": GatedFusion, "attention": AttentionFusion}

@@ -1,5 +1,7 @@
 """Losses as pure functions of tensors."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -40,10 +42,41 @@ def symmetric_info_nce_of(logits: Tensor, valid: Tensor | None = None) -> Tensor
         absent = ~(valid.unsqueeze(-1) & valid.unsqueeze(-2))
         logits = logits.masked_fill(absent & ~torch.eye(logits.shape[-1], dtype=torch.bool, device=logits.device), -1e9)
     diagonal = logits.diagonal(dim1=-2, dim2=-1)
-    losses = logits.logsumexp(-1) + logits.logsumexp(-2) - 2 * diagonal
+    losses = log_sum_exp(logits, -1) + log_sum_exp(logits, -2) - 2 * diagonal
     if valid is None:
         return losses.sum() / max(losses.numel(), 1)
     return (losses * valid).sum() / valid.sum().clamp(min=1)
+
+
+class _LogSumExp(torch.autograd.Function):
+    SMALLEST = -40.0
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, dim: int) -> Tensor:
+        largest = scores.amax(dim, keepdim=True)
+        terms = (scores - largest).clamp_(min=_LogSumExp.SMALLEST).exp_()
+        total = terms.sum(dim, keepdim=True)
+        ctx.dim = dim
+        ctx.save_for_backward(terms, total)
+        return (largest + total.log()).squeeze(dim)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        terms, total = ctx.saved_tensors
+        return terms * (gradient.unsqueeze(ctx.dim) / total), None
+
+
+def log_sum_exp(scores: Tensor, dim: int) -> Tensor:
+    """``torch.logsumexp``, with no term below e^-40 times the largest, beyond any precision.
+
+    An exponential near or beyond the smallest numbers takes a processor 50 times as long, and so do products of what
+    comes of it; what is masked by a large negative number is there, too. The terms are kept, not made anew for the
+    gradient.
+
+    >>> log_sum_exp(torch.tensor([0.0, 0.0, -1e9]), 0)
+    tensor(0.6931)
+    """
+    return _LogSumExp.apply(scores, dim)
 
 
 def bpr(positive: Tensor, negative: Tensor) -> Tensor:
@@ -77,7 +110,7 @@ def softmax_over_catalogue(
     scores = users @ items.T
     if shown is not None:
         scores = scores.masked_fill(shown.mark(torch.zeros_like(scores, dtype=torch.bool)), -1e9)
-    total = (scores.logsumexp(-1) * targets.lengths).sum()
+    total = (log_sum_exp(scores, -1) * targets.lengths).sum()
     return (total - own) / targets.lengths.sum().clamp(min=1)
 
 
@@ -106,5 +139,5 @@ def sampled_softmax(
     if expected is not None:
         negative = negative - expected.log()
     negative = negative.masked_fill(known, -1e9)
-    terms = torch.cat([positive, negative], dim=1).logsumexp(-1) - positive.squeeze(-1)
+    terms = log_sum_exp(torch.cat([positive, negative], dim=1), -1) - positive.squeeze(-1)
     return terms.mean() if weights is None else (terms * weights).sum() / weights.sum().clamp(min=1)

@@ -296,9 +296,8 @@ class BranchRecommender(InnerProductModel):
         draw = self._draw(encoder, available if rows is None else available[rows], generator)
         n_modalities = len(encoder.names)
         if rows is None:
-            masks = [chosen_mask(choice, n_modalities) for choice in draw.views]
-            embeddings = self._encoded(encoder, ids, torch.stack(masks).any(0), profiles)
-            views = [fuse(embeddings, mask) for mask in masks]
+            masks = torch.stack([chosen_mask(choice, n_modalities) for choice in draw.views])
+            views = encoder.views(self.fusion[side], self._encoded(encoder, ids, masks.any(0), profiles), masks)
         else:
             table = self.rowwise(encoder, ids, available).flatten(0, 1)
             views = [self._gathered(fuse, table, rows * n_modalities, choice) for choice in draw.views]
