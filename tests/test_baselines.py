@@ -17,6 +17,7 @@ from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.kinds import WEIGHTS
 from recbole_sibrar.kinds import block as kind_block
+from recbole_sibrar.kinds.interactions import interaction_modality
 from recbole_sibrar.kinds.number import NumberBlock
 from recbole_sibrar.kinds.tags import TagPairsBlock, TagsBlock
 from recbole_sibrar.models import MODELS, als, components, dropoutnet, regression
@@ -551,6 +552,24 @@ def test_the_transform_is_the_mean_of_the_interacted_entities(side):
     partners = other[own == entity].unique()
     expected = model.preference(model.other_side)[partners].mean(0)
     assert torch.allclose(model.transformed[entity], expected, atol=1e-6)
+
+
+def test_dropoutnet_solves_for_a_new_user_s_preference():
+    """As ALS does for a user of such a history, and what has no history, or one of items without buyers, is average."""
+    model = build(DropoutNet, als_confidence=6.0, als_regularization=0.5).eval()
+    cold = int((~model.trained("item")).nonzero()[-1])
+    histories, items = [[1, 4, 5], [], [cold]], model.preference("item")
+    owners = [row for row, history in enumerate(histories) for _ in history]
+    rows = interaction_modality(torch.tensor(owners), torch.tensor(sum(histories, [])), 3, N_ITEMS)
+    found = model.embed(Modalities("user", (rows,)))
+    dense = torch.zeros(N_ITEMS)
+    dense[histories[0]] = 1
+    system = items.T @ torch.diag(1 + 6.0 * dense) @ items + 0.5 * torch.eye(items.shape[1])
+    preference = torch.linalg.solve(system, items.T @ (dense * 7.0))
+    expected = model._encode("user", torch.zeros(1), preference.unsqueeze(0), None, None)[0]
+    torch.testing.assert_close(found[0], expected, atol=1e-5, rtol=1e-5)
+    average = model.embeddings("user", model.trained("user").nonzero().squeeze(1)).mean(0)
+    torch.testing.assert_close(found[1:], average.expand(2, -1), atol=1e-5, rtol=1e-5)
 
 
 def test_dropoutnet_loss_equals_a_slow_loop():

@@ -98,11 +98,30 @@ def test_networks_of_content_serve_the_whole_catalogue_to_known_users(shop, data
     model.save("again.pth")
     again = Recommender.load("again.pth")
     pd.testing.assert_frame_equal(again.recommend(["b2"], k=100), model.recommend(["b2"], k=100))
-    for user in (["p1"], {"city": "A"}):
-        with pytest.raises(OptionError):
-            model.recommend([user])
-    with pytest.raises(OptionError, match=f"{name} knows users by their training interactions alone"):
-        model.recommend([["p1", "p3"]])
+    with pytest.raises(OptionError):
+        model.recommend([{"city": "A"}])
+    if name == "CLCRec":
+        with pytest.raises(OptionError, match=naming("CLCRec | the id of each user | DropoutNet")):
+            model.recommend([["p1", "p3"]])
+        return
+    (user, *_), ids, seen = model.embeddings("user")[0], model.embeddings("item")[0], model.seen()
+    history = [ids[column] for column in seen.columns[: seen.indptr[1]]]
+    known, new = model.score(user, ids), model.score([*history, "new p31"], ids)
+    assert np.allclose(known, new, atol=0.02 * known.std()) and known.std() > 0
+    table = model.explain(["p0", "p2"], "p1")
+    assert table["contribution"].sum() == pytest.approx(model.score(["p0", "p2"], ["p1"]).item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["CLCRec", "DropoutNet"])
+def test_a_history_that_a_model_cannot_read_is_said_once(shop, dataset, name):
+    model = fitted(dataset, name, "user_cold")
+    with pytest.warns(UserWarning, match=naming(f"{name} | city | histories")):
+        lists = model.recommend([{"city": "A"}, {"city": "A", "history": ["p1"]}], k=100)
+    own = [lists["item"][lists["user"] == user].tolist() for user in ("#0", "#1")]
+    assert [item for item in own[0] if item != "p1"] == own[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.recommend([["p1"]])
 
 
 def test_the_shop_s_known_answer(shop, dataset):

@@ -168,8 +168,8 @@ class ContentNetwork(ContentModel):
         side, name = features.side, type(self).__name__
         if side != self.content_side:
             raise OptionError(
-                f"{name} knows {side}s by their training interactions alone, and takes known ids; new ones are served "
-                "by SiBraR, MuBraR, ContentRidge or KernelRidge."
+                f"{name} has an embedding for the id of each {side} of its training, and takes these ids only; new "
+                f"{side}s are served by SiBraR, MuBraR, DropoutNet, ContentRidge or KernelRidge."
             )
         features, used = self.entities(side).readable(features)
         result, empty = self.content_embeddings(features, used), ~used.any(1)

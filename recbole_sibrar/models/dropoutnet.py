@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from recbole_sibrar.checked import option
-from recbole_sibrar.data.modalities import Modalities
+from recbole_sibrar.data.modalities import INTERACTIONS, Modalities
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 from recbole_sibrar.files import save_tensors
 from recbole_sibrar.layers import further_layers
-from recbole_sibrar.models.als import implicit_als
+from recbole_sibrar.models.als import implicit_als, solve_side
 from recbole_sibrar.models.batches import DistinctPairs, PairBatch
 from recbole_sibrar.models.content import ContentLayer, ContentNetwork, ContentOptions
 
@@ -49,7 +49,7 @@ class DropoutNet(ContentNetwork):
     over positives and sampled negatives (the item version's equation). In training the preference of an entity of the
     content side is dropped with a probability, drawn anew for each entity in each step: it becomes zero, or the mean of
     the preference vectors of the entities that it interacted with (the paper's transform). A cold entity's preference
-    is zero.
+    is zero. A new user's, in the item version, is what ALS solves for given the history and V.
 
     Preferences are divided by the root mean square of the training entities' values before they enter a network.
     Activations are tanh and the output is linear, as in the paper; the code that comes with SiBraR ends in a ReLU and
@@ -57,7 +57,7 @@ class DropoutNet(ContentNetwork):
     """
 
     options_class = DropoutNetOptions
-    capabilities = replace(ContentNetwork.capabilities, pretraining=True)
+    capabilities = replace(ContentNetwork.capabilities, new_entities=True, pretraining=True)
 
     def __init__(
         self, options: DropoutNetOptions, modalities: dict[str, Modalities], interactions: SparseRows, seed: int
@@ -161,6 +161,22 @@ class DropoutNet(ContentNetwork):
         ids = torch.arange(len(used), device=used.device)
         nothing = self.transformed.new_zeros(len(used), self.options.embedding_size)
         return self._encode(self.content_side, ids, nothing, used, features)
+
+    @torch.no_grad()
+    def embed(self, features: Modalities) -> Tensor:
+        """Of the content side by their content, of the other side by their interactions; the average where there are
+        none."""
+        side = features.side
+        if side == self.content_side:
+            return super().embed(features)
+        (history,), options = features.select([INTERACTIONS]).entries, self.options
+        fixed = self.preference(self.content_side)
+        preferences = solve_side(history.values, fixed, options.als_regularization, options.als_confidence)
+        result = self._encode(side, torch.arange(len(preferences)), preferences, None, None)
+        empty = ~preferences.any(1)
+        if empty.any():
+            result[empty] = self._average(side)
+        return result
 
     def content_of(self, entity: int, used: Tensor) -> Tensor:
         ids, side = self._ids(entity).expand(len(used)), self.content_side

@@ -1,7 +1,7 @@
 """What can be asked of a trained model, whichever it is; what one cannot answer ends in an ``OptionError``."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from recbole_sibrar.data.frames import Frame
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
-from recbole_sibrar.serving.directory import Directory, EntityId, User
+from recbole_sibrar.serving.directory import Directory, EntityId, Request, User, check_lists
 from recbole_sibrar.serving.vocabulary import Vocabulary
 
 
@@ -53,7 +53,6 @@ class AnyRecommender(ABC):
         """
         return self.directory.table(("user", "rank", "item", "score"), *self.ranked(users, k, candidates, exclude_seen))
 
-    @abstractmethod
     def ranked(
         self,
         users: Iterable[User] | None = None,
@@ -62,6 +61,17 @@ class AnyRecommender(ABC):
         exclude_seen: bool = True,
     ) -> tuple[list[str], Tensor, Tensor]:
         """As ``recommend``: the users' names, scores (U, k), best first, -inf behind the last, and items' numbers."""
+        check_lists(k, exclude_seen)
+        requests = self.directory.requests(users)
+        allowed = self.directory.candidates(candidates)
+        seen = self.directory.seen(requests) if exclude_seen else None
+        return [request.name for request in requests], *self._best(requests, k, allowed, seen)
+
+    @abstractmethod
+    def _best(
+        self, requests: Sequence[Request], k: int, allowed: Tensor, seen: SparseRows | None
+    ) -> tuple[Tensor, Tensor]:
+        """Scores and numbers, as of ``ranked``, of the items ``allowed``, (I,) bool, that a user has not ``seen``."""
 
     def score(self, user: User, items: Iterable[EntityId]) -> pd.Series:
         """The scores of one user for some items."""

@@ -1,6 +1,6 @@
 """Recommendations of models that know the users and items of their training only."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.hook import load_recbole
 from recbole_sibrar.models.core import InnerProductModel, trained_entities
-from recbole_sibrar.serving.directory import Directory, EntityId, Request, User, check_lists
+from recbole_sibrar.serving.directory import Directory, Request
 from recbole_sibrar.serving.interface import AnyRecommender
 from recbole_sibrar.serving.vocabulary import Vocabulary
 
@@ -69,24 +69,12 @@ class KnownOnlyRecommender(AnyRecommender):
         self._served = {side: torch.ones_like(mask) if side in cold_sides else mask for side, mask in trained.items()}
         self._served["item"][0] = False
 
-    def ranked(
-        self,
-        users: Iterable[User] | None = None,
-        k: int = 10,
-        candidates: Iterable[EntityId] | None = None,
-        exclude_seen: bool = True,
-    ) -> tuple[list[str], Tensor, Tensor]:
-        """As ``Recommender.ranked``, for the users and items that the model can score.
-
-        Raises:
-            OptionError: a user is not known by id, or had no interaction in training.
-        """
-        check_lists(k, exclude_seen)
-        requests = self.directory.requests(users)
+    def _best(
+        self, requests: Sequence[Request], k: int, allowed: Tensor, seen: SparseRows | None
+    ) -> tuple[Tensor, Tensor]:
         for request in requests:
             self._refuse_new(request)
-        allowed = self.directory.candidates(candidates) & self._served["item"]
-        seen = self.directory.seen(requests) if exclude_seen else None
+        allowed = allowed & self._served["item"]
         parts = [(torch.zeros(0, min(k, len(allowed))), torch.zeros(0, min(k, len(allowed)), dtype=torch.long))]
         for rows in torch.arange(len(requests)).split(self.USERS_AT_A_TIME) if requests else ():
             scores = self._scores(torch.tensor([requests[row].known for row in rows.tolist()]))
@@ -95,7 +83,7 @@ class KnownOnlyRecommender(AnyRecommender):
                 seen.select(rows).mark(scores, -torch.inf)
             parts.append(scores.topk(min(k, scores.shape[1]), dim=1))
         scores, items = (torch.cat(part) for part in zip(*parts))
-        return [request.name for request in requests], scores, items
+        return scores, items
 
     def _refuse_new(self, request: Request) -> None:
         if request.known is None:

@@ -1,5 +1,6 @@
 """One recommender for known, warm and brand-new users and items, from a trained model."""
 
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from recbole_sibrar import checkpoint
 from recbole_sibrar.data.frames import Frame
-from recbole_sibrar.data.modalities import SIDES, Modalities, Modality
+from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities, Modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import CheckpointError, DataError, OptionError
 from recbole_sibrar.files import save_tensors
@@ -184,20 +185,10 @@ class Recommender(AnyRecommender):
 
     # answers
 
-    def ranked(
-        self,
-        users: Iterable[User] | None = None,
-        k: int = 10,
-        candidates: Iterable[EntityId] | None = None,
-        exclude_seen: bool = True,
-    ) -> tuple[list[str], Tensor, Tensor]:
-        """As ``recommend``: the users' names, scores (U, k), best first, -inf behind the last, and items' numbers."""
-        check_lists(k, exclude_seen)
-        requests = self.directory.requests(users)
-        allowed = self.directory.candidates(candidates)
-        excluded = self.directory.seen(requests) if exclude_seen else None
-        scores, items = top_k(self._user_embeddings(requests), self._items, k, excluded, allowed)
-        return [request.name for request in requests], scores, items
+    def _best(
+        self, requests: Sequence[Request], k: int, allowed: Tensor, seen: SparseRows | None
+    ) -> tuple[Tensor, Tensor]:
+        return top_k(self._user_embeddings(requests), self._items, k, seen, allowed)
 
     def score(self, user: User, items: Iterable[EntityId]) -> pd.Series:
         """The scores of one user (as in ``recommend``) for some items, by item id."""
@@ -281,11 +272,23 @@ class Recommender(AnyRecommender):
 
     def _features_of_users(self, requests: Sequence[Request]) -> Modalities:
         known = self.model.modalities["user"]
+        self._warn_of_histories(requests, known)
         rows = pd.DataFrame([request.features for request in requests], index=range(len(requests)))
         # items added after training have no column in the interaction matrix
         histories = [[item for item in request.history if item < self.n_trained["item"]] for request in requests]
         names = [request.name for request in requests]
         return features_of(self.vocabulary.features(rows, "user", known), known, histories, names, self._told)
+
+    def _warn_of_histories(self, requests: Sequence[Request], known: Modalities) -> None:
+        unread = (INTERACTIONS, "history")
+        if INTERACTIONS in known.names or unread in self._told or not any(request.history for request in requests):
+            return
+        self._told.add(unread)
+        warnings.warn(
+            f"This {self.name} reads {', '.join(known.names)} of users, and not their histories, which only leave out "
+            "what a user has had.",
+            stacklevel=2,
+        )
 
     def _known_users(self) -> Tensor:
         """(U, D) of all known users."""
