@@ -87,7 +87,7 @@ class CheckedOptions:
         """What a training step is given: ``pairs`` (``PairBatch``), ``users`` or, once per epoch, ``all_users``."""
         raise NotImplementedError
 
-    def _check(self, entry):
+    def _check(self, entry: Field[Any]) -> None:
         value, metadata = getattr(self, entry.name), entry.metadata
         default = default_of(entry)
         if value is None and (default is None or type(None) in get_args(entry.type)):
@@ -111,7 +111,7 @@ class CheckedOptions:
             self._check_number(entry, value, integer=not isinstance(default, float))
 
     @staticmethod
-    def _check_number(entry, value, integer):
+    def _check_number(entry: Field[Any], value: Any, integer: bool) -> None:
         low, high = entry.metadata["low"], entry.metadata["high"]
         wrong_type = isinstance(value, bool) or not isinstance(value, int if integer else (int, float))
         if (

@@ -177,7 +177,7 @@ def save(path: str | Path, config: Any, model: Any, dataset: Any, with_serving: 
     save_tensors(path, state)
 
 
-def _serving_state(model, dataset):
+def _serving_state(model: Any, dataset: Any) -> dict[str, Any]:
     interactions = dataset.interaction_rows()
     fields = {"user": dataset.uid_field, "item": dataset.iid_field}
     core = getattr(model, "core", None)

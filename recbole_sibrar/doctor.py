@@ -1,6 +1,7 @@
 """What ``recbole-sibrar doctor`` says: versions, what is on and off, RecBole's state, where data is looked for."""
 
 import platform
+from collections.abc import Collection, Iterable
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -86,12 +87,12 @@ def _recbole() -> tuple[list[str], bool]:
     return [said, *changed, *unreadable], not changed
 
 
-def _columns(rows) -> list[str]:
+def _columns(rows: Collection[tuple[str, str]]) -> list[str]:
     width = max(len(name) for name, _ in rows)
     return [f"{name:<{width}}  {value}" for name, value in rows]
 
 
-def _state(modules) -> str:
+def _state(modules: Iterable[str]) -> str:
     absent = [name for name in modules if find_spec(name) is None]
     return f"off: {', '.join(absent)} not installed" if absent else "on"
 
@@ -101,7 +102,7 @@ def _gpus() -> str:
     return f"on: {', '.join(names)}" if names else "off: torch sees none"
 
 
-def _version(name):
+def _version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:

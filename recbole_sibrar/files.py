@@ -56,12 +56,12 @@ def make_folder(path: str | Path) -> Path:
 
 
 @contextmanager
-def _naming(path):
+def _naming(path: Path) -> Iterator[None]:
     """Turn an error of the disk into one that names what was being written."""
     try:
         yield
     except (OSError, RuntimeError) as error:
-        cause = error
+        cause: BaseException | None = error
         while cause is not None and not isinstance(cause, OSError):  # torch.save hides it behind one of its own
             cause = cause.__context__
         if cause is None or cause.errno not in STORAGE_ERRORS:
@@ -91,7 +91,7 @@ def atomic_file(
 
 
 @contextmanager
-def _replacing(path, mode, encoding, newline):
+def _replacing(path: Path, mode: str, encoding: str | None, newline: str | None) -> Iterator[IO[Any]]:
     handle, temporary = _temporary_file(path)
     try:
         binary = "b" in mode
@@ -106,7 +106,7 @@ def _replacing(path, mode, encoding, newline):
         raise
 
 
-def _temporary_file(path):
+def _temporary_file(path: Path) -> tuple[int, Path]:
     """A new file beside ``path``, open and locked for as long as it is."""
     while True:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -184,7 +184,7 @@ def save_tensors(path: str | Path, state: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _interrupts_held_back():
+def _interrupts_held_back() -> Iterator[None]:
     handler = signal.getsignal(signal.SIGINT)
     if not callable(handler) or threading.current_thread() is not threading.main_thread():
         yield
@@ -226,7 +226,7 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
 
 @contextmanager
-def _replacing_directory(path):
+def _replacing_directory(path: Path) -> Iterator[Path]:
     remove_unfinished(path)
     previous = _previous(path)
     with _temporary_directory(path) as temporary:
@@ -262,7 +262,7 @@ def remove_unfinished(path: str | Path) -> None:
             _remove_if_left(left)
 
 
-def _remove_if_left(path):
+def _remove_if_left(path: Path) -> None:
     """Remove it unless a living process holds it."""
     try:
         handle = _lock(path)
@@ -272,12 +272,12 @@ def _remove_if_left(path):
     os.close(handle)
 
 
-def _previous(path):
+def _previous(path: Path) -> Path:
     return path.with_name(f".{path.name}.previous{UNFINISHED}")
 
 
 @contextmanager
-def _temporary_directory(path):
+def _temporary_directory(path: Path) -> Iterator[Path]:
     """A new directory beside ``path``, locked for as long as this process lives."""
     handle = None
     while handle is None:
@@ -295,7 +295,7 @@ def _temporary_directory(path):
             os.close(handle)
 
 
-def _lock(path):
+def _lock(path: Path) -> int:
     """A handle that holds the lock of a file or directory."""
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -306,7 +306,7 @@ def _lock(path):
     return handle
 
 
-def _remove(path):
+def _remove(path: Path) -> None:
     """Remove a directory, or what stood in its place."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
@@ -314,7 +314,7 @@ def _remove(path):
         path.unlink(missing_ok=True)
 
 
-def _exchange(one, other) -> bool:
+def _exchange(one: Path, other: Path) -> bool:
     """Exchange two paths in one step, so that there is no moment without either; False where the system cannot."""
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2

@@ -30,7 +30,7 @@ def local(path: str | Path, kind: str, file: str | None = None) -> str | Path:
     if address is None or not wanted:
         expected = "hub:owner/name" if file else "hub:owner/name/file"
         raise OptionError(f"{path} is no address of a file on the Hub; expected {expected}, with @revision if wanted.")
-    hub = _package(path)
+    hub = _package(str(path))
     try:
         fetched = [
             hub.hf_hub_download(address["name"], name, repo_type=kind, revision=address["revision"])
@@ -87,12 +87,12 @@ def push(files: dict[str, Path | bytes], name: str, kind: str, public: bool = Fa
     return str(commit.commit_url)
 
 
-def _said(error):
+def _said(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
-def _package(what) -> ModuleType:
+def _package(what: str) -> ModuleType:
     try:
         import huggingface_hub
     except ModuleNotFoundError as error:

@@ -70,7 +70,7 @@ def parse_option(name: str, text: object) -> Any:
     return parse_value(text)
 
 
-def _names(text) -> list[str]:
+def _names(text: str) -> list[str]:
     """``genres,plot``, ``[genres, 'my plot', 2020]`` and ``('genres', 'plot')`` to texts."""
     inner = text.strip()
     if inner[:1] + inner[-1:] in ("[]", "()"):

@@ -80,33 +80,31 @@ def without_contents(annotation):
     return own or any(map(without_contents, ast.iter_child_nodes(annotation)))
 
 
-def untyped(body, names=()):
-    """``function.argument`` and ``function ->`` of the public functions of a module or class without a full type."""
-    for node in body:
-        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-            yield from untyped(node.body, ("self", "cls"))
-        elif isinstance(node, ast.FunctionDef) and (node.name.startswith("__") or not node.name.startswith("_")):
+def untyped(tree):
+    """``function.argument`` and ``function ->`` of all functions and methods without a full type."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             given = node.args
             arguments = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
             said = {f"{node.name}.{entry.arg}": entry.annotation for entry in arguments if entry}
-            said = {what: kind for what, kind in said.items() if what.split(".")[1] not in names}
+            said = {what: kind for what, kind in said.items() if what.split(".")[1] not in ("self", "cls")}
             if node.name != "__init__":
                 said[f"{node.name} ->"] = node.returns
             yield from (what for what, kind in said.items() if kind is None or without_contents(kind))
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_public_functions_say_their_types(module):
-    assert list(untyped(ast.parse(MODULES[module].read_text(encoding="utf-8")).body)) == []
+def test_functions_say_their_types(module):
+    assert list(untyped(ast.parse(MODULES[module].read_text(encoding="utf-8")))) == []
 
 
 def test_the_check_of_types_sees_what_it_looks_for():
     tree = ast.parse(
         "def f(a, *, b: int, **c): ...\n"
-        "class K:\n    def m(self, d) -> list: ...\n    def _n(self, e): ...\n"
-        "def g(h: dict[str, list], i: list[tuple[int, str]] | None) -> None: ..."
+        "def g(h: dict[str, list], i: list[tuple[int, str]] | None) -> None:\n    def _j(k) -> int: ...\n"
+        "class K:\n    def m(self, d) -> list: ...\n    async def _n(self, e: int): ..."
     )
-    assert list(untyped(tree.body)) == ["f.a", "f.c", "f ->", "m.d", "m ->", "g.h"]
+    assert sorted(untyped(tree)) == ["_j.k", "_n ->", "f ->", "f.a", "f.c", "g.h", "m ->", "m.d"]
 
 
 def test_there_is_no_circle():

@@ -4,7 +4,7 @@ import argparse
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import Field, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,9 @@ INTERRUPTED = {
 PYTHONS_FORMAT = warnings.formatwarning
 
 
-def _warning_line(message, category, filename, lineno, line=None) -> str:
+def _warning_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
     """What the package warns of is a line of its own, without the place in the program."""
     if category is UserWarning and Path(__file__).parents[1] in Path(filename).parents:
         return f"recbole-sibrar: warning: {message}\n"
@@ -118,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _options_apart(parser, arguments) -> tuple[list[str], list[str]]:
+def _options_apart(parser: argparse.ArgumentParser, arguments: list[str]) -> tuple[list[str], list[str]]:
     """(arguments of the parser, options of the run), for the commands that take any option of a run.
 
     Left to argparse, an option whose value holds a blank, such as ``--missing="{rate: 0.3}"``, would be taken for one
@@ -141,7 +143,7 @@ def _options_apart(parser, arguments) -> tuple[list[str], list[str]]:
     return own, options
 
 
-def _parser():
+def _parser() -> argparse.ArgumentParser:
     from recbole_sibrar.cli.convert import add_convert_parser
     from recbole_sibrar.cli.experiments import add_experiment_parsers
     from recbole_sibrar.cli.hub import add_push_parser
@@ -225,12 +227,12 @@ def _parser():
     return parser
 
 
-def _model_option_help():
+def _model_option_help() -> str:
     from recbole_sibrar.checked import CheckedOptions
     from recbole_sibrar.models import MODELS
 
     common = fields(CheckedOptions)
-    names = {}
+    names: dict[type[CheckedOptions], list[str]] = {}
     for name, model in MODELS.items():
         names.setdefault(model.options_class, []).append(name)
     lines = [f"options of {', '.join(MODELS)}:", *map(_option_line, common)]
@@ -240,13 +242,13 @@ def _model_option_help():
     return "\n".join(lines)
 
 
-def _option_line(entry):
+def _option_line(entry: Field[Any]) -> str:
     choices = entry.metadata["choices"]
     values = f" ({', '.join(choices)})" if choices else ""
     return f"  --{entry.name + '=…':<28} {entry.metadata['help']}{values}"
 
 
-def _run(known, rest) -> int:
+def _run(known: argparse.Namespace, rest: list[str]) -> int:
     from recbole_sibrar.checkpoint import MODEL
     from recbole_sibrar.data.modalities import INTERACTIONS
     from recbole_sibrar.recbole_plugin.run import run
@@ -300,7 +302,7 @@ def parse_options(arguments: Sequence[str] | None) -> dict[str, Any]:
     return options
 
 
-def _models(_) -> int:
+def _models(_: argparse.Namespace) -> int:
     from recbole_sibrar.recbole_plugin.capabilities import UNSERVED, capability_table, other_models
 
     print(capability_table())
@@ -310,7 +312,7 @@ def _models(_) -> int:
     return 0
 
 
-def _doctor(_) -> int:
+def _doctor(_: argparse.Namespace) -> int:
     from recbole_sibrar.doctor import report
 
     text, healthy = report()

@@ -1,9 +1,9 @@
 """The ``convert`` command: a sub-command for each corpus."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 from recbole_sibrar.cli.hints import tell_next
 from recbole_sibrar.convert import amazon_vg, ml_1m, onion, own_tables
@@ -21,7 +21,7 @@ examples:
 REPLACED = "A data set that a conversion made is replaced, whole or not at all; any other folder is left alone."
 
 
-def add_convert_parser(commands: Any) -> None:
+def add_convert_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add ``convert`` to the command line; each corpus sets the handler that is called with the arguments."""
     convert = commands.add_parser(
         "convert",
@@ -37,7 +37,7 @@ def add_convert_parser(commands: Any) -> None:
         parser.set_defaults(handler=_handler(corpus))
 
 
-def _handler(corpus: Corpus):
+def _handler(corpus: Corpus) -> Callable[[argparse.Namespace], int]:
     def handle(arguments: argparse.Namespace) -> int:
         start = perf_counter()
         folder = corpus.run(arguments)

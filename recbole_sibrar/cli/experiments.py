@@ -1,16 +1,24 @@
 """The ``compare``, ``tune`` and ``reproduce`` commands."""
 
+from __future__ import annotations
+
 import argparse
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole_sibrar.cli.hints import tell_next
 from recbole_sibrar.cli.tracking import add_track_argument
 from recbole_sibrar.errors import OptionError, nearest
 from recbole_sibrar.properties import read_property_file
-from recbole_sibrar.report.tracking import run_records, tracker
+from recbole_sibrar.report.tracking import Record, Track, run_records, tracker
 from recbole_sibrar.scenarios import COMPARED
+
+if TYPE_CHECKING:
+    from recbole_sibrar.experiments.execute import Outcome
+    from recbole_sibrar.experiments.plan import Plan
+    from recbole_sibrar.report.comparison import Comparison
 
 COMPARE_DESCRIPTION = """\
 Train and test models x data sets x scenarios x seeds, and write tables, tests and figures.
@@ -69,14 +77,14 @@ Written to <output_dir>/reproduction/: <data set>-paper.csv, .md, .tex, and the 
 """
 
 
-def add_experiment_parsers(commands: Any) -> None:
+def add_experiment_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands; arguments that are not theirs are options of the runs."""
     _add_compare(commands)
     _add_tune(commands)
     _add_reproduce(commands)
 
 
-def _add_compare(commands):
+def _add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     compare = commands.add_parser(
         "compare",
         help="models x scenarios x data sets x seeds: tables, tests, figures",
@@ -111,7 +119,7 @@ def _add_compare(commands):
     compare.set_defaults(handler=_compare, takes_options=True, needs_recbole=True)
 
 
-def _compare(arguments, options) -> int:
+def _compare(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     from recbole_sibrar.experiments.compare import compare
     from recbole_sibrar.experiments.plan import Plan
 
@@ -132,7 +140,7 @@ def _compare(arguments, options) -> int:
     return code
 
 
-def _add_tune(commands):
+def _add_tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     tune = commands.add_parser(
         "tune",
         help="search for options by validation results",
@@ -164,7 +172,7 @@ def _add_tune(commands):
     tune.set_defaults(handler=_tune, takes_options=True, needs_recbole=True)
 
 
-def _tune(arguments, options) -> int:
+def _tune(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     from recbole_sibrar.experiments.tune import Study, named_space, tune
     from recbole_sibrar.recbole_plugin.config import read_config_files
     from recbole_sibrar.scenarios import DEFAULT_SCENARIO
@@ -197,7 +205,7 @@ def _tune(arguments, options) -> int:
     return 0
 
 
-def _add_reproduce(commands):
+def _add_reproduce(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     reproduce = commands.add_parser(
         "reproduce",
         help="the papers' tables with the papers' settings",
@@ -223,7 +231,7 @@ def _add_reproduce(commands):
     reproduce.set_defaults(handler=_reproduce, takes_options=True, needs_recbole=True)
 
 
-def _reproduce(arguments, options) -> int:
+def _reproduce(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     from recbole_sibrar.experiments import published, reproduce
     from recbole_sibrar.experiments.plan import Plan
     from recbole_sibrar.report.tables import markdown
@@ -259,7 +267,7 @@ def _reproduce(arguments, options) -> int:
     return code
 
 
-def _reproduce_map(plan, arguments, track) -> int:
+def _reproduce_map(plan: Plan, arguments: argparse.Namespace, track: Track) -> int:
     from recbole_sibrar.experiments import contrast_map
     from recbole_sibrar.report.tables import markdown
 
@@ -273,12 +281,12 @@ def _reproduce_map(plan, arguments, track) -> int:
     return code
 
 
-def _records(comparisons):
+def _records(comparisons: Iterable[Comparison]) -> list[Record]:
     entries = (entry for comparison in comparisons for entry in comparison.entries)
     return run_records(result for entry in entries for result in entry.results)
 
 
-def _print_comparisons(comparisons, failed, folder) -> int:
+def _print_comparisons(comparisons: Iterable[Comparison], failed: Sequence[Outcome], folder: str) -> int:
     from recbole_sibrar.report.comparison import terminal
 
     for comparison in comparisons:

@@ -3,7 +3,6 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 from recbole_sibrar.cli.hints import tell_next
 from recbole_sibrar.errors import OptionError
@@ -22,7 +21,7 @@ A checkpoint holds the ids of users and items and their training interactions: -
 """
 
 
-def add_push_parser(commands: Any) -> None:
+def add_push_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add ``push`` to the command line."""
     push = commands.add_parser(
         "push",
@@ -39,7 +38,7 @@ def add_push_parser(commands: Any) -> None:
     push.set_defaults(handler=_push)
 
 
-def _push(arguments) -> int:
+def _push(arguments: argparse.Namespace) -> int:
     from recbole_sibrar import hub
     from recbole_sibrar.report.card import UNKNOWN
 
@@ -60,11 +59,11 @@ def _push(arguments) -> int:
     return 0
 
 
-def _is_vectors(path):
+def _is_vectors(path: str) -> bool:
     return Path(path).is_file() and Path(path).suffix != ".pth"
 
 
-def _model(path, name, licence) -> dict:
+def _model(path: Path, name: str, licence: str) -> dict[str, Path | bytes]:
     from recbole_sibrar import checkpoint
     from recbole_sibrar.hub import PREFIX
     from recbole_sibrar.report.card import model_card
@@ -79,7 +78,7 @@ def _model(path, name, licence) -> dict:
     return {checkpoint.MODEL: found, **({RESULT: file} if result else {}), "README.md": card.encode()}
 
 
-def _vectors(path, name, licence) -> dict:
+def _vectors(path: Path, name: str, licence: str) -> dict[str, Path | bytes]:
     from recbole_sibrar.convert.vectors import read_embeddings
     from recbole_sibrar.hub import beside
     from recbole_sibrar.report.card import vectors_card

@@ -1,10 +1,12 @@
 """The ``missing``, ``gap`` and ``report`` commands."""
 
+from __future__ import annotations
+
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from recbole_sibrar.cli.hints import tell_next
 from recbole_sibrar.cli.tracking import add_track_argument
@@ -14,7 +16,10 @@ from recbole_sibrar.errors import OptionError, SibrarError, nearest
 from recbole_sibrar.files import owned
 from recbole_sibrar.properties import read_property_file
 from recbole_sibrar.report.tables import markdown
-from recbole_sibrar.report.tracking import gap_records, rate_records, subset_records, tracker
+from recbole_sibrar.report.tracking import Track, gap_records, rate_records, subset_records, tracker
+
+if TYPE_CHECKING:
+    from recbole_sibrar.recbole_plugin.trained import TrainedModel
 
 MISSING_DESCRIPTION = """\
 Evaluate trained models with modalities missing: every subset of them, or rising rates of loss.
@@ -39,7 +44,7 @@ pairs.csv (the same for each pair of modalities), gap.md, and tsne as .csv (the 
 """
 
 
-def add_report_parsers(commands: Any) -> None:
+def add_report_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``missing``, ``gap`` and ``report`` to the command line."""
     raw = argparse.RawDescriptionHelpFormatter
     missing = commands.add_parser(
@@ -99,7 +104,7 @@ def add_report_parsers(commands: Any) -> None:
     report.set_defaults(handler=_report)
 
 
-def _add_models(parser, output, nargs="+"):
+def _add_models(parser: argparse.ArgumentParser, output: str, nargs: str = "+") -> None:
     parser.add_argument("models", nargs=nargs, metavar="RUN", help="folders of runs, or checkpoints")
     parser.add_argument("--side", choices=SIDES, help="default: the scenario's cold side, or the single-branch one")
     parser.add_argument("--seed", type=at_least(0), default=0, help="of everything drawn (default: %(default)s)")
@@ -119,7 +124,7 @@ def at_least(low: int) -> Callable[[str], int]:
     return whole_number
 
 
-def _load(arguments) -> list[Any]:
+def _load(arguments: argparse.Namespace) -> list[TrainedModel]:
     from recbole_sibrar.recbole_plugin.trained import TrainedModel
 
     models = [TrainedModel(path, arguments.data_path) for path in arguments.models]
@@ -132,7 +137,7 @@ def _load(arguments) -> list[Any]:
     return models
 
 
-def _one_by_one(arguments):
+def _one_by_one(arguments: argparse.Namespace) -> Iterator[TrainedModel]:
     """Yield the models, so that one is in memory at a time."""
     from recbole_sibrar.recbole_plugin.trained import TrainedModel, names_of_rows
 
@@ -142,7 +147,7 @@ def _one_by_one(arguments):
         yield model
 
 
-def _check_metric(models, metric):
+def _check_metric(models: Iterable[TrainedModel], metric: str) -> None:
     from recbole_sibrar.recbole_plugin.checks import computed_metrics
 
     for model in models:
@@ -151,7 +156,7 @@ def _check_metric(models, metric):
             raise OptionError(f"--metric {metric!r} is not among {model.name}'s. {nearest(metric, known)}")
 
 
-def _missing(arguments) -> int:
+def _missing(arguments: argparse.Namespace) -> int:
     if not arguments.rates and arguments.where != ["evaluation"]:
         raise OptionError(f"--where {' '.join(arguments.where)} needs --rates, for example --rates 0 0.25 0.5 0.75.")
     if bool(arguments.models) == bool(arguments.file):
@@ -169,7 +174,7 @@ def _missing(arguments) -> int:
         return _write_missing(arguments, grid, rates, track)
 
 
-def _runs_of(file, given) -> list[str]:
+def _runs_of(file: str, given: dict[str, object]) -> list[str]:
     """The folders of a plan's runs, which are made if they are not there."""
     from recbole_sibrar.experiments.choose import choose
     from recbole_sibrar.experiments.compare import plan_runs
@@ -186,17 +191,17 @@ def _runs_of(file, given) -> list[str]:
     return [str(outcome.run.folder) for outcome in outcomes]
 
 
-def _write_missing(arguments, grid, rates, track):
+def _write_missing(arguments: argparse.Namespace, grid: list[MissingOptions], rates: list[float], track: Track) -> int:
     from recbole_sibrar.evaluation.missing import over_seeds
     from recbole_sibrar.report.missing import write_rate_study, write_subset_study
 
     if rates:
-        models = _one_by_one(arguments)
-        first = next(models)
+        one_by_one = _one_by_one(arguments)
+        first = next(one_by_one)
         metric = (arguments.metric or first.config["valid_metric"]).lower()
         _check_metric([first], metric)
         table, studied = write_rate_study(
-            chain([first], models), arguments.side, arguments.phase, rates, grid, arguments.output, metric
+            chain([first], one_by_one), arguments.side, arguments.phase, rates, grid, arguments.output, metric
         )
         print(markdown(over_seeds(table, metric)))
         patterns = ", ".join(dict.fromkeys(options.pattern for options in grid))
@@ -217,7 +222,7 @@ def _write_missing(arguments, grid, rates, track):
     return 0
 
 
-def _gap(arguments) -> int:
+def _gap(arguments: argparse.Namespace) -> int:
     from recbole_sibrar.report.gap import write_gap_study
 
     track = tracker(arguments.track)
@@ -230,7 +235,7 @@ def _gap(arguments) -> int:
     return 0
 
 
-def _report(arguments) -> int:
+def _report(arguments: argparse.Namespace) -> int:
     if arguments.claims:
         return _claims(arguments.folder)
     from recbole_sibrar.report.page import write_page
@@ -240,7 +245,7 @@ def _report(arguments) -> int:
     return 0
 
 
-def _claims(folder) -> int:
+def _claims(folder: str) -> int:
     from recbole_sibrar.report.claims import write_claims
 
     table = write_claims(folder)

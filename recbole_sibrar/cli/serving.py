@@ -1,10 +1,13 @@
 """The ``recommend``, ``serve`` and ``export`` commands."""
 
+from __future__ import annotations
+
 import argparse
 import ast
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,9 +18,14 @@ from recbole_sibrar.errors import OptionError, not_installed
 from recbole_sibrar.files import atomic_directory, atomic_file, write_json
 from recbole_sibrar.progress import steps
 from recbole_sibrar.serving.content import by_content
+from recbole_sibrar.serving.directory import User
 from recbole_sibrar.serving.features import is_missing
+from recbole_sibrar.serving.interface import AnyRecommender
 from recbole_sibrar.serving.kept import KeptCatalogue
 from recbole_sibrar.serving.recommender import Recommender
+
+if TYPE_CHECKING:
+    import pyarrow
 
 TABLES = (".csv", ".tsv", ".parquet")
 USERS_AT_A_TIME = 4096
@@ -38,7 +46,7 @@ with NULL, NaN, None, N/A or a dash. For a data set that 'convert table' made, t
 """
 
 
-def add_serving_parsers(commands: Any) -> None:
+def add_serving_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands."""
     recommend = commands.add_parser(
         "recommend",
@@ -93,7 +101,7 @@ def add_serving_parsers(commands: Any) -> None:
     export.set_defaults(handler=_export)
 
 
-def _add_source(parser):
+def _add_source(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--checkpoint", metavar="FILE", help="model.pth or model-all.pth of a run, or a saved one")
     source.add_argument(
@@ -128,7 +136,7 @@ def write_tables(tables: Any, path: str | Path) -> int:
     return n_rows
 
 
-def _schema(block):
+def _schema(block: pyarrow.Table) -> pyarrow.Schema:
     """Of a table, where a block without rows does not say that its columns are texts."""
     import pyarrow
 
@@ -153,7 +161,7 @@ def users_of(table: pd.DataFrame, id_column: str = "user_id") -> list[str | dict
     return users
 
 
-def _history(cell) -> list[str]:
+def _history(cell: Any) -> list[str]:
     """Item ids of a cell: a list, ``i1 i2``, or ``["item 1", "item 2"]``."""
     if not isinstance(cell, str):
         return [] if cell is None else list(cell) if isinstance(cell, (list, tuple, np.ndarray)) else [cell]
@@ -164,7 +172,7 @@ def _history(cell) -> list[str]:
     return cell.split()
 
 
-def _load(arguments, kept=None):
+def _load(arguments: argparse.Namespace, kept: KeptCatalogue | None = None) -> AnyRecommender:
     """The recommender, newest of what ``kept`` has of it."""
     by_dataset = getattr(arguments, "dataset", None)
     recommender = by_content(by_dataset) if by_dataset else Recommender.load(arguments.checkpoint)
@@ -175,7 +183,7 @@ def _load(arguments, kept=None):
     return recommender
 
 
-def _recommend(arguments) -> int:
+def _recommend(arguments: argparse.Namespace) -> int:
     if arguments.output and Path(arguments.output).suffix not in TABLES:
         raise OptionError(f"--output {arguments.output}: a table is one of {', '.join(TABLES)}.")
     recommender = _load(arguments)
@@ -193,7 +201,9 @@ def _recommend(arguments) -> int:
     return 0
 
 
-def _blocks(recommender, users, arguments):
+def _blocks(
+    recommender: AnyRecommender, users: Sequence[User] | None, arguments: argparse.Namespace
+) -> Iterator[pd.DataFrame]:
     """Yield the recommendations of some users at a time; all known users by default."""
     users = recommender.directory.tokens["user"][1:] if users is None else users
     for start in steps(range(0, max(1, len(users)), USERS_AT_A_TIME), "recommending"):
@@ -201,7 +211,7 @@ def _blocks(recommender, users, arguments):
         yield recommender.recommend(some, arguments.k, arguments.candidates, not arguments.include_seen)
 
 
-def _serve(arguments) -> int:
+def _serve(arguments: argparse.Namespace) -> int:
     if arguments.save and not arguments.writable:
         raise OptionError("--save has nothing to save: without --writable no item is changed.")
     try:
@@ -224,7 +234,7 @@ def _serve(arguments) -> int:
     return 0
 
 
-def _export(arguments) -> int:
+def _export(arguments: argparse.Namespace) -> int:
     target = Path(arguments.output)
     if target.exists() and not (target / "item_ids.txt").is_file():
         raise OptionError(f"--output {target} exists and was not made by export; name a new folder.")

@@ -4,7 +4,7 @@ import json
 import math
 from argparse import ArgumentParser, Namespace
 from array import array
-from collections.abc import Iterable
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -70,7 +70,7 @@ def convert(
     verified: bool = True,
     k: int = 5,
     require: Iterable[str] | None = None,
-    item_vectors: dict[str, Any] | None = None,
+    item_vectors: dict[str, str | Path] | None = None,
     name: str = "amazon-vg",
     half: bool = False,
     encode: Any = None,
@@ -123,7 +123,7 @@ def convert(
     return job.finish(reviews, users, items, require, log, encode and encode.on_items(texts))
 
 
-def _find(raw):
+def _find(raw: Path) -> tuple[Edition, Path, Path]:
     if not raw.is_dir():
         raise DataError(f"{raw}: no such folder; --raw is where the reviews and the metadata are.")
     for edition in EDITIONS.values():
@@ -139,7 +139,7 @@ def _find(raw):
     raise DataError(f"{raw}: neither {names} (plain, .gz or .bz2); see recbole-sibrar download amazon-vg.")
 
 
-def _objects(path, fields):
+def _objects(path: Path, fields: Collection[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the JSON object of each line, which has all ``fields``."""
     for number, block in line_blocks(path):
         for line, text in enumerate(block.split(b"\n")[:-1], start=number):
@@ -155,11 +155,16 @@ def _objects(path, fields):
             yield line, item
 
 
-def _read_reviews(path, edition, years, verified, log):
+def _read_reviews(path: Path, edition: Edition, years: tuple[int, int], verified: bool, log: StepLog) -> pd.DataFrame:
     """The reviews of these years; ids become numbers while they are read, so that memory grows with what is kept."""
     start, end = (datetime(year, 1, 1, tzinfo=timezone.utc).timestamp() for year in (years[0], years[1] + 1))
-    codes = {"user_id": {}, "item_id": {}}
-    columns = {"user_id": array("l"), "item_id": array("l"), "rating": array("d"), "timestamp": array("q")}
+    codes: dict[str, dict[str, int]] = {"user_id": {}, "item_id": {}}
+    columns: dict[str, array] = {
+        "user_id": array("l"),
+        "item_id": array("l"),
+        "rating": array("d"),
+        "timestamp": array("q"),
+    }
     n_read = n_unverified = n_other_years = 0
     fields = (edition.user, edition.item, edition.rating, edition.time, edition.verified)
     for line, review in _objects(path, fields):
@@ -190,11 +195,11 @@ def _read_reviews(path, edition, years, verified, log):
     return log.record(f"{kind}{years[0]} to {years[1]}", frame)
 
 
-def _is_finite(value):
+def _is_finite(value: object) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
-def _read_meta(path, edition, wanted):
+def _read_meta(path: Path, edition: Edition, wanted: Container[str]) -> pd.DataFrame:
     """The wanted items; of an item that occurs twice, as in the edition of 2018, the first is taken."""
     rows, n_double = {}, 0
     for _, meta in _objects(path, (edition.item, "title")):
@@ -211,7 +216,7 @@ def _read_meta(path, edition, wanted):
     return frame.assign(**{column: clean(frame[column]) for column in ITEM_KINDS})
 
 
-def _text(value):
+def _text(value: object) -> str:
     parts = value if isinstance(value, list) else [value]
     return " ".join(part for part in parts if isinstance(part, str))
 
@@ -219,7 +224,7 @@ def _text(value):
 SIZES = ("hi_res", "large", "thumb")
 
 
-def _image(meta, edition):
+def _image(meta: Mapping[str, object], edition: Edition) -> str:
     """The address of the first picture, the largest there is.
 
     A picture is an address, or a mapping from sizes to addresses; pictures are a list, or, as data sets on the Hugging
@@ -234,7 +239,7 @@ def _image(meta, edition):
     return ""
 
 
-def _pictures(value):
+def _pictures(value: object) -> list[str | dict[str, object]]:
     """Texts and mappings from sizes to addresses."""
     if isinstance(value, dict) and any(isinstance(addresses, list) for addresses in value.values()):
         lists = {size: addresses if isinstance(addresses, list) else [] for size, addresses in value.items()}

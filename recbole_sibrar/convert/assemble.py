@@ -1,7 +1,7 @@
 """What every corpus does after reading: filters by features, k-core, report, and the hand-over to the writer."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ def is_present(column: pd.Series) -> pd.Series:
     return column.notna() & (column != "")
 
 
-def _example(ids):
+def _example(ids: pd.Series) -> str:
     return repr(str(ids[0])) if len(ids) else "none"
 
 
@@ -106,7 +106,7 @@ def check_column_names(path: str | Path, names: Iterable[str], modalities: Itera
             raise DataError(f"{path}, line 1: the column name {name!r} {problem}; rename or remove the column.")
 
 
-def _problem(name):
+def _problem(name: str) -> str | None:
     if not name.strip():
         return "is empty"
     if name != name.strip() or set(name) & set(":,\t\r\n"):
@@ -258,7 +258,7 @@ class Job:
         actual = self._report(interactions, sides)
         return self._dataset(interactions, users, items, log, actual).write(self.output)
 
-    def _report(self, interactions, sides):
+    def _report(self, interactions: pd.DataFrame, sides: Sequence[Side]) -> dict[str, int]:
         sizes = {f"{side.name}s": interactions[side.id_field].nunique() for side in sides}
         density = len(interactions) / np.prod([max(1.0, size) for size in sizes.values()])
         print(f"{', '.join(f'{size:,} {name}' for name, size in sizes.items())}, sparsity {1 - density:.5f}")
@@ -277,7 +277,9 @@ class Job:
         compare(self.papers.shape, actual, self.papers.advice(self.options))
         return actual
 
-    def _dataset(self, interactions, users, items, log, actual):
+    def _dataset(
+        self, interactions: pd.DataFrame, users: Side, items: Side, log: StepLog, actual: dict[str, int]
+    ) -> AtomicDataset:
         numeric = pd.api.types.is_numeric_dtype
         types = {column: "float" if numeric(interactions[column]) else "token" for column in interactions}
         modalities, vectors = {}, {}

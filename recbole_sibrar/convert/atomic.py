@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def refuse_foreign(target: Path) -> None:
         raise OptionError(f"{target} holds {foreign[0]!r}, which no conversion made, and is not replaced; {advice}")
 
 
-def _is_own(file, name, record):
+def _is_own(file: str, name: str, record: Mapping[str, Any]) -> bool:
     """Whether a conversion made the file, or a run its binary copy; earlier conversions did not note their files."""
     if file == RECORD or file.startswith((f".{name}.", f"..{name}.")):
         return True
@@ -109,7 +110,7 @@ class AtomicDataset:
             refuse_foreign(target)
         return target
 
-    def _write_into(self, folder):
+    def _write_into(self, folder: Path) -> None:
         for suffix, frame in (("inter", self.interactions), ("user", self.users), ("item", self.items)):
             self._write_table(folder / f"{self.name}.{suffix}", frame)
         for modality, (id_field, vectors) in self.vectors.items():
@@ -122,7 +123,7 @@ class AtomicDataset:
         record = json.dumps({**self.record, "files": files, "versions": versions}, indent=2)
         (folder / RECORD).write_text(record + "\n", encoding="utf-8")
 
-    def _write_table(self, path, frame):
+    def _write_table(self, path: Path, frame: pd.DataFrame) -> None:
         for column in frame.columns:
             if self.types[column] != "float":
                 wrong = frame[column].astype(str).str.contains(r"[\t\r\n]", regex=True)

@@ -66,7 +66,7 @@ class Corpus:
         return self.convert(arguments)
 
 
-def _as_typed(name, value):
+def _as_typed(name: str, value: object) -> str:
     flag = f"--{name.replace('_', '-')}"
     if isinstance(value, bool):
         return flag if value else f"without {flag}"

@@ -5,7 +5,7 @@ import shutil
 import zipfile
 import zlib
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -125,7 +125,7 @@ def fetch(address: str, target: Path, md5: str | None = None) -> None:
     part.rename(target)
 
 
-def _store(answer, part, mode, total):
+def _store(answer: HTTPResponse, part: Path, mode: str, total: int | None) -> None:
     with (
         open(part, mode) as file,
         tqdm(
@@ -139,17 +139,17 @@ def _store(answer, part, mode, total):
             raise OSError(f"{part.stem}: {file.tell():,} of {total:,} bytes came")
 
 
-def _name(address):
+def _name(address: str) -> str:
     return Path(urlsplit(address).path).name
 
 
-def _zenodo_checksums(record):
+def _zenodo_checksums(record: str) -> dict[str, str]:
     with urlopen(record, timeout=TIMEOUT) as answer:
         files = json.load(answer)["files"]
     return {entry["key"]: entry["checksum"].removeprefix("md5:") for entry in files}
 
 
-def _unpack(path, folder):
+def _unpack(path: Path, folder: Path) -> None:
     """The files of an archive, without their folders, each whole or not at all; what is there stays as it is."""
     try:
         with zipfile.ZipFile(path) as archive:

@@ -1,7 +1,7 @@
 """Vectors of texts and pictures, by pretrained encoders (optional: ``pip install 'recbole-sibrar[encoders]'``)."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,14 +77,16 @@ class Encode:
         def encode(_: Side, items: Side) -> None:
             ids = items.table[items.id_field].tolist()
             for modality, kind in self.kinds.items():
-                contents = texts[modality] if kind == "text" else _pictures(self.images, ids)
-                contents = {token: contents[token] for token in ids if contents.get(token)}
+                found: Mapping[str, str | Path] = texts[modality] if kind == "text" else _pictures(self.images, ids)
+                contents = {token: found[token] for token in ids if found.get(token)}
                 given = items.vectors.get(modality)
                 items.vectors[modality] = self.vectors(modality, kind, contents, given)
 
         return encode
 
-    def vectors(self, modality: str, kind: str, contents: dict[str, str], given: Vectors | None = None) -> Vectors:
+    def vectors(
+        self, modality: str, kind: str, contents: Mapping[str, str | Path], given: Vectors | None = None
+    ) -> Vectors:
         """The vectors given, and new ones for the other ids in ``contents``.
 
         Args:
@@ -127,8 +129,8 @@ class Store:
     """
 
     folder: Path
-    rows: dict = field(default_factory=dict)
-    parts: list = field(default_factory=list)
+    rows: dict[str, tuple[int, int]] = field(default_factory=dict)
+    parts: list[np.ndarray] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         remove_leftovers(self.folder, ["*.npz"])
@@ -139,7 +141,7 @@ class Store:
             except (OSError, ValueError, KeyError) as error:
                 raise DataError(f"{path} cannot be read ({error}); delete it, and its batch is encoded anew.") from None
 
-    def _register(self, keys, values):
+    def _register(self, keys: Iterable[str], values: np.ndarray) -> None:
         for row, key in enumerate(keys):
             self.rows[str(key)] = (len(self.parts), row)
         self.parts.append(values)
@@ -159,17 +161,17 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
 
 
-def _identity(model):
+def _identity(model: str) -> str:
     """A local model is another one when its files have changed."""
     files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(Path(model).rglob("*.*"))]
     return f"{model} {files}"
 
 
-def _key(content):
+def _key(content: str | Path) -> str:
     return _digest(content.read_bytes() if isinstance(content, Path) else content.encode())
 
 
-def _pictures(folder, ids):
-    there = {path.name: path for path in Path(folder).iterdir() if path.suffix.lower() in PICTURES}
+def _pictures(folder: str | Path | None, ids: Iterable[str]) -> dict[str, Path]:
+    there = {path.name: path for path in Path(str(folder)).iterdir() if path.suffix.lower() in PICTURES}
     found = {token: [there[f"{token}{suffix}"] for suffix in PICTURES if f"{token}{suffix}" in there] for token in ids}
     return {token: paths[0] for token, paths in found.items() if paths}

@@ -2,7 +2,7 @@
 
 import re
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ def convert(
     k: int = 5,
     require: Iterable[str] = (),
     plots: str | Path | None = None,
-    item_vectors: dict[str, Any] | None = None,
+    item_vectors: dict[str, str | Path] | None = None,
     name: str = "ml-1m",
     half: bool = False,
     encode: Any = None,
@@ -104,7 +104,7 @@ def convert(
     return job.finish(ratings, users, items, require, log, encode and encode.on_items(texts))
 
 
-def _reasons(ratings):
+def _reasons(ratings: pd.DataFrame) -> tuple[str, ...]:
     """Why the papers' filters may leave other users and items than theirs."""
     reasons = ["which movies have a plot decides on the items, and the papers do not say where theirs are from"]
     if (ratings["rating"] >= PAPERS.filters["min_rating"]).all():
@@ -115,7 +115,7 @@ def _reasons(ratings):
     return tuple(reasons)
 
 
-def _lines(path):
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The ``::``-separated cells of each line, with the line's number."""
     if not path.is_file():
         raise DataError(f"{path}: no such file; it is part of the official ml-1m.zip.")
@@ -130,7 +130,7 @@ def _lines(path):
         raise DataError(f"{path}: the file is empty.")
 
 
-def _read(path, columns, text=()):
+def _read(path: Path, columns: Sequence[str], text: Collection[str] = ()) -> pd.DataFrame:
     """A file of numbers: parsed by pandas, which splits ``::`` as two separators, after a check of every line."""
     for number, cells in _lines(path):
         if len(cells) != len(columns):
@@ -155,7 +155,7 @@ def _read(path, columns, text=()):
     return frame
 
 
-def _read_movies(path):
+def _read_movies(path: Path) -> pd.DataFrame:
     rows = []
     for number, cells in _lines(path):
         if len(cells) < 3:
@@ -171,7 +171,7 @@ def _read_movies(path):
     return frame
 
 
-def _plots(path):
+def _plots(path: Path) -> dict[str, str]:
     frame = read_table(path, ["movie_id", "plot"])
     frame = frame[frame["plot"].str.strip() != ""]
     return dict(zip(frame["movie_id"], frame["plot"]))

@@ -2,10 +2,9 @@
 
 import io
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,8 +58,8 @@ def convert(
     year: int = 2018,
     min_plays: int = 2,
     k: int = 5,
-    features: Any = None,
-    users: Any = None,
+    features: dict[str, str | Path] | None = None,
+    users: str | Path | None = None,
     ages: tuple[int, int] | None = None,
     require: Iterable[str] | None = None,
     name: str = "onion",
@@ -163,7 +162,7 @@ class PairCounts:
         if self.n_pending > max(self.MIN_MERGE, len(self.keys) // 2):
             self._merge()
 
-    def _merge(self):
+    def _merge(self) -> None:
         keys = np.concatenate([self.keys, *(keys for keys, _ in self.pending)])
         counts = np.concatenate([self.counts, *(counts for _, counts in self.pending)])
         self.pending, self.n_pending = [], 0
@@ -223,7 +222,7 @@ def count_plays(path: str | Path, year: int) -> pd.DataFrame:
     return pd.DataFrame({"user_id": users.decode(first), "item_id": tracks.decode(second), "plays": counts})
 
 
-def _years(lines, column):
+def _years(lines: Lines, column: int) -> np.ndarray:
     starts, ends = lines.span(column)
     is_date = ends - starts >= 8
     digits = lines.data[np.minimum(starts[:, None] + np.arange(5), len(lines.data) - 1)].astype(np.int32) - ord("0")
@@ -237,7 +236,7 @@ def _years(lines, column):
     return digits[:, :4] @ np.array([1000, 100, 10, 1], dtype=np.int32)
 
 
-def _read_counts(path):
+def _read_counts(path: Path) -> pd.DataFrame:
     frame = read_table(path, ["user_id", "track_id", "count"])
     numbers = pd.to_numeric(frame["count"], errors="coerce")
     if numbers.isna().any():
@@ -247,7 +246,7 @@ def _read_counts(path):
     return plays.groupby(["user_id", "item_id"], as_index=False, sort=False)["plays"].sum()
 
 
-def _read_users(path):
+def _read_users(path: Path) -> pd.DataFrame:
     """Gender other than m and f, a country of -1 or a marker, and an age that is no positive number are missing."""
     frame = read_table(path, ["user_id", *USER_KINDS])
     refuse_duplicates(path, frame["user_id"])
@@ -259,11 +258,11 @@ def _read_users(path):
     return frame[["user_id", *USER_KINDS]]
 
 
-def _read_genres(path, tracks):
+def _read_genres(path: Path, tracks: Iterable[str]) -> pd.DataFrame:
     """Tags from a list between commas, or from the columns that are not zero in a table with a column for each."""
-    tracks, rows, header = set(tracks), [], None
+    tracks, rows, header = set(tracks), [], list[str]()
     for item in read_lines(path, "\t"):
-        if header is None:
+        if isinstance(item, list):
             header = item
             if len(header) < 2:
                 raise DataError(f"{path}, line 1: {len(header)} column; expected id and genres between tabs.")
@@ -281,7 +280,7 @@ def _read_genres(path, tracks):
     return frame.drop(columns="line")
 
 
-def _used(header, cells):
+def _used(header: Sequence[str], cells: Sequence[str]) -> list[str]:
     return [name for name, cell in zip(header[1:], cells) if cell and float(cell) != 0]
 
 

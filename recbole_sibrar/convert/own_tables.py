@@ -1,7 +1,7 @@
 """Any data set: tables of interactions, users and items, and vectors with ids."""
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,9 @@ from recbole_sibrar.convert.assemble import ID, TEXT, TYPES, Job, Side, check_co
 from recbole_sibrar.convert.atomic import prepare
 from recbole_sibrar.convert.corpus import Corpus, add_encoders, add_item_vectors, encoders, named_values
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair
-from recbole_sibrar.convert.vectors import embeddings_of, located
+from recbole_sibrar.convert.vectors import Embedded, Vectors, embeddings_of, located
 from recbole_sibrar.data.atomic import LARGEST
-from recbole_sibrar.data.frames import is_file, is_list, plain_frame, texts_of
+from recbole_sibrar.data.frames import Table, is_file, is_list, plain_frame, texts_of
 from recbole_sibrar.data.tables import (
     MISSING,
     checked,
@@ -34,23 +34,23 @@ MAX_CATEGORY_LENGTH = 40
 def convert(
     name: str,
     output: str | Path,
-    interactions: Any,
+    interactions: Table | None,
     *,
-    users: Any = None,
-    items: Any = None,
+    users: Table | None = None,
+    items: Table | None = None,
     user_column: str = "user_id",
     item_column: str = "item_id",
     user_modalities: dict[str, str] | None = None,
     item_modalities: dict[str, str] | None = None,
-    user_vectors: dict[str, Any] | None = None,
-    item_vectors: dict[str, Any] | None = None,
+    user_vectors: dict[str, Embedded] | None = None,
+    item_vectors: dict[str, Embedded] | None = None,
     tag_separator: str = "|",
     minimum: dict[str, float] | None = None,
     k: int = 0,
     require: Iterable[str] = (),
     half: bool = False,
     encode: Any = None,
-    missing: Iterable[str] | None = None,
+    missing: Collection[str] | None = None,
     kinds: dict[str, str] | None = None,
 ) -> Path:
     """Write a data set of one's own as atomic files.
@@ -85,9 +85,9 @@ def convert(
         raise OptionError("Neither interactions nor items are given; expected at least one of the tables.")
     none = pd.DataFrame({field: pd.Series(dtype=str) for field in ID.values()})
     pairs = none if interactions is None else _read_interactions(interactions, user_column, item_column)
-    reading = {"kinds": kinds or {}, "tag_separator": tag_separator, "missing": missing, "half": half, "folder": output}
-    user_side, user_texts = _side("user", users, user_column, pairs, user_modalities, **reading)
-    item_side, item_texts = _side("item", items, item_column, pairs, item_modalities, **reading)
+    reading = kinds or {}, tag_separator, missing, half, output
+    user_side, user_texts = _side("user", users, user_column, pairs, user_modalities, *reading)
+    item_side, item_texts = _side("item", items, item_column, pairs, item_modalities, *reading)
     columns = [*user_side.table, *item_side.table, *user_side.vectors, *item_side.vectors]
     for column in kinds or {}:
         if column not in columns:
@@ -134,11 +134,11 @@ def convert(
     return job.finish(pairs, user_side, item_side, require, log, encode and encode.on_items(item_texts))
 
 
-def _texts_of(side, encoded):
+def _texts_of(side: Side, encoded: Iterable[str]) -> list[str]:
     return [column for column, kind in side.kinds.items() if kind == TEXT and column not in {*encoded, *side.vectors}]
 
 
-def _read(source, name, ids):
+def _read(source: Any, name: str, ids: dict[str, str]) -> tuple[str | Path, pd.DataFrame]:
     """The name of a table in messages, and its cells as texts; lists in a frame stay lists.
 
     Args:
@@ -158,7 +158,7 @@ def _read(source, name, ids):
     return path, frame
 
 
-def _read_interactions(source, user_column, item_column):
+def _read_interactions(source: Table, user_column: str, item_column: str) -> pd.DataFrame:
     path, frame = _read(source, "interactions", {user_column: "user", item_column: "item"})
     for column in frame:
         if frame[column].map(is_list).any():
@@ -181,7 +181,7 @@ def _read_interactions(source, user_column, item_column):
     return frame.reset_index(drop=True)
 
 
-def _renamed(path, frame, sides):
+def _renamed(path: str | Path, frame: pd.DataFrame, sides: dict[str, str]) -> pd.DataFrame:
     """The table with its id columns called as in atomic files; ``sides`` is {column: user | item}."""
     names = {column: ID[side] for column, side in sides.items()}
     for column, id_field in names.items():
@@ -194,7 +194,7 @@ def _renamed(path, frame, sides):
     return frame.rename(columns=names)
 
 
-def _ids(path, column):
+def _ids(path: str | Path, column: pd.Series) -> pd.Series:
     ids = column.str.strip()
     for wrong, what in ((ids == "", "is empty"), (ids.str.contains(r"[\t\r\n]"), "holds a tab or a line break")):
         if wrong.any():
@@ -202,7 +202,18 @@ def _ids(path, column):
     return ids
 
 
-def _side(name, source, id_column, pairs, given, kinds, tag_separator, missing, half, folder):
+def _side(
+    name: str,
+    source: Table | None,
+    id_column: str,
+    pairs: pd.DataFrame,
+    given: dict[str, str] | None,
+    kinds: dict[str, str],
+    tag_separator: str,
+    missing: Collection[str] | None,
+    half: bool,
+    folder: str | Path,
+) -> tuple[Side, dict[str, dict[str, str]]]:
     """The side, and the unchanged texts of its columns for the encoders: {column: {id: text}}."""
     id_field, given = ID[name], given or {}
     if source is None:
@@ -243,7 +254,7 @@ def _side(name, source, id_column, pairs, given, kinds, tag_separator, missing, 
     return side, texts
 
 
-def _add_embedded(side):
+def _add_embedded(side: Side) -> None:
     """Where no table says what there is, the entities that have a vector are there, too."""
     ids = pd.Series([token for vectors in side.vectors.values() for token in vectors.ids], dtype=str).drop_duplicates()
     new = ids[~ids.isin(side.table[side.id_field])]
@@ -251,7 +262,9 @@ def _add_embedded(side):
     side.table = pd.concat([side.table, pd.DataFrame({side.id_field: new})], ignore_index=True)
 
 
-def _without_vectors(name, table, id_field, half, folder):
+def _without_vectors(
+    name: str, table: pd.DataFrame, id_field: str, half: bool, folder: str | Path
+) -> tuple[pd.DataFrame, dict[str, Vectors]]:
     """The table without the columns that hold lists of numbers, and these as vectors."""
     vectors = {}
     for column in table.columns.drop(id_field):
@@ -262,14 +275,14 @@ def _without_vectors(name, table, id_field, half, folder):
     return table.drop(columns=list(vectors)), vectors
 
 
-def _check_tags(path, column, kind):
+def _check_tags(path: str | Path, column: pd.Series, kind: str) -> str:
     for row, cell in column.items():
         if kind != "tags" or not is_list(cell) and cell or is_list(cell) and any(type(tag) is not str for tag in cell):
             raise DataError(f"{path}, line {row}: {column.name} is {cell!r:.100}, {kind}; expected a list of tags.")
     return kind
 
 
-def _match(side, path, ids):
+def _match(side: Side, path: str | Path, ids: pd.Series) -> None:
     """Give the entities that have interactions and no row a row without features; note those with a row alone.
 
     Raises:
@@ -291,7 +304,7 @@ def _match(side, path, ids):
     side.table = pd.concat([side.table, pd.DataFrame({side.id_field: absent})], ignore_index=True)
 
 
-def _without_markers(column, missing):
+def _without_markers(column: pd.Series, missing: Collection[str] | None) -> tuple[pd.Series, str]:
     """The column with "" where the text stands for a missing value, and words that count them.
 
     Args:
@@ -319,7 +332,7 @@ def guess_kind(column: pd.Series, tag_separator: str) -> str:
     return max(fits, key=lambda name: fits[name])
 
 
-def _parse(column, kind, tag_separator, path):
+def _parse(column: pd.Series, kind: str, tag_separator: str, path: str | Path) -> pd.Series:
     return clean(column) if kind == TEXT else KINDS[kind].written(column, tag_separator, path)
 
 

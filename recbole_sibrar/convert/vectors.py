@@ -2,21 +2,27 @@
 
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NoReturn, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from recbole_sibrar import hub
-from recbole_sibrar.data.frames import is_file, is_list, plain_frame
+from recbole_sibrar.data.frames import Frame, is_file, is_list, plain_frame
 from recbole_sibrar.data.tables import OPENERS, SEPARATORS, Lines, below, parquet_blocks, read_lines
 from recbole_sibrar.errors import DataError, OptionError
 
+Embedded = Path | str | Mapping[Any, object] | tuple[Iterable[object], object] | Frame | Sequence[Any] | np.ndarray
+"""Vectors as a person has them: see ``embeddings_of``."""
+Source = TypeVar("Source", bound=Embedded)
+
 FORMATS = "npz (ids, values), npy with <name>.ids.txt beside it, tsv, csv (also .gz, .bz2) or parquet"
 BLOCK_NUMBERS = 1 << 22
+Blocks = Iterator[tuple[np.ndarray, ...]]  # ids, values, and the numbers of their lines in a table
+Reader = Callable[[Path, pd.Index | None], Blocks]
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class Spool:
     """
 
     def __init__(
-        self, source: Any, wanted: Iterable[str] | None = None, half: bool = False, folder: str | Path | None = None
+        self, source: object, wanted: Iterable[str] | None = None, half: bool = False, folder: str | Path | None = None
     ):
         self.source, self.half = source, half
         self.wanted = None if wanted is None else pd.Index(wanted)
@@ -74,7 +80,9 @@ class Spool:
         self.width: int | None = None
         self.dtype: np.dtype | None = None
 
-    def add(self, ids: Any, values: Any, lines: Any = None) -> None:
+    def add(
+        self, ids: Sequence[str] | np.ndarray, values: np.ndarray, lines: Sequence[int] | np.ndarray | None = None
+    ) -> None:
         """
         Args:
             ids: (B,) texts.
@@ -107,7 +115,9 @@ class Spool:
         except OSError as error:
             raise DataError(f"{self.source}: no room for a temporary copy ({error.strerror}).") from None
 
-    def _refuse(self, ids, values, row, lines):
+    def _refuse(
+        self, ids: Sequence[str] | np.ndarray, values: np.ndarray, row: int, lines: Sequence[int] | np.ndarray | None
+    ) -> NoReturn:
         place = f"{self.source}" if lines is None else f"{self.source}, line {lines[row]}"
         if self.half and np.isfinite(values[row]).all():
             raise DataError(f"{place}: a number of id {str(ids[row])!r} is too large for float16; leave out --float16.")
@@ -130,7 +140,7 @@ class Spool:
         return Vectors.of(ids, np.memmap(self.file, self.dtype, "r", shape=(len(ids), self.width)))
 
 
-def located(vectors: Mapping[str, Any] | None, folder: str | Path = ".") -> dict[str, Any]:
+def located(vectors: Mapping[str, Source] | None, folder: str | Path = ".") -> dict[str, Source | Path]:
     """{modality: source} with files by where they lie: those on the Hub are fetched, relative paths may be below
     ``folder``; what is in memory is as it was.
 
@@ -144,7 +154,11 @@ def located(vectors: Mapping[str, Any] | None, folder: str | Path = ".") -> dict
 
 
 def embeddings_of(
-    source: Any, name: str, rows: Any = None, half: bool = False, folder: str | Path | None = None
+    source: Embedded,
+    name: str,
+    rows: Sequence[object] | pd.Series | None = None,
+    half: bool = False,
+    folder: str | Path | None = None,
 ) -> Vectors:
     """Vectors that are in memory, or in a file.
 
@@ -158,6 +172,7 @@ def embeddings_of(
     Raises:
         OptionError: it is none of these. DataError: as ``read_embeddings``.
     """
+    ids: Sequence[object]
     if is_file(source):
         return read_embeddings(source, None, half, folder)
     if isinstance(source, Mapping):
@@ -170,12 +185,12 @@ def embeddings_of(
         token, *numbers = frame.columns
         if len(numbers) == 1:
             frame = frame[frame[numbers[0]].map(is_list)]
-        rows = frame[numbers[0]].tolist() if len(numbers) == 1 else frame[numbers]
-        ids, values = frame[token].tolist(), _matrix(name, rows)
+        cells = frame[numbers[0]].tolist() if len(numbers) == 1 else frame[numbers]
+        ids, values = frame[token].tolist(), _matrix(name, cells)
     else:
-        ids, values = rows, _matrix(name, source)
-        if ids is None or len(ids) != len(values):
-            beside = "there is no table" if ids is None else f"its table has {len(ids):,} rows"
+        ids, values = list[object]() if rows is None else list(rows), _matrix(name, source)
+        if rows is None or len(ids) != len(values):
+            beside = "there is no table" if rows is None else f"its table has {len(ids):,} rows"
             raise OptionError(
                 f"The vectors {name!r} are an array of {len(values):,} rows, but {beside}; give {{id: vector}} or "
                 "(ids, array)."
@@ -186,7 +201,7 @@ def embeddings_of(
     return spool.finish()
 
 
-def _matrix(name, rows):
+def _matrix(name: str, rows: object) -> np.ndarray:
     try:
         matrix = np.asarray(rows)
         matrix = matrix if matrix.dtype in (np.float16, np.float32) else np.asarray(rows, dtype=np.float64)
@@ -225,7 +240,7 @@ def read_embeddings(
     return spool.finish()
 
 
-def _npz(path, wanted):
+def _npz(path: Path, wanted: pd.Index | None) -> Blocks:
     with zipfile.ZipFile(path) as archive:
         members = {name.removesuffix(".npy") for name in archive.namelist()}
         for name in ("ids", "values"):
@@ -237,7 +252,7 @@ def _npz(path, wanted):
             yield from _array_blocks(ids, *_array_header(file), file)
 
 
-def _npy(path, wanted):
+def _npy(path: Path, wanted: pd.Index | None) -> Blocks:
     names = path.with_name(f"{path.stem}.ids.txt")
     if not names.is_file():
         raise DataError(f"{path}: needs {names.name} beside it, one id on each line.")
@@ -246,7 +261,7 @@ def _npy(path, wanted):
         yield from _array_blocks(ids, *_array_header(file), file)
 
 
-def _array_header(file):
+def _array_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     version = np.lib.format.read_magic(file)
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
     if read is None:
@@ -259,7 +274,7 @@ def _array_header(file):
     return shape, dtype
 
 
-def _array_blocks(ids, shape, dtype, file):
+def _array_blocks(ids: Sequence[str] | np.ndarray, shape: tuple[int, ...], dtype: np.dtype, file: IO[bytes]) -> Blocks:
     if len(shape) != 2 or len(ids) != shape[0]:
         raise ValueError(f"{len(ids)} ids and values of shape {shape}; expected (ids, dimensions)")
     size = max(1, BLOCK_NUMBERS // max(shape[1], 1))
@@ -268,12 +283,12 @@ def _array_blocks(ids, shape, dtype, file):
         data = file.read(n_rows * shape[1] * dtype.itemsize)
         if len(data) < n_rows * shape[1] * dtype.itemsize:
             raise ValueError(f"cut off between row {start} and {start + n_rows}")
-        yield ids[start : start + n_rows], np.frombuffer(data, dtype).reshape(n_rows, shape[1])
+        yield np.asarray(ids[start : start + n_rows]), np.frombuffer(data, dtype).reshape(n_rows, shape[1])
 
 
-def _table(separator):
-    def read(path: Path, wanted: pd.Index | None) -> Iterator[tuple[np.ndarray, ...]]:
-        width = None
+def _table(separator: str) -> Reader:
+    def read(path: Path, wanted: pd.Index | None) -> Blocks:
+        width = 0
         for lines in read_lines(path, separator):
             if not isinstance(lines, Lines):
                 width = len(lines) - 1
@@ -287,7 +302,7 @@ def _table(separator):
     return read
 
 
-def _parse_numbers(lines, kept, numbers, separator, width):
+def _parse_numbers(lines: Lines, kept: np.ndarray, numbers: np.ndarray, separator: str, width: int) -> np.ndarray:
     rows = lines.select(kept).decode().split("\n")[:-1]
     values = np.empty((len(rows), width), dtype=np.float32)
     for index, row in enumerate(rows):
@@ -299,7 +314,7 @@ def _parse_numbers(lines, kept, numbers, separator, width):
     return values
 
 
-def _parquet(path, wanted):
+def _parquet(path: Path, wanted: pd.Index | None) -> Blocks:
     for frame in parquet_blocks(path, n_rows=1024):
         ids, rest = frame.iloc[:, 0].astype(str).to_numpy(), frame.iloc[:, 1:]
         if rest.shape[1] == 1 and pd.api.types.is_object_dtype(rest.dtypes.iloc[0]):
@@ -308,7 +323,7 @@ def _parquet(path, wanted):
             yield ids, rest.to_numpy(dtype=np.float32)
 
 
-def _stack(ids, cells):
+def _stack(ids: np.ndarray, cells: pd.Series) -> np.ndarray:
     widths = cells.map(len)
     wrong = (widths != widths.iloc[0]).to_numpy()
     if wrong.any():

@@ -1,17 +1,22 @@
 """Pretrained encoders of texts and pictures (optional: ``pip install 'recbole-sibrar[encoders]'``)."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import numpy as np
 
 from recbole_sibrar.errors import DataError, not_installed
 
+Loaded = TypeVar("Loaded")
+Encoder = Callable[[list[Any]], np.ndarray]  # texts, or paths of pictures, to (B, D) float32
 MODELS = {"text": "sentence-transformers/all-mpnet-base-v2", "image": "microsoft/resnet-50"}
 
 
-def _extra(package):
+def _extra(package: str) -> DataError:
     return DataError(not_installed("--encode", package, "encoders"))
 
 
-def _load(model, load):
+def _load(model: str, load: Callable[[str], Loaded]) -> Loaded:
     try:
         return load(model)
     except (OSError, ValueError, KeyError) as error:
@@ -21,7 +26,7 @@ def _load(model, load):
         ) from None
 
 
-def _text_encoder(model):
+def _text_encoder(model: str) -> Encoder:
     """A function from texts to (B, D) float32."""
     try:
         from sentence_transformers import SentenceTransformer
@@ -31,7 +36,7 @@ def _text_encoder(model):
     return lambda texts: encoder.encode(texts, batch_size=len(texts), show_progress_bar=False)
 
 
-def _image_encoder(model):
+def _image_encoder(model: str) -> Encoder:
     """A function from paths to (B, D) float32: the model's pooled output, or the mean over its positions."""
     try:
         from PIL import Image

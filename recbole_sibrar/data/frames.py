@@ -52,7 +52,7 @@ def plain_frame(frame: Frame, name: str) -> pd.DataFrame:
     return pd.DataFrame({key: pd.Series(values, range(1, n + 1), object) for key, values in cells.items()})
 
 
-def _columns(frame, name):
+def _columns(frame: Any, name: str) -> tuple[list[str], list[list[Any]]]:
     if isinstance(frame, pd.DataFrame):
         levels = [level for level in frame.index.names if level is not None]
         frame = frame.reset_index(levels) if levels else frame
@@ -76,7 +76,7 @@ def is_list(cell: object) -> bool:
     return isinstance(cell, (Sequence, set, np.ndarray)) and not isinstance(cell, (str, bytes))
 
 
-def _plain(values) -> list[Any]:
+def _plain(values: Sequence[Any]) -> list[Any]:
     cells = [None if not is_list(value) and pd.isna(value) else _cell(value) for value in values]
     present = [cell for cell in cells if cell is not None]
     if len(present) < len(cells) and all(type(cell) is float and cell.is_integer() for cell in present):
@@ -84,7 +84,7 @@ def _plain(values) -> list[Any]:
     return cells
 
 
-def _cell(value):
+def _cell(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, date):

@@ -103,7 +103,7 @@ def remove(modalities: Modalities, options: MissingOptions, n_interactions: Tens
     )
 
 
-def _remove(entry: Modality, side, options, n_interactions) -> Modality:
+def _remove(entry: Modality, side: str, options: MissingOptions, n_interactions: torch.Tensor) -> Modality:
     rate = options.rate_of(entry.name)
     if not rate:
         return entry

@@ -137,7 +137,7 @@ class Modalities:
     def to(self, device: torch.device | str) -> "Modalities":
         """With masks and values there; vectors on disk stay."""
 
-        def moved(entry):
+        def moved(entry: Modality) -> Modality:
             values = entry.values if isinstance(entry.values, DiskVectors) else entry.values.to(device)
             return replace(entry, available=entry.available.to(device), values=values)
 

@@ -57,7 +57,7 @@ class NegativeSampler:
         self.stride = n_items + 1
         self.shifted = owners * self.stride + ranks - (np.arange(len(ranks)) - self.start[owners])
         self.seen = keys
-        self.cumulative = None
+        self.cumulative: np.ndarray | None = None
         if popularity_power is not None:
             weights = np.unique(items, return_counts=True)[1].astype(float) ** popularity_power
             self.cumulative = np.cumsum(weights / weights.sum())
@@ -69,12 +69,13 @@ class NegativeSampler:
         draw = self._uniform if self.cumulative is None else self._popularity
         return self.items[draw(owners)].reshape(len(users), n)
 
-    def _uniform(self, owners):
+    def _uniform(self, owners: np.ndarray) -> np.ndarray:
         rank = (self.rng.random(len(owners)) * self.n_free[owners]).astype(np.int64)
         position = np.searchsorted(self.shifted, owners * self.stride + rank, side="right")
         return rank + position - self.start[owners]
 
-    def _popularity(self, owners):
+    def _popularity(self, owners: np.ndarray) -> np.ndarray:
+        assert self.cumulative is not None
         ranks = np.empty(len(owners), dtype=np.int64)
         open_ = np.arange(len(owners))
         for _ in range(self.MAX_REJECTIONS):
@@ -87,7 +88,7 @@ class NegativeSampler:
         ranks[open_] = self._uniform(owners[open_])
         return ranks
 
-    def _is_seen(self, owners, ranks):
+    def _is_seen(self, owners: np.ndarray, ranks: np.ndarray) -> np.ndarray:
         keys = owners * len(self.items) + ranks
         position = np.minimum(np.searchsorted(self.seen, keys), len(self.seen) - 1)
         return self.seen[position] == keys

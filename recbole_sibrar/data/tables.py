@@ -77,7 +77,7 @@ def line_blocks(path: str | Path) -> Iterator[tuple[int, bytes]]:
         raise DataError(f"{path}: the file is empty.")
 
 
-def _whole_lines(data, last):
+def _whole_lines(data: bytes, last: bool) -> tuple[bytes, bytes]:
     if last:
         data = data if data.endswith(b"\n") else data + b"\n"
     cut = data.rfind(b"\n") + 1
@@ -85,7 +85,7 @@ def _whole_lines(data, last):
     return lines.replace(b"\r\n", b"\n").replace(b"\r", b" ") if b"\r" in lines else lines, rest
 
 
-def _check_text(path, number, lines):
+def _check_text(path: str | Path, number: int, lines: bytes) -> None:
     wrong = lines.find(b"\0")
     if wrong >= 0:
         line = number + lines.count(b"\n", 0, wrong)
@@ -144,6 +144,10 @@ class Lines:
         if keep.all():
             return self.block
         return self.data[np.repeat(keep, self.ends[:, -1] + 1 - self.line_starts)].tobytes()
+
+
+Rows = tuple[list[int], list[list[str]]]  # numbers of lines, and their cells
+Block = list[str] | Lines | Rows  # the header comes first
 
 
 class _QuotesFound(Exception):
@@ -224,7 +228,7 @@ def checked(path: str | Path, frame: pd.DataFrame, required: Iterable[str] = ())
     return frame
 
 
-def _read_text(path, separator):
+def _read_text(path: str | Path, separator: str) -> pd.DataFrame:
     """The text table; quotes are tried as those of a csv writer, in a TSV then as text, then as any csv quotes."""
     try:
         return _gather(read_lines(path, separator, quotes_allowed=False), separator)
@@ -237,11 +241,11 @@ def _read_text(path, separator):
     return _gather(_quoted_rows(path, separator), separator)
 
 
-def _gather(items, separator):
+def _gather(items: Iterator[Block], separator: str) -> pd.DataFrame:
     """The header and then blocks, ``Lines`` or (lines, rows), to a data frame."""
-    blocks, header = [], None
+    blocks, header = [], list[str]()
     for item in items:
-        if header is None:
+        if isinstance(item, list):
             header = item
         elif isinstance(item, Lines):
             blocks.append(_parse(item, separator, header))
@@ -250,7 +254,7 @@ def _gather(items, separator):
     return pd.concat(blocks) if blocks else pd.DataFrame(columns=header)
 
 
-def _parse(lines, separator, header):
+def _parse(lines: Lines, separator: str, header: list[str]) -> pd.DataFrame:
     frame = pd.read_csv(
         io.BytesIO(lines.block), sep=separator, header=None, names=range(len(header)), dtype=str, na_filter=False,
         quoting=csv.QUOTE_NONE, skip_blank_lines=False, encoding="utf-8", lineterminator="\n",
@@ -259,7 +263,7 @@ def _parse(lines, separator, header):
     return frame
 
 
-def _quoted_rows(path, separator, as_written=False, n_rows=100_000):
+def _quoted_rows(path: str | Path, separator: str, as_written: bool = False, n_rows: int = 100_000) -> Iterator[Block]:
     """The header and then (lines, rows), by the csv module.
 
     A quote that belongs to the text may swallow lines, up to the next one. Where the line in which a cell ends is a row
@@ -268,9 +272,11 @@ def _quoted_rows(path, separator, as_written=False, n_rows=100_000):
     Args:
         as_written: refuse a file whose quotes no csv writer writes, such as those around a word here and there.
     """
-    taken = []
+    taken: list[str] = []
     reader = csv.reader(_taking(_text_lines(path), taken), delimiter=separator, strict=True)
-    header, styles, numbers, rows, suspect, sure = None, None, [], [], None, False
+    header, styles, suspect, sure = None, None, None, False
+    numbers: list[int] = []
+    rows: list[list[str]] = []
     try:
         for row in reader:
             number = reader.line_num - len(taken) + 1
@@ -308,20 +314,20 @@ def _quoted_rows(path, separator, as_written=False, n_rows=100_000):
         yield numbers, rows
 
 
-def _taking(lines, taken):
+def _taking(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
     for line in lines:
         taken.append(line)
         yield line
 
 
-def _is_row(line, separator, n_cells):
+def _is_row(line: str, separator: str, n_cells: int) -> bool:
     try:
         return len(next(csv.reader([line], delimiter=separator, strict=True))) == n_cells
     except csv.Error:
         return line.count(separator) == n_cells - 1
 
 
-def _styles(row, text, separator) -> set[str]:
+def _styles(row: list[str], text: str, separator: str) -> set[str]:
     """The ways to quote in which a csv writer could have written the row: what needs it, all, or all but numbers."""
     count, quoted = text.count('"'), [2 + 2 * cell.count('"') for cell in row]
     styles = {"all"} if count == sum(quoted) else set()
@@ -334,7 +340,7 @@ def _styles(row, text, separator) -> set[str]:
     return styles
 
 
-def _is_number(cell):
+def _is_number(cell: str) -> bool:
     try:
         float(cell)
     except ValueError:
@@ -342,17 +348,17 @@ def _is_number(cell):
     return True
 
 
-def _text_lines(path):
+def _text_lines(path: str | Path) -> Iterator[str]:
     for _, block in line_blocks(path):
         yield from io.StringIO(block.decode(), newline="\n")
 
 
-def _read_parquet(path):
+def _read_parquet(path: str | Path) -> pd.DataFrame:
     frame = pd.concat(parquet_blocks(path)).rename(columns=str)
     return frame.set_axis(range(1, len(frame) + 1))
 
 
-def _texts(path, frame):
+def _texts(path: str | Path, frame: pd.DataFrame) -> pd.DataFrame:
     for column in frame.columns[~frame.columns.duplicated()]:
         if frame[column].map(lambda cell: isinstance(cell, (list, np.ndarray))).any():
             raise DataError(

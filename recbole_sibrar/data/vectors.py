@@ -8,7 +8,6 @@ import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -89,7 +88,7 @@ def read_vectors(path: str | Path, separators: tuple[str, str] = ("\t", " ")) ->
 
 
 @contextmanager
-def _locked(path):
+def _locked(path: Path) -> Iterator[None]:
     """Hold the file, so that one of several processes that need the binary copy makes it."""
     with open(path, "rb") as file:
         try:
@@ -99,16 +98,17 @@ def _locked(path):
         yield
 
 
-def _cached(path):
+def _cached(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
     cache = _cache_of(path)
     try:
         if json.loads((cache / "source.json").read_text()) == _stamp(path):
             return np.load(cache / "ids.npy"), np.load(cache / "values.npy", mmap_mode="r")
     except (OSError, ValueError):
-        return None
+        pass
+    return None
 
 
-def _parse_and_cache(path, separators):
+def _parse_and_cache(path: Path, separators: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
     cache = _cache_of(path)
     ids, values = _parse(path, separators)
     try:
@@ -139,7 +139,7 @@ def row_blocks(values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def write_cache(
-    path: str | Path, ids: np.ndarray, blocks: Iterable[np.ndarray], shape: tuple[int, int], dtype: Any
+    path: str | Path, ids: np.ndarray, blocks: Iterable[np.ndarray], shape: tuple[int, ...], dtype: np.dtype | type
 ) -> None:
     """The binary copy of the vector file ``path``.
 
@@ -160,16 +160,16 @@ def write_cache(
         (folder / "source.json").write_text(json.dumps(_stamp(path)))
 
 
-def _cache_of(path):
-    return path.with_name(f".{path.name}.cache")
+def _cache_of(path: str | Path) -> Path:
+    return Path(path).with_name(f".{Path(path).name}.cache")
 
 
-def _stamp(path):
-    stat = path.stat()
+def _stamp(path: str | Path) -> dict[str, int]:
+    stat = Path(path).stat()
     return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
 
 
-def _parse(path, separators):
+def _parse(path: Path, separators: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
     separator, within = separators
     header = read_header(path, separator)
     if len(header) != 2 or list(header.values()) != ["token", "float_seq"]:
@@ -208,8 +208,8 @@ def _parse(path, separators):
         first_line += len(chunk)
     if not blocks:
         raise DataError(f"{path}: no vector in the file.")
-    ids = np.array(ids, dtype=str)
-    if len(np.unique(ids)) < len(ids):
-        duplicate = pd.Series(ids)[pd.Series(ids).duplicated()].iloc[0]
+    tokens = np.array(ids, dtype=str)
+    if len(np.unique(tokens)) < len(tokens):
+        duplicate = pd.Series(tokens)[pd.Series(tokens).duplicated()].iloc[0]
         raise DataError(f"{path}: id {duplicate!r} occurs twice; keep one row.")
-    return ids, np.concatenate(blocks)
+    return tokens, np.concatenate(blocks)

@@ -62,7 +62,7 @@ def pair_measures(embeddings: Tensor, available: Tensor, names: Sequence[str]) -
     return pd.DataFrame(rows)
 
 
-def _mean(total, n):
+def _mean(total: torch.Tensor, n: int) -> float:
     return float(total) / n if n else float("nan")
 
 

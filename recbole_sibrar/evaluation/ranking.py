@@ -61,7 +61,7 @@ class Ranking:
         items = items.masked_fill(values == -torch.inf, 0)
         return Lists(items, positives.contains(items), positives.lengths, bool(values.isnan().any()))
 
-    def _block(self, users, embeddings):
+    def _block(self, users: torch.Tensor, embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The best scores and their items (B, K); ties are decided by a second pass over the scores of all items."""
         scores = embeddings @ self.items.T
         seen = self.phase.seen.select(users)
@@ -78,7 +78,7 @@ class Ranking:
             values[tied], items[tied] = self._cut(best, self.order[places])
         return values, items
 
-    def _cut(self, values, items):
+    def _cut(self, values: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Lists of any length to K places."""
         missing = (0, self.k - values.shape[1])
         return pad(values, missing, value=-torch.inf), pad(items, missing)

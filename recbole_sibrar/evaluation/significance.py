@@ -6,7 +6,8 @@ split stand beside it.
 """
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -164,7 +165,13 @@ def compare_with_reference(values: dict[str, pd.DataFrame], reference: str, metr
     return _against_the_others(values, reference, metrics, test, ("t_p", "w_p"))
 
 
-def _against_the_others(values, reference, metrics, test, p_names):
+def _against_the_others(
+    values: Mapping[str, pd.DataFrame],
+    reference: str,
+    metrics: Iterable[str],
+    test: Callable[[str, str], dict[str, Any]],
+    p_names: Sequence[str],
+) -> pd.DataFrame:
     """A row for each metric and other model: {..., p} of ``test``, and each p corrected over the models of a metric."""
     rows = []
     for metric in metrics:

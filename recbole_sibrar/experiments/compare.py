@@ -1,6 +1,6 @@
 """From a plan to runs, and from runs to tables, tests and figures."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from recbole_sibrar.experiments.plan import Plan
 from recbole_sibrar.experiments.runs import Run, check_distinct
 from recbole_sibrar.files import owned
 from recbole_sibrar.recbole_plugin.checks import computed_metrics
+from recbole_sibrar.recbole_plugin.config import Config
 from recbole_sibrar.report.comparison import Comparison, Entry, compared, default_columns, write_comparison
 
 SECONDS_TO_WRITE = 120  # what another comparison may take to write into the same folder
@@ -48,7 +49,7 @@ def reference_label(plan: Plan, runs: Sequence[Run]) -> str:
     return label
 
 
-def _check_columns(columns, config):
+def _check_columns(columns: Iterable[str] | None, config: Config) -> None:
     known = computed_metrics(config)
     for column in columns or ():
         if column not in known:

@@ -1,6 +1,6 @@
 """The papers' map of the contrastive weight and the temperature: some of its cells run, ours beside theirs."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
@@ -12,6 +12,7 @@ from recbole_sibrar.experiments.execute import Outcome, execute
 from recbole_sibrar.experiments.plan import ModelSpec, Plan
 from recbole_sibrar.experiments.published import NOISE, NOISE_SOURCE, contrast_map, judged
 from recbole_sibrar.experiments.reproduce import plan_paper_runs
+from recbole_sibrar.experiments.runs import Run
 from recbole_sibrar.files import owned
 from recbole_sibrar.report import figures
 from recbole_sibrar.report.tables import escape_markdown, markdown, write_csv, write_latex, write_markdown
@@ -62,7 +63,7 @@ def remarks() -> list[str]:
     return [READING, NOISE_SOURCE]
 
 
-def _check_values(dataset, name, values, known):
+def _check_values(dataset: str, name: str, values: Iterable[float], known: Collection[float]) -> None:
     if not len(known):
         raise OptionError(f"The papers have no map of {dataset}; they have ml-1m and onion.")
     for value in values:
@@ -72,12 +73,12 @@ def _check_values(dataset, name, values, known):
             )
 
 
-def _runs_of(plan, cell):
+def _runs_of(plan: Plan, cell: tuple[float, float]) -> list[Run]:
     own = {**plan.options, "contrastive_weight": cell[0], "temperature": cell[1]}
     return plan_paper_runs(replace(plan, models=(ModelSpec(MODEL),), scenarios=(SCENARIO,), options=own))
 
 
-def _write(table, dataset, folder):
+def _write(table: pd.DataFrame, dataset: str, folder: Path) -> None:
     stem = folder / f"{dataset}-contrast"
     title = f"{dataset}, {SCENARIO}: {METRIC} of {MODEL} over α and τ, the papers' and ours"
     with owned(folder):

@@ -95,7 +95,7 @@ def execute(runs: Sequence[Run], n_jobs: int = 1) -> list[Outcome]:
     return [outcomes[run.name] for run in runs]
 
 
-def _begin(run, data_now, n_jobs, progress):
+def _begin(run: Run, data_now: DataNow, n_jobs: int, progress: Progress) -> "Outcome | RunProcess | None":
     """The ``Outcome`` of a run that is finished or has no data, the ``RunProcess`` of another; None while another
     process is making it."""
     try:
@@ -113,7 +113,7 @@ def _begin(run, data_now, n_jobs, progress):
     return RunProcess(run, data, n_jobs)
 
 
-def _outcome_of(run, result):
+def _outcome_of(run: Run, result: dict[str, Any]) -> Outcome:
     """The outcome of a finished run. If it was killed just then, what it would have gone on from is removed."""
     if (run.folder / PROGRESS).is_file() and not is_owned(run.folder):
         with suppress(OSError):
@@ -188,7 +188,7 @@ PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 _SYSTEM = ctypes.CDLL(None)
 
 
-def _end_with(parent):
+def _end_with(parent: int) -> None:
     """This process ends when the one that started it does, even by SIGKILL; called between fork and exec (Linux)."""
     if sys.platform == "linux":
         _SYSTEM.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -196,7 +196,7 @@ def _end_with(parent):
             os._exit(1)
 
 
-def _forget_other_progress(run, data):
+def _forget_other_progress(run: Run, data: dict[str, str]) -> None:
     """An interrupted run goes on only with the options and data that it began with; otherwise it starts anew."""
     path = run.folder / PROGRESS
     if not path.is_file():

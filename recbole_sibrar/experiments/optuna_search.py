@@ -1,12 +1,18 @@
 """Trials that Optuna draws, kept in an SQLite file: a search that was interrupted goes on, bad trials end early."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from recbole_sibrar.experiments.space import Space
 from recbole_sibrar.files import make_folder
+
+if TYPE_CHECKING:
+    import optuna
 
 STORAGE = "optuna.db"  # in the folder of the search
 STARTUP_TRIALS, WARMUP_EPOCHS = 5, 5  # before a trial can be ended for being worse than the median
@@ -38,14 +44,14 @@ def optuna_search(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}[algorithm]
     study = _open(optuna, folder, made_for, bigger)
-    done = [trial for trial in study.trials if "outcome" in trial.user_attrs]
-    for trial in done[:n_trials]:
-        yield space.options(trial.params), json.loads(trial.user_attrs["outcome"]), True
+    done = [past for past in study.trials if "outcome" in past.user_attrs]
+    for past in done[:n_trials]:
+        yield space.options(past.params), json.loads(past.user_attrs["outcome"]), True
     study.sampler = sampler(seed=seed + len(done))
     for _ in range(n_trials - len(done)):
         trial = study.ask()
         options = space.options(space.drawn_by_optuna(trial))
-        outcome = run(options, _report_to(optuna, trial))
+        outcome = run(options, _report_to(trial))
         trial.set_user_attr("outcome", json.dumps(outcome))
         if outcome["score"] is not None:
             study.tell(trial, outcome["score"])
@@ -62,7 +68,7 @@ class EndedEarly(Exception):
     """A trial that is worse than the median of the others at the same epoch."""
 
 
-def _report_to(optuna, trial):
+def _report_to(trial: optuna.Trial) -> Callable[[int, float], None]:
     def on_epoch(epoch: int, score: float) -> None:
         trial.report(score, epoch)
         if trial.should_prune():
@@ -71,10 +77,10 @@ def _report_to(optuna, trial):
     return on_epoch
 
 
-def _open(optuna, folder, made_for, bigger):
+def _open(optuna: ModuleType, folder: str | Path, made_for: dict[str, Any], bigger: bool) -> optuna.Study:
     """The study in the folder if it was made for the same, else a new one."""
     make_folder(folder)
-    path = folder / STORAGE
+    path = Path(folder) / STORAGE
     given = {
         "study_name": "search",
         "storage": f"sqlite:///{path}",

@@ -214,10 +214,10 @@ def check_keys(given: Any, cls: type, what: str) -> None:
             raise OptionError(f"Unknown key {key!r} of {what}. {nearest(key, known)}")
 
 
-def _as_text(value):
+def _as_text(value: Any) -> Any:
     """A number that a YAML file has where a name is meant, as its text."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _tuple(value):
+def _tuple(value: object) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)

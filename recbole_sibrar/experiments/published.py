@@ -74,7 +74,7 @@ def contrast_map(dataset: str) -> pd.DataFrame:
     return _of_dataset("contrast_map.csv", dataset)
 
 
-def _of_dataset(name, dataset):
+def _of_dataset(name: str, dataset: str) -> pd.DataFrame:
     table = pd.read_csv(paper_folder() / name, comment="#")
     return table[table["dataset"] == dataset].drop(columns="dataset").reset_index(drop=True)
 

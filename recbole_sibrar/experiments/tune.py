@@ -18,12 +18,12 @@ import yaml
 from recbole_sibrar import checkpoint
 from recbole_sibrar.errors import OptionError, SibrarError, not_installed
 from recbole_sibrar.experiments.optuna_search import EndedEarly, optuna_search
-from recbole_sibrar.experiments.space import Space
+from recbole_sibrar.experiments.space import Parameter, Space
 from recbole_sibrar.files import atomic_file, owned
 from recbole_sibrar.progress import Progress, duration
 from recbole_sibrar.properties import PAPER, names_paper, props_folder, read_paper, read_property_file
 from recbole_sibrar.recbole_plugin.checks import check, without_effect
-from recbole_sibrar.recbole_plugin.config import check_dataset
+from recbole_sibrar.recbole_plugin.config import Config, check_dataset
 from recbole_sibrar.recbole_plugin.quick_start import report_to_ray
 from recbole_sibrar.recbole_plugin.run import make_config, run_name
 from recbole_sibrar.recbole_plugin.tuning import hyperopt_search, run_trial, worst_score
@@ -85,7 +85,7 @@ class Trials:
         if not is_earlier:
             self._tell(row)
 
-    def _tell(self, row):
+    def _tell(self, row: dict[str, Any]) -> None:
         """A line for the trial, and the best so far."""
         n, metric = len(self.rows), self.config["valid_metric"]
         said = row["error"] or f"validation {metric} {row['score']:.4f}"
@@ -123,11 +123,11 @@ class Trials:
         return choose(finished, key=lambda row: row["score"])
 
 
-def _cell(value):
+def _cell(value: object) -> object:
     return json.dumps(value) if isinstance(value, (list, dict)) else value
 
 
-def _short(value):
+def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -188,7 +188,7 @@ def tune(study: Study) -> Trials:
     return trials
 
 
-def _what_is_there(trials):
+def _what_is_there(trials: Trials) -> str:
     if not any(row["error"] is None for row in trials.rows):
         return "interrupted before the first trial ended."
     _write_best(trials)
@@ -235,20 +235,20 @@ def without_idle(study: Study) -> Study:
     return replace(study, space=Space(tuple(kept)))
 
 
-def _idle(study, parameter, options):
+def _idle(study: Study, parameter: Parameter, options: dict[str, Any]) -> str:
     """Why an option of the space does nothing with these options; empty if it does something."""
     options = {**options, parameter.name: parameter.extremes[0]}
     return " ".join(without_effect({parameter.name}, _config_of(study, options)))
 
 
-def _config_of(study, options):
+def _config_of(study: Study, options: dict[str, Any]) -> Config:
     """Of a trial, without the warnings of options that have no effect: ``without_idle`` looks at those."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return make_config(study.model, study.dataset, options={**study.options, **options})
 
 
-def _hyperopt(study, trials):
+def _hyperopt(study: Study, trials: Trials) -> None:
     from hyperopt import rand, tpe
 
     def trial(drawn: dict[str, Any]) -> dict[str, Any]:
@@ -268,7 +268,7 @@ def _hyperopt(study, trials):
     )
 
 
-def _optuna(study, trials):
+def _optuna(study: Study, trials: Trials) -> None:
     config = trials.config
 
     def run(options: dict[str, Any], on_epoch: Callable[[int, float], None]) -> dict[str, Any]:
@@ -288,7 +288,7 @@ def _optuna(study, trials):
         trials.add(options, outcome, is_earlier)
 
 
-def _ray(study, trials):
+def _ray(study: Study, trials: Trials) -> None:
     import ray
     from ray import tune as ray_tune
     from ray.tune.search.hyperopt import HyperOptSearch
@@ -332,12 +332,12 @@ def _ray(study, trials):
         raise SibrarError("Ray ended without a single trial; see its log under /tmp/ray/session_latest/logs.")
 
 
-def _ray_trial(drawn, study, given, worst):
+def _ray_trial(drawn: dict[str, Any], study: Study, given: dict[str, Any], worst: float) -> None:
     outcome = run_trial(study.model, study.dataset, {**given, **study.space.options(drawn)})
     report_to_ray({"score": worst if outcome["score"] is None else outcome["score"], "outcome": outcome})
 
 
-def _write_best(trials):
+def _write_best(trials: Trials) -> None:
     best, study = trials.best, trials.study
     kept = {name: value for name, value in study.options.items() if name not in ("output_dir", "data_path", "seed")}
     settings = {**kept, "scenario": trials.config["scenario"], **best["options"]}

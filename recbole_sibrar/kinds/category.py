@@ -93,7 +93,7 @@ class Category(Kind):
     def fits(self, cells: pd.Series, separator: str) -> float:
         return 0.4
 
-    def written(self, column: pd.Series, separator: str, path: Path) -> pd.Series:
+    def written(self, column: pd.Series, separator: str, path: str | Path) -> pd.Series:
         return clean(column)
 
 

@@ -29,7 +29,7 @@ class CentredRows:
         return len(self.mean)
 
     @cached_property
-    def _by_column(self):
+    def _by_column(self) -> SparseRows:
         return self.shown.transposed()
 
     def times(self, table: Tensor) -> Tensor:

@@ -120,7 +120,7 @@ class Kind:
         """How well the texts of a table's column look like this kind, 0 to 1; ``convert table`` takes the best."""
         return 0.0
 
-    def written(self, column: pd.Series, separator: str, path: Path) -> pd.Series:
+    def written(self, column: pd.Series, separator: str, path: str | Path) -> pd.Series:
         """A table's column, "" if missing, as an atomic file has it; ``separator``: of tags in the table.
 
         Raises:

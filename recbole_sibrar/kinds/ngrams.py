@@ -57,7 +57,7 @@ class NGrams(Tags):
         has_text = torch.tensor([bool(buckets and entry.vocabulary) for buckets in lists], dtype=torch.bool)
         return replace(self._modality(entry.name, lists, entry.vocabulary), available=has_text)
 
-    def _modality(self, name, lists, vocabulary):
+    def _modality(self, name: str, lists: Sequence[Sequence[str]], vocabulary: Sequence[str]) -> Modality:
         return replace(tags_modality(name, lists, vocabulary), kind=self.name)
 
     def from_cell(self, cell: Any, separator: str) -> Any:
@@ -69,7 +69,7 @@ class NGrams(Tags):
     def fits(self, cells: pd.Series, separator: str) -> float:
         return 0.0
 
-    def written(self, column: pd.Series, separator: str, path: Path) -> pd.Series:
+    def written(self, column: pd.Series, separator: str, path: str | Path) -> pd.Series:
         return clean(column)
 
     def n_values(self, column: pd.Series) -> int:

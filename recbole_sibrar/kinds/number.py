@@ -113,11 +113,11 @@ class Number(Kind):
     def fits(self, cells: pd.Series, separator: str) -> float:
         return 1.0 if pd.to_numeric(cells, errors="coerce").notna().all() else 0.0
 
-    def written(self, column: pd.Series, separator: str, path: Path) -> pd.Series:
+    def written(self, column: pd.Series, separator: str, path: str | Path) -> pd.Series:
         return parse_numbers(column.str.strip(), path, column.name)
 
 
-def _advice(declaration, text):
+def _advice(declaration: Declaration, text: str) -> str:
     """The declaration that takes this text, too, for a missing value."""
     field = "" if declaration.field == declaration.name else f", field: {declaration.field}"
     return f", or declare {{{declaration.name}: {{kind: number{field}, missing: {[*declaration.missing, text]}}}}}"

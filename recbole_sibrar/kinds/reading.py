@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from recbole_sibrar.data.atomic import align, check_id_type, find_dataset_file, read_atomic, read_header
 from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Declaration, Modalities
@@ -78,7 +79,9 @@ def load_modalities(
     return Modalities(side, tuple(entries))
 
 
-def _columns(files, side, id_field, tokens, declarations):
+def _columns(
+    files: Files, side: str, id_field: str, tokens: Sequence[str], declarations: Sequence[Declaration]
+) -> pd.DataFrame:
     """A row for each of the ``tokens``, with the columns of the declarations, checked."""
     columns, between = [declaration.field for declaration in declarations], files.separators[0]
     path = find_dataset_file(files.folder, files.dataset, side)

@@ -100,7 +100,7 @@ class TagPairsBlock(TagsBlock):
     def n_columns(self) -> int:
         return len(self.first)
 
-    def _tags(self, features):
+    def _tags(self, features: SparseRows) -> torch.Tensor:
         """(R, number of tags with a column) bool."""
         tags = with_columns(features, self.column)
         return tags.mark(torch.zeros(len(tags.lengths), tags.n_columns, dtype=torch.bool, device=tags.columns.device))
@@ -176,7 +176,7 @@ class Tags(Kind):
         lists = cells.str.split(separator)
         return 0.8 if lists.explode().nunique() < lists.str.len().sum() else 0.0
 
-    def written(self, column: pd.Series, separator: str, path: Path) -> pd.Series:
+    def written(self, column: pd.Series, separator: str, path: str | Path) -> pd.Series:
         return column.map(lambda cell: join_tags(cell if is_list(cell) else cell.split(separator)))
 
     def n_values(self, column: pd.Series) -> int:
@@ -193,7 +193,7 @@ def tags_modality(name: str, lists: Iterable[Iterable[str]], vocabulary: Sequenc
     return Modality(name, "tags", matrix.lengths > 0, matrix, matrix.n_columns, tuple(vocabulary))
 
 
-def _tags_of(entry, cell, token) -> list[str]:
+def _tags_of(entry: Modality, cell: object, token: str) -> list[str]:
     tags = cell.split() if isinstance(cell, str) else () if cell is None else cell
     if not isinstance(tags, (list, tuple, set, np.ndarray)) or any(
         not np.isscalar(tag) or is_empty(tag) for tag in tags

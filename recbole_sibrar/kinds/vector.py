@@ -113,7 +113,7 @@ class Vector(Kind):
         return Modality(entry.name, self.name, torch.from_numpy(available), torch.from_numpy(values), entry.width)
 
 
-def _in_memory(values, target, n):
+def _in_memory(values: np.ndarray, target: np.ndarray, n: int) -> torch.Tensor:
     """Rows (R, D) by their entities ``target`` (R,), -1 for those of none, to (N, D)."""
     aligned = np.zeros((n, values.shape[1]), dtype=values.dtype)
     for start, block in row_blocks(values):
@@ -122,7 +122,7 @@ def _in_memory(values, target, n):
     return torch.from_numpy(aligned)
 
 
-def _on_disk(values, target, n):
+def _on_disk(values: np.ndarray, target: np.ndarray, n: int) -> DiskVectors:
     rows = torch.zeros(n, dtype=torch.long)
     rows[target[target >= 0]] = torch.from_numpy(np.flatnonzero(target >= 0))
     return DiskVectors(values, rows)

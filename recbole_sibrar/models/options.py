@@ -142,7 +142,7 @@ class ModelOptions(Inputs, ImputeOptions):
                 "to predict; use an interaction_dropout such as 0.3, or --softmax_targets=all."
             )
 
-    def _check_interactions_drawn(self):
+    def _check_interactions_drawn(self) -> None:
         if self.n_sampled == 1:
             raise OptionError(
                 "modality_sampling is 'interactions', but N_mod is 1, so that nothing else would be drawn; use variant "

@@ -34,7 +34,7 @@ def objective_function(
     }
 
 
-def report_to_ray(metrics: dict[str, float]) -> None:
+def report_to_ray(metrics: dict[str, object]) -> None:
     """Tell Ray Tune, in the way of its version, what a trial came to; outside of Ray nobody is told."""
     if "ray.tune" not in sys.modules:
         return

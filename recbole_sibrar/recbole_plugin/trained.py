@@ -18,6 +18,7 @@ from recbole_sibrar.data.splits import PHASES
 from recbole_sibrar.errors import CheckpointError, OptionError, nearest
 from recbole_sibrar.evaluation.metrics import per_user_table
 from recbole_sibrar.evaluation.protocol import Phase
+from recbole_sibrar.models.core import InnerProductModel
 from recbole_sibrar.properties import QUIET
 from recbole_sibrar.recbole_plugin.run import model_label, prepare_trained, run
 from recbole_sibrar.report.collection import OF_A_SEED
@@ -71,9 +72,10 @@ class TrainedModel:
         moved = {} if data_path is None else {"data_path": data_path}
         self._prepared = prepare_trained(self.path, **QUIET, **moved)
         self.config = self._prepared.config
-        self.core = getattr(self._prepared.model, "core", None)
-        if self.core is None or not any(self.core.described(side) for side in SIDES):
+        core: InnerProductModel | None = getattr(self._prepared.model, "core", None)
+        if core is None or not any(core.described(side) for side in SIDES):
             raise CheckpointError(f"{self.path} is a {self.config['model']}, which has no modalities to look at.")
+        self.core = core
         self.name = model_label(self.config)
         self.scenario, self.dataset = self.config["scenario"], self.config["dataset"]
 

@@ -1,5 +1,6 @@
 """The cards of what is on the Hugging Face Hub: what it is, of which data, how good, and under which licence."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -60,11 +61,11 @@ def vectors_card(name: str, file: str, n: int, width: int, dtype: Any, licence: 
     return _page({"license": licence, "tags": ["embeddings", *TAGS]}, parts)
 
 
-def _page(head, parts):
+def _page(head: dict[str, object], parts: Iterable[str]) -> str:
     return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n" + "\n\n".join(parts) + "\n"
 
 
-def _indexed(result):
+def _indexed(result: dict[str, Any]) -> dict[str, object]:
     return {
         "task": {"type": "recommendation", "name": f"Recommendation, {result['scenario']}"},
         "dataset": {"type": result["dataset"], "name": result["dataset"]},
@@ -76,7 +77,7 @@ def _indexed(result):
     }
 
 
-def _contents(state):
+def _contents(state: dict[str, Any]) -> str:
     serving = state.get("serving")
     if not serving:
         return "`model.pth`: parameters alone; it was written without what serving needs."
@@ -88,7 +89,7 @@ def _contents(state):
     )
 
 
-def _data(config, state, result):
+def _data(config: dict[str, Any], state: dict[str, Any], result: dict[str, Any] | None) -> str:
     counts = result.get("data_counts") if result else None
     lines = [f"{config['dataset']}, fingerprint `{combined(state['data'])}`."]
     if counts:
@@ -104,7 +105,7 @@ def _data(config, state, result):
     return "\n\n".join(lines)
 
 
-def _results(state, result):
+def _results(state: dict[str, Any], result: dict[str, Any] | None) -> str:
     if result is None:
         return "Unknown: there was no `result.json` beside the checkpoint."
     whole = state.get("trained_on", SPLIT)
@@ -123,14 +124,14 @@ def _results(state, result):
     return "\n\n".join([*parts, markdown(pd.DataFrame(rows))])
 
 
-def _options(config, result):
+def _options(config: dict[str, Any], result: dict[str, Any] | None) -> str:
     own = (result or {}).get("options") or {}
     names = [f"{name}: {config[name]}" for name in ("variant", "preset") if config.get(name)]
     lines = [*names, *(f"{name}: {value}" for name, value in own.items())]
     return "\n".join(f"* `{line}`" for line in lines) or "Those of the property files."
 
 
-def _licence(licence, of_what):
+def _licence(licence: str, of_what: str) -> str:
     if licence == UNKNOWN:
         return f"Unknown. The licence of {of_what} says what may be done with this, and nobody has said which that is."
     return f"{licence}, as whoever pushed this says."

@@ -6,9 +6,11 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -20,6 +22,22 @@ PROJECT = "recbole-sibrar"  # where the trackers' own environment variables name
 KEY = "recbole_sibrar.key"
 IDENTITY = ("model", "variant", "preset", "dataset", "scenario", "seed")
 LONGEST_PARAM = 500  # of MLflow's older servers
+
+
+class Described(Protocol):
+    """What a record says of the model that was studied; see ``evaluation.trained.Trained``."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def data(self) -> dict[str, str]: ...
+
+    @property
+    def config(self) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -102,7 +120,7 @@ def subset_records(
     return records
 
 
-def rate_records(models: Iterable[Trained], table: pd.DataFrame, metric: str, **options: Any) -> list[Record]:
+def rate_records(models: Iterable[Described], table: pd.DataFrame, metric: str, **options: Any) -> list[Record]:
     """Of ``report.missing.write_rate_study``: at each rate, by where content is missing and, of several, by pattern."""
     records, several = [], table["pattern"].nunique() > 1
     for model in models:
@@ -124,7 +142,7 @@ def gap_records(models: Iterable[Trained], tables: dict[str, pd.DataFrame], **op
     return [_study(model, "gap", options, rows[model.name]) for model in models]
 
 
-def _study(model, kind, options, metrics, *curve):
+def _study(model: Described, kind: str, options: dict[str, Any], metrics: dict[str, float], *curve: Any) -> Record:
     of_model = {
         "label": model.name,
         **{name: model.config[name] for name in IDENTITY},
@@ -134,7 +152,10 @@ def _study(model, kind, options, metrics, *curve):
     return Record(f"{kind}-{model.path.parent.name}", kind, {**of_model, **options}, metrics, *curve)
 
 
-def tracker(name: str | None) -> Callable[[list[Record]], None]:
+Track = Callable[[list[Record]], None]
+
+
+def tracker(name: str | None) -> Track:
     """What sends a list of ``Record``s to a tracker, each once; it does nothing for None.
 
     Raises:
@@ -149,7 +170,7 @@ def tracker(name: str | None) -> Callable[[list[Record]], None]:
     return lambda records: _send(TRACKERS[name], package, records)
 
 
-def _send(send, package, records):
+def _send(send: Callable[[Any, Record], None], package: ModuleType, records: Iterable[Record]) -> None:
     for record in records:
         try:
             send(package, record)
@@ -174,11 +195,11 @@ def _to_mlflow(mlflow: Any, record: Record) -> None:
         mlflow.set_tag(KEY, record.key)  # last, since a run that has it is whole
 
 
-def _mlflow_metrics(values, but=None):
+def _mlflow_metrics(values: Mapping[str, float | None], but: str | None = None) -> dict[str, float]:
     return {_mlflow_name(name): value for name, value in _numbers(values).items() if name != but}
 
 
-def _mlflow_name(name):
+def _mlflow_name(name: str) -> str:
     """MLflow takes letters, digits and a few signs in names.
 
     >>> _mlflow_name("test/ndcg@10"), _mlflow_name("subset/genres+year")
@@ -205,7 +226,7 @@ def _to_wandb(wandb: Any, record: Record) -> None:
     run.finish()
 
 
-def _numbers(values):
+def _numbers(values: Mapping[str, float | None]) -> dict[str, float]:
     return {name: float(value) for name, value in values.items() if value is not None and not math.isnan(value)}
 
 
