@@ -95,11 +95,11 @@ def convert(
     features = located(features, raw)
     users_path = below(users, raw) if users else find_file(raw, "users.tsv")
     genres_path = next(filter(None, (find_file(raw, file) for file in GENRES)), None)
-    users = Side("user", _read_users(users_path), USER_KINDS) if users_path else None
+    described = Side("user", _read_users(users_path), USER_KINDS) if users_path else None
     absent = [name for name in require or () if name in FEATURES and name not in features]
     if absent:
         raise DataError(f"{raw / FEATURES[absent[0]]}: no such file, but tracks are to have {absent[0]}; {SOURCE}.")
-    if ages and users is None:
+    if ages and described is None:
         raise DataError(f"{raw / 'users.tsv'}: no such file; LFM-2b's users say who is of age {ages[0]} to {ages[1]}.")
 
     log, counts_path = StepLog(), find_file(raw, COUNTS) if not year else None
@@ -109,8 +109,8 @@ def convert(
     plays = _read_counts(source) if counts_path else count_plays(source, year)
     plays = log.record(f"pairs in {year}" if year else "pairs", plays)
     plays = log.record(f"played {min_plays} times", plays[plays["plays"] >= min_plays])
-    if ages:
-        plays = log.record("users of age {} to {}".format(*ages), of_ages(plays, users.table, ages))
+    if ages and described:
+        plays = log.record("users of age {} to {}".format(*ages), of_ages(plays, described.table, ages))
     if k > 1:
         plays = log.record(f"{k}-core", k_core(plays, k))
     if plays.empty:
@@ -123,18 +123,18 @@ def convert(
     if genres_path:
         items.table = items.table.merge(_read_genres(genres_path, tracks), "left", "item_id")
         items.kinds = {"genres": "tags"}
-    users = users or Side("user", pd.DataFrame({"user_id": plays["user_id"].unique()}))
-    check_modality_names(users, items, {"--features": features})
+    user_side = described or Side("user", pd.DataFrame({"user_id": plays["user_id"].unique()}))
+    check_modality_names(user_side, items, {"--features": features})
     items.vectors = {modality: read_embeddings(path, tracks, half, output) for modality, path in features.items()}
     if require is None:
-        require = [name for name in ("gender", "country") if name in users.kinds] + [*items.kinds, *items.vectors]
+        require = [name for name in ("gender", "country") if name in user_side.kinds] + [*items.kinds, *items.vectors]
     options = {
         "year": year, "min_plays": min_plays, "ages": ages and list(ages), "k_core": k, "require": list(require),
         "float16": half,
     }  # fmt: skip
     inputs = [path for path in (source, users_path, genres_path, *features.values()) if path]
     job = Job("onion", name, Path(output), options, inputs, k, PAPERS)
-    return job.finish(plays, users, items, require, log)
+    return job.finish(plays, user_side, items, require, log)
 
 
 @dataclass
