@@ -15,7 +15,7 @@ from recbole_sibrar.data.identity import combined
 from recbole_sibrar.errors import WriteError
 from recbole_sibrar.evaluation import gap
 from recbole_sibrar.report import figures
-from recbole_sibrar.report.tracking import Record, tracker
+from recbole_sibrar.report.tracking import Record, search_records, tracker
 
 
 class FakeMlflow(ModuleType):
@@ -170,6 +170,37 @@ def test_rates_are_told_with_and_without_training(tiny, mlflow):
     assert [step for step, _ in sorted(run.curves["by percent/both"])] == [0, 50]
 
 
+@pytest.mark.parametrize("metric", ["NDCG@3", "ARP@3"])  # of the one a bigger value is better, of the other a smaller
+def test_a_search_is_told_trial_by_trial(tiny, mlflow, metric):
+    Path("space.yaml").write_text("learning_rate: {choice: [0.001, 0.01, 0.1]}")
+    command = arguments(tiny, "tune", "--model=SiBraR", "--dataset=tiny", scenario="item_cold", valid_metric=metric)
+    command += ["--space", "space.yaml", "--trials", "3", "--algorithm", "random", "--track", "mlflow"]
+    assert cli.main(command) == 0
+    (folder,) = Path("results").glob("tune-*")
+    table, runs = pd.read_csv(folder / "trials.csv"), mlflow.read()
+    assert set(runs) == {folder.name, *(f"{folder.name}-trial{number}" for number in table["trial"])}
+    for row in table.to_dict("records"):
+        run = runs[f"{folder.name}-trial{row['trial']}"]
+        assert float(run.params["learning_rate"]) == row["learning_rate"] and run.params["scenario"] == "item_cold"
+        assert run.metrics["score"] == pytest.approx(row["score"]) and run.tags["kind"] == "trial"
+        assert run.metrics["valid/ndcg_at_3"] == pytest.approx(row["validation ndcg@3"])
+    search, smaller = runs[folder.name], metric.startswith("ARP")
+    best = table.loc[table["score"].idxmin() if smaller else table["score"].idxmax()]
+    assert search.metrics["score"] == pytest.approx(best["score"])
+    assert float(search.params["learning_rate"]) == best["learning_rate"] and search.metrics["n_failed"] == 0
+    rising = (table["score"].cummin() if smaller else table["score"].cummax()).tolist()
+    assert [value for _, value in sorted(search.curves["trials/best"])] == pytest.approx(rising)
+
+
+def test_a_trial_that_failed_is_told_with_its_error():
+    failed = {"options": {"a": 1}, "score": None, "valid_result": {}, "seconds": 1.0, "error": "ValueError: too much"}
+    good = {**failed, "options": {"a": 2}, "score": 0.5, "valid_result": {"ndcg@3": 0.5}, "error": None}
+    one, two, search = search_records("s", {"model": "M"}, [failed, good], good, True)
+    assert one.options["error"] == "ValueError: too much" and "error" not in two.options
+    assert search.options == {"model": "M", "a": 2} and search.metrics["n_failed"] == 1
+    assert [row["trials/best"] for row in search.curve] == [None, 0.5]
+
+
 def test_wandb_gets_a_run_once(tiny, wandb):
     command = arguments(tiny, "run", "--model=SiBraR", "--dataset=tiny", "--track=wandb", scenario="item_cold")
     assert cli.main(command) == 0
@@ -189,7 +220,14 @@ def test_wandb_gets_a_run_once(tiny, wandb):
 @pytest.mark.parametrize("name", ["mlflow", "wandb"])
 def test_a_tracker_that_is_not_installed_is_named_before_anything_runs(tiny, monkeypatch, capsys, name):
     monkeypatch.setitem(sys.modules, name, None)
-    for command in (["run"], ["compare", "--models", "Pop"], ["missing", "x"], ["gap", "x"], ["reproduce", "ml-1m"]):
+    for command in (
+        ["run"],
+        ["compare", "--models", "Pop"],
+        ["missing", "x"],
+        ["gap", "x"],
+        ["reproduce", "ml-1m"],
+        ["tune"],
+    ):
         assert cli.main([*command, "--track", name]) == 2
         assert f"{name}, which is not installed: pip install 'recbole-sibrar[{name}]'" in capsys.readouterr().err
     assert not Path("results").exists()

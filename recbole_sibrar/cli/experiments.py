@@ -168,6 +168,7 @@ def _add_tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     tune.add_argument("--algorithm", choices=("tpe", "random"), default="tpe", help="default: %(default)s")
     tune.add_argument("--cpus_per_trial", type=int, metavar="N", help="with Ray (default: 1)")
+    add_track_argument(tune)
     tune.add_argument("--address", help="of a running Ray cluster; without one Ray starts on this machine")
     tune.set_defaults(handler=_tune, takes_options=True, needs_recbole=True)
 
@@ -193,6 +194,7 @@ def _tune(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
         cpus_per_trial=arguments.cpus_per_trial,
         address=arguments.address,
     )
+    track = tracker(arguments.track)
     trials = tune(study)
     best, path = trials.best, trials.folder / "best.yaml"
     failed = sum(row["error"] is not None for row in trials.rows)
@@ -202,6 +204,8 @@ def _tune(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
         print(f"  {name}: {value}")
     print(f"written to {trials.folder}")
     tell_next(f"recbole-sibrar run --model={study.model} --dataset={study.dataset} --config_files {path}")
+    if arguments.track:
+        track(trials.records())
     return 0
 
 

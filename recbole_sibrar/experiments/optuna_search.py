@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from recbole_sibrar.experiments.space import Space
 from recbole_sibrar.files import make_folder
+from recbole_sibrar.recbole_plugin.tuning import OnEpoch, TrialOutcome
 
 if TYPE_CHECKING:
     import optuna
@@ -19,7 +20,7 @@ STARTUP_TRIALS, WARMUP_EPOCHS = 5, 5  # before a trial can be ended for being wo
 
 
 def optuna_search(
-    run: Callable[[dict[str, Any], Callable[[int, float], None]], dict[str, Any]],
+    run: Callable[[dict[str, Any], OnEpoch], TrialOutcome],
     space: Space,
     n_trials: int,
     algorithm: str,
@@ -27,7 +28,7 @@ def optuna_search(
     bigger: bool,
     folder: str | Path,
     made_for: Any,
-) -> Iterator[tuple[dict[str, Any], dict[str, Any], bool]]:
+) -> Iterator[tuple[dict[str, Any], TrialOutcome, bool]]:
     """Run trials until there are ``n_trials``, those of an interrupted search of the same kind among them.
 
     Args:
@@ -57,7 +58,7 @@ def optuna_search(
             study.tell(trial, outcome["score"])
         else:
             state = optuna.trial.TrialState
-            study.tell(trial, state=state.PRUNED if outcome["error"].startswith(ENDED) else state.FAIL)
+            study.tell(trial, state=state.PRUNED if str(outcome["error"]).startswith(ENDED) else state.FAIL)
         yield options, outcome, False
 
 
@@ -68,7 +69,7 @@ class EndedEarly(Exception):
     """A trial that is worse than the median of the others at the same epoch."""
 
 
-def _report_to(trial: optuna.Trial) -> Callable[[int, float], None]:
+def _report_to(trial: optuna.Trial) -> OnEpoch:
     def on_epoch(epoch: int, score: float) -> None:
         trial.report(score, epoch)
         if trial.should_prune():

@@ -6,7 +6,6 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
@@ -16,6 +15,7 @@ import pandas as pd
 import yaml
 
 from recbole_sibrar import checkpoint
+from recbole_sibrar.data.identity import combined
 from recbole_sibrar.errors import OptionError, SibrarError, not_installed
 from recbole_sibrar.experiments.optuna_search import EndedEarly, optuna_search
 from recbole_sibrar.experiments.space import Parameter, Space
@@ -25,10 +25,11 @@ from recbole_sibrar.properties import PAPER, names_paper, props_folder, read_pap
 from recbole_sibrar.recbole_plugin.checks import check, without_effect
 from recbole_sibrar.recbole_plugin.config import Config, check_dataset
 from recbole_sibrar.recbole_plugin.quick_start import report_to_ray
-from recbole_sibrar.recbole_plugin.run import make_config, run_name
-from recbole_sibrar.recbole_plugin.tuning import hyperopt_search, run_trial, worst_score
+from recbole_sibrar.recbole_plugin.run import DataNow, make_config, model_label, run_name
+from recbole_sibrar.recbole_plugin.tuning import OnEpoch, TrialOutcome, hyperopt_search, run_trial, worst_score
 from recbole_sibrar.report import figures
 from recbole_sibrar.report.tables import write_csv
+from recbole_sibrar.report.tracking import Record, search_records
 
 ENGINES = {"hyperopt": ("hyperopt",), "optuna": ("optuna", "sqlalchemy"), "ray": ("ray", "hyperopt", "pyarrow")}
 FILES = ("trials.csv", "best.yaml", *(f"map.{suffix}" for suffix in figures.FORMATS))
@@ -46,7 +47,7 @@ class Study:
 
     model: str
     dataset: str
-    options: dict
+    options: dict[str, Any]
     space: Space
     n_trials: int = 30
     engine: str = "hyperopt"
@@ -66,26 +67,31 @@ class Study:
                 raise OptionError(not_installed(f"--engine={self.engine}", package, "tune"))
 
 
+class Trial(TrialOutcome):
+    """What was tried, and what it came to."""
+
+    options: dict[str, Any]
+
+
 @dataclass
 class Trials:
     """The trials so far; ``trials.csv`` is written anew after each."""
 
     study: Study
-    config: Any
+    config: Config
     folder: Path
     progress: Progress
-    rows: list = field(default_factory=list)
+    rows: list[Trial] = field(default_factory=list)
 
-    def add(self, options: dict[str, Any], outcome: dict[str, Any], is_earlier: bool = False) -> None:
+    def add(self, options: dict[str, Any], outcome: TrialOutcome, is_earlier: bool = False) -> None:
         """A trial that ended, now or in the search that this one goes on with."""
-        metrics = {f"validation {name}": value for name, value in outcome["valid_result"].items()}
-        row = {"options": options, **{key: outcome[key] for key in ("score", "seconds", "error")}, "metrics": metrics}
+        row = Trial(options=options, **outcome)
         self.rows.append(row)
         write_csv(self.table, self.folder / "trials.csv")
         if not is_earlier:
             self._tell(row)
 
-    def _tell(self, row: dict[str, Any]) -> None:
+    def _tell(self, row: Trial) -> None:
         """A line for the trial, and the best so far."""
         n, metric = len(self.rows), self.config["valid_metric"]
         said = row["error"] or f"validation {metric} {row['score']:.4f}"
@@ -102,7 +108,7 @@ class Trials:
                 "trial": number,
                 **{name: _cell(value) for name, value in row["options"].items()},
                 "score": row["score"],
-                **row["metrics"],
+                **{f"validation {name}": value for name, value in row["valid_result"].items()},
                 "seconds": row["seconds"],
                 "error": row["error"],
             }
@@ -110,17 +116,24 @@ class Trials:
         )
 
     @property
-    def best(self) -> dict[str, Any]:
+    def best(self) -> Trial:
         """The row of the best trial, the first of equals.
 
         Raises:
             SibrarError: every trial failed.
         """
-        finished = [row for row in self.rows if row["score"] is not None]
-        if not finished:
+        scores = {index: row["score"] for index, row in enumerate(self.rows) if row["score"] is not None}
+        if not scores:
             raise SibrarError(f"Every trial failed; the first with {self.rows[0]['error']}")
         choose = max if self.config["valid_metric_bigger"] else min
-        return choose(finished, key=lambda row: row["score"])
+        return self.rows[choose(scores, key=lambda index: scores[index])]
+
+    def records(self) -> list[Record]:
+        """For a tracker: each trial, and the search with the best of them."""
+        config = self.config
+        of_search = {name: config[name] for name in ("model", "dataset", "scenario", "seed")}
+        of_search |= {"label": model_label(config), "fingerprint": combined(DataNow().read_by(config))}
+        return search_records(self.folder.name, of_search, self.rows, self.best, bool(config["valid_metric_bigger"]))
 
 
 def _cell(value: object) -> object:
@@ -251,7 +264,7 @@ def _config_of(study: Study, options: dict[str, Any]) -> Config:
 def _hyperopt(study: Study, trials: Trials) -> None:
     from hyperopt import rand, tpe
 
-    def trial(drawn: dict[str, Any]) -> dict[str, Any]:
+    def trial(drawn: dict[str, Any]) -> TrialOutcome:
         options = study.space.options(drawn)
         outcome = run_trial(study.model, study.dataset, {**study.options, **options})
         trials.add(options, outcome)
@@ -271,7 +284,7 @@ def _hyperopt(study: Study, trials: Trials) -> None:
 def _optuna(study: Study, trials: Trials) -> None:
     config = trials.config
 
-    def run(options: dict[str, Any], on_epoch: Callable[[int, float], None]) -> dict[str, Any]:
+    def run(options: dict[str, Any], on_epoch: OnEpoch) -> TrialOutcome:
         start = perf_counter()
         try:
             return run_trial(study.model, study.dataset, {**study.options, **options}, on_epoch)

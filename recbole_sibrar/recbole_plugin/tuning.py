@@ -4,7 +4,7 @@ import contextlib
 import io
 from collections.abc import Callable, Iterator
 from time import perf_counter
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from recbole.trainer import HyperTuning
@@ -15,18 +15,24 @@ from recbole_sibrar.recbole_plugin.checks import begin_log
 from recbole_sibrar.recbole_plugin.run import make_config, prepare
 
 
-def run_trial(
-    model: str, dataset: str, options: dict[str, Any], on_epoch: Callable[[int, float], None] | None = None
-) -> dict[str, Any]:
-    """Train with some options and look at the validation split alone; the test split is never evaluated.
+class TrialOutcome(TypedDict):
+    """What a trial came to.
 
-    Args:
-        on_epoch: called with the number of each epoch and its validation score; it may end the trial by an exception.
-
-    Returns:
-        ``score`` (of ``valid_metric``, at the best epoch; None if the trial failed), ``valid_result``, ``seconds``,
-        ``error`` (None if it did not).
+    ``score`` is ``valid_metric`` at the best epoch, None of a trial that failed or was ended early; ``error`` says why.
     """
+
+    score: float | None
+    valid_result: dict[str, float]
+    seconds: float
+    error: str | None
+
+
+OnEpoch = Callable[[int, float], None]
+"""Called with the number of each epoch and its validation score; it may end the trial by an exception."""
+
+
+def run_trial(model: str, dataset: str, options: dict[str, Any], on_epoch: OnEpoch | None = None) -> TrialOutcome:
+    """Train with some options and look at the validation split alone; the test split is never evaluated."""
     start = perf_counter()
     valid_result: dict[str, float] = {}
     score, error = None, None
@@ -55,7 +61,7 @@ def worst_score(bigger: bool) -> float:
 
 
 def hyperopt_search(
-    trial: Callable[[dict[str, Any]], dict[str, Any]],
+    trial: Callable[[dict[str, Any]], TrialOutcome],
     space: dict[str, Any],
     n_trials: int,
     suggest: Callable[..., Any],

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -45,7 +45,7 @@ class Record:
     """A run of a tracker.
 
     Attributes:
-        kind: ``run``, ``missing`` or ``gap``.
+        kind: ``run``, ``missing``, ``gap``, ``trial`` or ``tune``.
         options: what the figures came from: label, data set, its fingerprint, …
         metrics: {name: value}. No name is the folder of another, as MLflow keeps a file for each.
         axis, curve: figures along something that counts, such as epochs: rows {axis: integer, name: value}.
@@ -140,6 +140,34 @@ def gap_records(models: Iterable[Trained], tables: dict[str, pd.DataFrame], **op
     """Of ``report.gap.write_gap_study``: its table's columns; as ``subset_records``."""
     rows = {row.pop("model"): row for row in tables["gap"].to_dict("records")}
     return [_study(model, "gap", options, rows[model.name]) for model in models]
+
+
+def search_records(
+    name: str, of_search: dict[str, Any], trials: Sequence[Mapping[str, Any]], best: Mapping[str, Any], bigger: bool
+) -> list[Record]:
+    """Of ``tune``: each trial; and the search, with the best options and how the best score rose from trial to trial.
+
+    Args:
+        name: of the search. of_search: what all trials share.
+        trials, best: {options, score, valid_result, seconds, error}. bigger: whether a bigger score is better.
+    """
+    records, curve = [], []
+    so_far: float | None = None
+    for number, trial in enumerate(trials, start=1):
+        said = {} if trial["error"] is None else {"error": trial["error"]}
+        options = {**of_search, "trial": number, **trial["options"], **said}
+        metrics = {**_of_trial(trial), "seconds/training": trial["seconds"]}
+        records.append(Record(f"{name}-trial{number}", "trial", options, metrics))
+        if trial["score"] is not None:
+            so_far = trial["score"] if so_far is None else (max if bigger else min)(so_far, trial["score"])
+        curve.append({"trial": number, "trials/score": trial["score"], "trials/best": so_far})
+    numbers = {"n_trials": len(trials), "n_failed": sum(trial["error"] is not None for trial in trials)}
+    found = Record(name, "tune", {**of_search, **best["options"]}, {**_of_trial(best), **numbers}, "trial", curve)
+    return [*records, found]
+
+
+def _of_trial(trial: Mapping[str, Any]) -> dict[str, float]:
+    return {"score": trial["score"], **{f"valid/{name}": value for name, value in trial["valid_result"].items()}}
 
 
 def _study(model: Described, kind: str, options: dict[str, Any], metrics: dict[str, float], *curve: Any) -> Record:
