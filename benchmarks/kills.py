@@ -148,7 +148,8 @@ def try_out(name, n_kills, folder) -> dict:
     while counts["killed"] < n_kills and tries < 3 * n_kills:
         if tries % 4 == 3 or not outcome["killed"]:  # else nothing is left to be interrupted
             shutil.rmtree(folder_of_kills, ignore_errors=True)
-        of_a_child, seconds = name in HAVE_CHILDREN and tries % 2 == 0, random.uniform(0.1, 0.95) * whole
+        of_a_child = name in HAVE_CHILDREN and 2 * counts["of a child"] <= counts["killed"]
+        seconds = random.uniform(0.1, 0.95) * whole
         outcome = kill(start(command, folder_of_kills), seconds, of_a_child)
         counts = {key: value + outcome.get(key, 0) for key, value in counts.items()}
         tries += 1

@@ -1,6 +1,7 @@
 """From Python: a data set made of tables, a model trained on it, and what the model recommends."""
 
 import tempfile
+import warnings
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -139,6 +140,8 @@ class Dataset:
         own = {"data_path": str(self.folder.parent), "output_dir": where, "scenario": scenario}
         result = run(model, self.folder.name, None, {**QUIET, **options, **own})
         assert result is not None  # of the only machine
+        if result.few_candidates:
+            warnings.warn(result.few_candidates, stacklevel=2)
         path = Path(result.config["checkpoint_dir"]) / (result.whole_model or checkpoint.MODEL)
         return Fitted(Recommender.load(path), result, temporary)
 

@@ -7,8 +7,9 @@ catalogue wait for the answers that are being made, so that each answer is of on
 import asyncio
 import math
 import queue
+import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from itertools import islice
@@ -17,11 +18,11 @@ from typing import Annotated, Any
 import uvicorn
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictInt, StrictStr
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recbole_sibrar import __version__ as VERSION
-from recbole_sibrar.errors import SibrarError, WriteError
+from recbole_sibrar.errors import OptionError, SibrarError, WriteError
 from recbole_sibrar.serving.interface import AnyRecommender
 from recbole_sibrar.serving.kept import KeptCatalogue, apply
 
@@ -30,7 +31,7 @@ MOST_BYTES = 16 << 20
 TOO_LARGE = f"The request is larger than {MOST_BYTES:,} bytes."
 MOST_TOGETHER = 64  # requests that are answered by one pass over the items
 
-Id = Annotated[str | int, Field(description="of the data set, or of an item that was added")]
+Id = Annotated[StrictStr | StrictInt, Field(description="of the data set, or of an item that was added")]
 History = Annotated[list[Id], Field(max_length=LONGEST_HISTORY, description="items that a new user likes")]
 Described = Annotated[
     dict[str, Any], Field(description="a new user: any of id, history, and the users' modalities by name")
@@ -165,8 +166,8 @@ class Worker:
         k = max(asked.k for asked in several)
         names, scores, items = self.recommender.ranked(users, k, first.candidates, first.exclude_seen)
         of_user = zip(names, scores.tolist(), items.tolist())
-        tokens = self.recommender.directory.tokens["item"]
-        answers = []
+        directory, answers = self.recommender.directory, []
+        tokens, names_of_users = directory.tokens["item"], {"id", *directory.user_keys}
         for asked in several:
             own = []
             for place, user in enumerate(asked.users):
@@ -175,7 +176,7 @@ class Worker:
                 found = [
                     Scored(item=tokens[n], score=score) for score, n in islice(pairs, asked.k) if score > -math.inf
                 ]
-                own.append(Recommended(user=name if _is_named(user) else f"#{place}", items=found))
+                own.append(Recommended(user=name if _is_named(user, names_of_users) else f"#{place}", items=found))
             answers.append(own)
         return answers
 
@@ -184,8 +185,8 @@ def _alike(one: Asked, other: Asked) -> bool:
     return one.candidates == other.candidates and one.exclude_seen == other.exclude_seen
 
 
-def _is_named(user: User) -> bool:
-    return isinstance(user, (str, int)) or isinstance(user, dict) and bool({"id", "user_id"} & set(user))
+def _is_named(user: User, keys: Collection[str]) -> bool:
+    return isinstance(user, (str, int)) or isinstance(user, dict) and any(key in user for key in keys)
 
 
 def _settle(future: Future[Any], function: Callable[[Any], Any], argument: Any) -> None:
@@ -315,6 +316,25 @@ class BoundedBodies:
         await self.app(scope, bounded, send)
 
 
-def serve(recommender: AnyRecommender, host: str, port: int, writable: bool, kept: KeptCatalogue | None) -> None:
-    """Answer until it is interrupted."""
-    uvicorn.run(make_app(recommender, writable, kept), host=host, port=port, log_level="warning")
+def bound(host: str, port: int) -> socket.socket:
+    """A socket at this address, which nobody listens to yet.
+
+    Raises:
+        OptionError: there is no such address, or it is another process'.
+    """
+    own = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        own.bind((host, port))
+    except (OSError, OverflowError, TypeError, ValueError) as error:
+        own.close()
+        said = getattr(error, "strerror", None) or error
+        raise OptionError(f"--host {host} --port {port} is no address to answer on ({said}); choose another.") from None
+    return own
+
+
+def serve(own: socket.socket, recommender: AnyRecommender, writable: bool, kept: KeptCatalogue | None) -> None:
+    """Answer at a ``bound`` socket until it is interrupted."""
+    server = uvicorn.Server(uvicorn.Config(make_app(recommender, writable, kept), log_level="warning"))
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[own])

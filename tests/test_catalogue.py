@@ -260,7 +260,7 @@ def test_tags_that_training_never_saw_are_listed_once(shop, model):
 @pytest.mark.parametrize(
     "items, message",
     [
-        (pd.DataFrame({"skuu": ["a"]}), "one must be 'item_id'"),
+        (pd.DataFrame({"skuu": ["a"]}), "one must be 'sku' or 'item_id'"),
         (pd.DataFrame({"sku": ["a"], "taggs": ["x"]}), "'taggs' | 'tags'"),
         (pd.DataFrame({"sku": ["a", "a"]}), "Item 'a' occurs twice"),
         ([{"sku": "a"}], "items is list; expected a data frame"),

@@ -1,6 +1,7 @@
 """From tables in memory to recommendations."""
 
-from datetime import datetime
+import warnings
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 import pyarrow
 import pytest
 import torch
-from conftest import names
+from conftest import names, naming
 from shop import Shop
 
 from recbole_sibrar import Dataset
@@ -147,13 +148,79 @@ def test_cells_are_what_a_person_means():
     )
     plain = plain_frame(frame, "x")
     assert plain.to_dict("list") == {
-        "sku": [10, 11], "whole": [1, None], "fraction": [1.5, None], "day": [86400, None], "flag": [True, None],
-        "text": ["7", None],
+        "sku": [10, 11], "whole": [1, None], "fraction": [1.5, None], "day": ["1970-01-02T00:00:00", None],
+        "flag": [True, None], "text": ["7", None],
     }  # fmt: skip
     assert type(plain["whole"][1]) is int and plain.index.tolist() == [1, 2]
 
 
-def test_times_of_orders_are_seconds(shop):
-    orders = shop.orders.assign(timestamp=[datetime(1970, 1, 1, 0, 0, n % 60) for n in range(len(shop.orders))])
-    dataset = Dataset.from_frames(orders, **shop.columns)
-    assert read_atomic(dataset.folder / "frames.inter")["timestamp"].astype(float).max() == 59
+DAYS = {
+    "days": ("2024-02-29", 1709164800),
+    "minutes": ("2024-02-29 10:15", 1709201700),
+    "with a zone": ("2024-02-29T10:15:00+02:00", 1709194500),
+    "UTC, with a fraction": ("2024-02-29 10:15:00.250Z", 1709201700.25),
+    "without an end": ("9999-12-31", 253402214400),
+}
+
+
+@pytest.mark.parametrize("written", DAYS)
+def test_dates_are_seconds_from_files_from_frames_and_in_serving(shop, written, capsys):
+    """One text for an item has to be one number, wherever it comes from."""
+    text, number = DAYS[written]
+    days = [None if n % 4 == 0 else f"2023-01-{1 + n % 28:02}" if n else text for n in range(shop.n_products)]
+    days[2] = text
+    products = shop.products.assign(since=days)
+    moments = [None if day is None else datetime.fromisoformat(day[:10]) for day in days]
+    orders = shop.orders.assign(timestamp=text)
+    orders.to_csv("orders.csv", index=False)
+    products.to_csv("products.csv", index=False)
+    own = {"vectors": {"text": shop.text}, **shop.columns}
+    one = Dataset.from_frames("orders.csv", items="products.csv", **own, folder="a/shop")
+    assert "item column 'since': number (guessed), dates as seconds since 1970" in capsys.readouterr().out
+    other = Dataset.from_frames(orders, items=products, **own, folder="b/shop")
+    assert files(one.folder) == files(other.folder)
+    assert set(read_atomic(one.folder / "shop.inter")["timestamp"].astype(float)) == {number}
+    items = read_atomic(one.folder / "shop.item").set_index("item_id")["since"]
+    assert float(items["p2"]) == number and items["p4"] == ""
+    if written == "days":
+        third = Dataset.from_frames(orders, items=products.assign(since=moments), **own, folder="c/shop")
+        assert files(third.folder) == files(one.folder)
+    model = one.by_content()
+    rows = [{"sku": "text", "since": text}, {"sku": "number", "since": number}]
+    model.add_items(pd.DataFrame(rows, dtype=object))
+    model.add_items(pd.DataFrame({"sku": ["moment"], "since": [datetime.fromtimestamp(number, timezone.utc)]}))
+    scores = model.score(["p2"], ["text", "number", "moment"])
+    assert scores.nunique() == 1 and scores.iloc[0] != model.score(["p2"], ["p4"]).iloc[0]
+    with pytest.raises(DataError, match=naming("since | '2024-02-30' | number")):
+        model.add_items(pd.DataFrame({"sku": ["x"], "since": ["2024-02-30"]}))
+
+
+@pytest.mark.parametrize("cells", [["2024-02-29", "soon"], ["2024-02-30", "2024-02-29"], ["2024-02", "2024-03"]])
+def test_what_are_not_all_dates_are_texts(shop, cells, capsys):
+    frames(shop, convert=lambda frame: frame.assign(since=(cells * 60)[: len(frame)]) if "price" in frame else frame)
+    assert "'since': category (guessed)" in capsys.readouterr().out
+    with pytest.raises(DataError, match=naming(f"timestamp | '{cells[0]}' | 2024-05-31 10:15:00")):
+        frames(shop, convert=lambda frame: frame.assign(timestamp=(cells * 200)[: len(frame)]))
+
+
+@pytest.mark.parametrize("separator", [",", ", ", ";", "/"])
+def test_tags_with_another_separator_are_told_of_it(shop, separator, capsys):
+    tags = [None if cell is None else cell.replace("|", separator) for cell in shop.products["tags"]]
+    tags[1::6] = [separator.join(["hand made", "metal", "sale"])] * len(tags[1::6])
+    tags[2::6] = [separator.join(["sale", "drink"])] * len(tags[2::6])
+    tags[3::6] = ["drink"] * len(tags[3::6])
+    tags[4::6] = ["metal"] * len(tags[4::6])
+    frames(shop, items=shop.products.assign(tags=tags), vectors=None)
+    said = capsys.readouterr().out
+    assert f"'tags': category (guessed); tags with {separator.strip()!r} between them?" in said
+    assert "'title': text (guessed); read by models as ngrams, or if encoded\n" in said
+    frames(shop, items=shop.products.assign(tags=tags), vectors=None, tag_separator=separator.strip())
+    assert "'tags': tags (guessed)\n" in capsys.readouterr().out
+
+
+def test_few_candidates_are_said(shop):
+    with pytest.warns(UserWarning, match=naming("candidates for lists of 10")):
+        frames(shop).fit("Pop", scenario="warm")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Only")
+        frames(shop).fit("Pop", scenario="warm", topk=[2], valid_metric="NDCG@2")

@@ -85,6 +85,7 @@ ASKED = {
     },
     "candidates": {"users": ["b3"], "candidates": ["p1", "p40", "p41"], "exclude_seen": False},
     "twice": {"users": ["b2", "b2"], "k": 1},
+    "named as in the table": {"users": [{"buyer": "me", "history": ["p1"]}, {"user_id": "you", "city": "A"}], "k": 3},
 }
 
 
@@ -146,9 +147,11 @@ def test_a_service_is_read_only_unless_it_is_said_otherwise(checkpoint):
         ("/recommend", {"users": ["b2"] * 2000}, 422, "at most 1024"),
         ("/recommend", {"users": [["p1"] * 20_000]}, 422, "at most 10000"),
         ("/recommend", {"users": [None]}, 422, "users"),
+        ("/recommend", {"users": [True]}, 422, "users"),
+        ("/recommend", {"users": [["p1", True]]}, 422, "users"),
         ("/recommend", {"users": ["x" * (17 << 20)]}, 413, "larger | 16,777,216"),
         ("/items", {"items": [{"sku": "n", "price": "soon"}]}, 422, "price | 'soon' | number"),
-        ("/items", {"items": [{"price": 1}]}, 422, "one must be 'item_id'"),
+        ("/items", {"items": [{"price": 1}]}, 422, "one must be 'sku' or 'item_id'"),
         ("/items", {"items": [{"sku": "n", "text": [1, 2]}]}, 422, "2 numbers; expected 3"),
         ("/items", {"items": [{"sku": "n"}] * 5000}, 422, "at most 4096"),
         ("/explain", {"user": "b2", "item": "p99"}, 422, "Unknown item id 'p99'"),
@@ -268,6 +271,19 @@ def test_a_service_that_does_not_begin_leaves_nothing_behind_and_takes_nothing_a
     kept.release()
     assert main(["serve", f"--checkpoint={checkpoint}", "--writable", "--save=saved.pth"]) == 2
     assert "p99" in kept.journal.read_text()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [["--port={taken}"], ["--port=99999"], ["--port=-1"], ["--host=no.such.host.invalid"], ["--host=" + "x" * 300]],
+)
+def test_an_address_that_cannot_be_had_is_said_before_anything_is_loaded(given, capsys):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        given = [argument.format(taken=other.getsockname()[1]) for argument in given]
+        assert main(["serve", "--checkpoint=nowhere.pth", *given]) == 2
+    assert names(capsys.readouterr().err, f"recbole-sibrar: | {given[0].partition('=')[0]} | choose another")
 
 
 def same_items(one, other):

@@ -215,11 +215,12 @@ def _serve(arguments: argparse.Namespace) -> int:
     if arguments.save and not arguments.writable:
         raise OptionError("--save has nothing to save: without --writable no item is changed.")
     try:
-        from recbole_sibrar.service import serve
+        from recbole_sibrar.service import bound, serve
     except ModuleNotFoundError as error:
         if error.name not in ("fastapi", "uvicorn", "pydantic"):
             raise
         raise OptionError(not_installed("serve", error.name, "serve")) from None
+    own = bound(arguments.host, arguments.port)
     kept = KeptCatalogue(arguments.save) if arguments.save else None
     try:
         recommender = _load(arguments, kept)
@@ -229,8 +230,8 @@ def _serve(arguments: argparse.Namespace) -> int:
         if kept is not None:
             kept.release()
         raise
-    print(f"{recommender.name} answers on http://{arguments.host}:{arguments.port} (/docs says what)", flush=True)
-    serve(recommender, arguments.host, arguments.port, arguments.writable, kept)
+    print(f"{recommender.name} answers on http://{arguments.host}:{own.getsockname()[1]} (/docs says what)", flush=True)
+    serve(own, recommender, arguments.writable, kept)
     return 0
 
 

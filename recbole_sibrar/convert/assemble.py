@@ -38,6 +38,7 @@ class Side:
         described: ids of all that is known beside the interactions, where that is a catalogue and not a corpus: those
             whose interactions a filter takes become cold.
         n_rows: how many of the table's rows, its first ones, were given; the others are of ids without a row.
+        dates: columns that were dates, and are numbers.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Side:
     cold: list = field(default_factory=list)
     described: list = field(default_factory=list)
     n_rows: int = 0
+    dates: list = field(default_factory=list)
 
     @property
     def id_field(self) -> str:

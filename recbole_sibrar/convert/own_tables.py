@@ -13,6 +13,7 @@ from recbole_sibrar.convert.corpus import Corpus, add_encoders, add_item_vectors
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair
 from recbole_sibrar.convert.vectors import Embedded, Vectors, embeddings_of, located
 from recbole_sibrar.data.atomic import LARGEST
+from recbole_sibrar.data.dates import as_seconds
 from recbole_sibrar.data.frames import Table, is_file, is_list, plain_frame, texts_of
 from recbole_sibrar.data.tables import (
     MISSING,
@@ -29,6 +30,7 @@ from recbole_sibrar.kinds import KINDS
 
 MAX_CATEGORY_SHARE = 0.5
 MAX_CATEGORY_LENGTH = 40
+SEPARATORS_OF_TAGS = ("|", ",", ";", "/")
 
 
 def convert(
@@ -129,6 +131,7 @@ def convert(
         "missing": None if missing is None else list(missing),
         "others": {side.name: _texts_of(side, made) for side in (user_side, item_side)},
         "encoders": made,
+        "dates": [*user_side.dates, *item_side.dates],
     }
     job = Job("table", name, Path(output), options, files, k, tables=tables)
     return job.finish(pairs, user_side, item_side, require, log, encode and encode.on_items(item_texts))
@@ -168,13 +171,16 @@ def _read_interactions(source: Table, user_column: str, item_column: str) -> pd.
     for id_field in ID.values():
         frame[id_field] = _ids(path, frame[id_field])
     for column in frame.columns.difference(list(ID.values())):
-        numbers = pd.to_numeric(frame[column], errors="coerce")
+        numbers = pd.to_numeric(as_seconds(frame[column].str.strip()), errors="coerce")
         wrong = numbers.isna() | (numbers.abs() > LARGEST)
         if not wrong.any():
             frame[column] = numbers
         elif column in ("rating", "timestamp"):
             line = wrong.idxmax()
-            raise DataError(f"{path}, line {line}: {frame[column][line]!r} in {column} is not a finite number.")
+            raise DataError(
+                f"{path}, line {line}: {frame[column][line]!r} in {column} is neither a finite number nor, as all of "
+                "its cells, a date such as 2024-05-31 10:15:00."
+            )
         else:
             frame[column] = clean(frame[column])
     frame = frame[[*ID.values(), *(column for column in frame if column not in ID.values())]]
@@ -233,23 +239,29 @@ def _side(
             raise OptionError(f"--{name}-modalities {column}={kind}: unknown kind. {nearest(kind, TYPES)}")
     table, vectors = _without_vectors(name, table, id_field, half, folder)
     check_column_names(path, table.columns)
-    kinds, texts = {}, {}
+    kinds, texts, dates = {}, {}, []
     for column in table.columns.drop(id_field):
         if table[column].map(is_list).any():
             kinds[column] = _check_tags(path, table[column], given.get(column, "tags"))
             print(f"  {name} column {column!r}: tags (lists)")
             continue
         table[column], said = _without_markers(table[column], missing)
+        numbers = as_seconds(table[column]) if given.get(column, "number") == "number" else table[column]
+        if numbers is not table[column]:
+            table[column], said = numbers, f", dates as seconds since 1970{said}"
+            dates.append(column)
         kinds[column] = kind = given.get(column) or guess_kind(table[column], tag_separator)
         guessed = "" if column in given else " (guessed)"
         unread = "; read by models as ngrams, or if encoded" if kind == TEXT else ""
+        if guessed and kind in ("category", TEXT) and (separator := _other_separator(table[column])):
+            unread += f"; tags with {separator!r} between them? Then --tag-separator (tag_separator) is {separator!r}"
         print(f"  {name} column {column!r}: {kind}{guessed}{said}{unread}")
         if kind == TEXT:
             texts[column] = dict(zip(table[id_field], table[column]))
     check_column_names(path, table.columns, [column for column, kind in kinds.items() if kind != TEXT])
     for column, kind in kinds.items():
         table[column] = _parse(table[column], kind, tag_separator, path)
-    side = Side(name, table.reset_index(drop=True), kinds, vectors, n_rows=len(table))
+    side = Side(name, table.reset_index(drop=True), kinds, vectors, n_rows=len(table), dates=dates)
     _match(side, path, pairs[id_field])
     return side, texts
 
@@ -330,6 +342,17 @@ def guess_kind(column: pd.Series, tag_separator: str) -> str:
     is_long = values.str.len().max() > MAX_CATEGORY_LENGTH
     fits[TEXT] = 0.6 if is_long or values.nunique() > MAX_CATEGORY_SHARE * len(values) else 0.0
     return max(fits, key=lambda name: fits[name])
+
+
+def _other_separator(column: pd.Series) -> str:
+    """What stands between the parts of texts that are probably tags, as the parts occur again and again; "" if none."""
+    cells = column[column != ""]
+    for separator in SEPARATORS_OF_TAGS:
+        parts = cells.str.split(separator, regex=False).explode().str.strip()
+        several = cells.str.contains(separator, regex=False).mean()
+        if several > 0.3 and 3 * parts.nunique() <= len(parts):
+            return separator
+    return ""
 
 
 def _parse(column: pd.Series, kind: str, tag_separator: str, path: str | Path) -> pd.Series:

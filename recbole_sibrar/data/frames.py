@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from datetime import date, datetime, timezone
+from datetime import date
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
@@ -34,8 +34,8 @@ def plain_frame(frame: Frame, name: str) -> pd.DataFrame:
     """A data frame whose cells are what a person means by them; the index is the number of the row, from 1.
 
     Cells are texts, numbers, truth values and lists; None where nothing stands. Whole numbers that pandas made
-    fractional because of gaps between them are whole again, dates are seconds since 1970, and a pandas index with a
-    name is a column.
+    fractional because of gaps between them are whole again, dates are texts as ISO 8601 has them, and a pandas index
+    with a name is a column.
 
     Args:
         name: for messages.
@@ -88,9 +88,7 @@ def _cell(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, date):
-        moment = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day)
-        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
-        return int(seconds) if seconds.is_integer() else seconds
+        return value.isoformat()
     return value
 
 

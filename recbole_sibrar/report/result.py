@@ -77,6 +77,11 @@ class RunResult:
                 write_csv(pd.DataFrame(table), folder / name)
         write_json(folder / RESULT, _without_nan(asdict(self)))
 
+    @property
+    def few_candidates(self) -> str:
+        """As the function of this name, of the list that chose the epoch."""
+        return few_candidates(self.n_candidates, int(self.config["valid_metric"].split("@")[1]))
+
     def table(self) -> str:
         """Validation and test results side by side, and what they rest on."""
         rows = [(metric, self.valid_result.get(metric), self.test_result[metric]) for metric in self.test_result]
@@ -86,8 +91,8 @@ class RunResult:
             tabulate(rows, headers=("metric", "validation", "test"), floatfmt=".4f"),
             f"{self.n_users:,} test users, {self.n_candidates:,} candidates; popularity: {self.popularity_source}",
         ]
-        if few := few_candidates(self.n_candidates, int(self.config["valid_metric"].split("@")[1])):
-            lines.append(few)
+        if self.few_candidates:
+            lines.append(self.few_candidates)
         lines += departures(self.config)
         if self.n_unreachable_interactions:
             lines.append(

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from recbole_sibrar.data.dates import is_date, seconds
 from recbole_sibrar.data.encoders import LOADERS
 from recbole_sibrar.data.frames import Frame, is_list, plain_frame
 from recbole_sibrar.data.modalities import Modalities, Modality
@@ -28,6 +30,7 @@ class Vocabulary:
         missing: texts that stand for a missing value; those of ``data.tables.MISSING`` by default.
         others: {side: columns that became no modality}.
         encoders: {modality: {kind: text | image, model: name}}.
+        dates: columns of dates, which are numbers: seconds since 1970.
     """
 
     columns: dict[str, str] = field(default_factory=dict)
@@ -35,6 +38,7 @@ class Vocabulary:
     missing: tuple[str, ...] | None = None
     others: dict[str, list[str]] = field(default_factory=dict)
     encoders: dict[str, dict[str, str]] = field(default_factory=dict)
+    dates: Collection[str] = ()
     _loaded: dict[str, Callable[[list[Any]], Any]] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -44,7 +48,8 @@ class Vocabulary:
         Raises:
             OptionError: the block has a key that means nothing.
         """
-        tables, known = config.get("tables") or {}, ("columns", "tag_separator", "missing", "others", "encoders")
+        tables = config.get("tables") or {}
+        known = [entry.name for entry in fields(cls) if entry.init and not entry.name.startswith("_")]
         for key in tables:
             if key not in known:
                 raise OptionError(f"tables has the key {key!r}. {nearest(key, known)}")
@@ -54,6 +59,9 @@ class Vocabulary:
         """Which of the columns holds the ids."""
         names = (ID[side], self.columns.get(side))
         return next((name for name in names if name in columns), None)
+
+    def _id_named(self, side: str) -> str:
+        return " or ".join(map(repr, dict.fromkeys([self.columns.get(side, ID[side]), ID[side]])))
 
     def entities(self, table: Frame, side: str, known: Modalities, what: str) -> tuple[list[Any], pd.DataFrame]:
         """A table of entities to their ids, as they are, and their modalities as ``features_of`` takes them.
@@ -68,12 +76,12 @@ class Vocabulary:
         if isinstance(table, (str, bytes, dict, list)) or not hasattr(table, "columns"):
             raise OptionError(
                 f"{what} is {type(table).__name__}; expected a data frame (pandas, Polars, Arrow) with a column "
-                f"{ID[side]!r}."
+                f"{self._id_named(side)}."
             )
         frame = plain_frame(table, what)
         column = self.id_column(side, frame.columns)
         if column is None:
-            raise DataError(f"{what}: the columns are {list(frame.columns)}; one must be {ID[side]!r}.")
+            raise DataError(f"{what}: the columns are {list(frame.columns)}; one must be {self._id_named(side)}.")
         ids = [token.strip() if isinstance(token, str) else token for token in frame[column]]
         return ids, self.features(frame.drop(columns=column), side, known)
 
@@ -94,6 +102,9 @@ class Vocabulary:
             return cell
         if isinstance(cell, str) and self._is_missing(cell):
             return None
+        if entry.name in self.dates and is_date(cell):
+            with suppress(ValueError):  # no such day
+                return seconds(cell)
         return KINDS[entry.kind].from_table(cell, self.tag_separator)
 
     def _is_missing(self, text: str) -> bool:
