@@ -8,7 +8,7 @@ from recbole_sibrar.data.modalities import Modalities, Modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.kinds import KINDS, LINEAR_INPUTS, known_to
-from recbole_sibrar.kinds.interactions import interaction_modality
+from recbole_sibrar.kinds.interactions import InteractionProjection, interaction_modality
 from recbole_sibrar.kinds.tags import TagsProjection
 from recbole_sibrar.kinds.vector import VectorProjection
 from recbole_sibrar.models import MODELS as ALL_MODELS
@@ -529,6 +529,43 @@ def test_a_step_without_embeddings_of_occurrences_is_the_step_with_them(model_cl
         gradients = torch.autograd.grad(sum(terms), list(model.parameters()), allow_unused=True)
         found.append((terms, [gradient for gradient in gradients if gradient is not None]))
     torch.testing.assert_close(*found, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{}, {"variant": "S"}, {"fusion": "attention"}])
+@every_model
+def test_only_what_is_drawn_for_an_occurrence_is_encoded(model_class, options, monkeypatch):
+    """Loss and gradients are those of a step that encodes all there is (but for batch normalisation, of fewer rows)."""
+    found, n_rows = [], []
+    for is_drawn in (True, False):
+        model = build(model_class, batch_norm=False, input_dropout=0.0, contrastive_weight=0.3, **options)
+        encoder = model.sides["item"]
+        if not is_drawn:
+            every = lambda ids, used, own=encoder: type(own).rows(own, ids, own.available[ids])  # noqa: E731
+            monkeypatch.setattr(encoder, "rows", every)
+        encoder.encoder.register_forward_hook(lambda module, blocks, rows: n_rows.append(len(rows)))
+        items = torch.arange(1, 13).view(6, 2)
+        terms = model.loss(PairBatch(torch.arange(1, 7), items[:, 0], items[:, 1:]))
+        gradients = torch.autograd.grad(sum(terms), list(model.parameters()), allow_unused=True)
+        found.append((terms, [gradient for gradient in gradients if gradient is not None]))
+    assert n_rows[0] < n_rows[1]
+    torch.testing.assert_close(*found, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("scaling", ["raw", "unit"])
+@pytest.mark.parametrize("hidden", [0.0, 0.4])
+def test_an_interaction_row_is_a_weighted_sum_of_what_is_not_hidden(scaling, hidden):
+    """Against the product with the dense rows, entries hidden as dropout of them would."""
+    options = ModelOptions(interaction_scaling=scaling, interaction_dropout=hidden, activate_projections="none")
+    entry = side_modalities()["item"].select(["interactions"]).entries[0]
+    projection = InteractionProjection(entry, torch.ones(len(entry.available), dtype=torch.bool), [4], options)
+    rows = projection.stored(torch.arange(len(entry.available)))
+    torch.manual_seed(1)
+    found = projection(rows)
+    torch.manual_seed(1)
+    dense = rows.mark(torch.zeros(len(rows.lengths), rows.n_columns), 1.0)
+    dense[dense > 0] = torch.nn.functional.dropout(torch.ones(len(rows.columns)), hidden)
+    scale = rows.lengths.clamp(min=1).rsqrt().unsqueeze(1) if scaling == "unit" else 1
+    torch.testing.assert_close(found, dense * scale @ projection.table.weight + projection.bias)
 
 
 def test_from_some_size_on_the_softmax_draws_negatives_that_stand_for_the_catalogue(monkeypatch):

@@ -213,6 +213,15 @@ def sum_of_rows(rows: Tensor, index: Tensor, n: int) -> Tensor:
     return F.embedding_bag(places, rows, indptr[:-1], mode="sum")
 
 
+def add_rows(target: Tensor, index: Tensor, rows: Tensor) -> None:
+    """Add each of the rows (..., D) to the one of ``target`` (n, D) with its index (...), in place and reproducibly."""
+    rows, index = rows.flatten(0, -2), index.flatten()
+    if target.device.type == "cpu":
+        target.index_add_(0, index, rows)
+    else:
+        target += sum_of_rows(rows, index, len(target))
+
+
 def gather_rows(table: Tensor, index: Tensor) -> Tensor:
     """``table[index]`` with the fast backward pass: (C, D), (N,) -> (N, D)."""
     indptr = torch.arange(len(index) + 1, device=index.device)

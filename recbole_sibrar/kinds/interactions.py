@@ -36,17 +36,15 @@ class InteractionProjection(RowsProjection):
     def build(self, modality: Modality, trained: Tensor, sizes: list[int]) -> None:
         super().build(modality, trained, sizes)
         self.bias = nn.Parameter(torch.zeros(sizes[0]))
-        self.dropout = nn.Dropout(self.options.interaction_dropout)
+        self.hidden = self.options.interaction_dropout
 
     def project(self, features: Features) -> Tensor:
-        lengths = features.lengths.clamp(min=1).float()
         is_unit = self.options.interaction_scaling == "unit"
-        weights = features.spread(lengths.rsqrt() if is_unit else torch.ones_like(lengths))
-        if self.training and self.dropout.p:
-            weights = self.dropout(weights)
-            shown = weights > 0
-            features, weights = features.keep(shown), weights[shown]
-        return self.network(weighted_row_sum(features, self.table.weight, weights) + self.bias)
+        scale = features.lengths.clamp(min=1).float().rsqrt().unsqueeze(1) if is_unit else 1.0
+        if self.training and self.hidden:
+            shown = torch.empty_like(features.columns, dtype=torch.bool).bernoulli_(1 - self.hidden)
+            features, scale = features.keep(shown), scale / (1 - self.hidden)
+        return self.network(weighted_row_sum(features, self.table.weight) * scale + self.bias)
 
 
 class Interactions(Kind):

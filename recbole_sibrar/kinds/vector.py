@@ -52,7 +52,10 @@ class VectorProjection(Projection):
         self.network = mlp([modality.width, *sizes], self.activation)
 
     def project(self, features: Features) -> Tensor:
-        return self.network((features.float() - self.mean) / self.scale)
+        values = features.float()
+        if self.options.vector_scaling == "short":
+            values = (values - self.mean).div_(self.scale)
+        return self.network(values)
 
 
 class VectorBlock(Block):

@@ -3,9 +3,10 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_sibrar.data.sparse import sum_of_rows
+from recbole_sibrar.data.sparse import add_rows
 
 CACHED_NUMBERS = 1 << 18
 """So many numbers of gathered rows stay in a processor's cache."""
@@ -18,7 +19,8 @@ def drawn_products(
 
     .. math:: s_{bn} = u_b^\top \sum_k w_{bnk} t_{bnk}, \qquad l_{bnm} = t_{bn1}^\top t_{bm2}
 
-    Rows are gathered for some sets at a time, again for the gradients, and none of the sums is made.
+    Rows are gathered for some sets at a time, again for the gradients, and none of the sums is made. A user counts as
+    one more member of the set, so that scores and contrast are parts of one product.
 
     Args:
         users: (U, D). table: (T, D), embeddings of modalities.
@@ -29,51 +31,52 @@ def drawn_products(
     Returns:
         (B, S) s, and (B, S, S) l or None.
     """
-    by_draw = (part.movedim(-1, 0).contiguous() for part in (index, weights))
-    scores, logits = _DrawnProducts.apply(users, table, owner, *by_draw, contrasts)
+    user = (len(table) + owner).expand(index.shape[2], 1, -1)
+    members = torch.cat([index.permute(2, 1, 0), user], dim=1).transpose(1, 2).contiguous()
+    weights = weights.movedim(-1, 0).contiguous()
+    scores, logits = _DrawnProducts.apply(torch.cat([table, users]), members, weights, contrasts)
     return scores, logits if contrasts else None
 
 
 class _DrawnProducts(torch.autograd.Function):
+    """Of ``table`` (T + U, D), ``members`` (K, B, S + 1) and ``weights`` (K, B, S)."""
+
     @staticmethod
-    def forward(
-        ctx: Any, users: Tensor, table: Tensor, owner: Tensor, index: Tensor, weights: Tensor, contrasts: bool
-    ) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, table: Tensor, members: Tensor, weights: Tensor, contrasts: bool) -> tuple[Tensor, Tensor]:
         ctx.contrasts = contrasts
-        ctx.save_for_backward(users, table, owner, index, weights)
-        _, n_sets, size = index.shape
+        ctx.save_for_backward(table, members, weights)
+        _, n_sets, size = weights.shape
         scores = table.new_zeros(n_sets, size)
         logits = table.new_empty(n_sets if contrasts else 0, size, size)
-        for part in _parts(index, table):
-            user = users[owner[part]].unsqueeze(2)
-            rows = [_gathered(table, of_draw[part]) for of_draw in index]
-            for own, weight in zip(rows, weights):
-                scores[part].addcmul_((own @ user).squeeze(2), weight[part])
+        for part in _parts(members, table):
+            rows = [_gathered(table, of_draw[part]) for of_draw in members]
             if contrasts:
-                torch.bmm(rows[0], rows[1].transpose(1, 2), out=logits[part])
+                products = rows[0] @ rows[1].transpose(1, 2)
+                logits[part] = products[:, :-1, :-1]
+                scores[part].addcmul_(products[:, :-1, -1], weights[0, part])
+                scores[part].addcmul_(products[:, -1, :-1], weights[1, part])
+            for n in range(2 if contrasts else 0, len(rows)):
+                products = rows[n][:, :-1] @ rows[n][:, -1:].transpose(1, 2)
+                scores[part].addcmul_(products.squeeze(2), weights[n, part])
         return scores, logits
 
     @staticmethod
-    def backward(ctx: Any, of_scores: Tensor, of_logits: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
-        users, table, owner, index, weights = ctx.saved_tensors
-        n_sets = index.shape[1]
-        of_rows = table.new_empty(*index.shape, table.shape[1])
-        of_users = users.new_zeros(n_sets, 1, table.shape[1])
-        for part in _parts(index, table):
-            user = users[owner[part]].unsqueeze(1)
-            rows = [_gathered(table, of_draw[part]) for of_draw in index]
+    def backward(ctx: Any, of_scores: Tensor, of_logits: Tensor) -> tuple[Tensor, None, None, None]:
+        table, members, weights = ctx.saved_tensors
+        of_table = torch.zeros_like(table)
+        for part in _parts(members, table):
+            rows = [_gathered(table, of_draw[part]) for of_draw in members]
+            factors = of_scores[part] * weights[:, part]
             if ctx.contrasts:
-                torch.bmm(of_logits[part], rows[1], out=of_rows[0, part])
-                torch.bmm(of_logits[part].transpose(1, 2).contiguous(), rows[0], out=of_rows[1, part])
-            for n, own in enumerate(rows):
-                factor = of_scores[part] * weights[n, part]
-                of_users[part].baddbmm_(factor.unsqueeze(1), own)
-                if ctx.contrasts and n < 2:
-                    of_rows[n, part].addcmul_(factor.unsqueeze(2), user)
-                else:
-                    torch.mul(factor.unsqueeze(2), user, out=of_rows[n, part])
-        of_table = sum_of_rows(of_rows.flatten(0, 2), index.flatten(), len(table))
-        return sum_of_rows(of_users.squeeze(1), owner, len(users)), of_table, None, None, None, None
+                of_products = F.pad(of_logits[part], (0, 1, 0, 1))
+                of_products[:, :-1, -1], of_products[:, -1, :-1] = factors[0], factors[1]
+                add_rows(of_table, members[0, part], of_products @ rows[1])
+                add_rows(of_table, members[1, part], of_products.transpose(1, 2) @ rows[0])
+            for n in range(2 if ctx.contrasts else 0, len(rows)):
+                of_items = factors[n].unsqueeze(2) * rows[n][:, -1:]
+                of_users = factors[n].unsqueeze(1) @ rows[n][:, :-1]
+                add_rows(of_table, members[n, part], torch.cat([of_items, of_users], dim=1))
+        return of_table, None, None, None
 
 
 def _gathered(table: Tensor, index: Tensor) -> Tensor:
@@ -81,9 +84,9 @@ def _gathered(table: Tensor, index: Tensor) -> Tensor:
     return table.index_select(0, index.flatten()).view(*index.shape, -1)
 
 
-def _parts(index: Tensor, table: Tensor) -> list[slice]:
+def _parts(members: Tensor, table: Tensor) -> list[slice]:
     """Slices of the sets (K, B, S)."""
-    n_drawn, n_sets, size = index.shape
+    n_drawn, n_sets, size = members.shape
     is_cached = table.device.type == "cpu"
     step = max(1, CACHED_NUMBERS // (n_drawn * size * table.shape[1])) if is_cached else n_sets
     return [slice(start, start + step) for start in range(0, n_sets, step)]

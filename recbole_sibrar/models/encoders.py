@@ -1,6 +1,7 @@
 """Encoders: the shared one that makes SiBraR, the one for each modality that makes MuBraR.
 
-Both take a list with one block (rows of one modality, width d_c) per modality and return the blocks at width d.
+Both take a list with one block (rows of one modality, width d_c) per modality and return all rows at width d, block
+after block.
 ``together`` is for rows that are sums over modalities.
 """
 
@@ -17,8 +18,8 @@ class SharedEncoder(nn.Module):
         super().__init__()
         self.network = mlp(sizes, activation, **settings)
 
-    def forward(self, blocks: list[Tensor]) -> list[Tensor]:
-        return list(self.network(torch.cat(blocks)).split([len(block) for block in blocks]))
+    def forward(self, blocks: list[Tensor]) -> Tensor:
+        return self.network(torch.cat(blocks))
 
     def together(self, rows: Tensor) -> Tensor:
         return self.network(rows)
@@ -31,8 +32,8 @@ class EncoderPerModality(nn.Module):
         super().__init__()
         self.networks = nn.ModuleList(mlp(sizes, activation, **settings) for _ in range(n_modalities + has_joint))
 
-    def forward(self, blocks: list[Tensor]) -> list[Tensor]:
-        return [network(block) for network, block in zip(self.networks, blocks)]
+    def forward(self, blocks: list[Tensor]) -> Tensor:
+        return torch.cat([network(block) for network, block in zip(self.networks, blocks)])
 
     def together(self, rows: Tensor) -> Tensor:
         return self.networks[-1](rows)
@@ -41,8 +42,8 @@ class EncoderPerModality(nn.Module):
 class NoEncoder(nn.Module):
     """The projection is the embedding already: the side that is not single-branch."""
 
-    def forward(self, blocks: list[Tensor]) -> list[Tensor]:
-        return blocks
+    def forward(self, blocks: list[Tensor]) -> Tensor:
+        return torch.cat(blocks) if len(blocks) > 1 else blocks[0]
 
 
 Encoder = SharedEncoder | EncoderPerModality | NoEncoder

@@ -87,11 +87,25 @@ class EntityEncoder(Entities):
             (N, M, D), zero where not used; with a joint modality (N, M, D + d_c), the projections behind them.
         """
         places = self._places(used)
+        return self._table(self._rows(ids, places, profiles), places, used)
+
+    def rows(self, ids: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``forward``, without rows for what is not used.
+
+        Returns:
+            (R, D) or (R, D + d_c), at least one row, and (N, M) int64, where among them each modality is, any row for
+            one that is not used.
+        """
+        rows = self._rows(ids, self._places(used))
+        where = (used.T.flatten().cumsum(0) - 1).clamp(min=0).view(used.T.shape).T
+        return rows if len(rows) else rows.new_zeros(1, rows.shape[1]), where
+
+    def _rows(self, ids: Tensor, places: list[Tensor], profiles: SparseRows | None = None) -> Tensor:
         features = [
             projection.stored(ids[place]) if profiles is None or name != INTERACTIONS else profiles.select(place)
             for name, projection, place in zip(self.names, self.projections, places)
         ]
-        return self._encode(features, places, used)
+        return self._encode(features)
 
     def in_use(self, ids: Tensor, used: Tensor) -> Tensor:
         """As ``forward``, of what evaluation reads."""
@@ -110,7 +124,7 @@ class EntityEncoder(Entities):
         """
         places = self._places(used)
         features = [entry.features(place) for entry, place in zip(modalities.entries, places)]
-        return self._encode(features, places, used)
+        return self._table(self._encode(features), places, used)
 
     def _places(self, used: Tensor) -> list[Tensor]:
         return [used[:, m].nonzero().squeeze(1) for m in range(len(self.names))]
@@ -141,12 +155,17 @@ class EntityEncoder(Entities):
             for fused, total, one in zip(fusion(embeddings, used, index), totals, used)
         ]
 
-    def _encode(self, features: list[Features], places: list[Tensor], used: Tensor) -> Tensor:
+    def _encode(self, features: list[Features]) -> Tensor:
+        """The rows of all modalities, one modality after the other."""
         blocks = [self._project(projection, values) for projection, values in zip(self.projections, features)]
-        rows = torch.cat(self.encoder(blocks))
-        if self.has_joint:
-            rows = torch.cat([rows, torch.cat(blocks)], dim=1)
-        index = torch.cat([place * len(self.names) + m for m, place in enumerate(places)])
+        rows = self.encoder(blocks)
+        return torch.cat([rows, torch.cat(blocks)], dim=1) if self.has_joint else rows
+
+    def _table(self, rows: Tensor, places: list[Tensor], used: Tensor) -> Tensor:
+        """(N, M, D), the rows where they belong, zero elsewhere."""
+        if len(rows) == len(used) and len(places) == 1:
+            return rows.unsqueeze(1)
+        index = torch.cat([place * len(places) + m for m, place in enumerate(places)])
         table = rows.new_zeros(used.numel(), rows.shape[1])
         return table.index_copy_(0, index, rows).view(*used.shape, rows.shape[1])
 

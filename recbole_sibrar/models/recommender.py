@@ -191,16 +191,15 @@ class BranchRecommender(InnerProductModel):
     ) -> tuple[Tensor, Callable[[], Tensor]]:
         """As ``_score_by_views``, where ``_sums_rows``: no embedding of an occurrence of an item is made."""
         encoder, place = self.entities("item"), pairs.place
-        available = encoder.available[pairs.items]
-        draw = self._draw(encoder, available[place.flatten()], generator)
-        table = self.rowwise(encoder, pairs.items, available).flatten(0, 1)
+        draw = self._draw(encoder, encoder.available[pairs.items][place.flatten()], generator)
+        table, where = self._drawn_rows(encoder, pairs.items, place.flatten(), draw)
         choice = draw.fused.view(*place.shape, -1)
         shown = choice >= 0
         scores, logits = drawn_products(
             users.fused[:, : encoder.width],
             table,
             owner,
-            place.unsqueeze(-1) * len(encoder.names) + choice.clamp(min=0),
+            where[place.unsqueeze(-1), choice.clamp(min=0)],
             shown / shown.sum(-1, keepdim=True).clamp(min=1),
             draw.first is not None,
         )
@@ -292,18 +291,17 @@ class BranchRecommender(InnerProductModel):
         priors = [prior.of_trained(side, ids) for prior in self.priors.values() if prior.in_training]
         if not self._samples(side):
             fused = fuse(self._encoded(encoder, ids, available, profiles), available)
-            return Views(torch.cat([fused, *priors], dim=1))
+            return Views(_beside(fused, priors))
         draw = self._draw(encoder, available if rows is None else available[rows], generator)
-        n_modalities = len(encoder.names)
         if rows is None:
-            masks = torch.stack([chosen_mask(choice, n_modalities) for choice in draw.views])
+            masks = torch.stack([chosen_mask(choice, len(encoder.names)) for choice in draw.views])
             views = encoder.views(self.fusion[side], self._encoded(encoder, ids, masks.any(0), profiles), masks)
         else:
-            table = self.rowwise(encoder, ids, available).flatten(0, 1)
-            views = [self._gathered(fuse, table, rows * n_modalities, choice) for choice in draw.views]
+            table, where = self._drawn_rows(encoder, ids, rows, draw)
+            views = [self._gathered(fuse, table, where[rows], choice) for choice in draw.views]
             priors = [gather_rows(prior, rows) for prior in priors]
         fused, *contrasted = views
-        fused = torch.cat([fused, *priors], dim=1)
+        fused = _beside(fused, priors)
         if not contrasted:
             return Views(fused)
         return Views(fused, *contrasted, (draw.first >= 0).any(1) & (draw.second >= 0).any(1))
@@ -322,12 +320,27 @@ class BranchRecommender(InnerProductModel):
         always = encoder.names.index(INTERACTIONS) if sampling == "interactions" else None
         return draw_fixed(available, self.options.n_sampled, contrasts, generator, always)
 
+    def _drawn_rows(self, encoder: EntityEncoder, ids: Tensor, rows: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
+        """The modalities of entities ``ids`` (N,) that were drawn for an occurrence ``rows`` (R,) of them.
+
+        Returns:
+            a row for each, and (N, M) where among them it is.
+        """
+        drawn = torch.zeros(len(ids), len(encoder.names) + 1, dtype=torch.bool, device=ids.device)
+        for choice in draw.views:
+            drawn[rows.unsqueeze(1), choice] = True  # the last column is that of -1, none
+        drawn = drawn[:, :-1]
+        if self.share_rows is None:
+            return encoder.rows(ids, drawn)
+        where = torch.arange(drawn.numel(), device=ids.device).view(drawn.shape)
+        return self.rowwise(encoder, ids, drawn).flatten(0, 1), where
+
     @staticmethod
-    def _gathered(fuse: Callable[..., Tensor], table: Tensor, offset: Tensor, choice: Tensor) -> Tensor:
-        """(R, D): for each occurrence the fusion of the modalities ``choice`` (R, K) of the rows from ``offset``."""
+    def _gathered(fuse: Callable[..., Tensor], table: Tensor, where: Tensor, choice: Tensor) -> Tensor:
+        """(R, D): for each occurrence the fusion of its ``choice`` (R, K) of the rows ``where`` (R, M) of a table."""
         index = choice.clamp(min=0)
-        rows = gather_rows(table, (offset.unsqueeze(1) + index).flatten()).view(*choice.shape, -1)
-        return fuse(rows, choice >= 0, index)
+        rows = gather_rows(table, where.gather(1, index).flatten())
+        return fuse(rows.view(*choice.shape, -1), choice >= 0, index)
 
     def _contrast(self, views: Views, generator: torch.Generator, sets: Tensor | None = None) -> Tensor:
         """InfoNCE over the entities of the step, or over each user's positive and negatives, ``sets`` (B, 1 + N)."""
@@ -448,3 +461,8 @@ class BranchRecommender(InnerProductModel):
                 f"scenario {scenario} needs a {side} modality beside the interactions, which a cold {side} has not; "
                 f"declare one under 'modalities: {side}:' in the data set's YAML, or name it in --{side}_modalities."
             )
+
+
+def _beside(fused: Tensor, priors: list[Tensor]) -> Tensor:
+    """(N, D), and (N, P) of each prior -> (N, D + P)."""
+    return torch.cat([fused, *priors], dim=1) if priors else fused
