@@ -59,11 +59,31 @@ FREE_TO_CHANGE = {
 }
 
 
+# Where a run was made, and on what.
+OF_THE_MACHINE = {"data_path", "output_dir", "checkpoint_dir", "gpu_id", "ip", "port", "group_offset", "wandb_project"}
+
+
 # What may differ between a finished run and one that it stands for.
 FREE_TO_DIFFER = FREE_TO_CHANGE - {"epochs", "stopping_step"}
 
 # What has no part in a result: runs that differ in nothing else are one run.
 OUTSIDE_THE_RESULT = FREE_TO_DIFFER | {"run_name", "data_path"}
+
+
+def without_places(values: Any) -> Any:
+    """A configuration, or what holds one, for others to read: no option says where on which machine it was made.
+
+    Of other values that are absolute paths, such as a folder with an encoder, the name is left. What is a tensor stays.
+
+    >>> without_places({"config": {"data_path": "/home/ann/data", "seed": 1, "encoder": "/home/ann/models/minilm"}})
+    {'config': {'seed': 1, 'encoder': 'minilm'}}
+    """
+    if isinstance(values, dict):
+        return {name: without_places(value) for name, value in values.items() if name not in OF_THE_MACHINE}
+    if isinstance(values, list):
+        return [without_places(value) for value in values]
+    is_place = isinstance(values, str) and Path(values).is_absolute() and len(Path(values).parts) > 2
+    return Path(values).name if is_place else values
 
 
 def check_same_options(path: str | Path, before: dict[str, Any], now: dict[str, Any]) -> None:

@@ -71,7 +71,7 @@ def card_of(text):
     return yaml.safe_load(head), body
 
 
-def test_what_was_pushed_recommends_as_before(trained, fake, capsys):
+def test_what_was_pushed_recommends_as_before(tiny, trained, fake, capsys):
     assert cli.main(["push", str(trained), "me/films"]) == 0
     assert "pushed: https://hub/me/films/commit/1" in capsys.readouterr().out
     assert fake.private == {"me/films": True}
@@ -79,7 +79,7 @@ def test_what_was_pushed_recommends_as_before(trained, fake, capsys):
     pd.testing.assert_frame_equal(Recommender.load("hub:me/films").recommend(["u1", ["i3"]], k=4), expected)
     assert cli.main(["recommend", "--checkpoint", "hub:me/films@v2", "--users", "u1"]) == 0
     assert fake.fetched == [("me/films", "model.pth", None), ("me/films", "model.pth", "v2")]
-    assert cli.main(["missing", "hub:me/films", "--output", "missing"]) == 0
+    assert cli.main(["missing", "hub:me/films", "--data_path", str(tiny.folder), "--output", "missing"]) == 0
 
 
 def test_the_card_says_what_the_result_says(trained, fake):
@@ -96,6 +96,25 @@ def test_the_card_says_what_the_result_says(trained, fake):
     for said in ("item_cold", "40 users", "30 items", "personal data", "genres", 'load("hub:me/films")'):
         assert said in body
     assert f"{result['test_result']['ndcg@3']:.4f}" in body and "trained on everything" not in body
+
+
+def test_what_is_pushed_does_not_say_where_it_was_made(trained, fake, tmp_path):
+    path = trained / "model.pth"
+    state = torch.load(path, weights_only=True)
+    tables = {"encoders": {"plot": {"kind": "text", "model": str(tmp_path / "minilm")}}}
+    torch.save({**state, "config": {**state["config"], "tables": tables, "field_separator": "/"}}, path)
+    before = path.read_bytes()
+    assert str(tmp_path) in repr(state["config"]) and str(tmp_path) in (trained / "result.json").read_text()
+    assert cli.main(["push", str(trained), "me/films"]) == 0
+    repository = fake.folder / "model" / "me" / "films"
+    for file in ("result.json", "README.md"):
+        assert str(tmp_path) not in (repository / file).read_text()
+    assert str(tmp_path).encode() not in (repository / "model.pth").read_bytes()
+    pushed = torch.load(repository / "model.pth", weights_only=True)
+    assert pushed["config"]["tables"]["encoders"]["plot"]["model"] == "minilm"
+    assert pushed["config"]["field_separator"] == "/" and pushed["config"]["seed"] == state["config"]["seed"]
+    assert all(torch.equal(tensor, pushed["state_dict"][name]) for name, tensor in state["state_dict"].items())
+    assert path.read_bytes() == before  # the run itself still knows
 
 
 def test_an_unknown_licence_is_called_so_and_a_whole_model_has_no_figures_of_its_own(trained, fake):

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from io import BytesIO
 from pathlib import Path
 
 from recbole_sibrar.cli.hints import tell_next
@@ -64,6 +65,8 @@ def _is_vectors(path: str) -> bool:
 
 
 def _model(path: Path, name: str, licence: str) -> dict[str, Path | bytes]:
+    import torch
+
     from recbole_sibrar import checkpoint
     from recbole_sibrar.hub import PREFIX
     from recbole_sibrar.report.card import model_card
@@ -73,9 +76,13 @@ def _model(path: Path, name: str, licence: str) -> dict[str, Path | bytes]:
         raise OptionError(f"{path} is on the Hub already.")
     found = checkpoint.locate(path)
     state, file = checkpoint.load(found), found.with_name(RESULT)
-    result = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    state["config"] = checkpoint.without_places(state["config"])
+    result = checkpoint.without_places(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+    model = BytesIO()
+    torch.save(state, model)
+    beside = {RESULT: json.dumps(result, indent=2).encode()} if result else {}
     card = model_card(name, state, result, licence)
-    return {checkpoint.MODEL: found, **({RESULT: file} if result else {}), "README.md": card.encode()}
+    return {checkpoint.MODEL: model.getvalue(), **beside, "README.md": card.encode()}
 
 
 def _vectors(path: Path, name: str, licence: str) -> dict[str, Path | bytes]:
