@@ -15,6 +15,7 @@ from conftest import TinyData, folder_of, names
 from recbole_sibrar.cli import main
 from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.report.collection import by_activity, groups, options_table, read_runs
+from recbole_sibrar.report.html_tables import table_of
 from recbole_sibrar.report.verdict import AHEAD, LEVEL_WITH, verdict
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -72,7 +73,7 @@ def test_text_of_a_result_cannot_become_markup(page):
 
 @pytest.mark.skipif(BROWSER is None, reason="needs chromium (apt-get install chromium)")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 380])
+@pytest.mark.parametrize("width", [1400, 390])
 def test_a_browser_shows_it_without_errors(page, scheme, width):
     sync_api = pytest.importorskip("playwright.sync_api")
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -87,6 +88,10 @@ def test_a_browser_shows_it_without_errors(page, scheme, width):
         sizes = tab.evaluate("[...document.querySelectorAll('figure svg')].map(f => f.getBoundingClientRect().width)")
         assert problems == [] and len(sizes) >= 8 and all(250 < size < 700 for size in sizes)
         assert tab.evaluate("document.documentElement.scrollWidth") <= width, "wide tables scroll, the page does not"
+        if width == 1400:
+            tab.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+            too_wide = "[...document.querySelectorAll('.scroll')].filter(box => box.scrollWidth > box.clientWidth)"
+            assert tab.evaluate(f"{too_wide}.map(box => box.parentElement.dataset.name)") == []
         background = tab.evaluate("getComputedStyle(document.body).backgroundColor")
         assert background == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(22, 24, 27)")
         ink = tab.evaluate("getComputedStyle(document.querySelector('figure text')).fill")
@@ -121,6 +126,30 @@ def test_tables_are_sorted_searched_explained_and_downloaded(page):
         (row,) = pd.read_csv(download.value.path()).to_dict("records")
         assert row["model"] == "MuBraR_SC-paper" and row["NDCG@3"] == pytest.approx(shown()[0])
         browser.close()
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs chromium (apt-get install chromium)")
+def test_of_very_many_columns_the_first_are_shown():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    Path("results").mkdir()
+    columns = ["trial", *(f"option{number}" for number in range(18)), "score"]
+    pd.DataFrame([range(20)], columns=columns).to_csv("results/trials.csv", index=False)
+    assert main(["report", "results"]) == 0
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
+        tab = browser.new_page()
+        tab.goto(Path("results/report.html").resolve().as_uri())
+        for name, n in (("", 16), ("all 20 columns", 20), ("fewer columns", 16)):
+            if name:
+                tab.get_by_role("button", name=name).click()
+            assert tab.locator("thead th:visible").count() == tab.locator("tbody td:visible").count() == n
+        browser.close()
+
+
+def test_a_deviation_stands_below_its_value():
+    table = table_of("t", pd.DataFrame({"model": ["A", "B"], "ndcg@10": [0.5, 0.4], "ndcg@10_std": [0.123456, np.nan]}))
+    assert [column["heading"] for column in table["columns"]] == ["model", "NDCG@10"]
+    assert [row[1]["deviation"] for row in table["rows"]] == ["± 0.1235", ""]
 
 
 def made_up_run(folder, model, seed, score, **changes):

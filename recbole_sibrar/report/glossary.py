@@ -46,6 +46,7 @@ MEANINGS = {
 LOWER_IS_BETTER = {"intra_distance", "centroid_distance", "prediction_accuracy", "seconds"}
 HIGHER_IS_BETTER = {"intra_cosine"}
 NEAR_ZERO = {"pl"}
+WORDS = {"recall", "precision", "fscore", "coverage"}  # metrics that are no abbreviations
 
 
 def explain(column: str) -> str:
@@ -72,11 +73,24 @@ def _direction(name: str) -> str:
     return ""
 
 
+def heading_of(column: str) -> str:
+    """A column's heading on the page: metrics as they are written, abbreviations in capitals.
+
+    >>> heading_of("validation ndcg@10"), heading_of("coverage@5"), heading_of("n_modalities")
+    ('validation NDCG@10', 'Coverage@5', 'n_modalities')
+    """
+    before = "validation " if column.lower().startswith("validation ") else ""
+    name, at, k = column.lower().removeprefix(before).partition("@")
+    if name not in METRICS:
+        return column
+    return f"{before}{name.capitalize() if name in WORDS else name.upper()}{at}{k}"
+
+
 def glossary(columns: Iterable[str]) -> dict[str, str]:
     """{heading: explanation} of those columns that have one, once for each name."""
     found: dict[str, str] = {}
     for column in columns:
         name = column.lower().removeprefix("validation ").partition("@")[0]
         if name in MEANINGS:
-            found.setdefault(name.upper() if name in METRICS else name, MEANINGS[name] + _direction(name))
+            found.setdefault(heading_of(name), MEANINGS[name] + _direction(name))
     return dict(sorted(found.items()))

@@ -5,13 +5,26 @@ from typing import Any
 import pandas as pd
 
 from recbole_sibrar.report.comparison import DIGITS
-from recbole_sibrar.report.glossary import explain
+from recbole_sibrar.report.glossary import explain, heading_of
+
+STD = "_std"  # behind the name of a column
 
 
 def table_of(name: str, frame: pd.DataFrame, heading: str = "") -> dict[str, Any]:
-    """A table of the page: columns with heading and explanation, rows of cells with text and the value to sort by."""
-    columns = [{"key": key, "heading": key, "tip": explain(key), "is_text": _is_text(frame[key])} for key in frame]
-    rows = [[cell(value) for value in row] for row in frame.astype(object).to_numpy()]
+    """A table of the page: columns with heading and explanation, rows of cells with text and the value to sort by.
+
+    A deviation, ``ndcg@10_std``, stands below the value that it belongs to.
+    """
+    beside = {f"{key}{STD}": key for key in frame if f"{key}{STD}" in frame}
+    shown = frame.drop(columns=list(beside))
+    columns = [
+        {"key": key, "heading": heading_of(key), "tip": explain(key), "is_text": _is_text(shown[key])} for key in shown
+    ]
+    rows = [[cell(value) for value in row] for row in shown.astype(object).to_numpy()]
+    for deviations, key in beside.items():
+        place = list(shown).index(key)
+        for row, deviation in zip(rows, frame[deviations]):
+            row[place]["deviation"] = "" if pd.isna(deviation) else f"± {deviation:.{DIGITS}f}"
     return {"name": name, "heading": heading, "columns": columns, "rows": rows}
 
 

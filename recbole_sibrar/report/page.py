@@ -14,7 +14,7 @@ from recbole_sibrar.files import atomic_file
 from recbole_sibrar.report import collection, figures
 from recbole_sibrar.report.collection import Group, StoredRun
 from recbole_sibrar.report.comparison import places
-from recbole_sibrar.report.glossary import explain, glossary
+from recbole_sibrar.report.glossary import explain, glossary, heading_of
 from recbole_sibrar.report.html_tables import cell, table_of
 from recbole_sibrar.report.studies import read_studies
 from recbole_sibrar.report.verdict import signed, verdict
@@ -127,7 +127,7 @@ def _result_table(group: Group, table: pd.DataFrame, order: list[str]) -> dict[s
     marks = {name: places(name, table[name], [contends[label] for label in order]) for name in metrics}
     tests = comparison.tests
     tests = tests[tests["metric"] == comparison.valid_metric].set_index("model") if len(tests) else tests
-    headings = {name: name.upper().replace("VALIDATION", "validation") for name in metrics}
+    headings = {name: heading_of(name) for name in metrics}
     columns = ["model", *metrics[:2], "against", *metrics[2:], "seeds", "parameters", "seconds"]
     headings |= {"against": f"{group.leader} minus it" if group.leader else "", "seconds": "training, s"}
     rows = []

@@ -1,4 +1,5 @@
 "use strict";
+const MOST_COLUMNS = 16; // as in the style of .few
 const numeric = (text) => text !== "" && !Number.isNaN(Number(text));
 
 for (const box of document.querySelectorAll(".table")) {
@@ -51,6 +52,17 @@ for (const box of document.querySelectorAll(".table")) {
     URL.revokeObjectURL(link.href);
   });
   tools.append(download);
+  if (headings.length > MOST_COLUMNS) {
+    const more = document.createElement("button");
+    more.type = "button";
+    const fewer = (are) => {
+      box.classList.toggle("few", are);
+      more.textContent = are ? `all ${headings.length} columns` : "fewer columns";
+    };
+    more.addEventListener("click", () => fewer(!box.classList.contains("few")));
+    fewer(true);
+    tools.append(more);
+  }
   box.prepend(tools);
 }
 
