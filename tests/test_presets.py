@@ -125,7 +125,7 @@ def test_a_linear_encoder_warns_and_the_presets_do_not(model_class, preset):
 class Equations:
     """The papers' model of items with modalities and of users by their profile, written down once more.
 
-    Entities are embedded once for each batch: batch normalisation sees every modality of each of its items once.
+    Entities are embedded once for each batch: batch normalisation sees every modality that is drawn of an item once.
     """
 
     def __init__(self, model, options):
@@ -172,9 +172,9 @@ class Equations:
         hidden = F.relu(hidden * self[f"{name}.3.weight"] + self[f"{name}.3.bias"])
         return F.linear(hidden, self[f"{name}.5.weight"], self[f"{name}.5.bias"])
 
-    def modality_embeddings(self, items):
-        """(I,) -> (I, M, d), zero where an item lacks the modality."""
-        has = [self.available[items, m].nonzero().squeeze(1) for m in range(self.available.shape[1])]
+    def modality_embeddings(self, items, used):
+        """(I,), (I, M) bool -> (I, M, d), zero where not used."""
+        has = [column.nonzero().squeeze(1) for column in used.T]
         rows = [self.projected(m, items[place]) for m, place in enumerate(has)]
         rows = [row / row.norm(dim=1, keepdim=True).clamp(min=1e-12) for row in rows]
         rows = [F.dropout(row, self.options.input_dropout) for row in rows]
@@ -193,8 +193,7 @@ class Equations:
         user_rows = self.matrix[batch.users] @ self["sides.user.projections.0.table.weight"]
         users = F.selu(user_rows + self["sides.user.projections.0.bias"])
         sets = torch.cat([batch.positives[:, None], batch.negatives], dim=1)
-        distinct = sets.unique()
-        table = self.modality_embeddings(distinct)[torch.searchsorted(distinct, sets)]  # (B, 1 + N, M, d)
+        distinct, place = sets.unique(return_inverse=True)
         used = self.available[sets]
         if self.options.variant == "base":
             drawn, n_drawn = used, used.sum(-1)
@@ -204,15 +203,18 @@ class Equations:
             order = keys.masked_fill(~used, -1).argsort(dim=-1, descending=True)
             n_drawn = used.sum(-1).clamp(max=wanted)
             drawn = torch.zeros_like(used)
-            for place in range(wanted):
-                drawn |= F.one_hot(order[..., place], used.shape[-1]).bool() & (n_drawn > place)[..., None]
+            for nth in range(wanted):
+                drawn |= F.one_hot(order[..., nth], used.shape[-1]).bool() & (n_drawn > nth)[..., None]
+        read = torch.zeros(len(distinct), used.shape[-1], dtype=torch.long)
+        read = read.index_add(0, place.flatten(), drawn.flatten(0, 1).long()).bool()
+        table = self.modality_embeddings(distinct, read)[place]  # (B, 1 + N, M, d)
         fused = (table * drawn[..., None]).sum(-2) / n_drawn.clamp(min=1)[..., None]
         scores = torch.einsum("bd,bsd->bs", users, fused)
         terms = [-F.logsigmoid(scores[:, :1] - scores[:, 1:]).mean()]
         if self.options.variant == "SC":
             first, second = (
-                table.gather(2, order[..., place, None, None].expand(*sets.shape, 1, table.shape[-1])).squeeze(2)
-                for place in (0, 1)
+                table.gather(2, order[..., nth, None, None].expand(*sets.shape, 1, table.shape[-1])).squeeze(2)
+                for nth in (0, 1)
             )
             terms.append(self.options.contrastive_weight * self.info_nce(first, second, n_drawn == 2))
         return terms
