@@ -94,10 +94,12 @@ def on_corpus(corpus, name, data_path):
 
     logging.disable(logging.INFO)
     scenario = "warm" if name == "LinearAutoencoder" else "item_cold"
-    settings = {"scenario": scenario, "state": "ERROR", "checkpoint_dir": tempfile.mkdtemp()}
+    settings = {"scenario": scenario, "state": "ERROR"}
     if data_path is not None:
         settings["data_path"] = data_path
-    ready = prepare(make_config(name, corpus, None, settings))
+    config = make_config(name, corpus, None, settings)
+    config["checkpoint_dir"] = tempfile.mkdtemp()
+    ready = prepare(config)
     before, start, cpu = peak(), perf_counter(), process_time()
     score, _ = ready.trainer.fit(*ready.loaders[:2], saved=True, show_progress=False)
     return {

@@ -211,8 +211,10 @@ def test_the_regression_from_a_part_is_the_textbooks():
     centring = torch.eye(20, dtype=torch.double) - 1 / 20
     inverse = torch.linalg.inv(centring @ similar @ centring + PENALTY * square * torch.eye(20, dtype=torch.double))
     expected = (similarity(new, anchors) - similar.mean(0)) @ centring @ inverse @ (centring @ targets)
-    anchors, new = (FeatureRows((DenseRows(rows),)) for rows in (anchors, new))
-    torch.testing.assert_close(KernelRegression(anchors, targets)(new), expected + targets.mean(0))
+    regression = KernelRegression(FeatureRows((DenseRows(anchors),)), targets)
+    few, many = (torch.cat([regression(FeatureRows((DenseRows(row),))) for row in new.split(1)]) for _ in range(2))
+    for found in (few, many):  # solved for each row, and once for all
+        torch.testing.assert_close(found, expected + targets.mean(0))
 
 
 def test_what_is_missing_is_estimated_from_what_is_left(monkeypatch):
@@ -231,7 +233,7 @@ def test_anchors_that_lack_a_modality_are_not_regressed_from():
     used = torch.tensor([[False, True, False]])
     prior("item", COLD[:1], used)
     regression = prior.components._partial[True, False]
-    assert len(regression.coefficients) == int(known[21:].sum()) < len(prior.components.anchors)
+    assert len(regression.targets) == int(known[21:].sum()) < len(prior.components.anchors)
 
 
 def test_entities_of_training_that_lack_content_are_estimated_too():

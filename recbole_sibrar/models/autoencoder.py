@@ -19,7 +19,7 @@ class LinearAutoencoderOptions(CheckedOptions):
     """What a LinearAutoencoder is made of. lambda of epoch k is ``shrinkage_max * shrinkage_step ** k`` times the mean
     number of an item's interactions."""
 
-    rank: int = option("width of the vectors, at most", low=1, default=3072)
+    rank: int = option("width of the vectors, at most", low=1, default=1536)
     shrinkage_max: float = option("lambda of the first epoch", low=1e-9, default=100.0)
     shrinkage_step: float = option("factor from one epoch to the next", low=0.01, high=0.99, default=0.6)
 

@@ -8,9 +8,18 @@ from torch import Tensor, nn
 from recbole_sibrar.data.modalities import Modalities
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 from recbole_sibrar.kinds.feature_rows import FeatureRows
-from recbole_sibrar.models.decomposition import EXACT, ROWS, iterated_principal, principal
+from recbole_sibrar.models.decomposition import (
+    EXACT,
+    ROWS,
+    conjugate_gradients,
+    diagonal_in_both,
+    inner_products,
+    principal,
+)
 from recbole_sibrar.models.features import LinearFeatures
 from recbole_sibrar.progress import steps
+
+SOLVED_AT = 3.0
 
 
 class Components(nn.Module):
@@ -47,17 +56,30 @@ class Components(nn.Module):
         raise NotImplementedError
 
     @torch.no_grad()
-    def fit(self, show_progress: bool = False) -> None:
-        """Decompose, unless that has been done."""
+    def fit(self, show_progress: bool = False, matrix: SparseRows | None = None) -> None:
+        """Decompose, unless that has been done; ``matrix``: other side x entities, the training interactions."""
         if not self.squares.any() and len(self.known):
-            self._decomposed = self.decompose(show_progress)
+            is_whole = matrix is None or self.rank >= self.most()
+            self._decomposed = self.decompose(show_progress, None if is_whole else self._mixtures(matrix))
+
+    def _mixtures(self, matrix: SparseRows) -> Tensor:
+        """(K, P) what is to be predicted of the training entities that have content, around its mean."""
+        generator = torch.Generator().manual_seed(self.seed)
+        n = min(self.rank, len(matrix.lengths))
+        mixing = torch.randn(len(matrix.lengths), n, generator=generator).to(self.squares)
+        mixed = weighted_row_sum(matrix.transposed(), mixing)[self.known]
+        return mixed - mixed.mean(0)
 
     def forget(self) -> None:
         """Free what ``fit`` keeps for the tables of the training entities."""
         self._decomposed = None
 
-    def decompose(self, show_progress: bool) -> Tensor:
-        """Find what leads to the components; (K, P) the components of the training entities that have content."""
+    def decompose(self, show_progress: bool, targets: Tensor | None) -> Tensor:
+        """Find what leads to the components; (K, P) the components of the training entities that have content.
+
+        Args:
+            targets: (K, T) what directions are chosen by; None for the principal ones.
+        """
         raise NotImplementedError
 
     def forward(self, ids: Tensor, used: Tensor) -> Tensor:
@@ -103,7 +125,8 @@ class Components(nn.Module):
 class LinearComponents(Components):
     """Of the features themselves: ``X V``, with X = U s V^T over the training entities."""
 
-    ITERATIONS = 2
+    SOLVING = 10
+    """Iterations of conjugate gradients."""
 
     def __init__(self, modalities: Modalities, trained: Tensor, features: LinearFeatures, limit: int, seed: int):
         super().__init__(modalities, trained, features, limit, seed)
@@ -116,49 +139,88 @@ class LinearComponents(Components):
     def n_numbers(self) -> int:
         return self.directions.numel()
 
-    def decompose(self, show_progress: bool) -> Tensor:
+    def decompose(self, show_progress: bool, targets: Tensor | None) -> Tensor:
         n, width = len(self.known), self.features.width
         if width <= min(n, EXACT):
-            values, vectors = principal(self._gram(show_progress), self.rank)
-        elif n <= EXACT:
-            rows = self.features(self.known, self.available[self.known])
+            gram = self._gram(show_progress)
+            values, vectors = (
+                principal(gram, self.rank)
+                if targets is None
+                else predictive(gram, self._transposed_times(targets), self.rank)
+            )
+        elif targets is None:
+            rows = self.decomposed_features(self.known)
             values, vectors = principal(symmetric_product(rows), self.rank)
             vectors = rows.transposed_times(vectors * values.rsqrt())
         else:
-            values, vectors = iterated_principal(
-                self._times_gram,
-                width,
-                self.rank,
-                self.ITERATIONS,
-                torch.Generator().manual_seed(self.seed),
-                like=self.squares,
-                progress="Content" if show_progress else None,
-            )
+            values, vectors = self._predictive_of_rows(targets, show_progress)
         self.squares.zero_()[: len(values)] = values
         self.directions.zero_()[:, : len(values)] = vectors
-        return torch.cat([self.decomposed(ids) for ids in self.known.split(ROWS)])
+        return self._times(self.directions)
+
+    def _predictive_of_rows(self, targets: Tensor, show_progress: bool) -> tuple[Tensor, Tensor]:
+        """As ``predictive``, by the inner products of the entities in place of the features'."""
+        if len(targets) <= EXACT:
+            solved, product = solution(symmetric_product(self.decomposed_features(self.known)), targets)
+        else:
+            progress = "Content" if show_progress else None
+
+            def times_gram(table: Tensor) -> Tensor:
+                return self._times(self._transposed_times(table))
+
+            solved = conjugate_gradients(times_gram, targets, SOLVED_AT, self.SOLVING, progress)
+            product = times_gram(solved)
+        values, turn = diagonal_in_both(inner_products(solved, product), inner_products(product, product), self.rank)
+        return values.to(targets), self._transposed_times(solved @ turn.to(targets))
 
     def _gram(self, show_progress: bool) -> Tensor:
         """(F, F)."""
         gram = self.squares.new_zeros(self.features.width, self.features.width)
         for ids in blocks(self.known, show_progress):
-            rows = self.features(ids, self.available[ids])
+            rows = self.decomposed_features(ids)
             gram += rows.transposed_times(rows.dense())
         return gram
 
-    def _times_gram(self, table: Tensor) -> Tensor:
-        """(F, K) -> (F, K)."""
-        result = torch.zeros_like(table)
-        for ids in self.known.split(ROWS):
-            rows = self.features(ids, self.available[ids])
-            result += rows.transposed_times(rows.times(table))
-        return result
+    def _times(self, table: Tensor) -> Tensor:
+        """(F, L) -> (K, L), of the training entities that have content."""
+        return torch.cat([self.decomposed_features(ids).times(table) for ids in self.known.split(ROWS)])
+
+    def _transposed_times(self, table: Tensor) -> Tensor:
+        """(K, L) -> (F, L)."""
+        parts = zip(self.known.split(ROWS), table.split(ROWS))
+        first, *others = (self.decomposed_features(ids).transposed_times(part) for ids, part in parts)
+        for other in others:
+            first += other
+        return first
+
+    def decomposed_features(self, ids: Tensor) -> FeatureRows:
+        """(R,) entities -> (R, F), of all they have."""
+        return self.features(ids, self.available[ids])
 
     def forward(self, ids: Tensor, used: Tensor) -> Tensor:
         return self.features(ids, used).times(self.directions)
 
     def embed(self, modalities: Modalities, used: Tensor) -> Tensor:
         return self.features.embed(modalities, used).times(self.directions)
+
+
+def solution(gram: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, N), (N, T) -> (N, T) S, the ridge regression's coefficients of ``targets``, and the matrix times S."""
+    penalised = gram.clone()
+    penalised.diagonal().add_(SOLVED_AT)
+    solved = torch.cholesky_solve(targets, torch.linalg.cholesky(penalised))
+    return solved, gram @ solved
+
+
+def predictive(gram: Tensor, targets: Tensor, limit: int) -> tuple[Tensor, Tensor]:
+    """As ``principal``, descending, in the span of a regression's coefficients.
+
+    Args:
+        gram: (F, F) X^T X. targets: (F, T) X^T Y.
+    """
+    solved, product = solution(gram, targets)
+    values, turn = diagonal_in_both(inner_products(solved, solved), inner_products(solved, product), limit)
+    return values.to(gram), solved @ turn.to(gram)
 
 
 def symmetric_product(rows: FeatureRows) -> Tensor:

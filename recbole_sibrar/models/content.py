@@ -123,7 +123,8 @@ class ContentModel(InnerProductModel):
         return result
 
     def _own_in_chunks(self, side: str, ids: Tensor, chunk: int) -> Tensor:
-        return torch.cat([self.own_embeddings(side, part) for part in ids.split(chunk)])
+        parts = [self.own_embeddings(side, part) for part in ids.split(chunk)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _average(self, side: str, chunk: int = 8192) -> Tensor:
         """(D,) the mean embedding of the training entities, made once until something changes."""

@@ -22,10 +22,11 @@ class KernelRidge(ContentRegression):
     """Kernel ridge regression, also where content is missing, which is estimated from what there is."""
 
     options_class = KernelRidgeOptions
+    ANCHORS = 3072
 
     def make_components(self, limit: int) -> KernelComponents:
         content, trained = self.content_in_training, self.trained(self.content_side)
         features = LinearFeatures(content, trained, WEIGHTS)
-        n_anchors = EXACT if self.n_trained <= EXACT else self.FACTORS
+        n_anchors = EXACT if self.n_trained <= EXACT else self.ANCHORS
         limit = min(limit, self.options.rank)
         return KernelComponents(content, trained, features, limit, self.seed, n_anchors, self.options.gamma)

@@ -45,7 +45,7 @@ class ContentRegression(PenaltyPath, ContentModel):
     capabilities = Capabilities(
         cold_items=True, cold_users=True, missing_modalities=True, new_content=True, new_entities=True
     )
-    FACTORS = 3072
+    FACTORS = 1536
     NUMBERS = 1 << 27  # of the tables of all entities' components, 512 MiB
 
     def __init__(
@@ -67,14 +67,14 @@ class ContentRegression(PenaltyPath, ContentModel):
         return self.components.n_numbers
 
     def pretrain(self, folder: Path, show_progress: bool) -> None:
-        self.components.fit(show_progress)
+        self.components.fit(show_progress, self.matrix)
 
     @torch.no_grad()
     def loss(self, batch: object) -> tuple[Tensor, ...]:
         """Solve for this epoch's lambda; the value is the share of the training interactions' variance left
         unexplained, 0 if there is none."""
         penalty = self._next_penalty(self.options.ridge_max, self.options.ridge_step)
-        self.components.fit()
+        self.components.fit(matrix=self.matrix)
         variance = variation(self.matrix, self.n_trained)
         left = penalty / (self.components.squares + penalty)
         explained = (self._explainable() * (1 - left.square())).sum()
@@ -92,13 +92,12 @@ class ContentRegression(PenaltyPath, ContentModel):
 
         return self._until_changed("explainable", found, self.components.squares)
 
-    def vectors(self, ids: Tensor, used: Tensor) -> Tensor:
-        """(N,) entities of the content side, (N, M) bool which modalities to read -> (N, P), v."""
+    def _content_components(self, ids: Tensor, used: Tensor) -> Tensor:
+        """(N,) entities of the content side, (N, M) bool which modalities to read -> (N, P), c."""
         if torch.equal(used, self.read[ids]):
-            return self._table("read")[ids] * self._scale()
+            return self._table("read")[ids]
         features = self.content_in_evaluation(ids)
-        rows = self.components(ids, used) if features is None else self.components.embed(features, used)
-        return rows * self._scale()
+        return self.components(ids, used) if features is None else self.components.embed(features, used)
 
     def _table(self, name: str) -> Tensor:
         """(N, P) components of all entities of the content side, of what they have ``read`` or ``available``."""
@@ -134,7 +133,7 @@ class ContentRegression(PenaltyPath, ContentModel):
         def found() -> Tensor:
             table, n = self._table("available"), self.trained(side).sum()
             times = torch.bincount(self.matrix.columns, minlength=len(table)).to(table)
-            return self._with((times @ table / n * self._scale()).unsqueeze(0), self._mean(times.sum() / n))[0]
+            return self._scaled((times @ table / n).unsqueeze(0), self._mean(times.sum() / n))[0]
 
         return self._once(side, found)
 
@@ -144,23 +143,24 @@ class ContentRegression(PenaltyPath, ContentModel):
 
     def own_embeddings(self, side: str, ids: Tensor) -> Tensor:
         if side == self.content_side:
-            return self._with(self.vectors(ids, self.read[ids]), 1.0)
-        return self._with(self._history_sums(ids) * self._scale(), self._mean(self.matrix.lengths[ids]))
+            return self._scaled(self._content_components(ids, self.read[ids]), 1.0)
+        return self._scaled(self._history_sums(ids), self._mean(self.matrix.lengths[ids]))
 
     def content_embeddings(self, features: Modalities, used: Tensor) -> Tensor:
-        return self._with(self.components.embed(features, used) * self._scale(), 1.0)
+        return self._scaled(self.components.embed(features, used), 1.0)
 
     def content_of(self, entity: int, used: Tensor) -> Tensor:
-        return self._with(self.vectors(self._ids(entity).expand(len(used)), used), 1.0)
+        return self._scaled(self._content_components(self._ids(entity).expand(len(used)), used), 1.0)
 
     def _mean(self, lengths: Tensor) -> Tensor:
         return lengths / self.n_trained
 
-    @staticmethod
-    def _with(rows: Tensor, mean: Tensor | float) -> Tensor:
-        """The embeddings (N, P + 1) of vectors (N, P) and means."""
-        column = torch.as_tensor(mean, dtype=rows.dtype, device=rows.device).expand(len(rows)).unsqueeze(1)
-        return torch.cat([rows, column], dim=1)
+    def _scaled(self, rows: Tensor, mean: Tensor | float) -> Tensor:
+        """The embeddings (N, P + 1) of components or sums of them (N, P) and means."""
+        result = rows.new_empty(len(rows), rows.shape[1] + 1)
+        torch.mul(rows, self._scale(), out=result[:, :-1])
+        result[:, -1] = torch.as_tensor(mean, dtype=rows.dtype, device=rows.device)
+        return result
 
     @torch.no_grad()
     def embed(self, features: Modalities) -> Tensor:
@@ -170,7 +170,7 @@ class ContentRegression(PenaltyPath, ContentModel):
         profiles = features.entries[0].values
         is_trained = self.trained(self.content_side)[profiles.columns].float()
         sums = weighted_row_sum(profiles, self._table("available"), is_trained)
-        result = self._with(sums * self._scale(), self._mean(profiles.lengths))
+        result = self._scaled(sums, self._mean(profiles.lengths))
         empty = ~used.any(1)
         if empty.any():
             result[empty] = self._average(self.other_side)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from recbole_sibrar.data.modalities import Modalities
 from recbole_sibrar.kinds.feature_rows import FeatureRows
-from recbole_sibrar.models.components import Components, blocks
-from recbole_sibrar.models.decomposition import EXACT, precise, principal
+from recbole_sibrar.models.components import Components, blocks, predictive, solution
+from recbole_sibrar.models.decomposition import EXACT, diagonal_in_both, inner_products, precise, principal
 from recbole_sibrar.models.features import LinearFeatures
 
 GAMMA = 0.5
@@ -54,19 +54,27 @@ class KernelRegression:
     def __init__(self, anchors: FeatureRows, targets: Tensor):
         self.kernel = GaussianKernel.of(anchors)
         similar = precise(self.kernel(anchors))
-        mean = similar.mean(0)
-        similar -= mean
+        self.mean = similar.mean(0)
+        similar -= self.mean
         similar -= similar.mean(1, keepdim=True)
         similar.diagonal().add_(PENALTY * self.kernel.square)
-        average = targets.to(similar).mean(0)
-        coefficients = torch.cholesky_solve(targets - average, torch.linalg.cholesky(similar))
-        coefficients -= coefficients.mean(0)
-        self.coefficients = coefficients.to(targets)
-        self.intercept = (average - mean @ coefficients).to(targets)
+        self.factor = torch.linalg.cholesky(similar)
+        self.average = targets.mean(0)
+        self.targets = targets - self.average
+        self._coefficients: Tensor | None = None
+        self._asked = 0
 
     def __call__(self, features: FeatureRows) -> Tensor:
-        """(R, F) -> (R, P)."""
-        return self.kernel(features) @ self.coefficients + self.intercept
+        """(R, F) -> (R, P); solved for these R, until as many were asked for as there are columns to solve for."""
+        centred = self.kernel(features).to(self.mean).sub_(self.mean)
+        centred -= centred.mean(1, keepdim=True)
+        self._asked += len(centred)
+        if self._coefficients is None and self._asked < self.targets.shape[1]:
+            solved = torch.cholesky_solve(centred.T, self.factor).T.to(self.targets)
+            return solved @ self.targets + self.average
+        if self._coefficients is None:
+            self._coefficients = torch.cholesky_solve(self.targets.to(self.factor), self.factor).to(self.targets)
+        return centred.to(self.targets) @ self._coefficients + self.average
 
 
 class KernelComponents(Components):
@@ -124,30 +132,41 @@ class KernelComponents(Components):
     def _kernel(self) -> GaussianKernel:
         return GaussianKernel(self.anchor_features, self.anchor_lengths, self.square, self.gamma)
 
-    def decompose(self, show_progress: bool) -> Tensor:
+    def decompose(self, show_progress: bool, targets: Tensor | None) -> Tensor:
         kernel = self._kernel
         rows = torch.cat([kernel(self._whole(ids)) for ids in blocks(self.anchors, show_progress)])
         if len(self.anchors) == len(self.known):
             mean = rows.mean(0)
             rows -= mean
             rows -= rows.mean(1, keepdim=True)
-            values, vectors = principal(rows, self.rank)
-            basis, components = vectors * values.rsqrt(), vectors * values.sqrt()
+            values, basis, components = self._of_all(rows, targets)
             basis -= basis.mean(0)  # as it is, but for rounding, which the mean of a kernel's row would blow up
             offset = mean @ basis
         else:
-            values, vectors = principal(rows, self.rank)
+            values, vectors = principal(rows, self.rank if targets is None else len(rows))
             basis = vectors * values.rsqrt()
             components = torch.cat([kernel(self._whole(ids)) @ basis for ids in blocks(self.known, show_progress)])
             mean = components.mean(0)
             components -= mean
-            values, turn = principal(components.T @ components, self.rank)
+            gram = components.T @ components
+            values, turn = (
+                principal(gram, self.rank) if targets is None else predictive(gram, components.T @ targets, self.rank)
+            )
             basis, components, offset = basis @ turn, components @ turn, mean @ turn
         self.squares.zero_()[: len(values)] = values
         self.basis.zero_()[:, : len(values)] = basis
         self.offset.zero_()[: len(values)] = offset
         self._forget_partial()
         return F.pad(components, (0, self.rank - len(values)))
+
+    def _of_all(self, gram: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """(K, K) -> (P,) squares, (K, P) basis, (K, P) components."""
+        if targets is None:
+            values, vectors = principal(gram, self.rank)
+            return values, vectors * values.rsqrt(), vectors * values.sqrt()
+        solved, product = solution(gram, targets)
+        values, turn = diagonal_in_both(inner_products(solved, product), inner_products(product, product), self.rank)
+        return values.to(gram), solved @ turn.to(gram), product @ turn.to(gram)
 
     def _whole(self, ids: Tensor) -> FeatureRows:
         """Features of all that entities have."""
@@ -194,4 +213,8 @@ class KernelComponents(Components):
         if len(shown) < self.LEAST:
             return None
         every = self._whole(shown)
-        return KernelRegression(self.features.part(every, tuple(kind.tolist())), self._directly(every))
+        if self._decomposed is None:
+            targets = self._directly(every)
+        else:
+            targets = self._decomposed[torch.searchsorted(self.known, shown)]
+        return KernelRegression(self.features.part(every, tuple(kind.tolist())), targets)
