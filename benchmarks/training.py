@@ -1,132 +1,276 @@
-"""Training throughput on MovieLens 100K with 10 negatives, as a ratio to RecBole's BPR in the same run.
+"""What a training step costs, beside CLCRec, RecBole's BPR and LightGCN, and beside other versions of this code.
 
-    python benchmarks/training.py [--epochs 3] [--scenario warm] [--output FILE]
+    python benchmarks/training.py [--data_path atomic_data] [--data ml-1m citeulike-t generated] [--scenario warm]
+        [--models "SiBraR, papers'" BPR] [--steps 8] [--versions FOLDER ...] [--best] [--output FILE]
 
-Prints a Markdown table; positives per second count training interactions, not negatives. Beside RecBole's BPR
-stands a loop in plain PyTorch with nothing but two embedding tables. ``of matmul``: the floating-point operations of an
-epoch's matrix products by its time, as a share of the machine's speed at a product of two 1024 x 1024 matrices.
+``generated`` are 15,000 items with 46,000 tags and 200,000 interactions. Every model, of every version (checkouts of
+this repository), is a process of its own; they take turns, step by step, and what is reported of a model is its median,
+in seconds of the processor and not by the clock, so that ratios hold on a busy machine as well. ``loss`` is how far the
+losses of a version's first steps are at most from those of this one, relatively: large where a version draws otherwise.
+
+``of products``: the floating-point operations of a step's matrix products by its time, as a share of the machine's
+speed at a product of two 1024 x 1024 matrices. ``of memory``: the numbers that a step's operations read and write by
+its time, as a share of the machine's speed at copying 64 MiB; above 1 where they stay in a cache. ``--best`` also
+trains to the best score on validation data. Prints a Markdown table for each data set.
 """
 
 import argparse
 import json
 import logging
+import os
+import subprocess
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
+from statistics import median
+from time import process_time
+from typing import Any
 
-import torch
-import torch.nn.functional as F
-from tabulate import tabulate
-from torch.utils.flop_counter import FlopCounterMode
-
-from recbole_sibrar.recbole_plugin.run import make_config, prepare
-
-NEGATIVES = {"distribution": "uniform", "sample_num": 10}
-BATCH, WIDTH = 2048, 64
-PAPER = {"preset": "paper", "train_batch_size": BATCH}
-RUNS = {
-    "RecBole BPR": ("BPR", {"train_batch_size": BATCH * NEGATIVES["sample_num"]}),
-    "SiBraR base": ("SiBraR", {**PAPER, "variant": "base"}),
-    "SiBraR S": ("SiBraR", {**PAPER, "variant": "S"}),
-    "SiBraR SC": ("SiBraR", {**PAPER, "variant": "SC"}),
-    "SiBraR SC, a draw for each entity": ("SiBraR", {**PAPER, "modality_draw": "entity"}),
-    "MuBraR SC": ("MuBraR", {**PAPER, "variant": "SC"}),
-    "SiBraR SC, strong": ("SiBraR", {"preset": "strong"}),
+PAPERS = {"preset": "paper", "embedding_size": 256, "train_batch_size": 2048}
+TEN_EACH = {"train_batch_size": 20_480, "train_neg_sample_args": {"distribution": "uniform", "sample_num": 10}}
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "SiBraR, papers'": ("SiBraR", PAPERS),
+    "SiBraR, strong": ("SiBraR", {"preset": "strong"}),
+    "SiBraR, bpr": ("SiBraR", {"preset": "paper"}),
+    "CLCRec": ("CLCRec", {}),
+    "BPR": ("BPR", TEN_EACH),
+    "LightGCN": ("LightGCN", TEN_EACH),
 }
+COMPARED, HERE = "BPR", str(Path(__file__).resolve().parents[1])
+GENERATED = {"users": 5_000, "items": 15_000, "interactions": 200_000, "tags": 46_000, "tags_of_an_item": 20}
+GATHERS, SCATTERS = ("embedding_bag", "index_select", "index.Tensor"), ("index_add", "index_copy", "index_put")
 
 
-def prepared(model, options, scenario):
-    settings = {
-        "scenario": scenario, "embedding_size": WIDTH, "train_neg_sample_args": dict(NEGATIVES), "state": "ERROR",
-        "checkpoint_dir": tempfile.mkdtemp(), **options,
-    }  # fmt: skip
-    return prepare(make_config(model, "ml-100k", None, settings))
+def generate(folder: Path) -> None:
+    """Atomic files of ``GENERATED``."""
+    import numpy as np
+
+    rng, sizes = np.random.default_rng(0), GENERATED
+    n = sizes["interactions"]
+    users, items = rng.integers(sizes["users"], size=n), (rng.random(n) ** 2 * sizes["items"]).astype(int)
+    pairs = sorted(set(zip(users.tolist(), items.tolist())))
+    tags = (rng.random((sizes["items"], sizes["tags_of_an_item"])) ** 3 * sizes["tags"]).astype(int)
+    inter = ["user_id:token\titem_id:token", *(f"u{user}\ti{item}" for user, item in pairs)]
+    item = ["item_id:token\ttags:token_seq"]
+    item += [f"i{number}\t{' '.join(f't{tag}' for tag in own)}" for number, own in enumerate(tags)]
+    folder.mkdir()
+    for name, lines in {"inter": inter, "item": item, "yaml": ["modalities: {user: {}, item: {tags: tags}}"]}.items():
+        (folder / f"generated.{name}").write_text("\n".join(lines) + "\n")
 
 
-def plain_loop(data):
-    """An epoch of matrix factorisation with bpr: two embedding tables, negatives drawn from all items."""
-    dataset = data._dataset
-    users, items = (dataset.inter_feat[field] for field in (dataset.uid_field, dataset.iid_field))
-    tables = [torch.nn.Embedding(n, WIDTH) for n in (dataset.user_num, dataset.item_num)]
-    optimizer = torch.optim.Adam([table.weight for table in tables])
-
-    def epoch():
-        for rows in torch.randperm(len(users)).split(BATCH):
-            negatives = torch.randint(1, dataset.item_num, (len(rows), NEGATIVES["sample_num"]))
-            optimizer.zero_grad()
-            user = tables[0](users[rows]).unsqueeze(1)
-            positive = (user * tables[1](items[rows]).unsqueeze(1)).sum(-1)
-            F.softplus((user * tables[1](negatives)).sum(-1) - positive).mean().backward()
-            optimizer.step()
-
-    return epoch
+# in a process of its own
 
 
-def measure(epoch, epochs):
-    """(least seconds of an epoch after one to warm up, FLOP of its matrix products)."""
+def work(model: str, data: str, settings: dict[str, Any], best: bool) -> None:
+    """A step for each line that comes in; the figures of a model at the end."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from recbole_sibrar.recbole_plugin.run import make_config, prepare
+
+    logging.disable(logging.INFO)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    ready = prepare(make_config(model, data, None, {**settings, "state": "ERROR", "output_dir": tempfile.mkdtemp()}))
+    loader, own, optimizer = ready.loaders[0], ready.model, ready.trainer.optimizer
+    if hasattr(own, "pretrain"):
+        own.pretrain(ready.config)
+    own.train()
+
+    def batches():
+        while True:
+            yield from loader
+
+    drawn = batches()
+
+    def step():
+        optimizer.zero_grad()
+        terms = own.calculate_loss(next(drawn))
+        loss = sum(terms) if isinstance(terms, tuple) else terms
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    say({"losses": [step() for _ in range(3)]})
+    for _ in sys.stdin:
+        start = process_time()
+        step()
+        say({"seconds": process_time() - start})
     with FlopCounterMode(display=False) as counter:
-        epoch()
-    seconds = []
-    for _ in range(epochs):
-        start = perf_counter()
-        epoch()
-        seconds.append(perf_counter() - start)
-    return min(seconds), counter.get_total_flops()
+        step()
+    with moved_bytes() as moved:
+        step()
+    figures = {"steps": len(loader), "flop": counter.get_total_flops(), "bytes": moved.total, **speeds()}
+    if best:
+        figures |= to_the_best(prepare(ready.config))
+    say(figures)
 
 
-def matmul_speed(n=1024, repeats=10):
-    """FLOP/s of the product of two n x n matrices."""
-    first, second = torch.randn(n, n), torch.randn(n, n)
+def say(what: dict[str, Any]) -> None:
+    print("=" + json.dumps(what), flush=True)
+
+
+def moved_bytes():
+    """Counts what each operation reads and writes; of a table with rows gathered from it or added to it, these rows."""
+    from torch import Tensor
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    class Moved(TorchDispatchMode):
+        total = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            if any(name in str(function) for name in GATHERS):
+                width = args[0].shape[-1] if "bag" in str(function) else 1
+                read = args[1].numel() * width if isinstance(args[1], Tensor) else tree_leaves(result)[0].numel()
+                self.total += 4 * read + size_of(result)
+            elif any(name in str(function) for name in SCATTERS):
+                self.total += 3 * max(size_of(part) for part in args[1:])
+            elif not function.is_view:
+                self.total += size_of((args, kwargs)) + size_of(result)
+            return result
+
+    def size_of(what: object) -> int:
+        return sum(leaf.nbytes for leaf in tree_leaves(what) if isinstance(leaf, Tensor))
+
+    return Moved()
+
+
+def speeds() -> dict[str, float]:
+    """FLOP/s of a large product and bytes/s of a large copy, of a second of processors."""
+    import torch
+
+    one, other, long = torch.randn(1024, 1024), torch.randn(1024, 1024), torch.randn(2**24)
+    place = torch.empty_like(long)
+    return {
+        "flop_s": 2 * 1024**3 / least(lambda: one @ other),
+        "bytes_s": 2 * long.nbytes / least(lambda: place.copy_(long)),
+    }
+
+
+def least(function: Callable[[], Any], repeats: int = 10) -> float:
+    """Seconds of the processor."""
     seconds = []
     for _ in range(repeats):
-        start = perf_counter()
-        first @ second
-        seconds.append(perf_counter() - start)
-    return 2 * n**3 / min(seconds)
+        start = process_time()
+        function()
+        seconds.append(process_time() - start)
+    return min(seconds)
 
 
-def main():
+def to_the_best(ready: Any) -> dict[str, float]:
+    """Seconds of the processor until the best validation score, its epoch, and it."""
+    start = process_time()
+    score, _ = ready.trainer.fit(*ready.loaders[:2], saved=True, show_progress=False)
+    scores = [epoch["valid"] for epoch in ready.trainer.history]
+    n = 1 + max(range(len(scores)), key=lambda epoch: scores[epoch] or 0)
+    return {"valid": float(score), "best_epoch": n, "best_seconds": (process_time() - start) * n / len(scores)}
+
+
+# the others
+
+
+class Worker:
+    """A process that trains one model of one version."""
+
+    def __init__(self, version: str, task: dict[str, Any]):
+        environment = {**os.environ, "PYTHONPATH": version}
+        command = [sys.executable, __file__, "--worker", json.dumps(task)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=version
+        )
+        self.losses, self.seconds = self.answer()["losses"], []
+
+    def answer(self) -> dict[str, Any]:
+        for line in self.process.stdout:
+            if line.startswith("="):
+                return json.loads(line[1:])
+        raise SystemExit(f"{self.process.args} ended early.")
+
+    def step(self) -> None:
+        print(file=self.process.stdin, flush=True)
+        self.seconds.append(self.answer()["seconds"])
+
+    def figures(self) -> dict[str, Any]:
+        self.process.stdin.close()
+        return {"losses": self.losses, "step_seconds": median(self.seconds), **self.answer()}
+
+
+def measure(data: str, data_path: str | None, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Figures of each model of each version."""
+    settings = {"scenario": arguments.scenario, **({"data_path": data_path} if data_path else {})}
+    workers = {}
+    for name in arguments.models:
+        model, options = MODELS[name]
+        task = {"model": model, "data": data, "settings": {**settings, **options}, "best": arguments.best}
+        for version in dict.fromkeys([HERE, *map(os.path.abspath, arguments.versions)]):
+            if version == HERE or model in ("SiBraR", "CLCRec"):
+                workers[name, version] = Worker(version, task)
+    for _ in range(arguments.steps):
+        for worker in workers.values():
+            worker.step()
+    return [{"data": data, "model": name, "version": v, **own.figures()} for (name, v), own in workers.items()]
+
+
+def rows_of(results: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Of one data set."""
+    here = {own["model"]: own for own in results if own["version"] == HERE}
+    rows = []
+    for own in results:
+        seconds, now = own["step_seconds"], here[own["model"]]
+        epoch, compared = seconds * own["steps"], here.get(COMPARED)
+        difference = max(abs(a - b) / abs(b) for a, b in zip(own["losses"], now["losses"]))
+        rows.append((
+            own["model"] + ("" if own is now else f" ({Path(own['version']).name})"),
+            f"{1000 * seconds:.0f}",
+            "" if own is now else f"{seconds / now['step_seconds']:.2f}",
+            "" if own is now else f"{difference:.0e}",
+            f"{epoch:.1f}",
+            f"{epoch / (compared['step_seconds'] * compared['steps']):.2f}" if compared else "",
+            f"{own['flop'] / seconds / own['flop_s']:.0%}",
+            f"{own['bytes'] / seconds / own['bytes_s']:.0%}",
+            f"{own['best_seconds']:.0f} ({own['best_epoch']}; {own['valid']:.3f})" if "best_epoch" in own else "",
+        ))  # fmt: skip
+    return rows
+
+
+HEADERS = (
+    "model", "step, CPU ms", "by ours", "loss", "epoch, CPU s", "by BPR's", "of products", "of memory",
+    "CPU s to the best (epoch; score)",
+)  # fmt: skip
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--data_path", default="atomic_data", help="of the data sets but ml-100k and generated")
+    parser.add_argument("--data", nargs="+", default=["ml-1m", "citeulike-t", "generated"])
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--scenario", default="warm")
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--versions", nargs="*", default=[], help="folders with other versions of this code")
+    parser.add_argument("--best", action="store_true", help="also train to the best validation score")
     parser.add_argument("--output", help="also write the figures there, as JSON")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    logging.disable(logging.INFO)
-    ready = {name: prepared(*run, arguments.scenario) for name, run in RUNS.items()}
-    loops = {
-        name: lambda own=own: own.trainer._train_epoch(own.loaders[0], 0, show_progress=False)
-        for name, own in ready.items()
-    }
-    data = ready["RecBole BPR"].loaders[0]
-    n_positives = len(data._dataset.inter_feat)
-    loops = {"plain PyTorch BPR": plain_loop(data), **loops}
-    machine = matmul_speed()
-    figures = {}
-    for name, loop in loops.items():
-        seconds, flop = measure(loop, arguments.epochs)
-        figures[name] = {"positives_per_second": n_positives / seconds, "of_matmul": flop / seconds / machine}
-    speeds = {name: figure["positives_per_second"] for name, figure in figures.items()}
-    rows = [
-        (
-            name,
-            f"{speeds[name]:,.0f}",
-            f"{speeds['RecBole BPR'] / speeds[name]:.2f}",
-            f"{speeds['plain PyTorch BPR'] / speeds[name]:.2f}",
-            f"{figure['of_matmul']:.1%}",
-        )
-        for name, figure in figures.items()
-    ]
-    headers = ("model", "positives/s", "time / BPR's", "time / plain loop's", "of matmul")
-    print(tabulate(rows, headers=headers, tablefmt="github"))
-    print(
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}, {WIDTH}-d, 10 negatives, {arguments.scenario}"
-    )
-    print(f"The machine's matrix product: {machine / 1e9:,.0f} GFLOP/s.")
+    if arguments.worker:
+        return work(**json.loads(arguments.worker))
+
+    from tabulate import tabulate
+
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        for data in arguments.data:
+            path = None if data == "ml-100k" else os.path.abspath(arguments.data_path)
+            if data == "generated":
+                path = folder
+                generate(Path(folder) / data)
+            found = measure(data, path, arguments)
+            results += found
+            print(f"\n{data}, {arguments.scenario}\n")
+            print(tabulate(rows_of(found), headers=HEADERS, tablefmt="github", disable_numparse=True), flush=True)
     if arguments.output:
-        settings = {"threads": torch.get_num_threads(), "torch": torch.__version__, "scenario": arguments.scenario}
-        Path(arguments.output).write_text(
-            json.dumps({**settings, "matmul_flops": machine, "models": figures}, indent=1)
-        )
+        Path(arguments.output).write_text(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

@@ -135,6 +135,21 @@ def test_weighted_row_sum_equals_the_dense_product(generator):
     assert torch.autograd.gradcheck(lambda t: gather_rows(t, torch.tensor([2, 2, 0])), table)
 
 
+@pytest.mark.parametrize("rows", [[2, 0, 3, 4], [3, 3, 0, 0], [1, 4], []], ids=str)
+def test_sums_of_selected_rows_are_those_of_their_copies(generator, rows):
+    """Sums and gradients, of most of the rows, by the transposed matrix that is kept, and of few, in several steps."""
+    matrix = SparseRows.from_pairs([0, 0, 2, 3, 3], [1, 4, 1, 0, 4], n_rows=5, n_columns=6)
+    for _ in range(2):
+        selected, table = matrix.select(torch.tensor(rows, dtype=torch.long)), torch.randn(6, 3, generator=generator)
+        table.requires_grad_()
+        copied = SparseRows(selected.indptr, selected.columns, 6)
+        found, expected = weighted_row_sum(selected, table), weighted_row_sum(copied, table)
+        torch.testing.assert_close(found, expected)
+        gradients = [torch.autograd.grad(sums.sin().sum(), table) for sums in (found, expected)]
+        torch.testing.assert_close(*gradients)
+    assert ("_by_column" in vars(matrix)) == (len(rows) == 4)
+
+
 def test_selected_rows():
     matrix = SparseRows.from_pairs([0, 0, 2], [1, 4, 3], n_rows=3, n_columns=5)
     selected = matrix.select(torch.tensor([2, 1, 0, 2]))

@@ -65,9 +65,12 @@ class RowsProjection(Projection):
         self.register_buffer("columns", modality.values.columns, persistent=False)
         self.table = table_of(modality.width, sizes[0])
         self.network = further_layers(sizes, self.activation)
+        self._matrix: SparseRows | None = None
 
     def stored(self, rows: Tensor) -> SparseRows:
-        return SparseRows(self.indptr, self.columns, self.table.num_embeddings).select(rows)
+        if self._matrix is None or self._matrix.columns is not self.columns:  # they were moved to a device
+            self._matrix = SparseRows(self.indptr, self.columns, self.table.num_embeddings)
+        return self._matrix.select(rows)
 
 
 def table_of(n_values: int, width: int) -> nn.Embedding:
