@@ -6,16 +6,17 @@ import warnings
 from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from scipy import sparse
-from torch import Tensor
+from torch import Tensor, nn
 
 import recbole_sibrar
 from recbole_sibrar import hub
 from recbole_sibrar.data.modalities import Modalities
+from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import CheckpointError, DataError, OptionError
 from recbole_sibrar.files import save_tensors
 from recbole_sibrar.properties import props_folder
@@ -32,7 +33,39 @@ DERIVED = {
 }  # fmt: skip
 
 
-def plain_config(config: Any) -> dict[str, Any]:
+class Configured(Protocol):
+    """RecBole's ``Config``."""
+
+    final_config_dict: dict[str, Any]
+
+
+class Parametrised(Protocol):
+    """A recommender of RecBole, a module with parameters beside those that it trains."""
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Tensor]) -> object: ...
+
+    def other_parameter(self) -> dict[str, Any] | None: ...
+
+    def load_other_parameter(self, para: Any) -> None: ...
+
+
+class Stored(Protocol):
+    """A data set that says what it was read from, and what serving needs of it."""
+
+    read: dict[str, str]
+    uid_field: str
+    iid_field: str
+    field2id_token: dict[str, Any]
+    inter_feat: Any
+
+    def interaction_rows(self) -> SparseRows: ...
+
+    def catalogue(self, core: Any) -> dict[str, tuple[list[str], Modalities]]: ...
+
+
+def plain_config(config: Configured) -> dict[str, Any]:
     """The effective configuration as plain data that ``Config(config_dict=...)`` takes back."""
     values = {key: plain(value) for key, value in config.final_config_dict.items() if key not in DERIVED}
     values["data_path"] = str(Path(values["data_path"]).parent)
@@ -176,7 +209,14 @@ def restored(value: object) -> Any:
     return [restored(entry) for entry in value] if isinstance(value, list) else value
 
 
-def save(path: str | Path, config: Any, model: Any, dataset: Any, with_serving: bool, **training_state: Any) -> None:
+def save(
+    path: str | Path,
+    config: Configured,
+    model: Parametrised,
+    dataset: Stored,
+    with_serving: bool,
+    **training_state: object,
+) -> None:
     """Write a checkpoint, whole or not at all.
 
     Args:
@@ -197,7 +237,7 @@ def save(path: str | Path, config: Any, model: Any, dataset: Any, with_serving: 
     save_tensors(path, state)
 
 
-def _serving_state(model: Any, dataset: Any) -> dict[str, Any]:
+def _serving_state(model: Parametrised, dataset: Stored) -> dict[str, Any]:
     interactions = dataset.interaction_rows()
     fields = {"user": dataset.uid_field, "item": dataset.iid_field}
     core = getattr(model, "core", None)
@@ -285,13 +325,13 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]
     return state
 
 
-def restore(model: Any, state: dict[str, Any]) -> None:
+def restore(model: Parametrised, state: dict[str, Any]) -> None:
     """Put a checkpoint's parameters into a model of the same configuration."""
     load_parameters(model, state["state_dict"], state["versions"])
     model.load_other_parameter(restored(state["other_parameter"]))
 
 
-def load_parameters(model: Any, parameters: dict[str, Tensor], versions: dict[str, str]) -> None:
+def load_parameters(model: "Parametrised | nn.Module", parameters: dict[str, Tensor], versions: dict[str, str]) -> None:
     """As ``load_state_dict``.
 
     Raises:

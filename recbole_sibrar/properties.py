@@ -129,12 +129,12 @@ def read_layers(root: Path, folders: Sequence[str], model: str) -> dict[str, Any
 PAPER = "paper"
 
 
-def names_paper(name: Any) -> bool:
+def names_paper(name: str | Path) -> bool:
     """Whether ``paper`` or ``paper/<data set>`` is named, and not a file."""
     return Path(name).parts[:1] == (PAPER,) and not Path(name).is_file()
 
 
-def read_paper(root: Path, name: Any, model: str, dataset: str, scenario: str) -> dict[str, Any]:
+def read_paper(root: Path, name: str | Path, model: str, dataset: str, scenario: str) -> dict[str, Any]:
     """What the papers have for a model, below one of the folders of ``props/``.
 
     Args:

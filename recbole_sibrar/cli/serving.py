@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,7 +109,7 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def write_tables(tables: Any, path: str | Path) -> int:
+def write_tables(tables: Iterable[pd.DataFrame], path: str | Path) -> int:
     """Write tables with the same columns one after the other as one, csv, tsv or parquet, whole or not at all.
 
     Returns:

@@ -15,6 +15,7 @@ import pandas as pd
 from recbole_sibrar.convert.assemble import Job, Papers, Side, check_modality_names
 from recbole_sibrar.convert.atomic import prepare
 from recbole_sibrar.convert.corpus import Corpus, add_encoders, add_item_vectors, encoders, named_values
+from recbole_sibrar.convert.encoders import Encode
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair, k_core
 from recbole_sibrar.convert.vectors import located, read_embeddings
 from recbole_sibrar.data.tables import clean, find_file, line_blocks
@@ -73,7 +74,7 @@ def convert(
     item_vectors: dict[str, str | Path] | None = None,
     name: str = "amazon-vg",
     half: bool = False,
-    encode: Any = None,
+    encode: Encode | None = None,
 ) -> Path:
     """Write Amazon Video Games as atomic files.
 
@@ -120,7 +121,7 @@ def convert(
     texts = {name: {token: text for token, text in zip(wanted, column) if text} for name, column in columns.items()}
     items.having = {"text": list(texts["text"])}
     job = Job("amazon-vg", name, Path(output), options, [reviews_path, meta_path, *paths.values()], k, PAPERS)
-    return job.finish(reviews, users, items, require, log, encode and encode.on_items(texts))
+    return job.finish(reviews, users, items, require, log, encode.on_items(texts) if encode else None)
 
 
 def _find(raw: Path) -> tuple[Edition, Path, Path]:

@@ -1,7 +1,7 @@
 """What every corpus does after reading: filters by features, k-core, report, and the hand-over to the writer."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -225,7 +225,7 @@ class Job:
         items: Side,
         required: Iterable[str],
         log: StepLog,
-        encode: Any = None,
+        encode: Callable[[Side, Side], None] | None = None,
     ) -> Path:
         """Known entities, required features, k-core; print counts, coverage and the papers' figures; write.
 

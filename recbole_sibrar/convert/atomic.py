@@ -15,6 +15,7 @@ import yaml
 from tqdm import tqdm
 
 import recbole_sibrar
+from recbole_sibrar.convert.vectors import Vectors
 from recbole_sibrar.data.vectors import write_cache
 from recbole_sibrar.errors import DataError, OptionError
 from recbole_sibrar.files import atomic_directory, make_folder, remove_unfinished
@@ -138,7 +139,7 @@ class AtomicDataset:
             frame.to_csv(file, sep="\t", index=False, header=False, na_rep="", quoting=3, lineterminator="\n")
 
 
-def write_vectors(path: str | Path, name: str, id_field: str, vectors: Any) -> None:
+def write_vectors(path: str | Path, name: str, id_field: str, vectors: Vectors) -> None:
     """A vector file with as many digits as float32 needs to come back the same, and its binary copy."""
     with (
         open(path, "w", encoding="utf-8", newline="\n") as file,

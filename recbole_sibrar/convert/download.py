@@ -1,5 +1,6 @@
 """The ``download`` command: a corpus's official files, with resume and checksum."""
 
+import argparse
 import json
 import shutil
 import zipfile
@@ -7,7 +8,6 @@ import zlib
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
@@ -60,7 +60,7 @@ SOURCES = {
 }
 
 
-def add_download_parser(commands: Any) -> None:
+def add_download_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add ``download`` to the command line."""
     parser = commands.add_parser(
         "download",

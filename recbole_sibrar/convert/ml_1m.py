@@ -5,7 +5,6 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ import pandas as pd
 from recbole_sibrar.convert.assemble import Job, Papers, Side, check_modality_names
 from recbole_sibrar.convert.atomic import prepare
 from recbole_sibrar.convert.corpus import Corpus, add_ages, add_encoders, add_item_vectors, encoders, named_values
+from recbole_sibrar.convert.encoders import Encode
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair, of_ages
 from recbole_sibrar.convert.vectors import located, read_embeddings
 from recbole_sibrar.data.tables import read_table, refuse_duplicates
@@ -45,7 +45,7 @@ def convert(
     item_vectors: dict[str, str | Path] | None = None,
     name: str = "ml-1m",
     half: bool = False,
-    encode: Any = None,
+    encode: Encode | None = None,
 ) -> Path:
     """Write MovieLens 1M as atomic files.
 
@@ -101,7 +101,7 @@ def convert(
         "min_rating": min_rating, "ages": ages and list(ages), "k_core": k, "require": list(require), "float16": half,
     }  # fmt: skip
     job = Job("ml-1m", name, Path(output), options, [*files, *paths.values()], k, replace(PAPERS, reasons=reasons))
-    return job.finish(ratings, users, items, require, log, encode and encode.on_items(texts))
+    return job.finish(ratings, users, items, require, log, encode.on_items(texts) if encode else None)
 
 
 def _reasons(ratings: pd.DataFrame) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import pandas as pd
 from recbole_sibrar.convert.assemble import ID, TEXT, TYPES, Job, Side, check_column_names, check_modality_names
 from recbole_sibrar.convert.atomic import prepare
 from recbole_sibrar.convert.corpus import Corpus, add_encoders, add_item_vectors, encoders, named_values
+from recbole_sibrar.convert.encoders import Encode
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair
 from recbole_sibrar.convert.vectors import Embedded, Vectors, embeddings_of, located
 from recbole_sibrar.data.atomic import LARGEST
@@ -51,7 +52,7 @@ def convert(
     k: int = 0,
     require: Iterable[str] = (),
     half: bool = False,
-    encode: Any = None,
+    encode: Encode | None = None,
     missing: Collection[str] | None = None,
     kinds: dict[str, str] | None = None,
 ) -> Path:
@@ -134,7 +135,7 @@ def convert(
         "dates": [*user_side.dates, *item_side.dates],
     }
     job = Job("table", name, Path(output), options, files, k, tables=tables)
-    return job.finish(pairs, user_side, item_side, require, log, encode and encode.on_items(item_texts))
+    return job.finish(pairs, user_side, item_side, require, log, encode.on_items(item_texts) if encode else None)
 
 
 def _texts_of(side: Side, encoded: Iterable[str]) -> list[str]:

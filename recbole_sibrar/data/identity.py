@@ -1,8 +1,7 @@
 """Numbers and fingerprints of data that depend on what the data are, and not on the order of lines or files."""
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ def sorted_numbers(tokens: Sequence[str]) -> np.ndarray:
     return places
 
 
-def interactions_digest(tokens: dict[str, Sequence[str]], parts: Any) -> str:
+def interactions_digest(tokens: dict[str, Sequence[str]], parts: Iterable[Mapping[str, object]]) -> str:
     """The fingerprint of interactions.
 
     Args:

@@ -1,6 +1,6 @@
 """Negatives: training items that a user has not interacted with in training."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -32,12 +32,12 @@ class NegativeSampler:
 
     def __init__(
         self,
-        users: Any,
-        items: Any,
+        users: np.ndarray | Sequence[int],
+        items: np.ndarray | Sequence[int],
         n_users: int,
         seed: int,
         popularity_power: float | None = None,
-        user_tokens: Any = None,
+        user_tokens: Sequence[str] | np.ndarray | None = None,
     ):
         self.rng = np.random.default_rng(seed)
         self.items, ranks = np.unique(items, return_inverse=True)

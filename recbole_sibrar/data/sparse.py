@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import DTypeLike
 from scipy.sparse import csr_array
 from torch import Tensor
+
+Numbers = Sequence[int] | np.ndarray | Tensor
 
 
 @dataclass(frozen=True)
@@ -27,18 +30,17 @@ class SparseRows:
     n_columns: int
 
     @classmethod
-    def from_pairs(cls, rows: Any, columns: Any, n_rows: int, n_columns: int) -> "SparseRows":
+    def from_pairs(cls, rows: Numbers, columns: Numbers, n_rows: int, n_columns: int) -> "SparseRows":
         """From coordinates; a pair that occurs several times counts once.
 
         >>> SparseRows.from_pairs([2, 0, 2, 2], [1, 0, 0, 1], n_rows=3, n_columns=2).columns.tolist()
         [0, 0, 1]
         """
-        rows, columns = torch.as_tensor(rows, dtype=torch.long), torch.as_tensor(columns, dtype=torch.long)
-        keys = torch.unique(rows * n_columns + columns)
-        rows, columns = keys // n_columns, keys % n_columns
+        keys = torch.as_tensor(rows, dtype=torch.long) * n_columns + torch.as_tensor(columns, dtype=torch.long)
+        keys = torch.unique(keys)
         indptr = torch.zeros(n_rows + 1, dtype=torch.long)
-        indptr[1:] = torch.bincount(rows, minlength=n_rows).cumsum(0)
-        return cls(indptr, columns, n_columns)
+        indptr[1:] = torch.bincount(keys // n_columns, minlength=n_rows).cumsum(0)
+        return cls(indptr, keys % n_columns, n_columns)
 
     @classmethod
     def stacked(cls, parts: "Sequence[SparseRows]") -> "SparseRows":
@@ -51,7 +53,7 @@ class SparseRows:
         columns = torch.cat([rows.columns for rows in parts])
         return cls(F.pad(lengths.cumsum(0), (1, 0)), columns, parts[0].n_columns)
 
-    def to_scipy(self, dtype: Any = np.float32) -> csr_array:
+    def to_scipy(self, dtype: DTypeLike = np.float32) -> csr_array:
         """The matrix of zeros and ones."""
         ones, shape = np.ones(len(self.columns), dtype=dtype), (len(self.lengths), self.n_columns)
         return csr_array((ones, self.columns.cpu().numpy(), self.indptr.cpu().numpy()), shape=shape)

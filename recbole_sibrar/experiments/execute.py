@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import sleep
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 import torch
@@ -175,7 +175,7 @@ class RunProcess:
         return Outcome(self.run, error=error)
 
 
-def start(command: list[str], errors: Any, threads: int) -> subprocess.Popen:
+def start(command: list[str], errors: IO[str] | int, threads: int) -> subprocess.Popen:
     """Start a command that computes with so many threads, unless the environment says how many."""
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
     parent = os.getpid()

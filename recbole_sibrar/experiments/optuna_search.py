@@ -27,7 +27,7 @@ def optuna_search(
     seed: int,
     bigger: bool,
     folder: str | Path,
-    made_for: Any,
+    made_for: dict[str, Any],
 ) -> Iterator[tuple[dict[str, Any], TrialOutcome, bool]]:
     """Run trials until there are ``n_trials``, those of an interrupted search of the same kind among them.
 

@@ -188,7 +188,7 @@ class Plan:
         return {**given, "split_seed": self.seed} if self.fixed_split else given
 
 
-def check_integers(values: Any, prefix: str, bounds: tuple[tuple[str, int], ...]) -> None:
+def check_integers(values: object, prefix: str, bounds: tuple[tuple[str, int], ...]) -> None:
     """These attributes are integers of at least so much.
 
     Raises:
@@ -200,7 +200,7 @@ def check_integers(values: Any, prefix: str, bounds: tuple[tuple[str, int], ...]
             raise OptionError(f"{prefix}{name} is {value!r}; expected an integer of at least {low}.")
 
 
-def check_keys(given: Any, cls: type, what: str) -> None:
+def check_keys(given: object, cls: type, what: str) -> None:
     """The keys of a mapping are the fields of a dataclass.
 
     Raises:

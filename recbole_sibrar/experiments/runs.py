@@ -12,7 +12,7 @@ from recbole_sibrar.errors import OptionError, suggestion
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.properties import QUIET
 from recbole_sibrar.recbole_plugin.checks import check
-from recbole_sibrar.recbole_plugin.config import check_dataset, valid_names
+from recbole_sibrar.recbole_plugin.config import Config, check_dataset, valid_names
 from recbole_sibrar.recbole_plugin.run import make_config, run_name
 from recbole_sibrar.report.result import RESULT, as_json
 
@@ -76,7 +76,7 @@ def plan_run(
     return Run(label, name, model, dataset, scenario, seed, options, plain, config)
 
 
-def known_options(options: dict[str, Any], config: Any) -> dict[str, Any]:
+def known_options(options: dict[str, Any], config: Config) -> dict[str, Any]:
     """Those of the options that the model of a configuration knows."""
     known = valid_names(config.internal_config_dict, config.parameters)
     return {name: value for name, value in options.items() if name in known}

@@ -2,12 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recbole_sibrar.errors import OptionError, nearest
 from recbole_sibrar.properties import parse_value
+
+if TYPE_CHECKING:
+    import optuna
 
 # Kind: what its list holds.
 KINDS = {
@@ -53,7 +56,7 @@ class Parameter:
         low, high, step = self.values
         return int((high - low) / step + 1e-9)
 
-    def to_hyperopt(self) -> Any:
+    def to_hyperopt(self) -> object:
         """What hyperopt draws: the position of a choice, the number of steps, or the value itself."""
         from hyperopt import hp
 
@@ -64,7 +67,7 @@ class Parameter:
         bounds = [math.log(value) for value in self.values] if self.kind == "loguniform" else self.values
         return getattr(hp, self.kind)(self.name, *bounds)
 
-    def drawn_by_optuna(self, trial: Any) -> Any:
+    def drawn_by_optuna(self, trial: "optuna.Trial") -> object:
         """The same, of a trial of Optuna."""
         if self.kind == "choice":
             return trial.suggest_categorical(self.name, list(range(len(self.values))))
@@ -131,7 +134,7 @@ class Space:
     def to_hyperopt(self) -> dict[str, Any]:
         return {parameter.name: parameter.to_hyperopt() for parameter in self.parameters}
 
-    def drawn_by_optuna(self, trial: Any) -> dict[str, Any]:
+    def drawn_by_optuna(self, trial: "optuna.Trial") -> dict[str, Any]:
         return {parameter.name: parameter.drawn_by_optuna(trial) for parameter in self.parameters}
 
     def drawn_at_random(self, generator: np.random.Generator) -> dict[str, Any]:

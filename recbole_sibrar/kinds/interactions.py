@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from recbole_sibrar.checked import option
 from recbole_sibrar.data.modalities import INTERACTIONS, Features, Modality
-from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
+from recbole_sibrar.data.sparse import Numbers, SparseRows, weighted_row_sum
 from recbole_sibrar.kinds.kind import Kind
 from recbole_sibrar.kinds.projection import RowsProjection
 
@@ -61,7 +61,7 @@ class Interactions(Kind):
         return interaction_modality(owners, columns, len(cells), entry.width)
 
 
-def interaction_modality(rows: Any, columns: Any, n_rows: int, n_columns: int) -> Modality:
+def interaction_modality(rows: Numbers, columns: Numbers, n_rows: int, n_columns: int) -> Modality:
     """The interaction profile as a modality: the row of the *training* matrix; an entity without any is without it."""
     matrix = SparseRows.from_pairs(rows, columns, n_rows, n_columns)
     return Modality(INTERACTIONS, INTERACTIONS, matrix.lengths > 0, matrix, n_columns)

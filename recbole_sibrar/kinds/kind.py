@@ -108,11 +108,11 @@ class Kind:
         """
         raise NotImplementedError
 
-    def from_cell(self, cell: str, separator: str) -> Any:
+    def from_cell(self, cell: str, separator: str) -> object:
         """A present cell of an atomic file, as ``parse`` takes it."""
         return cell
 
-    def from_table(self, cell: Any, separator: str) -> Any:
+    def from_table(self, cell: object, separator: str) -> object:
         """A present cell, written as in the table that the data set was made of, as ``parse`` takes it."""
         return cell
 

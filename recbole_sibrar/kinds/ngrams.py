@@ -60,10 +60,10 @@ class NGrams(Tags):
     def _modality(self, name: str, lists: Sequence[Sequence[str]], vocabulary: Sequence[str]) -> Modality:
         return replace(tags_modality(name, lists, vocabulary), kind=self.name)
 
-    def from_cell(self, cell: Any, separator: str) -> Any:
+    def from_cell(self, cell: str, separator: str) -> object:
         return cell
 
-    def from_table(self, cell: Any, separator: str) -> Any:
+    def from_table(self, cell: object, separator: str) -> object:
         return cell
 
     def fits(self, cells: pd.Series, separator: str) -> float:

@@ -162,10 +162,10 @@ class Tags(Kind):
         has_tags = torch.tensor([bool(tags and entry.vocabulary) for tags in lists], dtype=torch.bool)
         return replace(tags_modality(entry.name, lists, entry.vocabulary), available=has_tags)
 
-    def from_cell(self, cell: Any, separator: str) -> Any:
+    def from_cell(self, cell: str, separator: str) -> object:
         return [tag for tag in cell.split(separator) if tag]
 
-    def from_table(self, cell: Any, separator: str) -> Any:
+    def from_table(self, cell: object, separator: str) -> object:
         if isinstance(cell, str):
             return join_tags(cell.split(separator)).split()
         return [join_tags([tag]) if isinstance(tag, str) else tag for tag in cell] if is_list(cell) else cell

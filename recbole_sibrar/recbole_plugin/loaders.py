@@ -1,7 +1,5 @@
 """Batches: RecBole's data loaders, fed with our negatives and our candidates."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from recbole.config import Config
@@ -49,7 +47,7 @@ class PairLoader(TrainDataLoader):
         self.step = self.config["train_batch_size"]
         self.set_batch_size(self.step)
 
-    def collate_fn(self, index: Tensor) -> Any:
+    def collate_fn(self, index: Tensor) -> Interaction:
         feat = self._dataset.inter_feat
         index = torch.as_tensor(index)
         users, items = feat[self.uid_field][index], feat[self.iid_field][index]
@@ -62,7 +60,7 @@ class PairLoader(TrainDataLoader):
 class UserLoader(AbstractDataLoader):
     """Training batches for the softmax loss: ``train_batch_size`` distinct users."""
 
-    def __init__(self, config: Config, dataset: Dataset, sampler: Any, shuffle: bool = False):
+    def __init__(self, config: Config, dataset: Dataset, sampler: TrainingItemSampler | None, shuffle: bool = False):
         self.uid_field = dataset.uid_field
         self.users = dataset.inter_feat[self.uid_field].unique()
         self.sample_size = len(self.users)
@@ -72,7 +70,7 @@ class UserLoader(AbstractDataLoader):
         self.step = self.config["train_batch_size"]
         self.set_batch_size(self.step)
 
-    def collate_fn(self, index: Tensor) -> Any:
+    def collate_fn(self, index: Tensor) -> Interaction:
         return Interaction({self.uid_field: self.users[torch.as_tensor(index)]})
 
 
@@ -91,7 +89,7 @@ class ScenarioEvalLoader(FullSortEvalDataLoader):
     users have seen earlier. ``ProtocolTrainer`` takes out what is no candidate.
     """
 
-    def __init__(self, config: Config, dataset: Dataset, sampler: Any, shuffle: bool = False):
+    def __init__(self, config: Config, dataset: Dataset, sampler: TrainingItemSampler | None, shuffle: bool = False):
         if config["eval_args"]["mode"][dataset.phase.name] != "full":
             raise OptionError(
                 f"eval_args.mode is {config['eval_args']['mode']!r}; the protocol ranks all candidates: use 'full'."
@@ -103,7 +101,7 @@ class ScenarioEvalLoader(FullSortEvalDataLoader):
         self.sample_size = len(self.users)
         AbstractDataLoader.__init__(self, config, dataset, sampler, shuffle=False)
 
-    def collate_fn(self, index: Tensor) -> Any:
+    def collate_fn(self, index: Tensor) -> tuple[Interaction, tuple[Tensor, Tensor], Tensor, Tensor]:
         users = self.users[torch.as_tensor(index)]
         seen, positives = self.phase.seen.select(users), self.phase.positives.select(users)
         history = seen.row_of_entry(), seen.columns

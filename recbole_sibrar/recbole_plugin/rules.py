@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from recbole_sibrar.data.splits import SPLIT_ROUNDINGS
 from recbole_sibrar.data.vectors import STORAGES
@@ -34,10 +34,10 @@ class Rule:
     """What a value has to be; ``normal`` gives the value that is used, and raises ValueError for any other."""
 
     expected: str
-    normal: Callable
-    choices: tuple = ()
+    normal: Callable[[object], Any]
+    choices: tuple[str, ...] = ()
 
-    def check(self, name: str, value: Any) -> Any:
+    def check(self, name: str, value: object) -> Any:
         try:
             return self.normal(value)
         except (ValueError, TypeError, OverflowError):
@@ -47,7 +47,7 @@ class Rule:
             ) from None
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value in a message: its Python form, cut where it is long."""
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}…"
@@ -58,16 +58,16 @@ def accept(condition: object) -> None:
         raise ValueError
 
 
-def is_integer(value: Any) -> bool:
+def is_integer(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def integer(low: int = 1, high: int = MOST) -> Rule:
-    def normal(value: Any) -> Any:
+    def normal(value: object) -> object:
         accept(is_integer(value) and low <= value <= high)
         return value
 
@@ -77,7 +77,7 @@ def integer(low: int = 1, high: int = MOST) -> Rule:
 def number(low: float | None = None, high: float | None = None, above: float | None = None) -> Rule:
     """Finite; of at least ``low``, above ``above``, at most ``high``."""
 
-    def normal(value: Any) -> Any:
+    def normal(value: object) -> object:
         accept(is_number(value) and (low is None or value >= low) and (high is None or value <= high))
         accept(above is None or value > above)
         return value
@@ -92,14 +92,14 @@ def _flag(value: Any) -> bool:
     return value
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     """Text that a YAML file took for something else is text again where nothing is lost."""
     accept(isinstance(value, (str, date, Path)) or is_integer(value))
     accept(str(value) and str(value).isprintable())
     return str(value)
 
 
-def _path(value: Any) -> str:
+def _path(value: object) -> str:
     path = _text(value)
     accept(len(os.fsencode(path)) <= LONGEST_PATH and max(map(len, os.fsencode(path).split(b"/"))) <= LONGEST_PART)
     return path
@@ -117,7 +117,7 @@ def optional(rule: Rule) -> Rule:
 
 
 def choice(*names: str, any_case: bool = False) -> Rule:
-    def normal(value: Any) -> Any:
+    def normal(value: object) -> object:
         accept(isinstance(value, str) and (value.lower() in map(str.lower, names) if any_case else value in names))
         return value
 
@@ -125,7 +125,7 @@ def choice(*names: str, any_case: bool = False) -> Rule:
 
 
 def list_of(rule: Rule, example: str, length: int | None = None) -> Rule:
-    def normal(value: Any) -> Any:
+    def normal(value: object) -> object:
         values = list(value) if isinstance(value, (list, tuple)) else [value]
         accept(length is None or len(values) == length)
         return [rule.normal(entry) for entry in values]
@@ -134,7 +134,7 @@ def list_of(rule: Rule, example: str, length: int | None = None) -> Rule:
 
 
 def non_empty(rule: Rule) -> Rule:
-    def normal(value: Any) -> Any:
+    def normal(value: object) -> object:
         values = rule.normal(value)
         accept(values)
         return values
@@ -176,7 +176,7 @@ def parse_intervals(value: Any) -> str:
 INTERVALS = Rule("an interval in quotes such as '[3,inf)', or several, '[1,2];[4,5)'", parse_intervals)
 
 
-def _value_intervals(value: Any) -> dict[str, Any]:
+def _value_intervals(value: object) -> dict[str, Any]:
     accept(isinstance(value, dict))
     normal = {}
     for field, interval in value.items():
@@ -189,7 +189,7 @@ def _value_intervals(value: Any) -> dict[str, Any]:
     return normal
 
 
-def _columns(value: Any) -> dict[str, Any]:
+def _columns(value: object) -> dict[str, Any]:
     """{suffix of a file: its columns, or "*"}."""
     accept(isinstance(value, dict) and set(value) <= {"inter", "user", "item"})
     return {suffix: "*" if names == "*" else [_text(name) for name in _list(names)] for suffix, names in value.items()}
@@ -260,7 +260,7 @@ def _mapping(value: Any) -> dict[str, Any]:
     return value
 
 
-def _run_name(value: Any) -> str:
+def _run_name(value: object) -> str:
     name = _text(value)
     check_plain_name("run_name", name)
     return name
@@ -412,7 +412,7 @@ CHOICES = {
 OF_ANY_MODEL = {"reg_weight": optional(NOT_NEGATIVE)}
 
 
-def like(name: str, default: Any) -> Rule:
+def like(name: str, default: object) -> Rule:
     """The rule of an option of a RecBole model, from its default."""
     if name in CHOICES and isinstance(default, str):
         names = CHOICES[name]
@@ -467,7 +467,7 @@ def check_values(values: dict[str, Any], defaults: dict[str, Any], of_model: dic
     return checked
 
 
-def _same(value: Any, default: Any) -> bool:
+def _same(value: object, default: object) -> bool:
     """Whether an option says nothing: as RecBole's default, or None, or switched off."""
     return value is None or value is False and default is None or (type(value), value) == (type(default), default)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import torch
@@ -24,6 +24,8 @@ from recbole_sibrar.recbole_plugin import distributed, random_state
 from recbole_sibrar.recbole_plugin.capabilities import capabilities_of
 from recbole_sibrar.recbole_plugin.checks import options_blamed
 from recbole_sibrar.report.tables import write_csv
+
+Returned = TypeVar("Returned")
 
 
 class ProtocolTrainer:
@@ -61,7 +63,7 @@ class ProtocolTrainer:
         core = getattr(self.model, "core", None)
         return core if isinstance(core, InnerProductModel) else None
 
-    def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
+    def _build_optimizer(self, **kwargs: object) -> torch.optim.Optimizer:
         """Our models' Adam and AdamW in one pass, or without one over large tables where that is possible.
 
         It is not where gradients are clipped, scaled or shared by several processes, since these want them whole, and
@@ -81,7 +83,11 @@ class ProtocolTrainer:
         return TableAdamW(self.model.parameters(), tables, self.learning_rate, decay)
 
     def fit(
-        self, train_data: AbstractDataLoader, valid_data: AbstractDataLoader | None = None, *args: Any, **kwargs: Any
+        self,
+        train_data: AbstractDataLoader,
+        valid_data: AbstractDataLoader | None = None,
+        *args: object,
+        **kwargs: object,
     ) -> tuple[float, dict[str, float]]:
         self._training_split = train_data._dataset
         if self.progress is not None:
@@ -102,7 +108,7 @@ class ProtocolTrainer:
         finally:
             self.tensorboard.close()  # else its thread and file stay, of each trial of a search
 
-    def _train_epoch(self, train_data: AbstractDataLoader, epoch_idx: int, *args: Any, **kwargs: Any) -> Any:
+    def _train_epoch(self, train_data: AbstractDataLoader, epoch_idx: int, *args: object, **kwargs: object) -> Any:
         if self.progress_file is not None and epoch_idx > self.start_epoch:
             self._save_progress(train_data, epoch_idx)
         self._epoch = epoch_idx + 1
@@ -118,7 +124,7 @@ class ProtocolTrainer:
         self.history.append({"epoch": epoch_idx + 1, "loss": float(loss or 0), "valid": None})
         return result
 
-    def _valid_epoch(self, *args: Any, **kwargs: Any) -> tuple[float, dict[str, float]]:
+    def _valid_epoch(self, *args: object, **kwargs: object) -> tuple[float, dict[str, float]]:
         score, result = self._timed("valid", super()._valid_epoch, *args, **kwargs)
         if self.history:
             self.history[-1]["valid"] = float(score)
@@ -147,7 +153,7 @@ class ProtocolTrainer:
         ]
         return TrainingError(f"{type(self.model).__name__} {what}: {' or '.join(hints)}.")
 
-    def _timed(self, what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def _timed(self, what: str, function: Callable[..., Returned], *args: object, **kwargs: object) -> Returned:
         start = perf_counter()
         result = function(*args, **kwargs)
         self.seconds[what].append(perf_counter() - start)
@@ -225,7 +231,7 @@ class ProtocolTrainer:
             scores = torch.where(columns, lowest - 1 - noise, scores)
         return scores.masked_fill(~ranked, -torch.inf)
 
-    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
+    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Path | str) -> None:
         if not distributed.is_main() or (not self.config["single_spec"] and self.config["local_rank"] != 0):
             return
         path = kwargs.pop("saved_model_file", self.saved_model_file)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -48,7 +49,7 @@ def model_card(name: str, state: dict[str, Any], result: dict[str, Any] | None, 
     return _page(head, parts)
 
 
-def vectors_card(name: str, file: str, n: int, width: int, dtype: Any, licence: str = UNKNOWN) -> str:
+def vectors_card(name: str, file: str, n: int, width: int, dtype: np.dtype, licence: str = UNKNOWN) -> str:
     """Of a file of ``n`` vectors with ids."""
     parts = [
         f"# {file}: {n:,} vectors of {width:,} numbers",

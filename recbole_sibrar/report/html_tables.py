@@ -35,7 +35,7 @@ def _is_text(values: pd.Series) -> bool:
 USUAL = {"place": 0, "deviation": "", "notes": (), "details": "", "bar": "", "curve": "", "pale": False}
 
 
-def cell(value: Any, text: str | None = None, **extra: Any) -> dict[str, Any]:
+def cell(value: object, text: str | None = None, **extra: object) -> dict[str, Any]:
     """A cell: what is shown, what it is sorted by and downloaded as, and what the page may show beside it.
 
     Args:

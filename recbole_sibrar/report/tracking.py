@@ -96,7 +96,7 @@ def run_records(results: Iterable[dict[str, Any]]) -> list[Record]:
 
 
 def subset_records(
-    models: Iterable[Trained], tables: dict[str, pd.DataFrame], metric: str, **options: Any
+    models: Iterable[Trained], tables: dict[str, pd.DataFrame], metric: str, **options: object
 ) -> list[Record]:
     """Of ``report.missing.write_subset_study``: every subset, what each modality adds, and the curve of their number.
 
@@ -120,7 +120,7 @@ def subset_records(
     return records
 
 
-def rate_records(models: Iterable[Described], table: pd.DataFrame, metric: str, **options: Any) -> list[Record]:
+def rate_records(models: Iterable[Described], table: pd.DataFrame, metric: str, **options: object) -> list[Record]:
     """Of ``report.missing.write_rate_study``: at each rate, by where content is missing and, of several, by pattern."""
     records, several = [], table["pattern"].nunique() > 1
     for model in models:
@@ -136,7 +136,7 @@ def rate_records(models: Iterable[Described], table: pd.DataFrame, metric: str, 
     return records
 
 
-def gap_records(models: Iterable[Trained], tables: dict[str, pd.DataFrame], **options: Any) -> list[Record]:
+def gap_records(models: Iterable[Trained], tables: dict[str, pd.DataFrame], **options: object) -> list[Record]:
     """Of ``report.gap.write_gap_study``: its table's columns; as ``subset_records``."""
     rows = {row.pop("model"): row for row in tables["gap"].to_dict("records")}
     return [_study(model, "gap", options, rows[model.name]) for model in models]
@@ -198,7 +198,7 @@ def tracker(name: str | None) -> Track:
     return lambda records: _send(TRACKERS[name], package, records)
 
 
-def _send(send: Callable[[Any, Record], None], package: ModuleType, records: Iterable[Record]) -> None:
+def _send(send: Callable[[ModuleType, Record], None], package: ModuleType, records: Iterable[Record]) -> None:
     for record in records:
         try:
             send(package, record)
@@ -209,7 +209,7 @@ def _send(send: Callable[[Any, Record], None], package: ModuleType, records: Ite
             ) from error
 
 
-def _to_mlflow(mlflow: Any, record: Record) -> None:
+def _to_mlflow(mlflow: ModuleType, record: Record) -> None:
     """To the experiment and the server that MLFLOW_EXPERIMENT_NAME and MLFLOW_TRACKING_URI name."""
     mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT))
     if mlflow.search_runs(filter_string=f"tags.`{KEY}` = '{record.key}'", output_format="list"):
@@ -236,7 +236,7 @@ def _mlflow_name(name: str) -> str:
     return re.sub(r"[^\w\-. /]", "_", name.replace("@", "_at_"))
 
 
-def _to_wandb(wandb: Any, record: Record) -> None:
+def _to_wandb(wandb: ModuleType, record: Record) -> None:
     """To the project and in the mode that WANDB_PROJECT and WANDB_MODE name."""
     run = wandb.init(
         project=os.environ.get("WANDB_PROJECT", PROJECT),

@@ -158,7 +158,7 @@ def as_id(side: str, value: object) -> str:
     return str(value)
 
 
-def as_list(values: Any, what: str, expected: str) -> list[Any]:
+def as_list(values: object, what: str, expected: str) -> list[Any]:
     """Any sequence, array, series or set as a list; not a text, nor what has keys."""
     if isinstance(values, (str, bytes, dict, pd.DataFrame)) or not isinstance(values, Iterable):
         raise OptionError(f"{what} is {_short(values)}; expected {expected}.")

@@ -97,7 +97,7 @@ class Vocabulary:
             return lambda cells: self._encoded(entry, cells)
         return lambda cells: [self._cell(entry, cell) for cell in cells]
 
-    def _cell(self, entry: Modality, cell: Any) -> Any:
+    def _cell(self, entry: Modality, cell: object) -> object:
         if self.tag_separator is None:
             return cell
         if isinstance(cell, str) and self._is_missing(cell):

@@ -55,7 +55,7 @@ class World:
         return cls(size, n_local, offset, str(given["ip"]), 0 if is_free else given["port"])
 
 
-def _whole_number(value: Any) -> Any:
+def _whole_number(value: object) -> object:
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 

@@ -22,17 +22,17 @@ def apply() -> None:
     original = Config._load_internal_config_dict
 
     @functools.wraps(original)
-    def load_internal_config_dict(self: Any, model: str, model_class: Any, dataset: str) -> None:
+    def load_internal_config_dict(self: "Config", model: str, model_class: type, dataset: str) -> None:
         original(self, model, model_class, dataset)
         apply_layers(self, model, dataset)
 
-    def convert_config_dict(self: Any, config_dict: dict[str, Any]) -> dict[str, Any]:
+    def convert_config_dict(self: "Config", config_dict: dict[str, Any]) -> dict[str, Any]:
         return {key: parse_option(key, value) for key, value in config_dict.items()}
 
     set_default_parameters = Config._set_default_parameters
 
     @functools.wraps(set_default_parameters)
-    def set_own_data_path(self: Any) -> None:
+    def set_own_data_path(self: "Config") -> None:
         given = self.final_config_dict["data_path"]
         set_default_parameters(self)
         if self.final_config_dict.get("scenario") is not None and (own := own_folder(given, self.dataset)):

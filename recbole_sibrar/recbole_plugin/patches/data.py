@@ -2,9 +2,14 @@
 
 import functools
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole_sibrar.recbole_plugin.patches.replaced import replace
+
+if TYPE_CHECKING:
+    from recbole.config import Config
+    from recbole.data.dataloader import AbstractDataLoader
+    from recbole.data.dataset import Dataset
 
 TOUCH_POINTS = {
     "recbole.data.utils:create_dataset": ("1a2f76b26b3d", "replaced: it unpickles; finds a class as recbole.data.dataset.<Name>Dataset"),
@@ -39,7 +44,7 @@ def _read_nothing_pickled() -> None:
 
     kinds = {ModelType.SEQUENTIAL: "SequentialDataset", ModelType.KNOWLEDGE: "KnowledgeBasedDataset"}
 
-    def create_dataset(config: Any) -> Any:
+    def create_dataset(config: "Config") -> "Dataset":
         own = f"{config['model']}Dataset"
         name = own if hasattr(classes, own) else kinds.get(config["MODEL_TYPE"], "Dataset")
         dataset = getattr(classes, name)(config)
@@ -47,7 +52,7 @@ def _read_nothing_pickled() -> None:
             dataset.save()
         return dataset
 
-    def load_split_dataloaders(config: Any) -> None:
+    def load_split_dataloaders(config: "Config") -> None:
         return None
 
     for replacement in (create_dataset, load_split_dataloaders):
@@ -66,12 +71,14 @@ def _replace_loaders() -> None:
 
     create_samplers, get_dataloader = utils.create_samplers, utils.get_dataloader
 
-    def own_train_loader(config: Any) -> Any:
+    def own_train_loader(config: "Config") -> "type[AbstractDataLoader] | None":
         choose = getattr(get_model(config["model"]), "train_loader", None)
         return choose(config) if choose else None
 
     @functools.wraps(create_samplers)
-    def create_scenario_samplers(config: Any, dataset: Any, built_datasets: list[Any]) -> tuple[Any, ...]:
+    def create_scenario_samplers(
+        config: "Config", dataset: "Dataset", built_datasets: "list[Dataset]"
+    ) -> tuple[Any, ...]:
         if config["scenario"] is None:
             return create_samplers(config, dataset, built_datasets)
         loader = own_train_loader(config)
@@ -79,7 +86,7 @@ def _replace_loaders() -> None:
         return None if needs_none else training_sampler(config, built_datasets[0]), None, None
 
     @functools.wraps(get_dataloader)
-    def get_scenario_dataloader(config: Any, phase: str) -> Any:
+    def get_scenario_dataloader(config: "Config", phase: str) -> "type[AbstractDataLoader]":
         if config["scenario"] is None:
             return get_dataloader(config, phase)
         if phase != "train":

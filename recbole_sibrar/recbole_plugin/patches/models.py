@@ -3,9 +3,12 @@
 import importlib.util
 import sys
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from recbole_sibrar.recbole_plugin.patches.replaced import replace
+
+if TYPE_CHECKING:
+    from recbole.data.interaction import Interaction
 
 TOUCH_POINTS = {
     "recbole.utils.utils:get_model": ("b86d292b794a", "finds a model as recbole.model.general_recommender.<name>"),
@@ -50,7 +53,7 @@ def _replace_popularity_count() -> None:
     import torch
     from recbole.model.general_recommender.pop import Pop
 
-    def calculate_loss(self: Any, interaction: Any) -> Any:
+    def calculate_loss(self: Pop, interaction: "Interaction") -> torch.Tensor:
         items = interaction[self.ITEM_ID]
         if "label" in interaction:  # RecBole's default settings give Pop sampled negatives too
             items = items[interaction["label"] > 0]
@@ -65,7 +68,7 @@ def _replace_random_scores() -> None:
     import torch
     from recbole.model.general_recommender.random import Random
 
-    def full_sort_predict(self: Any, interaction: Any) -> Any:
+    def full_sort_predict(self: Random, interaction: "Interaction") -> torch.Tensor:
         n_users = len(interaction[self.USER_ID])
         return torch.rand(n_users * self.n_items, device=self.device)
 

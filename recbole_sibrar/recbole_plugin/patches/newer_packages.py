@@ -39,7 +39,7 @@ def _mend() -> None:
     names = {"bool": np.bool_, "int": np.int_, "float": np.float64, "complex": np.complex128, "object": np.object_}
     names |= {"str": np.str_, "long": np.int_, "unicode": np.str_}
 
-    def compatibility_settings(self: Any) -> None:
+    def compatibility_settings(self: Config) -> None:
         for name, value in names.items():
             setattr(np, name, value)
 
@@ -49,14 +49,14 @@ def _mend() -> None:
             frame[column] = frame[column].fillna("")
         return frame
 
-    def length(values: Any) -> Any:
+    def length(values: Any) -> object:
         """Of each entry in ``series.agg(len)``, for which pandas 3 hands over the whole series."""
         each = isinstance(values, pd.Series) and len(values) > 0 and isinstance(values.iloc[0], np.ndarray)
         return values.map(len) if each else len(values)
 
     fill_sequences = module.Dataset._fill_nan
 
-    def fill_nan(self: Any) -> None:
+    def fill_nan(self: module.Dataset) -> None:
         for feat in (getattr(self, name) for name in self.feat_name_list):
             for field in feat:
                 if self.field2type[field] == FeatureType.TOKEN:
