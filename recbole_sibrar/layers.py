@@ -20,6 +20,33 @@ ACTIVATION_LAYERS = {
 STATISTICS_ROWS = 256
 
 
+class _UnitRows(torch.autograd.Function):
+    """Three passes over the rows for the gradient, and not the dozen of ``F.normalize``."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        lengths = rows.norm(dim=-1, keepdim=True).clamp_(min=1e-12)
+        unit = rows / lengths
+        ctx.save_for_backward(unit, lengths)
+        return unit
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        unit, lengths = ctx.saved_tensors
+        along = (gradient * unit).sum(-1, keepdim=True)
+        return torch.addcmul(gradient, unit, along, value=-1).div_(lengths)
+
+
+def unit_rows(rows: Tensor) -> Tensor:
+    """(N, D) rows at length one; one of zeros stays.
+
+    >>> unit_rows(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+    tensor([[0.6000, 0.8000],
+            [0.0000, 0.0000]])
+    """
+    return _UnitRows.apply(rows)
+
+
 class BatchNorm(nn.BatchNorm1d):
     """Batch normalisation that falls back to its running statistics for fewer than two rows."""
 

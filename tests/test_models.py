@@ -551,6 +551,15 @@ def test_only_what_is_drawn_for_an_occurrence_is_encoded(model_class, options, m
     torch.testing.assert_close(*found, atol=1e-6, rtol=1e-4)
 
 
+def test_rows_at_length_one_and_their_gradients_are_torchs():
+    rows = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
+    rows[2], rows[3] = 0, 1e3 * rows[3]
+    rows.requires_grad_()
+    found, expected = layers.unit_rows(rows), torch.nn.functional.normalize(rows, dim=-1)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(unit.sin().sum(), rows) for unit in (found, expected)))
+
+
 @pytest.mark.parametrize("scaling", ["raw", "unit"])
 @pytest.mark.parametrize("hidden", [0.0, 0.4])
 def test_an_interaction_row_is_a_weighted_sum_of_what_is_not_hidden(scaling, hidden):

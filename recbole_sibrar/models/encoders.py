@@ -1,7 +1,7 @@
 """Encoders: the shared one that makes SiBraR, the one for each modality that makes MuBraR.
 
-Both take a list with one block (rows of one modality, width d_c) per modality and return all rows at width d, block
-after block.
+Both take the rows of all modalities at width d_c, those of one modality after those of another, and how many each has;
+they return them at width d.
 ``together`` is for rows that are sums over modalities.
 """
 
@@ -18,8 +18,8 @@ class SharedEncoder(nn.Module):
         super().__init__()
         self.network = mlp(sizes, activation, **settings)
 
-    def forward(self, blocks: list[Tensor]) -> Tensor:
-        return self.network(torch.cat(blocks))
+    def forward(self, rows: Tensor, lengths: list[int]) -> Tensor:
+        return self.network(rows)
 
     def together(self, rows: Tensor) -> Tensor:
         return self.network(rows)
@@ -32,8 +32,8 @@ class EncoderPerModality(nn.Module):
         super().__init__()
         self.networks = nn.ModuleList(mlp(sizes, activation, **settings) for _ in range(n_modalities + has_joint))
 
-    def forward(self, blocks: list[Tensor]) -> Tensor:
-        return torch.cat([network(block) for network, block in zip(self.networks, blocks)])
+    def forward(self, rows: Tensor, lengths: list[int]) -> Tensor:
+        return torch.cat([network(block) for network, block in zip(self.networks, rows.split(lengths))])
 
     def together(self, rows: Tensor) -> Tensor:
         return self.networks[-1](rows)
@@ -42,8 +42,8 @@ class EncoderPerModality(nn.Module):
 class NoEncoder(nn.Module):
     """The projection is the embedding already: the side that is not single-branch."""
 
-    def forward(self, blocks: list[Tensor]) -> Tensor:
-        return torch.cat(blocks) if len(blocks) > 1 else blocks[0]
+    def forward(self, rows: Tensor, lengths: list[int]) -> Tensor:
+        return rows
 
 
 Encoder = SharedEncoder | EncoderPerModality | NoEncoder

@@ -3,13 +3,13 @@
 import warnings
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_sibrar.data.modalities import INTERACTIONS, Features, Modalities
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.kinds import KINDS
 from recbole_sibrar.kinds.projection import Projection
+from recbole_sibrar.layers import unit_rows
 from recbole_sibrar.models.core import Entities
 from recbole_sibrar.models.encoders import Encoder, NoEncoder
 from recbole_sibrar.models.fusion import Fusion, sum_over_modalities
@@ -158,8 +158,9 @@ class EntityEncoder(Entities):
     def _encode(self, features: list[Features]) -> Tensor:
         """The rows of all modalities, one modality after the other."""
         blocks = [self._project(projection, values) for projection, values in zip(self.projections, features)]
-        rows = self.encoder(blocks)
-        return torch.cat([rows, torch.cat(blocks)], dim=1) if self.has_joint else rows
+        projected = torch.cat(blocks) if len(blocks) > 1 else blocks[0]
+        rows = self.encoder(projected, [len(block) for block in blocks])
+        return torch.cat([rows, projected], dim=1) if self.has_joint else rows
 
     def _table(self, rows: Tensor, places: list[Tensor], used: Tensor) -> Tensor:
         """(N, M, D), the rows where they belong, zero elsewhere."""
@@ -172,5 +173,5 @@ class EntityEncoder(Entities):
     def _project(self, projection: Projection, features: Features) -> Tensor:
         block = projection(features)
         if self.normalize_input:
-            block = F.normalize(block, dim=-1)
+            block = unit_rows(block)
         return self.dropout(block)
