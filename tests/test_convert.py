@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_sibrar.cli import main
-from recbole_sibrar.convert import atomic
+from recbole_sibrar.convert import atomic, own_tables
 from recbole_sibrar.convert.filters import k_core
-from recbole_sibrar.convert.vectors import read_embeddings
+from recbole_sibrar.convert.vectors import embeddings_of, read_embeddings
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.kinds.reading import load_modalities, parse_declarations
 from recbole_sibrar.properties import read_property_file
@@ -206,7 +206,11 @@ def test_wrong_arguments(raw, capsys, arguments, message):
     [
         (lambda path: np.savez(path, ids=["a", "a"], values=np.ones((2, 3))), "id 'a' occurs twice"),
         (lambda path: np.savez(path, ids=["a"], values=np.array([[1, np.nan]])), "NaN | 'a' | infinity"),
-        (lambda path: np.savez(path, ids=["a"], values=np.ones((2, 3))), r"1 ids and values of shape \(2, 3\)"),
+        (lambda path: np.savez(path, ids=["a"], values=np.ones((2, 3))), "shape (1,) | shape (2, 3)"),
+        (lambda path: np.savez(path, ids=[["a"], ["b"]], values=np.ones((2, 3))), "shape (2, 1) | shape (2, 3)"),
+        (lambda path: np.savez(path, ids="a", values=np.ones((2, 3))), "shape () | shape (2, 3)"),
+        (lambda path: np.savez(path, ids=["a", " "], values=np.ones((2, 3))), "row 1 | '' is empty"),
+        (lambda path: np.savez(path, ids=["a", "b\tc"], values=np.ones((2, 3))), r"row 1 | 'b\tc' | tab"),
         (lambda path: np.savez(path, values=np.ones((2, 3))), "no array 'ids'"),
         (lambda path: Path(path).write_bytes(b"PK broken"), "cannot be read"),
     ],
@@ -215,6 +219,39 @@ def test_malformed_embeddings(save, message):
     save("vectors.npz")
     with pytest.raises(DataError, match=naming(message)):
         read_embeddings("vectors.npz")
+
+
+def test_a_table_of_vectors_without_a_header_loses_no_row():
+    Path("v.csv").write_text("a,0.5,1\nb,2.5,2\n")
+    with pytest.raises(DataError, match=naming("v.csv, line 1 | header")):
+        read_embeddings("v.csv")
+    Path("v.csv").write_text("id,0,1\na,0.5,1\n")
+    assert read_embeddings("v.csv").ids.tolist() == ["a"]
+
+
+def test_ids_of_vectors_are_those_of_tables():
+    """Without blanks around them, a byte order mark before them, or other ends of lines than those of text files."""
+    np.save("v.npy", np.arange(6.0).reshape(3, 2))
+    Path("v.ids.txt").write_bytes("\ufeffa \r\n b\u2028c\r\nd\x85\x1ce\r\n".encode())
+    assert read_embeddings("v.npy").ids.tolist() == ["a", "b\u2028c", "d\x85\x1ce"]
+    Path("v.csv").write_text("id,x\n a , 1\n b , 2\n")
+    assert read_embeddings("v.csv").ids.tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "source", [{None: [1.0]}, ([None], [[1.0]]), pd.DataFrame({"id": [None], "x": [1.0], "y": [1.0]})]
+)
+def test_a_vector_of_nobody(source):
+    with pytest.raises(DataError, match="'text' have a row without an id"):
+        embeddings_of(source, "text")
+
+
+def test_vectors_of_others_than_those_with_interactions():
+    pairs = pd.DataFrame({"user_id": ["a", "b"], "item_id": ["1", "2"]})
+    with pytest.raises(DataError, match=naming("None of the 2 items | '1' | '1.0'")):
+        own_tables.convert("d", "out", pairs, item_vectors={"v": (np.array([1.0, 2.0]), np.eye(2))})
+    assert not Path("out/d").exists()
+    own_tables.convert("d", "out", pairs, item_vectors={"v": ([1, 3], np.eye(2))})
 
 
 @pytest.mark.parametrize("suffix", ["npz", "npy", "tsv", "csv.gz", "parquet"])

@@ -268,9 +268,19 @@ def _side(
 
 
 def _add_embedded(side: Side) -> None:
-    """Where no table says what there is, the entities that have a vector are there, too."""
+    """Where no table says what there is, the entities that have a vector are there, too.
+
+    Raises:
+        DataError: there are interactions, and vectors of other entities alone.
+    """
     ids = pd.Series([token for vectors in side.vectors.values() for token in vectors.ids], dtype=str).drop_duplicates()
-    new = ids[~ids.isin(side.table[side.id_field])]
+    known = side.table[side.id_field]
+    new = ids[~ids.isin(known)]
+    if len(known) and len(ids) and len(new) == len(ids):
+        raise DataError(
+            f"None of the {len(known):,} {side.name}s with interactions, such as {known.iloc[0]!r}, has a vector; the "
+            f"ids of the vectors are like {ids.iloc[0]!r}. Write them in the same way."
+        )
     side.cold, side.described = new.tolist(), ids.tolist()
     side.table = pd.concat([side.table, pd.DataFrame({side.id_field: new})], ignore_index=True)
 

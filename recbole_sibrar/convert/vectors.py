@@ -90,9 +90,9 @@ class Spool:
             lines: (B,) the rows' lines in a text file.
 
         Raises:
-            DataError: another width than before, NaN or infinity, a number too large for float16.
+            DataError: another width than before, NaN or infinity, a number too large for float16, an id that is none.
         """
-        ids = np.asarray(ids).astype(str)
+        ids = np.char.strip(np.asarray(ids).astype(str))
         if values.ndim != 2 or not values.shape[1] or len(values) != len(ids):
             raise DataError(f"{self.source}: {len(ids)} ids for values of shape {values.shape}; expected (ids, width).")
         if self.width is None:
@@ -109,6 +109,7 @@ class Spool:
         wrong = ~np.isfinite(chosen).all(axis=1)
         if wrong.any():
             self._refuse(ids, values, kept[wrong.argmax()], lines)
+        self._check_ids(ids[kept], kept if lines is None else np.asarray(lines)[kept])
         self.ids.append(ids[kept])
         try:
             self.file.write(np.ascontiguousarray(chosen).data)
@@ -122,6 +123,13 @@ class Spool:
         if self.half and np.isfinite(values[row]).all():
             raise DataError(f"{place}: a number of id {str(ids[row])!r} is too large for float16; leave out --float16.")
         raise DataError(f"{place}: NaN or infinity for id {str(ids[row])!r}; leave out entities without a vector.")
+
+    def _check_ids(self, ids: np.ndarray, numbers: np.ndarray) -> None:
+        for number, token in zip(numbers.tolist(), ids.tolist()):
+            if not token or set(token) & set("\t\r\n"):
+                raise DataError(
+                    f"{self.source}, row {number}: the id {token!r} is empty, or holds a tab or a line break."
+                )
 
     def finish(self) -> Vectors:
         """
@@ -195,6 +203,8 @@ def embeddings_of(
                 f"The vectors {name!r} are an array of {len(values):,} rows, but {beside}; give {{id: vector}} or "
                 "(ids, array)."
             )
+    if pd.isna(pd.Series(ids, dtype=object)).any():
+        raise DataError(f"The vectors {name!r} have a row without an id; name it or leave it out.")
     spool = Spool(f"the vectors {name!r}", None, half, folder)
     for start in range(0, len(values), size := max(1, BLOCK_NUMBERS // max(1, values.shape[1]))):
         spool.add([str(token) for token in ids[start : start + size]], values[start : start + size])
@@ -256,7 +266,7 @@ def _npy(path: Path, wanted: pd.Index | None) -> Blocks:
     names = path.with_name(f"{path.stem}.ids.txt")
     if not names.is_file():
         raise DataError(f"{path}: needs {names.name} beside it, one id on each line.")
-    ids = names.read_text(encoding="utf-8").splitlines()
+    ids = names.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
     with open(path, "rb") as file:
         yield from _array_blocks(ids, *_array_header(file), file)
 
@@ -275,8 +285,9 @@ def _array_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
 
 
 def _array_blocks(ids: Sequence[str] | np.ndarray, shape: tuple[int, ...], dtype: np.dtype, file: IO[bytes]) -> Blocks:
-    if len(shape) != 2 or len(ids) != shape[0]:
-        raise ValueError(f"{len(ids)} ids and values of shape {shape}; expected (ids, dimensions)")
+    n_ids = np.shape(ids)
+    if len(shape) != 2 or n_ids != shape[:1]:
+        raise ValueError(f"ids of shape {n_ids} and values of shape {shape}; expected (ids,) and (ids, dimensions)")
     size = max(1, BLOCK_NUMBERS // max(shape[1], 1))
     for start in range(0, shape[0], size):
         n_rows = min(size, shape[0] - start)
@@ -292,14 +303,24 @@ def _table(separator: str) -> Reader:
         for lines in read_lines(path, separator):
             if not isinstance(lines, Lines):
                 width = len(lines) - 1
+                if any(map(_is_fraction, lines[1:])):
+                    raise DataError(f"{path}, line 1: numbers where a header is expected; put one above them.")
                 continue
-            ids = np.array([token.strip('"') for token in lines.texts(0)])
+            ids = np.array([token.strip().strip('"') for token in lines.texts(0)])
             kept = np.ones(len(ids), bool) if wanted is None else wanted.get_indexer_for(ids) >= 0
             if kept.any():
                 numbers = lines.number + np.flatnonzero(kept)
                 yield ids[kept], _parse_numbers(lines, kept, numbers, separator, width), numbers
 
     return read
+
+
+def _is_fraction(text: str) -> bool:
+    """Whether it is a number, and not one that stands above a column, as its place does."""
+    try:
+        return not float(text).is_integer()
+    except ValueError:
+        return False
 
 
 def _parse_numbers(lines: Lines, kept: np.ndarray, numbers: np.ndarray, separator: str, width: int) -> np.ndarray:
@@ -316,6 +337,8 @@ def _parse_numbers(lines: Lines, kept: np.ndarray, numbers: np.ndarray, separato
 
 def _parquet(path: Path, wanted: pd.Index | None) -> Blocks:
     for frame in parquet_blocks(path, n_rows=1024):
+        if frame.iloc[:, 0].isna().any():
+            raise ValueError("an id is missing")
         ids, rest = frame.iloc[:, 0].astype(str).to_numpy(), frame.iloc[:, 1:]
         if rest.shape[1] == 1 and pd.api.types.is_object_dtype(rest.dtypes.iloc[0]):
             yield ids, _stack(ids, rest.iloc[:, 0])
