@@ -1,11 +1,12 @@
 """How a training step, loading and memory grow with the data; every size in a process of its own.
 
-    python benchmarks/growth.py [--factors 1 4 16] [--output FILE]
+    python benchmarks/growth.py [--growing interactions items modalities] [--output FILE]
     python benchmarks/growth.py --full [--folder FOLDER] [--steps 5] [--priors content_prior=1.5] [--output FILE]
 
-Data are random and made in memory: the interactions, the items, or the item modalities are multiplied. SiBraR_SC, 64-d,
-trains with bpr (2,048 positives with 10 negatives each) and with softmax over 512 negatives that a batch of 1,024 users
-shares. Also, once, the loading of interactions from an atomic file, which goes through RecBole's pandas code.
+Data are random and made in memory: the interactions, the items, or the item modalities grow. SiBraR_SC, 64-d, trains
+with bpr (2,048 positives with 10 negatives each) and with the softmax of batches of 1,024 users, over the catalogue or
+over negatives as the model decides; then 1,024 users are ranked. Also, once, the loading of interactions from an atomic
+file, which goes through RecBole's pandas code.
 
 ``--full``: 1 million users, 500,000 items, 50 million interactions, three modalities of 512 dimensions in float16 that
 stay on disk, 1.5 GB in FOLDER; the time of an epoch is extrapolated from the steps. Prints Markdown tables.
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from types import SimpleNamespace
 
 import numpy as np
@@ -36,12 +37,16 @@ from recbole_sibrar.models.optimizer import TableAdamW, large_tables
 from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.sibrar import SiBraR
 
-BASE = {"users": 10_000, "items": 4_000, "interactions": 250_000, "modalities": 1, "width": 128, "disk": False}
+BASE = {"users": 10_000, "items": 15_000, "interactions": 250_000, "modalities": 1, "width": 128, "disk": False}
 FULL = {
     "users": 1_000_000, "items": 500_000, "interactions": 50_000_000, "modalities": 3, "width": 512, "disk": True,
 }  # fmt: skip
-GROWING = ("interactions", "items", "modalities")
-SOFTMAX = {"rec_loss": "softmax", "contrastive_set": "batch", "modality_draw": "entity", "softmax_negatives": 512}
+GROWING = {
+    "interactions": (250_000, 1_000_000, 4_000_000),
+    "items": (15_000, 100_000, 500_000),
+    "modalities": (1, 4, 16),
+}
+SOFTMAX = {"rec_loss": "softmax", "contrastive_set": "batch", "modality_draw": "entity"}
 LOSSES = {"bpr": {}, "softmax": SOFTMAX}
 BATCH = {"bpr": 2048, "softmax": 1024}
 N_NEGATIVES, RANKED_USERS, ROWS_WRITTEN = 10, 1024, 4096
@@ -54,8 +59,9 @@ def peak():
 
 
 def timed(function, *args):
-    start = perf_counter()
-    return function(*args), perf_counter() - start
+    """What it gives, and its seconds of all processors."""
+    start = process_time()
+    return function(*args), process_time() - start
 
 
 def draw_interactions(sizes, rng):
@@ -92,13 +98,13 @@ def build(sizes, loss, priors, folder, seconds):
     n_users, n_items = sizes["users"], sizes["items"]
     pairs = torch.from_numpy(users), torch.from_numpy(items)
     interactions, seconds["sparse rows"] = timed(SparseRows.from_pairs, *pairs, n_users, n_items)
-    start = perf_counter()
+    start = process_time()
     modalities = {
         "user": Modalities("user", (interaction_modality(*pairs, n_users, n_items),)),
         "item": Modalities("item", (interaction_modality(*reversed(pairs), n_items, n_users), *vectors)),
     }
     model = SiBraR(ModelOptions(**LOSSES[loss], **priors), modalities, interactions, 0)
-    seconds["model"] = perf_counter() - start
+    seconds["model"] = process_time() - start
     if priors:
         _, seconds["priors"] = timed(model.pretrain, None, False)
     size = BATCH[loss]
@@ -172,8 +178,9 @@ def load(arguments):
         (Path(folder) / "grown" / "grown.inter").write_text("user_id:token\titem_id:token\n" + lines)
         n_lines = lines.count("\n")
         del lines, users, items
-        settings = {"data_path": folder, "state": "ERROR", "checkpoint_dir": folder}
-        _, seconds = timed(lambda: prepare(make_config("SiBraR", "grown", None, settings)))
+        config = make_config("SiBraR", "grown", None, {"data_path": folder, "state": "ERROR"})
+        config["checkpoint_dir"] = folder
+        _, seconds = timed(prepare, config)
     return {"interactions": n_lines, "seconds": seconds, "peak_mib": {"imports": before, "loaded": peak()}}
 
 
@@ -193,27 +200,29 @@ def table(results):
                 label, result["loss"], f"{sum(step.values()) * 1e3:,.0f}",
                 *(f"{step[part] * 1e3:,.0f}" for part in ("batch", "forward", "backward", "optimizer")),
                 f"{seconds['sparse rows']:.2f}", f"{seconds['negatives']:.2f}" if "negatives" in seconds else "",
-                f"{seconds['model']:.2f}", f"{peaks['imports']:,.0f}", f"{peaks['trained']:,.0f}",
+                f"{seconds['model']:.2f}", *(
+                    f"{seconds[name]:.2f}" if name in seconds else ""
+                    for name in ("embedding all items", "ranking 1,024 users")
+                ),
+                *(f"{peaks[name]:,.0f}" for name in ("imports", "built", "trained", "ranked")),
             )
         )  # fmt: skip
     headers = (
         "data", "loss", "step, ms", "batch", "forward", "backward", "optimizer", "sparse rows, s", "negatives, s",
-        "model, s", "imports, MiB", "peak, MiB",
+        "model, s", "all items, s", "ranking, s", "imports, MiB", "built", "trained", "ranked",
     )  # fmt: skip
     return tabulate(rows, headers=headers, tablefmt="github")
 
 
-def grow(factors, steps):
+def grow(growing, steps):
     """The sizes of the plain benchmark."""
     results = []
-    for growing in GROWING:
-        for factor in factors:
-            sizes = {**BASE, growing: BASE[growing] * factor}
-            if growing == "modalities":
-                sizes["modalities"] = factor
+    for name in growing:
+        for size in GROWING[name]:
+            sizes = {**BASE, name: size}
             for loss in LOSSES:
-                result = in_a_process("work", sizes=sizes, loss=loss, priors={}, folder=None, steps=steps, rank=False)
-                results.append((f"{growing} x {factor}", result))
+                result = in_a_process("work", sizes=sizes, loss=loss, priors={}, folder=None, steps=steps, rank=True)
+                results.append((f"{size:,} {name}", result))
     return results
 
 
@@ -237,7 +246,7 @@ def grow_to_full(folder, steps, priors):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--factors", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--growing", nargs="+", default=list(GROWING), choices=list(GROWING))
     parser.add_argument("--steps", type=int, default=5, help="measured, after one to warm up")
     parser.add_argument("--full", action="store_true")
     parser.add_argument(
@@ -257,7 +266,7 @@ def main():
     results = (
         grow_to_full(arguments.folder, arguments.steps, priors)
         if arguments.full
-        else grow(arguments.factors, arguments.steps)
+        else grow(arguments.growing, arguments.steps)
     )
     print(table(results))
     figures = {"threads": torch.get_num_threads(), "results": [{"data": name, **result} for name, result in results]}

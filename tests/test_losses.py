@@ -9,8 +9,7 @@ from recbole_sibrar.models import drawn, pairs
 from recbole_sibrar.models.losses import (
     bpr,
     log_sum_exp,
-    sampled_softmax,
-    softmax_over_catalogue,
+    softmax_over_items,
     symmetric_info_nce,
 )
 
@@ -93,35 +92,27 @@ def test_softmax_over_the_catalogue_against_a_loop(generator):
     targets = SparseRows.from_pairs([0, 0, 1], [0, 5, 1], 3, 6)
     log_softmax = (users @ items.T).log_softmax(-1)
     expected = -sum(log_softmax[u, i] for u in range(3) for i in own[u]) / 3
-    assert torch.allclose(softmax_over_catalogue(users, items, targets), expected)
+    assert torch.allclose(softmax_over_items(users, items, targets), expected)
 
 
 def test_softmax_over_the_catalogue_without_what_is_shown_is_that_of_a_smaller_catalogue(generator):
     users, items = torch.randn(1, 4, generator=generator), torch.randn(6, 4, generator=generator)
-    loss = softmax_over_catalogue(
+    loss = softmax_over_items(
         users, items, SparseRows.from_pairs([0, 0], [2, 5], 1, 6), SparseRows.from_pairs([0], [1], 1, 6)
     )
-    smaller = softmax_over_catalogue(users, items[[0, 2, 3, 4, 5]], SparseRows.from_pairs([0, 0], [1, 4], 1, 5))
+    smaller = softmax_over_items(users, items[[0, 2, 3, 4, 5]], SparseRows.from_pairs([0, 0], [1, 4], 1, 5))
     assert torch.allclose(loss, smaller)
 
 
-def test_sampled_softmax_leaves_out_a_users_own_items(generator):
-    users, positives = torch.randn(2, 4, generator=generator), torch.randn(2, 4, generator=generator)
-    negatives = torch.randn(3, 4, generator=generator)
-    known = torch.tensor([[False, True, False], [True, True, True]])
-    scores = torch.stack([users[0] @ positives[0], users[0] @ negatives[0], users[0] @ negatives[2]])
-    expected = -scores.log_softmax(0)[0] / 2
-    assert torch.allclose(sampled_softmax(users, positives, negatives, known), expected)
-
-
-def test_sampled_softmax_of_the_whole_catalogue_is_the_softmax_of_it(generator):
-    """Each item as often as expected: the positive is no negative, and users count as often as they have items."""
-    users, items = torch.randn(3, 4, generator=generator), torch.randn(6, 4, generator=generator)
-    own, twice = torch.tensor([2, 0, 5]), torch.arange(6).repeat(2)
-    weights = torch.tensor([1.0, 5.0, 2.0])
-    found = sampled_softmax(users, items[own], items[twice], own[:, None] == twice, torch.full((12,), 2.0), weights)
-    expected = F.cross_entropy(users @ items.T, own, reduction="none")
-    assert torch.allclose(found, (expected * weights).sum() / 8)
+def test_a_weighted_softmax_is_that_of_a_catalogue_that_has_an_item_so_often(generator):
+    """A user's targets count once each, whatever they weigh; what weighs nothing is not there."""
+    users, items = torch.randn(2, 4, generator=generator), torch.randn(5, 4, generator=generator)
+    targets, weights = SparseRows.from_pairs([0, 0, 1], [0, 4, 1], 2, 5), torch.tensor([3.0, 2.0, 1.0, 2.0, 0.0])
+    catalogues = [[0, 1, 1, 2, 3, 3, 4], [0, 0, 0, 1, 2, 3, 3]]
+    scores = users @ items.T
+    totals = [scores[u, catalogue].logsumexp(0) for u, catalogue in enumerate(catalogues)]
+    expected = (2 * totals[0] - scores[0, 0] - scores[0, 4] + totals[1] - scores[1, 1]) / 3
+    assert torch.allclose(softmax_over_items(users, items, targets, weights=weights), expected)
 
 
 def test_weighted_row_sum_equals_the_dense_product(generator):

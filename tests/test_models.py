@@ -585,10 +585,24 @@ def test_from_some_size_on_the_softmax_draws_negatives_that_stand_for_the_catalo
     assert model._n_negatives() == 6 and torch.isfinite(sum(model.loss(batch(model.options))))
     assert build(MODELS[0], **SOFTMAX, softmax_negatives=1000)._n_negatives() is None
     own = SparseRows(model.indptr, model.targets, len(model.catalogue)).select(torch.arange(1, 13))
-    positives, negatives, expected = model._softmax_items(own, 40_000, torch.Generator().manual_seed(0))
-    assert own.contains(positives.unsqueeze(1)).all()
-    drawn = torch.bincount(negatives, minlength=len(model.catalogue))
-    total = torch.zeros(len(model.catalogue)).index_add(0, negatives, 1 / expected)
-    torch.testing.assert_close(total, torch.ones(len(total)), atol=0.15, rtol=0)
+    items, weights = model._softmax_items(own, 40_000, torch.Generator().manual_seed(0))
+    assert items.equal(torch.arange(len(model.catalogue)))
+    torch.testing.assert_close(weights, torch.ones(len(items)), atol=0.15, rtol=0)
+    items, weights = model._softmax_items(own, 1, torch.Generator().manual_seed(0))
+    assert torch.isin(own.columns, items).all() and (weights > 0).sum() == 1
+    few, generator = 0, torch.Generator().manual_seed(0)
     popular = torch.bincount(model.targets).argmax()
-    assert drawn[popular] > 1.2 * drawn.float().mean()
+    nobody = SparseRows.from_pairs([], [], 1, len(model.catalogue))
+    for _ in range(400):
+        items, weights = model._softmax_items(nobody, 4, generator)
+        few += (items == popular).any()
+    assert few / 400 > 1.2 * (1 - (1 - 1 / len(model.catalogue)) ** 4)
+
+
+def test_a_step_with_drawn_negatives_predicts_so_many_targets_at_most(monkeypatch):
+    model = build(MODELS[0], **SOFTMAX, softmax_negatives=5)
+    own = SparseRows(model.indptr, model.targets, len(model.catalogue))
+    assert model._some(own, torch.Generator()) is own
+    monkeypatch.setattr(recommender, "TARGETS", len(own.columns) // 3)
+    kept = [len(model._some(own, torch.Generator().manual_seed(n)).columns) for n in range(30)]
+    assert sum(kept) / 30 == pytest.approx(len(own.columns) / 3, rel=0.15)

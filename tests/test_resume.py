@@ -53,6 +53,21 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(tiny, monkeypatch, model, op
     assert resumed.n_epochs == 6 and not Path("results/broken/progress.pth").exists()
 
 
+@pytest.mark.parametrize("model", ["ContentRidge", "LinearAutoencoder"])
+def test_of_a_closed_form_the_best_penalty_is_written_once(tiny, monkeypatch, model):
+    written, original = [], checkpoint.save
+    monkeypatch.setattr(
+        checkpoint, "save", lambda path, *rest, **more: (written.append(path), original(path, *rest, **more))
+    )
+    settings = tiny.options(epochs=6, stopping_step=6)
+    whole = run(model, "tiny", None, {**settings, "run_name": "whole"})
+    assert sum(Path(path).name == "model.pth" for path in written) == 1
+    best = checkpoint.load("results/whole/model.pth")["epoch"] + 1
+    assert max(whole.history, key=lambda entry: entry["valid"])["epoch"] == best
+    short = run(model, "tiny", None, {**settings, "epochs": best, "run_name": "short"})
+    assert short.test_result == whole.test_result
+
+
 @pytest.mark.parametrize("model", ["SiBraR", "CLCRec"])
 def test_large_tables_too(tiny, monkeypatch, model):
     monkeypatch.setattr(optimizer, "LARGE_FROM", 1)

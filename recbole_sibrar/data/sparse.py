@@ -79,6 +79,16 @@ class SparseRows:
         indptr = F.pad(entries.cumsum(0), (1, 0))[self.indptr]
         return SparseRows(indptr, self.columns[entries], self.n_columns)
 
+    def among(self, columns: Tensor) -> "SparseRows":
+        """The matrix of some of its columns (K,), which are sorted.
+
+        >>> SparseRows.from_pairs([0, 0, 1], [3, 4, 4], 2, 5).among(torch.tensor([1, 4])).columns.tolist()
+        [1, 1]
+        """
+        place = torch.searchsorted(columns, self.columns).clamp(max=len(columns) - 1)
+        there = columns[place] == self.columns
+        return SparseRows(self.keep(there).indptr, place[there], len(columns))
+
     def transposed(self) -> "SparseRows":
         """The matrix with rows and columns exchanged."""
         rows, indptr, _ = by_column(self, self.n_columns)

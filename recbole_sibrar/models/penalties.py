@@ -1,5 +1,8 @@
 """What the closed forms share: an epoch is a penalty, from the largest to the smallest, and validation chooses."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
@@ -35,3 +38,16 @@ class PenaltyPath(InnerProductModel):
         with torch.no_grad():
             self.solved_for.fill_(penalty)
         return penalty
+
+    @contextmanager
+    def as_of(self, step: int) -> Iterator[None]:
+        """The model as it was after so many epochs."""
+        now = int(self.step)
+        self._solve_again(step)
+        yield
+        self._solve_again(now)
+
+    def _solve_again(self, step: int) -> None:
+        if int(self.step) != step:
+            self.step.fill_(step - 1)
+            self.loss(None)

@@ -41,6 +41,9 @@ WHOLE_CATALOGUE = 20_000
 
 NEGATIVES = 4096
 
+TARGETS = 8192
+"""Where negatives are drawn, so many of a batch's targets are predicted at most: a step costs what a batch does."""
+
 
 @dataclass(frozen=True)
 class Views:
@@ -218,18 +221,14 @@ class BranchRecommender(InnerProductModel):
             shown, targets = hide_entries(own, self.options.interaction_dropout, generator)
             profiles = SparseRows(shown.indptr, self.catalogue[shown.columns], len(self.entities("item").trained))
         users = self._views("user", batch.users, generator, profiles=profiles)
-        n_negatives = self._n_negatives()
-        if n_negatives is None:
-            views = self._views("item", self.catalogue, generator)
-            terms = [losses.softmax_over_catalogue(users.fused, views.fused, targets, shown)]
-        else:
-            positives, negatives, expected = self._softmax_items(targets, n_negatives, generator)
-            views = self._views("item", self.catalogue[torch.cat([positives, negatives])], generator)
-            parts = views.fused.split([len(positives), n_negatives])
-            known = positives.unsqueeze(1) == negatives
-            if shown is not None:
-                known = known | shown.contains(negatives.expand(len(known), -1))
-            terms = [losses.sampled_softmax(users.fused, *parts, known, expected, targets.lengths)]
+        n_negatives, items, weights = self._n_negatives(), self.catalogue, None
+        if n_negatives is not None:
+            targets = self._some(targets, generator)
+            drawn, weights = self._softmax_items(targets, n_negatives, generator)
+            items, targets = self.catalogue[drawn], targets.among(drawn)
+            shown = None if shown is None else shown.among(drawn)
+        views = self._views("item", items, generator)
+        terms = [losses.softmax_over_items(users.fused, views.fused, targets, shown, weights)]
         if self.options.contrasts:
             contrast = self._contrast(users, generator) + self._contrast(views, generator)
             terms.append(self.options.contrastive_weight * contrast)
@@ -241,23 +240,29 @@ class BranchRecommender(InnerProductModel):
         wanted = self.options.softmax_negatives or (NEGATIVES if n_items > WHOLE_CATALOGUE else n_items)
         return wanted if wanted < n_items else None
 
+    def _some(self, targets: SparseRows, generator: torch.Generator) -> SparseRows:
+        """As many of a step's targets as ``TARGETS`` allows."""
+        n = len(targets.columns)
+        if n <= TARGETS:
+            return targets
+        return targets.keep((torch.rand(n, generator=generator) * n < TARGETS).to(targets.columns.device))
+
     def _softmax_items(
         self, targets: SparseRows, n_negatives: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One of each user's targets, negatives, and how often each of these is expected among them.
+    ) -> tuple[Tensor, Tensor]:
+        """(I,) the targets' items and negatives, each once, and for how many of the catalogue a negative stands.
 
-        They are drawn in equal parts from the catalogue and from the training interactions, by popularity.
+        Negatives are drawn in equal parts from the catalogue and from the training interactions, by popularity.
         """
-        device, n_items = targets.lengths.device, len(self.catalogue)
-        drawn = (torch.rand(len(targets.lengths), generator=generator).to(device) * targets.lengths).long()
-        positives = targets.columns[targets.indptr[:-1] + drawn]
+        device, n_items = targets.columns.device, len(self.catalogue)
         n_popular = n_negatives // 2
         popular = self.targets[torch.randint(len(self.targets), (n_popular,), generator=generator).to(device)]
         uniform = torch.randint(n_items, (n_negatives - n_popular,), generator=generator).to(device)
-        negatives = torch.cat([uniform, popular])
+        items, place = torch.cat([uniform, popular, targets.columns]).unique(return_inverse=True)
+        times = torch.bincount(place[:n_negatives], minlength=len(items))
         counts = self._until_changed("counts", lambda: torch.bincount(self.targets, minlength=n_items), self.targets)
-        expected = len(uniform) / n_items + n_popular * counts[negatives] / len(self.targets)
-        return positives, negatives, expected
+        expected = len(uniform) / n_items + n_popular * counts[items] / len(self.targets)
+        return items, times / expected
 
     def _drawn(self, side: str, ids: Tensor, rows: Tensor, generator: torch.Generator) -> tuple[Views, Tensor]:
         """Views of the occurrences ``rows`` (...) of distinct entities ``ids``, and where each occurrence is in them.

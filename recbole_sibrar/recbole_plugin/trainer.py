@@ -19,6 +19,7 @@ from recbole_sibrar.evaluation.ranking import Ranking
 from recbole_sibrar.files import make_folder
 from recbole_sibrar.models.core import InnerProductModel
 from recbole_sibrar.models.optimizer import TableAdamW, large_tables
+from recbole_sibrar.models.penalties import PenaltyPath
 from recbole_sibrar.progress import steps
 from recbole_sibrar.recbole_plugin import distributed, random_state
 from recbole_sibrar.recbole_plugin.capabilities import capabilities_of
@@ -52,6 +53,7 @@ class ProtocolTrainer:
             self.test_batch_size = self.PAIRS_PER_PREDICTION
         self._phase = None
         self._shared_loss = None
+        self._best_solved: dict[str, Any] | None = None
         self.progress = None
         self.progress_file = self.history_file = None
         self._epoch = 0
@@ -62,6 +64,10 @@ class ProtocolTrainer:
         """The model behind the adapter, if it is one of ours."""
         core = getattr(self.model, "core", None)
         return core if isinstance(core, InnerProductModel) else None
+
+    @property
+    def _solver(self) -> PenaltyPath | None:
+        return self._core if isinstance(self._core, PenaltyPath) else None
 
     def _build_optimizer(self, **kwargs: object) -> torch.optim.Optimizer:
         """Our models' Adam and AdamW in one pass, or without one over large tables where that is possible.
@@ -106,6 +112,7 @@ class ProtocolTrainer:
             with options_blamed(self.config):
                 return super().fit(train_data, valid_data, *args, **kwargs)
         finally:
+            self._save_best_solved()
             self.tensorboard.close()  # else its thread and file stay, of each trial of a search
 
     def _train_epoch(self, train_data: AbstractDataLoader, epoch_idx: int, *args: object, **kwargs: object) -> Any:
@@ -234,7 +241,23 @@ class ProtocolTrainer:
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Path | str) -> None:
         if not distributed.is_main() or (not self.config["single_spec"] and self.config["local_rank"] != 0):
             return
-        path = kwargs.pop("saved_model_file", self.saved_model_file)
+        state = {"epoch": epoch, "cur_step": self.cur_step, "best_valid_score": float(self.best_valid_score)}
+        path = kwargs.pop("saved_model_file", None)
+        if path is None and epoch >= 0 and self._solver is not None:
+            self._best_solved = {**state, "step": int(self._solver.step)}
+            return
+        self._write_checkpoint(path or self.saved_model_file, state)
+        if verbose:
+            self.logger.info(f"Saved {path or self.saved_model_file}")
+
+    def _save_best_solved(self) -> None:
+        """The best penalty alone is written, at the end: solving again takes less than writing each better one."""
+        state, self._best_solved = self._best_solved, None
+        if state is not None:
+            with self._solver.as_of(state.pop("step")):
+                self._write_checkpoint(self.saved_model_file, state)
+
+    def _write_checkpoint(self, path: Path | str, state: dict[str, Any]) -> None:
         checkpoint.save(
             path,
             self.config,
@@ -242,13 +265,9 @@ class ProtocolTrainer:
             self._training_split,
             with_serving=True,
             trained_on=self.trained_on,
-            epoch=epoch,
-            cur_step=self.cur_step,
-            best_valid_score=float(self.best_valid_score),
             optimizer=self.optimizer.state_dict(),
+            **state,
         )
-        if verbose:
-            self.logger.info(f"Saved {path}")
 
     def _save_progress(self, train_data: AbstractDataLoader, next_epoch: int) -> None:
         """All that the next epoch depends on, so that a resumed run ends as an uninterrupted one would.
@@ -271,6 +290,7 @@ class ProtocolTrainer:
             best_valid_result=checkpoint.plain(dict(self.best_valid_result or {})),
             history=self.history,
             optimizer=self.optimizer.state_dict(),
+            best_solved=self._best_solved,
             random=random,
         )
 
@@ -284,6 +304,7 @@ class ProtocolTrainer:
         self.start_epoch = state["next_epoch"]
         self.cur_step, self.best_valid_score = state["cur_step"], state["best_valid_score"]
         self.best_valid_result, self.history = state["best_valid_result"], state["history"]
+        self._best_solved = state["best_solved"]
         random_state.restore(train_data, state["random"][distributed.rank()])
         self.logger.info(f"Resuming from epoch {self.start_epoch}")
 
