@@ -19,9 +19,9 @@ Train and test a model under the protocol of a scenario.
 
 SiBraR, MuBraR, CLCRec, DropoutNet, ContentRidge, KernelRidge, LinearAutoencoder, MF, and any general recommender of
 RecBole:
-  run_recbole_sibrar.py --model=SiBraR --variant=SC --dataset=ml-100k --scenario=item_cold
-  run_recbole_sibrar.py --model=SiBraR --preset=strong --dataset=ml-100k --scenario=item_cold
-  run_recbole_sibrar.py --model=BPR --dataset=ml-100k --scenario=item_cold
+  recbole-sibrar run --model=SiBraR --variant=SC --dataset=ml-100k --scenario=item_cold
+  recbole-sibrar run --model=SiBraR --preset=strong --dataset=ml-100k --scenario=item_cold
+  recbole-sibrar run --model=BPR --dataset=ml-100k --scenario=item_cold
 
 Every option of RecBole and of the model can be given as --key=value; values are Python or YAML literals:
   --epochs=20 --learning_rate=1e-3 --topk=[10,20] --item_modalities=genres,plot

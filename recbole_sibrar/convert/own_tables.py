@@ -172,7 +172,9 @@ def _read_interactions(source: Table, user_column: str, item_column: str) -> pd.
     for id_field in ID.values():
         frame[id_field] = _ids(path, frame[id_field])
     for column in frame.columns.difference(list(ID.values())):
-        numbers = pd.to_numeric(as_seconds(frame[column].str.strip()), errors="coerce")
+        texts = frame[column].str.strip()
+        dates = as_seconds(texts)
+        numbers = pd.to_numeric(texts if dates is None else dates, errors="coerce")
         wrong = numbers.isna() | (numbers.abs() > LARGEST)
         if not wrong.any():
             frame[column] = numbers
@@ -247,8 +249,8 @@ def _side(
             print(f"  {name} column {column!r}: tags (lists)")
             continue
         table[column], said = _without_markers(table[column], missing)
-        numbers = as_seconds(table[column]) if given.get(column, "number") == "number" else table[column]
-        if numbers is not table[column]:
+        numbers = as_seconds(table[column]) if given.get(column, "number") == "number" else None
+        if numbers is not None:
             table[column], said = numbers, f", dates as seconds since 1970{said}"
             dates.append(column)
         kinds[column] = kind = given.get(column) or guess_kind(table[column], tag_separator)

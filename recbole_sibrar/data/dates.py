@@ -44,12 +44,12 @@ def _read(text: str) -> datetime:
     )
 
 
-def as_seconds(column: pd.Series) -> pd.Series:
-    """A column of texts with dates as numbers, if all are dates but those that are empty; else the same column."""
+def as_seconds(column: pd.Series) -> pd.Series | None:
+    """A column of texts with dates as numbers, if all are dates but those that are empty; else None."""
     texts = column[column != ""]
     if not len(texts) or not is_date(texts.iloc[0]) or not texts.map(is_date).all():
-        return column
+        return None
     try:
         return column.where(column == "", texts.map(seconds).map(str).reindex(column.index, fill_value=""))
     except (ValueError, OverflowError):
-        return column
+        return None
