@@ -23,7 +23,7 @@ from recbole_sibrar.errors import BusyError, OptionError, WriteError
 # What an OSError says when it is about the disk, and not about a file that the program should not have asked for.
 STORAGE_ERRORS = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM,
-    errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP,
+    errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.EBUSY,
 }  # fmt: skip
 LONGEST_NAME = 128  # bytes; what is made of a name, such as that of a run's folder, has to fit into 255
 

@@ -345,7 +345,8 @@ def test_a_checkpoint_of_another_version_is_named(tiny):
             load(path)
 
 
-NO_IDS = [None, "", " ", float("nan"), float("inf"), True, [], {}, ["i1"], pd.NA, np.float64("nan"), b"i1", object()]
+NO_IDS = [None, "", " ", float("nan"), float("inf"), True, [], {}, ["i1"], pd.NA, np.float64("nan"), b"i1", object(),
+          "i\t1", "i\n1", "i\r1"]  # fmt: skip
 CALLS = {
     "recommend": lambda r, bad: r.recommend([{"id": bad, "history": ["i1"]}]),
     "history": lambda r, bad: r.recommend([[bad]]),
@@ -461,6 +462,13 @@ def test_histories_of_ids_with_blanks_in_a_table(tiny):
 def test_what_is_no_id_on_the_command_line(tiny, capsys, extra):
     assert main(["recommend", "--checkpoint", trained(tiny), *extra]) == 2
     assert "id; expected a text or a number" in capsys.readouterr().err
+
+
+def test_a_known_id_alone_is_the_known_user_however_it_is_written(recommender):
+    users = [{"id": "u1"}, {"user_id": "u1"}, {"id": "u1", "history": []}, {"id": "nobody"}]
+    lists = recommender.recommend(["u1", *users], k=4, exclude_seen=False).groupby("user", sort=False)["item"].agg(list)
+    known = recommender.recommend(["u1"], k=4, exclude_seen=False)["item"].tolist()
+    assert lists["u1"] == [*known * 3, *lists["nobody"]] and lists["nobody"] != known
 
 
 def test_no_user_of_a_recbole_model(tiny):

@@ -99,6 +99,8 @@ class Directory:
             values = dict(user)
             key = next((key for key in ("id", *self.user_keys) if key in values), None)
             name = name if key is None else as_id("user", values.pop(key))
+            if key is not None and not values and self.is_known("user", name):
+                return Request(name, known=self.find("user", name))
             history = self.find_items(values.pop("history", ()), f"history of user {name!r}")
             return Request(name, history=tuple(history), features=values)
         if isinstance(user, (list, tuple, set, np.ndarray, pd.Series)):
@@ -148,13 +150,16 @@ def as_id(side: str, value: object) -> str:
     """An id as text.
 
     Raises:
-        OptionError: it is neither text nor a number: nothing, NaN, the empty text, a list.
+        OptionError: it is neither text nor a number: nothing, NaN, the empty text, a list; or a text with a tab or
+            a line break.
     """
     value = value.item() if isinstance(value, np.generic) else value
     is_text = isinstance(value, str) and value.strip() != ""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if not is_text and not is_number:
         raise OptionError(f"{value!r} is no {side} id; expected a text or a number.")
+    if is_text and set(str(value)) & set("\t\r\n"):
+        raise OptionError(f"{value!r} is no {side} id; expected a text or a number, without a tab or a line break.")
     return str(value)
 
 

@@ -39,8 +39,8 @@ class AnyRecommender(ABC):
 
         Args:
             users: a list of known ids, lists of item ids (histories), and dictionaries with any of ``id`` (a name for
-                the answer), ``history`` and modalities; all known users by default. Users given without a name are
-                called ``#0``, ``#1``, ... by their position.
+                the answer; a known id, if nothing stands beside it), ``history`` and modalities; all known users by
+                default. Users given without a name are called ``#0``, ``#1``, ... by their position.
             k: length of the lists; shorter if fewer candidates are left.
             candidates: item ids; all by default.
             exclude_seen: leave out training interactions of known users, and the histories given.
