@@ -77,7 +77,7 @@ def test_from_two_tables_and_vectors_with_gaps_to_a_product_that_never_existed(s
 
 def test_lists_are_tags_or_vectors_and_kinds_can_be_said(shop, capsys):
     cells = [None if np.isnan(row).any() else row.tolist() for row in shop.text]
-    tags = [None if cell is None else cell.split("|") for cell in shop.products["tags"]]
+    tags = [None if pd.isna(cell) else cell.split("|") for cell in shop.products["tags"]]
     dataset = frames(shop, items=shop.products.assign(tags=tags, text=cells), vectors=None, folder="a/shop")
     assert files(dataset.folder) == files(frames(shop, folder="b/shop").folder)
     said = capsys.readouterr().out
@@ -206,7 +206,7 @@ def test_what_are_not_all_dates_are_texts(shop, cells, capsys):
 
 @pytest.mark.parametrize("separator", [",", ", ", ";", "/"])
 def test_tags_with_another_separator_are_told_of_it(shop, separator, capsys):
-    tags = [None if cell is None else cell.replace("|", separator) for cell in shop.products["tags"]]
+    tags = [None if pd.isna(cell) else cell.replace("|", separator) for cell in shop.products["tags"]]
     tags[1::6] = [separator.join(["hand made", "metal", "sale"])] * len(tags[1::6])
     tags[2::6] = [separator.join(["sale", "drink"])] * len(tags[2::6])
     tags[3::6] = ["drink"] * len(tags[3::6])
