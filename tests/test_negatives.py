@@ -34,6 +34,15 @@ def test_popularity_draws_follow_the_training_counts():
     assert chisquare(np.unique(drawn, return_counts=True)[1], expected).pvalue > 1e-3
 
 
+@pytest.mark.parametrize("tries", [0, 1, 2])
+def test_popular_items_that_all_are_seen_give_way_to_others(monkeypatch, tries):
+    """What is rejected every time is drawn uniformly, from what the user does not have."""
+    monkeypatch.setattr(NegativeSampler, "MAX_REJECTIONS", tries)
+    drawn = [set(row) for row in sampler(popularity_power=5.0).sample(np.arange(5), 300)]
+    free = [{2, 9}, {2, 3, 9}, {9}, TRAINING_ITEMS, {2, 3, 7}]
+    assert all(items <= own for items, own in zip(drawn, free)) and (drawn == free or tries)
+
+
 def test_same_seed_same_draws():
     assert (sampler().sample(np.arange(5), 20) == sampler().sample(np.arange(5), 20)).all()
 
