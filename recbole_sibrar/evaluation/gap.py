@@ -83,6 +83,9 @@ def modality_prediction(embeddings: Tensor, available: Tensor, seed: int) -> Mod
     Every modality has the same number of embeddings, so that chance is 1 / M; all embeddings of an entity are in the
     same fold, so that an entity cannot be recognised.
 
+    Args:
+        embeddings: (N, M, D). available: (N, M) bool.
+
     Raises:
         DataError: fewer than two modalities with five entities each.
     """
@@ -103,7 +106,7 @@ def modality_prediction(embeddings: Tensor, available: Tensor, seed: int) -> Mod
 
 
 def sample_entities(available: Tensor, limit: int, seed: int) -> Tensor:
-    """At most ``limit`` of the entities that have two modalities or more, ascending; all of them if they are fewer."""
+    """(N, M) bool -> (n,) at most ``limit`` of the entities that have two modalities or more, ascending."""
     eligible = (available.sum(1) >= 2).nonzero().squeeze(1)
     if len(eligible) <= limit:
         return eligible
@@ -112,7 +115,7 @@ def sample_entities(available: Tensor, limit: int, seed: int) -> Tensor:
 
 
 def tsne_points(embeddings: Tensor, available: Tensor, seed: int) -> pd.DataFrame:
-    """t-SNE of all embeddings at once: entity (row), modality (column), x, y."""
+    """t-SNE of the embeddings (N, M, D) that are ``available`` (N, M): entity (row), modality (column), x, y."""
     entity, modality = available.nonzero(as_tuple=True)
     values = embeddings[entity, modality].numpy()
     perplexity = min(PERPLEXITY, (len(values) - 1) / 3)

@@ -270,6 +270,7 @@ def long_tail(popularity: Tensor, candidates: Tensor, share: float = LONG_TAIL_S
 
 
 def _top(lists: Tensor, k: int) -> Tensor:
+    """(U, K) lists -> (U, k)."""
     if not 1 <= k <= lists.shape[1]:
         raise ValueError(
             f"k is {k}, expected 1 to {lists.shape[1]}, the number of places in the lists. "
@@ -279,18 +280,22 @@ def _top(lists: Tensor, k: int) -> Tensor:
 
 
 def _ranks(top: Tensor) -> Tensor:
+    """(U, k) -> (k,) the ranks, from 1."""
     return torch.arange(1, top.shape[1] + 1, dtype=torch.double, device=top.device)
 
 
 def _n_hits(hits: Tensor, k: int) -> Tensor:
+    """(U, K) bool -> (U,) how many of the first k are hits."""
     return _top(hits, k).sum(1).double()
 
 
 def _defined(values: Tensor, n_relevant: Tensor) -> Tensor:
+    """(U,) values, NaN for the users without a relevant item."""
     return values.masked_fill(n_relevant == 0, NAN)
 
 
 def _mean_over_items(items: Tensor, values: Tensor, k: int) -> Tensor:
+    """(U, K) lists, (I,) values of the items -> (U,) means over the filled places of the first k; NaN without any."""
     top = _top(items, k)
     filled = top > 0
     return values[top].double().masked_fill(~filled, 0).sum(1) / filled.sum(1)

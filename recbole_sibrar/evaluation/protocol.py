@@ -72,7 +72,7 @@ class Phase:
 
     @property
     def users(self) -> Tensor:
-        """The users who have something to find, ascending."""
+        """(U,) the users who have something to find, ascending."""
         return (self.positives.lengths > 0).nonzero().squeeze(1)
 
 

@@ -79,6 +79,6 @@ class Ranking:
         return values, items
 
     def _cut(self, values: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Lists of any length to K places."""
+        """Scores and items (B, any length) to (B, K)."""
         missing = (0, self.k - values.shape[1])
         return pad(values, missing, value=-torch.inf), pad(items, missing)

@@ -1,8 +1,7 @@
 """Encoders: the shared one that makes SiBraR, the one for each modality that makes MuBraR.
 
-Both take the rows of all modalities at width d_c, those of one modality after those of another, and how many each has;
-they return them at width d.
-``together`` is for rows that are sums over modalities.
+Both take the rows of all modalities (R, d_c), those of one modality after those of another, and how many each has; they
+return (R, d). ``together`` is for rows that are sums over modalities, (N, d_c) -> (N, d).
 """
 
 import torch

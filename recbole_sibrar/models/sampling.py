@@ -14,7 +14,10 @@ from recbole_sibrar.data.sparse import SparseRows
 
 @dataclass(frozen=True)
 class Draw:
-    """What is drawn for N entities: the modalities to fuse, and two views to contrast, None without contrast."""
+    """What is drawn for N entities: the modalities to fuse, and two views to contrast, None without contrast.
+
+    Each is (N, number drawn) int64, indices of modalities and -1 in the places that stay empty.
+    """
 
     fused: Tensor
     first: Tensor | None = None
@@ -28,7 +31,7 @@ class Draw:
 def draw_fixed(
     available: Tensor, n: int, contrasts: bool, generator: torch.Generator, always: int | None = None
 ) -> Draw:
-    """The papers' draw: N_mod = ``n`` modalities, of which the first two are contrasted.
+    """The papers' draw: N_mod = ``n`` of the modalities ``available`` (N, M), of which the first two are contrasted.
 
     ``always`` is the index of one that is the first of them wherever it is available.
     """
@@ -39,7 +42,7 @@ def draw_fixed(
 
 
 def draw_subsets(available: Tensor, contrasts: bool, generator: torch.Generator) -> Draw:
-    """A random subset of random size from 1 to what there is; contrasted are two other subsets, disjoint, of all."""
+    """A random subset of what is ``available`` (N, M), of any size from 1; contrasted are two others, disjoint."""
     fused, n = _ordered(available, generator)
     fused = _first(fused, 1 + _below(n, generator))
     if not contrasts or available.shape[1] < 2:
