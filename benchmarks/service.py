@@ -9,12 +9,14 @@ all items and an ``argpartition``, without HTTP. The clients share the cores wit
 
 import argparse
 import asyncio
+import os
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import perf_counter, process_time
 
 import httpx
 import numpy as np
@@ -52,6 +54,12 @@ def wait_for(address, patience=120):
     raise TimeoutError(address)
 
 
+def cpu_seconds(pid):
+    """That a process has used (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def numpy_bound(items, n=200):
     rng, taken = np.random.default_rng(0), []
     for _ in range(n):
@@ -71,10 +79,11 @@ def main():
     parser.add_argument("--seconds", type=float, default=10)
     arguments = parser.parse_args()
     values = np.random.default_rng(0).normal(size=(arguments.items, WIDTH)).astype("float32")
-    start = perf_counter()
+    start, spent = perf_counter(), process_time()
     model = Dataset.from_frames(vectors={"v": ([f"i{n}" for n in range(arguments.items)], values)}).fit()
     model.recommend([["i0", "i1"]])
-    print(f"from a frame to the first recommendation: {perf_counter() - start:.1f} s")
+    took = f"{perf_counter() - start:.1f} s, {process_time() - spent:.1f} s of CPU"
+    print(f"from a frame to the first recommendation: {took}")
     bound = numpy_bound(model.embeddings("item")[1].numpy())
     print(f"numpy: {1 / bound.mean():.0f} answers/s, p99 {np.quantile(bound, 0.99) * 1e3:.1f} ms")
     with TemporaryDirectory() as folder, socket.socket() as free:
@@ -87,9 +96,12 @@ def main():
         try:
             wait_for(f"http://127.0.0.1:{port}")
             for n_clients in arguments.clients:
+                before = cpu_seconds(service.pid)
                 taken = asyncio.run(load(f"http://127.0.0.1:{port}", n_clients, arguments.items, arguments.seconds))
                 rate, p50, p99 = len(taken) / arguments.seconds, *(np.quantile(taken, [0.5, 0.99]) * 1e3)
-                print(f"{n_clients} clients: {rate:.0f} requests/s, p50 {p50:.0f} ms, p99 {p99:.0f} ms", flush=True)
+                spent = (cpu_seconds(service.pid) - before) / len(taken) * 1e3
+                print(f"{n_clients} clients: {rate:.0f} requests/s, p50 {p50:.0f} ms, p99 {p99:.0f} ms; ", end="")
+                print(f"{spent:.1f} ms of the service's CPU for each", flush=True)
         finally:
             service.terminate()
             service.wait()

@@ -135,6 +135,52 @@ def test_wrong_tables_get_a_sentence(shop, case):
     assert names(str(error.value), message)
 
 
+ARGUMENTS = (
+    "user_column", "item_column", "tag_separator", "kinds", "minimum", "k_core", "require", "missing", "vectors",
+    "user_vectors", "encode",
+)  # fmt: skip
+NOTHING_OF_THE_KIND = (
+    5, -1, 1.5, True, float("nan"), "", "x", b"x", [1], ["x", None], {1: "x"}, {"x": [1]}, {"x": None}, {"stars": "3"},
+    {"stars": float("inf")}, {"since": ["number"]}, object(),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("argument", ARGUMENTS)
+def test_an_argument_of_any_type_gives_a_data_set_or_a_sentence(shop, argument):
+    refused = 0
+    for value in NOTHING_OF_THE_KIND:
+        try:
+            frames(shop, **{argument: value})
+        except (OptionError, DataError) as error:
+            refused += 1
+            assert len(str(error)) > 20
+    assert refused > 10
+
+
+@pytest.mark.parametrize(
+    "cell", [b"x", {"a": 1}, 1j, "\ud800", "a\0b", ["a", "\ud800"], ["a\0", "b"]], ids=lambda cell: repr(cell)
+)
+@pytest.mark.parametrize("place", ["feature", "id", "interactions"])
+def test_cells_that_no_text_file_can_hold(shop, cell, place):
+    """A data set would be written that cannot be read, or that holds what Python calls the object."""
+    column = {"feature": "title", "id": "sku", "interactions": "note"}[place]
+    table = shop.orders.assign(note="x") if place == "interactions" else shop.products
+    cells = table[column].astype(object).tolist()
+    cells[4] = cell
+    table = table.assign(**{column: pd.Series(cells, table.index, dtype=object)})
+    with pytest.raises(DataError, match=naming(f"{column}")):
+        Dataset.from_frames(table, **shop.columns) if place == "interactions" else frames(
+            shop, items=table, vectors=None
+        )
+
+
+def test_sets_are_tags_in_an_order_of_their_own(shop):
+    tags = [None if cell is None else set(cell.split("|")) for cell in shop.products["tags"]]
+    dataset = frames(shop, items=shop.products.assign(tags=tags))
+    written = read_atomic(dataset.folder / "frames.item")["tags"]
+    assert set(written) == {"", "drink green_tea", "metal power_tools"}
+
+
 def test_cells_are_what_a_person_means():
     frame = pd.DataFrame(
         {

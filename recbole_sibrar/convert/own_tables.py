@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from recbole_sibrar.convert.arguments import check_arguments, check_cells
 from recbole_sibrar.convert.assemble import ID, TEXT, TYPES, Job, Side, check_column_names, check_modality_names
 from recbole_sibrar.convert.atomic import prepare
 from recbole_sibrar.convert.corpus import Corpus, add_encoders, add_item_vectors, encoders, named_values
@@ -81,6 +82,16 @@ def convert(
     Raises:
         OptionError, DataError: naming option, file and line.
     """
+    check_arguments(
+        texts={"user_column": user_column, "item_column": item_column, "tag_separator": tag_separator},
+        named={"vectors": item_vectors, "user_vectors": user_vectors},
+        kinds={"kinds": kinds, "user_modalities": user_modalities, "item_modalities": item_modalities},
+        minimum=minimum,
+        k_core=k,
+        lists={"require": require, "missing": missing},
+    )
+    if encode is not None and not isinstance(encode, Encode):
+        raise OptionError(f"encode is {encode!r:.100}; expected {{text column: 'text'}}, or an Encode.")
     if user_column == item_column:
         raise OptionError(f"--user-column and --item-column are both {user_column!r}; expected two columns.")
     prepare(output, name)
@@ -121,7 +132,7 @@ def convert(
     options = {
         "user_column": user_column, "item_column": item_column, "user_modalities": user_side.kinds,
         "item_modalities": item_side.kinds, "tag_separator": tag_separator, "min": minimum or {}, "k_core": k,
-        "require": list(require), "float16": half, "missing": missing,
+        "require": list(require or ()), "float16": half, "missing": missing,
     }  # fmt: skip
     sources = [interactions, users, items, *(source for given in vectors.values() for source in given.values())]
     files = [source for source in sources if is_file(source)]
@@ -152,7 +163,9 @@ def _read(source: Any, name: str, ids: dict[str, str]) -> tuple[str | Path, pd.D
         path, frame = source, read_table(source)
     else:
         path, frame = (source, read_values(source)) if is_file(source) else (name, source)
-        frame = checked(path, texts_of(plain_frame(frame, str(path))))
+        plain = plain_frame(frame, str(path))
+        check_cells(str(path), plain)
+        frame = checked(path, texts_of(plain))
     for column, side in ids.items():
         if column not in frame:
             raise DataError(

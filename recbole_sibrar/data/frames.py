@@ -73,7 +73,7 @@ def _columns(frame: Any, name: str) -> tuple[list[str], list[list[Any]]]:
 
 def is_list(cell: object) -> bool:
     """Whether a cell holds several values."""
-    return isinstance(cell, (Sequence, set, np.ndarray)) and not isinstance(cell, (str, bytes))
+    return isinstance(cell, (Sequence, set, frozenset, np.ndarray)) and not isinstance(cell, (str, bytes))
 
 
 def _plain(values: Sequence[Any]) -> list[Any]:
@@ -89,6 +89,8 @@ def _cell(value: Any) -> Any:
         value = value.item()
     if isinstance(value, date):
         return value.isoformat()
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=str)  # in an order that the next process has, too
     return value
 
 
