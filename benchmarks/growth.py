@@ -214,13 +214,13 @@ def table(results):
     return tabulate(rows, headers=headers, tablefmt="github")
 
 
-def grow(growing, steps):
+def grow(growing, losses, steps):
     """The sizes of the plain benchmark."""
     results = []
     for name in growing:
         for size in GROWING[name]:
             sizes = {**BASE, name: size}
-            for loss in LOSSES:
+            for loss in losses:
                 result = in_a_process("work", sizes=sizes, loss=loss, priors={}, folder=None, steps=steps, rank=True)
                 results.append((f"{size:,} {name}", result))
     return results
@@ -247,6 +247,7 @@ def grow_to_full(folder, steps, priors):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--growing", nargs="+", default=list(GROWING), choices=list(GROWING))
+    parser.add_argument("--losses", nargs="+", default=list(LOSSES), choices=list(LOSSES))
     parser.add_argument("--steps", type=int, default=5, help="measured, after one to warm up")
     parser.add_argument("--full", action="store_true")
     parser.add_argument(
@@ -266,7 +267,7 @@ def main():
     results = (
         grow_to_full(arguments.folder, arguments.steps, priors)
         if arguments.full
-        else grow(arguments.growing, arguments.steps)
+        else grow(arguments.growing, arguments.losses, arguments.steps)
     )
     print(table(results))
     figures = {"threads": torch.get_num_threads(), "results": [{"data": name, **result} for name, result in results]}

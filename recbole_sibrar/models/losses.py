@@ -113,7 +113,7 @@ def softmax_over_items(
     own = (users * weighted_row_sum(targets, items)).sum()
     scores = users @ items.T
     if weights is not None:
-        offsets = weights.clamp(min=1e-30).log().expand_as(scores)
+        offsets = weights.log().expand_as(scores)  # minus infinity: tiny numbers would be slow in matrix products
         scores = scores + offsets.masked_fill(targets.mark(torch.zeros_like(scores, dtype=torch.bool)), 0.0)
     if shown is not None:
         scores = scores.masked_fill(shown.mark(torch.zeros_like(scores, dtype=torch.bool)), -1e9)

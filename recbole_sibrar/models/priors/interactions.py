@@ -53,19 +53,21 @@ class InteractionPrior(Prior):
         rank = max(1, min(rank, n_items, n_users, self.NUMBERS // (n_items + n_users)))
         super().__init__("item", n_items, n_users, rank, profile, strength)
         self.interactions, self.seed = own, seed
-        self._decomposition: tuple | None = None
+        self._decomposition: tuple[Tensor, Tensor, Tensor] | None = None
         self.register_buffer("folding", torch.zeros(self.rank))
 
     @torch.no_grad()
     def fit(self, matrix: SparseRows, show_progress: bool = False) -> None:
         self.decompose(matrix, show_progress)
         self.solve(matrix, self.SHRINKAGE)
+        self._decomposition = None
 
     @torch.no_grad()
     def decompose(self, matrix: SparseRows, show_progress: bool = False) -> None:
         """What all lambdas share, made once."""
         if self._decomposition is None and len(matrix.columns):
-            self._decomposition = self._principal(matrix, show_progress)
+            squares, vectors = self._principal(matrix, show_progress)
+            self._decomposition = squares, vectors, weighted_row_sum(matrix, vectors)
 
     @torch.no_grad()
     def solve(self, matrix: SparseRows, shrinkage: float) -> None:
@@ -75,11 +77,11 @@ class InteractionPrior(Prior):
         if not variance > 0:
             return
         self.decompose(matrix)
-        squares, vectors = self._decomposition
+        squares, vectors, sums = self._decomposition
         penalty = shrinkage * len(matrix.columns) / n_trained
         kept = (squares / (squares + penalty)).sqrt() * self._factor(variance, n_trained)
-        self.of_side.zero_()[:, : len(squares)] = vectors * kept
-        self.of_other.copy_(weighted_row_sum(matrix, self.of_side))
+        for table, rows in ((self.of_side, vectors), (self.of_other, sums)):
+            torch.mul(rows, kept, out=table.zero_()[:, : len(squares)])
         self.folding.zero_()[: len(squares)] = squares.reciprocal()
 
     def _principal(self, matrix: SparseRows, show_progress: bool) -> tuple[Tensor, Tensor]:
