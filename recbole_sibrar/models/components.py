@@ -1,4 +1,4 @@
-"""Principal components of entities' content: one decomposition, from which a ridge of any penalty is a scaling."""
+"""Components of entities' content: one decomposition, from which a ridge of any penalty is a scaling."""
 
 from collections.abc import Callable, Iterator
 
@@ -21,6 +21,9 @@ from recbole_sibrar.progress import steps
 
 SOLVED_AT = 3.0
 
+CHOSEN = 1536
+"""So many components are chosen where there are at least twice as many."""
+
 
 class Components(nn.Module):
     r"""Vectors c_j (P,) of entities, whose inner products are those of their centred content, or of its kernel.
@@ -29,12 +32,17 @@ class Components(nn.Module):
     regression with a penalty of lambda is :math:`\hat y_{kj} = \sum_p c_{jp} c_{lp} / (s_p^2 + \lambda)`, summed over
     the history l of k. Without content c is zero.
 
+    They are all that the content has, if these are fewer than twice ``CHOSEN`` and no more than the limit. If not, and
+    the interactions are known to ``fit``, they span what a ridge regression from the content predicts of P random
+    mixtures of the interactions, which ranks as more than twice as many principal components do (docs/speed.md). It has
+    the penalty ``SOLVED_AT``, below those that validation chooses: directions that a larger one hides are there.
+
     Args:
         modalities: M modalities of N entities, all of them content.
         trained: (N,) bool, the entities that occur in training.
         features: the modalities' columns.
         limit: P, at most.
-        seed: of random directions.
+        seed: of random mixtures.
     """
 
     def __init__(self, modalities: Modalities, trained: Tensor, features: LinearFeatures, limit: int, seed: int):
@@ -42,7 +50,7 @@ class Components(nn.Module):
         self.features, self.seed = features, seed
         self.register_buffer("available", modalities.available, persistent=False)
         self.register_buffer("known", (trained & self.available.any(1)).nonzero().squeeze(1), persistent=False)
-        self.rank = max(1, min(limit, self.most()))
+        self.rank = max(1, min(limit, self.most() if self.most() < 2 * CHOSEN else CHOSEN))
         self.register_buffer("squares", torch.zeros(self.rank))
         self._decomposed: Tensor | None = None
 

@@ -16,7 +16,7 @@ class ContentRidgeOptions(BlockWeights, RegressionOptions):
 class ContentRidge(ContentRegression):
     """Ridge regression with the features of ``features``, centred: modalities side by side.
 
-    It is cut to ``FACTORS`` components that serve the regression (``Components``).
+    Where there are many components it keeps those that serve the regression (``Components``).
     """
 
     options_class = ContentRidgeOptions
