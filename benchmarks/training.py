@@ -112,6 +112,7 @@ def say(what: dict[str, Any]) -> None:
 
 def moved_bytes():
     """Counts what each operation reads and writes; of a table with rows gathered from it or added to it, these rows."""
+    import torch
     from torch import Tensor
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves
@@ -132,7 +133,11 @@ def moved_bytes():
             return result
 
     def size_of(what: object) -> int:
-        return sum(leaf.nbytes for leaf in tree_leaves(what) if isinstance(leaf, Tensor))
+        leaves = [leaf for leaf in tree_leaves(what) if isinstance(leaf, Tensor)]
+        return sum(
+            leaf._indices().nbytes + leaf._values().nbytes if leaf.layout == torch.sparse_coo else leaf.nbytes
+            for leaf in leaves
+        )
 
     return Moved()
 
@@ -180,7 +185,11 @@ class Worker:
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=version
         )
-        self.losses, self.seconds = self.answer()["losses"], []
+        self.losses, self.seconds = [], []
+
+    def begin(self) -> None:
+        """Wait until it has made its first steps."""
+        self.losses = self.answer()["losses"]
 
     def answer(self) -> dict[str, Any]:
         for line in self.process.stdout:
@@ -207,6 +216,8 @@ def measure(data: str, data_path: str | None, arguments: argparse.Namespace) -> 
         for version in dict.fromkeys([HERE, *map(os.path.abspath, arguments.versions)]):
             if version == HERE or model in ("SiBraR", "CLCRec"):
                 workers[name, version] = Worker(version, task)
+    for worker in workers.values():
+        worker.begin()
     for _ in range(arguments.steps):
         for worker in workers.values():
             worker.step()
