@@ -12,7 +12,7 @@ import pandas as pd
 from recbole_sibrar import checkpoint
 from recbole_sibrar.convert import own_tables
 from recbole_sibrar.convert.encoders import Encode
-from recbole_sibrar.data.frames import Table
+from recbole_sibrar.data.frames import Table, is_file
 from recbole_sibrar.errors import DataError, OptionError
 from recbole_sibrar.hook import load_recbole
 from recbole_sibrar.properties import QUIET
@@ -130,6 +130,11 @@ class Dataset:
         Raises:
             RecBoleMissing: RecBole's trainer is not installed. SibrarError: as ``recbole_plugin.run.run``.
         """
+        for name in ("dataset", "data_path"):
+            if name in options:
+                raise OptionError(f"{name} is {options[name]!r}, but it is this data set that is fitted; leave it out.")
+        if output_dir is not None and not is_file(output_dir):
+            raise OptionError(f"output_dir is {output_dir!r:.100}; expected a path.")
         if not self.has_interactions:
             return Fitted(self.by_content())
         load_recbole()

@@ -158,6 +158,21 @@ def test_an_argument_of_any_type_gives_a_data_set_or_a_sentence(shop, argument):
 
 
 @pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"dataset": "x"}, "dataset | 'x' | this data set"),
+        ({"data_path": None}, "data_path | None | this data set"),
+        ({"output_dir": object()}, "output_dir | expected a path"),
+        ({"model": np.array(["Pop", "BPR"])}, "Unknown model"),
+    ],
+)
+def test_what_fit_cannot_take(shop, given, message):
+    with pytest.raises(OptionError, match=naming(message)):
+        frames(shop).fit(**{"model": "Pop", **given})
+    assert not Path("log").exists()
+
+
+@pytest.mark.parametrize(
     "cell", [b"x", {"a": 1}, 1j, "\ud800", "a\0b", ["a", "\ud800"], ["a\0", "b"]], ids=lambda cell: repr(cell)
 )
 @pytest.mark.parametrize("place", ["feature", "id", "interactions"])

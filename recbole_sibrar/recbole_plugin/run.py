@@ -74,7 +74,7 @@ def make_config(
     model = _named("model", model, settings, DEFAULT_MODEL)
     dataset = _named("dataset", dataset, settings, DEFAULT_DATASET)
     models = general_recommenders()
-    if model not in models:
+    if not isinstance(model, str) or model not in models:
         raise OptionError(
             f"Unknown model {model!r}; the protocol covers general recommenders. {nearest(model, models)}"
         )
