@@ -54,6 +54,15 @@ def test_info_nce_against_a_loop(generator):
     assert symmetric_info_nce(a, b, 0.2, valid).item() == pytest.approx(float(total / n), rel=1e-5)
 
 
+def test_info_nce_of_nobody_is_zero():
+    """As where all content is missing, and no entity has two modalities."""
+    nobody = torch.zeros(0, 4, requires_grad=True)
+    for valid in (None, torch.zeros(0, dtype=torch.bool)):
+        loss = symmetric_info_nce(nobody, nobody, 0.2, valid)
+        loss.backward()
+        assert loss.item() == 0 and not nobody.grad.isnan().any()
+
+
 def test_info_nce_is_symmetric_and_ignores_what_is_not_valid(generator):
     a, b = torch.randn(5, 3, generator=generator), torch.randn(5, 3, generator=generator)
     valid = torch.tensor([True, True, False, True, True])

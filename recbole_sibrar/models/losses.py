@@ -76,6 +76,8 @@ def log_sum_exp(scores: Tensor, dim: int) -> Tensor:
     >>> log_sum_exp(torch.tensor([0.0, 0.0, -1e9]), 0)
     tensor(0.6931)
     """
+    if not scores.shape[dim]:
+        return torch.logsumexp(scores, dim)  # a sum of nothing, of which there is no largest term
     return _LogSumExp.apply(scores, dim)
 
 
