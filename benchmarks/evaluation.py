@@ -113,10 +113,12 @@ def main():
     parser.add_argument("--output", help="also write the figures there, as JSON")
     arguments = parser.parse_args()
     logging.disable(logging.INFO)
-    options = {"state": "ERROR", "show_progress": False, "scenario": "warm", "checkpoint_dir": tempfile.mkdtemp()}
+    options = {"state": "ERROR", "show_progress": False, "scenario": "warm"}
     if arguments.data_path:
         options["data_path"] = arguments.data_path
-    ready = prepare(make_config("SiBraR", arguments.dataset, None, options))
+    config = make_config("SiBraR", arguments.dataset, None, options)
+    config["checkpoint_dir"] = tempfile.mkdtemp()
+    ready = prepare(config)
     generator = torch.Generator().manual_seed(0)
     sizes = {"user": ready.dataset.user_num, "item": ready.dataset.item_num}
     tables = {side: torch.randn(n, WIDTH, generator=generator) for side, n in sizes.items()}
