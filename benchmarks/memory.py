@@ -27,7 +27,9 @@ from recbole_sibrar.recbole_plugin.run import make_config, prepare
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 peaks, settings = [peak()], json.loads(sys.argv[1])
-ready = prepare(make_config("SiBraR", "vectors", None, settings))
+config = make_config("SiBraR", "vectors", None, settings)
+config["checkpoint_dir"] = settings["data_path"]
+ready = prepare(config)
 ready.trainer._training_split = ready.loaders[0]._dataset
 start = time.perf_counter()
 ready.trainer._train_epoch(ready.loaders[0], 0)
@@ -61,7 +63,7 @@ def make_data(folder, n_items, widths, dtype):
 def measure(folder, storage, options):
     settings = {
         "data_path": str(folder), "scenario": "item_cold", "state": "ERROR", "show_progress": False,
-        "checkpoint_dir": str(folder), "vector_storage": storage, **options,
+        "vector_storage": storage, **options,
     }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps(settings)], stdout=subprocess.PIPE, text=True, check=True, cwd=folder
