@@ -304,7 +304,7 @@ class ProtocolTrainer:
         self.start_epoch = state["next_epoch"]
         self.cur_step, self.best_valid_score = state["cur_step"], state["best_valid_score"]
         self.best_valid_result, self.history = state["best_valid_result"], state["history"]
-        self._best_solved = state["best_solved"]
+        self._best_solved = state.get("best_solved")
         random_state.restore(train_data, state["random"][distributed.rank()])
         self.logger.info(f"Resuming from epoch {self.start_epoch}")
 
