@@ -76,7 +76,7 @@ def test_what_was_never_bought_is_served_and_changes_no_metric(shop, dataset, na
     cold = [f"p{n}" for n in range(shop.n_bought, shop.n_products)]
     model.add_items(pd.concat(shop.new_product(int(sku[1:]), f"new {sku}") for sku in cold))
     scores = [model.score("b2", cold).to_numpy(), model.score("b2", [f"new {sku}" for sku in cold]).to_numpy()]
-    assert np.array_equal(*scores)
+    assert np.allclose(*scores, rtol=1e-5, atol=1e-6)  # products of other numbers of rows may round otherwise
     assert set(without.recommend(["b2"], k=100, exclude_seen=False)["item"]) == set(
         shop.products["sku"][: shop.n_bought]
     )
