@@ -270,8 +270,12 @@ def locate(path: str | Path) -> Path:
     one such run is there; ``hub:owner/name`` is one on the Hugging Face Hub, which is fetched.
 
     Raises:
-        CheckpointError: there is none, or more than one. SibrarError: it cannot be fetched.
+        CheckpointError: it is no path, there is none, or more than one. SibrarError: it cannot be fetched.
     """
+    if not isinstance(path, (str, Path)):
+        raise CheckpointError(
+            f"{path!r} is no checkpoint; expected the path of one, of a run's folder, or hub:owner/name."
+        )
     path = Path(hub.local(path, "model", MODEL))
     folder, name = (path.parent, path.name) if path.suffix == ".pth" else (path, MODEL)
     if (folder / name).is_file():

@@ -190,7 +190,7 @@ def test_cells_that_no_text_file_can_hold(shop, cell, place):
 
 
 def test_sets_are_tags_in_an_order_of_their_own(shop):
-    tags = [None if cell is None else set(cell.split("|")) for cell in shop.products["tags"]]
+    tags = [None if pd.isna(cell) else set(cell.split("|")) for cell in shop.products["tags"]]
     dataset = frames(shop, items=shop.products.assign(tags=tags))
     written = read_atomic(dataset.folder / "frames.item")["tags"]
     assert set(written) == {"", "drink green_tea", "metal power_tools"}

@@ -17,7 +17,7 @@ class SharedEncoder(nn.Module):
         super().__init__()
         self.network = mlp(sizes, activation, **settings)
 
-    def forward(self, blocks: list[Tensor], rows: Tensor) -> Tensor:
+    def forward(self, rows: Tensor, lengths: list[int]) -> Tensor:
         return self.network(rows)
 
     def together(self, rows: Tensor) -> Tensor:
@@ -31,8 +31,8 @@ class EncoderPerModality(nn.Module):
         super().__init__()
         self.networks = nn.ModuleList(mlp(sizes, activation, **settings) for _ in range(n_modalities + has_joint))
 
-    def forward(self, blocks: list[Tensor], rows: Tensor) -> Tensor:
-        return torch.cat([network(block) for network, block in zip(self.networks, blocks)])
+    def forward(self, rows: Tensor, lengths: list[int]) -> Tensor:
+        return torch.cat([network(block) for network, block in zip(self.networks, rows.split(lengths))])
 
     def together(self, rows: Tensor) -> Tensor:
         return self.networks[-1](rows)
@@ -41,7 +41,7 @@ class EncoderPerModality(nn.Module):
 class NoEncoder(nn.Module):
     """The projection is the embedding already: the side that is not single-branch."""
 
-    def forward(self, blocks: list[Tensor], rows: Tensor) -> Tensor:
+    def forward(self, rows: Tensor, lengths: list[int]) -> Tensor:
         return rows
 
 

@@ -159,7 +159,7 @@ class EntityEncoder(Entities):
         """The rows of all modalities, one modality after the other."""
         blocks = [self._project(projection, values) for projection, values in zip(self.projections, features)]
         projected = torch.cat(blocks) if len(blocks) > 1 else blocks[0]
-        rows = self.encoder(blocks, projected)
+        rows = self.encoder(projected, [len(block) for block in blocks])
         return torch.cat([rows, projected], dim=1) if self.has_joint else rows
 
     def _table(self, rows: Tensor, places: list[Tensor], used: Tensor) -> Tensor:

@@ -52,14 +52,8 @@ class Fusion(nn.Module):
 
 
 def sum_over_modalities(weights: Tensor, rows: Tensor) -> Tensor:
-    """(..., N, K), (N, K, D) -> (..., N, D).
-
-    In training a small matrix product for each entity, without a weighted copy of the rows. It may round otherwise
-    when other entities are beside it; a score does not depend on them to the last bit.
-    """
-    if torch.is_grad_enabled():
-        return torch.einsum("...nk,nkd->...nd", weights, rows)
-    return (weights.unsqueeze(-1) * rows).sum(-2)
+    """(..., N, K), (N, K, D) -> (..., N, D), a small matrix product for each entity: no weighted copy of the rows."""
+    return torch.einsum("...nk,nkd->...nd", weights, rows)
 
 
 class MeanFusion(Fusion):
