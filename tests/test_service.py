@@ -377,3 +377,18 @@ def test_a_change_that_cannot_be_kept_is_not_confirmed(kept, checkpoint, monkeyp
             assert kept.journal.read_bytes() == b""
             bad = client.post("/items", json={"items": [{"sku": "n", "price": "soon"}]})
             assert bad.status_code == 422 and kept.journal.read_bytes() == b""
+
+
+def test_an_answer_is_sent_at_once_and_does_not_wait_for_more_to_send():
+    async def delays_nothing():
+        connected = asyncio.get_running_loop().create_future()
+        server = await asyncio.start_server(lambda reader, writer: connected.set_result(writer), sock=own)
+        _, writer = await asyncio.open_connection(*own.getsockname())
+        accepted = await connected
+        flag = accepted.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        for one in (writer, accepted, server):
+            one.close()
+        return flag
+
+    with service.bound("127.0.0.1", 0) as own:
+        assert asyncio.run(delays_nothing())
