@@ -44,8 +44,10 @@ class PenaltyPath(InnerProductModel):
         """The model as it was after so many epochs."""
         now = int(self.step)
         self._solve_again(step)
-        yield
-        self._solve_again(now)
+        try:
+            yield
+        finally:
+            self._solve_again(now)
 
     def _solve_again(self, step: int) -> None:
         if int(self.step) != step:
