@@ -10,11 +10,7 @@ from cornac.data import ImageModality
 from cornac.eval_methods import BaseMethod
 from cornac.metrics import NDCG
 from cornac.models import VBPR
-
-pairs = [(user, item) for user in range(30) for item in range(40) if (user + item) % 3 == 0]
-orders = pd.DataFrame(pairs, columns=["user_id", "item_id"])
-items = pd.DataFrame({"item_id": range(50), "tags": ["tea|green" if i % 3 else None for i in range(50)]})
-vectors = {i: [i % 3, i] for i in range(45)}
+from job_tables import items, orders, vectors
 
 # From here on the lines count.
 held_out = np.random.default_rng(0).choice(orders["item_id"].unique(), 8, replace=False)

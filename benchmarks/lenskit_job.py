@@ -4,17 +4,12 @@ Its scorers read no attributes, so that items without interactions are scored by
 """
 
 import numpy as np
-import pandas as pd
+from job_tables import items, orders, vectors
 from lenskit.als import ImplicitMFScorer
 from lenskit.batch import recommend
 from lenskit.data import DatasetBuilder, ItemList, ItemListCollection, UserIDKey
 from lenskit.metrics import NDCG, RunAnalysis
 from lenskit.pipeline import topn_pipeline
-
-pairs = [(user, item) for user in range(30) for item in range(40) if (user + item) % 3 == 0]
-orders = pd.DataFrame(pairs, columns=["user_id", "item_id"])
-items = pd.DataFrame({"item_id": range(50), "tags": ["tea|green" if i % 3 else None for i in range(50)]})
-vectors = {i: [i % 3, i] for i in range(45)}
 
 # From here on the lines count.
 held_out = np.random.default_rng(0).choice(orders["item_id"].unique(), 8, replace=False)

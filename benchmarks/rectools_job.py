@@ -6,15 +6,11 @@ part of the data set, which is made again for a new item; its tags have to be th
 
 import numpy as np
 import pandas as pd
+from job_tables import items, orders, vectors
 from lightfm import LightFM
 from rectools.dataset import Dataset
 from rectools.metrics import NDCG, calc_metrics
 from rectools.models import LightFMWrapperModel
-
-pairs = [(user, item) for user in range(30) for item in range(40) if (user + item) % 3 == 0]
-orders = pd.DataFrame(pairs, columns=["user_id", "item_id"])
-items = pd.DataFrame({"item_id": range(50), "tags": ["tea|green" if i % 3 else None for i in range(50)]})
-vectors = {i: [i % 3, i] for i in range(45)}
 
 # From here on the lines count.
 held_out = np.random.default_rng(0).choice(orders["item_id"].unique(), 8, replace=False)

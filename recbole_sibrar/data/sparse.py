@@ -180,20 +180,19 @@ class _WeightedRowSum(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, matrix: SparseRows, weights: Tensor | None, is_kept: bool) -> Tensor:
-        ctx.matrix, ctx.weights, ctx.n_rows, ctx.is_kept = matrix, weights, len(table), is_kept
+    def forward(ctx: Any, table: Tensor, matrix: SparseRows, weights: Tensor | None) -> Tensor:
+        ctx.matrix, ctx.weights = matrix, weights
         rows = table.contiguous()
         return F.embedding_bag(matrix.columns, rows, matrix.indptr[:-1], mode="sum", per_sample_weights=weights)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        if ctx.is_kept:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        if ctx.weights is None:
             rows, indptr, weights = ctx.matrix._by_column
         else:
-            rows, indptr, weights = by_column(ctx.matrix, ctx.n_rows, ctx.weights)
+            rows, indptr, weights = by_column(ctx.matrix, ctx.matrix.n_columns, ctx.weights)
         return (
             F.embedding_bag(rows, gradient.contiguous(), indptr[:-1], mode="sum", per_sample_weights=weights),
-            None,
             None,
             None,
         )
@@ -235,8 +234,8 @@ def weighted_row_sum(matrix: SparseRows, table: Tensor, weights: Tensor | None =
         table, columns = table.read(matrix.columns)
         matrix = SparseRows(matrix.indptr, columns, len(table))
     if weights is None and isinstance(matrix, SelectedRows) and matrix.is_most:
-        return _WeightedRowSum.apply(table, matrix.matrix, None, True).index_select(0, matrix.rows)
-    return _WeightedRowSum.apply(table, matrix, weights, False)
+        return _WeightedRowSum.apply(table, matrix.matrix, None).index_select(0, matrix.rows)
+    return _WeightedRowSum.apply(table, matrix, weights)
 
 
 def co_occurrences(matrix: SparseRows) -> Tensor:

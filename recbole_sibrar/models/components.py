@@ -98,6 +98,10 @@ class Components(nn.Module):
         """As ``forward``, of entities that are not among those of the training data."""
         raise NotImplementedError
 
+    def _whole(self, ids: Tensor) -> FeatureRows:
+        """(R,) entities -> (R, F), of all they have."""
+        return self.features(ids, self.available[ids])
+
     def decomposed(self, ids: Tensor) -> Tensor:
         """(R,) entities -> (R, P), as in the decomposition."""
         return self(ids, self.available[ids])
@@ -157,7 +161,7 @@ class LinearComponents(Components):
                 else predictive(gram, self._transposed_times(targets), self.rank)
             )
         elif targets is None:
-            rows = self.decomposed_features(self.known)
+            rows = self._whole(self.known)
             values, vectors = principal(symmetric_product(rows), self.rank)
             vectors = rows.transposed_times(vectors * values.rsqrt())
         else:
@@ -169,7 +173,7 @@ class LinearComponents(Components):
     def _predictive_of_rows(self, targets: Tensor, show_progress: bool) -> tuple[Tensor, Tensor]:
         """As ``predictive``, by the inner products of the entities in place of the features'."""
         if len(targets) <= EXACT:
-            solved, product = solution(symmetric_product(self.decomposed_features(self.known)), targets)
+            solved, product = solution(symmetric_product(self._whole(self.known)), targets)
         else:
             progress = "Content" if show_progress else None
 
@@ -178,32 +182,28 @@ class LinearComponents(Components):
 
             solved = conjugate_gradients(times_gram, targets, SOLVED_AT, self.SOLVING, progress)
             product = times_gram(solved)
-        values, turn = diagonal_in_both(inner_products(solved, product), inner_products(product, product), self.rank)
-        return values.to(targets), self._transposed_times(solved @ turn.to(targets))
+        values, turn = predictive_turn(solved, product, self.rank)
+        return values, self._transposed_times(solved @ turn)
 
     def _gram(self, show_progress: bool) -> Tensor:
         """(F, F)."""
         gram = self.squares.new_zeros(self.features.width, self.features.width)
         for ids in blocks(self.known, show_progress):
-            rows = self.decomposed_features(ids)
+            rows = self._whole(ids)
             gram += rows.transposed_times(rows.dense())
         return gram
 
     def _times(self, table: Tensor) -> Tensor:
         """(F, L) -> (K, L), of the training entities that have content."""
-        return torch.cat([self.decomposed_features(ids).times(table) for ids in self.known.split(ROWS)])
+        return torch.cat([self._whole(ids).times(table) for ids in self.known.split(ROWS)])
 
     def _transposed_times(self, table: Tensor) -> Tensor:
         """(K, L) -> (F, L)."""
         parts = zip(self.known.split(ROWS), table.split(ROWS))
-        first, *others = (self.decomposed_features(ids).transposed_times(part) for ids, part in parts)
+        first, *others = (self._whole(ids).transposed_times(part) for ids, part in parts)
         for other in others:
             first += other
         return first
-
-    def decomposed_features(self, ids: Tensor) -> FeatureRows:
-        """(R,) entities -> (R, F), of all they have."""
-        return self.features(ids, self.available[ids])
 
     def forward(self, ids: Tensor, used: Tensor) -> Tensor:
         return self.features(ids, used).times(self.directions)
@@ -229,6 +229,13 @@ def predictive(gram: Tensor, targets: Tensor, limit: int) -> tuple[Tensor, Tenso
     solved, product = solution(gram, targets)
     values, turn = diagonal_in_both(inner_products(solved, solved), inner_products(solved, product), limit)
     return values.to(gram), solved @ turn.to(gram)
+
+
+def predictive_turn(solved: Tensor, product: Tensor, limit: int) -> tuple[Tensor, Tensor]:
+    """(N, T) S and a matrix of inner products times S, (N, T) -> (P,) values, descending, and (T, P) what turns S into
+    coefficients of directions."""
+    values, turn = diagonal_in_both(inner_products(solved, product), inner_products(product, product), limit)
+    return values.to(solved), turn.to(solved)
 
 
 def symmetric_product(rows: FeatureRows) -> Tensor:

@@ -117,10 +117,13 @@ class ContentModel(InnerProductModel):
 
     @torch.no_grad()
     def embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
-        result, empty = self._own_in_chunks(side, ids, chunk), ~self.scorable(side)[ids]
+        return self._filled(side, self._own_in_chunks(side, ids, chunk), ~self.scorable(side)[ids], chunk)
+
+    def _filled(self, side: str, embeddings: Tensor, empty: Tensor, chunk: int = 8192) -> Tensor:
+        """(N, D), with the average where there is nothing to go by, ``empty`` (N,) bool."""
         if empty.any():
-            result[empty] = self._average(side, chunk)
-        return result
+            embeddings[empty] = self._average(side, chunk)
+        return embeddings
 
     def _own_in_chunks(self, side: str, ids: Tensor, chunk: int) -> Tensor:
         parts = [self.own_embeddings(side, part) for part in ids.split(chunk)]
@@ -173,10 +176,7 @@ class ContentNetwork(ContentModel):
                 f"{side}s are served by SiBraR, MuBraR, DropoutNet, ContentRidge or KernelRidge."
             )
         features, used = self.entities(side).readable(features)
-        result, empty = self.content_embeddings(features, used), ~used.any(1)
-        if empty.any():
-            result[empty] = self._average(side)
-        return result
+        return self._filled(side, self.content_embeddings(features, used), ~used.any(1))
 
     def parts(self, side: str, entity: int | Modalities) -> list[Part]:
         """What a trained entity has without its modalities comes from its interactions."""

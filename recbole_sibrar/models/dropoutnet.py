@@ -172,11 +172,8 @@ class DropoutNet(ContentNetwork):
         (history,), options = features.select([INTERACTIONS]).entries, self.options
         fixed = self.preference(self.content_side)
         preferences = solve_side(history.values, fixed, options.als_regularization, options.als_confidence)
-        result = self._encode(side, torch.arange(len(preferences)), preferences, None, None)
-        empty = ~preferences.any(1)
-        if empty.any():
-            result[empty] = self._average(side)
-        return result
+        encoded = self._encode(side, torch.arange(len(preferences)), preferences, None, None)
+        return self._filled(side, encoded, ~preferences.any(1))
 
     def content_of(self, entity: int, used: Tensor) -> Tensor:
         ids, side = self._ids(entity).expand(len(used)), self.content_side

@@ -385,12 +385,12 @@ class BranchRecommender(InnerProductModel):
         if features is not None:
             return self._fused_of(features, used)
         priors = [prior(side, ids, used) for prior in self.priors.values()]
-        return torch.cat([encoder.fuse(self.fusion[side], encoder(ids, used), used), *priors], dim=1)
+        return _beside(encoder.fuse(self.fusion[side], encoder(ids, used), used), priors)
 
     def _fused_of(self, features: Modalities, used: Tensor) -> Tensor:
         encoder = self.entities(features.side)
         fused = encoder.fuse(self.fusion[features.side], encoder.embed(features, used), used)
-        return torch.cat([fused, *(prior.embed(features, used) for prior in self.priors.values())], dim=1)
+        return _beside(fused, [prior.embed(features, used) for prior in self.priors.values()])
 
     @torch.no_grad()
     def embed(self, features: Modalities) -> Tensor:

@@ -170,11 +170,7 @@ class ContentRegression(PenaltyPath, ContentModel):
         profiles = features.entries[0].values
         is_trained = self.trained(self.content_side)[profiles.columns].float()
         sums = weighted_row_sum(profiles, self._table("available"), is_trained)
-        result = self._scaled(sums, self._mean(profiles.lengths))
-        empty = ~used.any(1)
-        if empty.any():
-            result[empty] = self._average(self.other_side)
-        return result
+        return self._filled(self.other_side, self._scaled(sums, self._mean(profiles.lengths)), ~used.any(1))
 
     def scorable(self, side: str) -> Tensor:
         """Without content an entity has the features of the average training entity, and with them its scores."""

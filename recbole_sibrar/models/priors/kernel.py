@@ -9,8 +9,8 @@ from torch import Tensor
 
 from recbole_sibrar.data.modalities import Modalities
 from recbole_sibrar.kinds.feature_rows import FeatureRows
-from recbole_sibrar.models.components import Components, blocks, predictive, solution
-from recbole_sibrar.models.decomposition import EXACT, diagonal_in_both, inner_products, precise, principal
+from recbole_sibrar.models.components import Components, blocks, predictive, predictive_turn, solution
+from recbole_sibrar.models.decomposition import EXACT, precise, principal
 from recbole_sibrar.models.features import LinearFeatures
 
 GAMMA = 0.5
@@ -165,12 +165,8 @@ class KernelComponents(Components):
             values, vectors = principal(gram, self.rank)
             return values, vectors * values.rsqrt(), vectors * values.sqrt()
         solved, product = solution(gram, targets)
-        values, turn = diagonal_in_both(inner_products(solved, product), inner_products(product, product), self.rank)
-        return values.to(gram), solved @ turn.to(gram), product @ turn.to(gram)
-
-    def _whole(self, ids: Tensor) -> FeatureRows:
-        """Features of all that entities have."""
-        return self.features(ids, self.available[ids])
+        values, turn = predictive_turn(solved, product, self.rank)
+        return values, solved @ turn, product @ turn
 
     def _directly(self, features: FeatureRows) -> Tensor:
         """What is missing is at its mean."""
