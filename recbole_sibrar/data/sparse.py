@@ -127,7 +127,7 @@ class SparseRows:
         [True, False, False]
         """
         if not len(self.columns):
-            return torch.zeros(len(rows), dtype=torch.bool)
+            return torch.zeros_like(rows, dtype=torch.bool)
         low, high = self.indptr[rows], self.indptr[rows + 1]
         end, last = high, len(self.columns) - 1
         while (low < high).any():

@@ -13,6 +13,7 @@ from recbole_sibrar.layers import ACTIVATION_LAYERS, further_layers
 from recbole_sibrar.models.batches import DistinctPairs, PairBatch
 from recbole_sibrar.models.content import ContentLayer, ContentNetwork, ContentOptions
 from recbole_sibrar.models.pairs import pair_scores
+from recbole_sibrar.models.sampling import uniform
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class CLCRec(ContentNetwork):
 
     def _drawn(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
         """Where content is to take an embedding's place."""
-        return (torch.rand(shape, generator=generator) < self.options.swap_probability).to(self.step.device)
+        return uniform(shape, generator, self.step.device) < self.options.swap_probability
 
     def own_embeddings(self, side: str, ids: Tensor) -> Tensor:
         collaborative = self.tables[side](ids)

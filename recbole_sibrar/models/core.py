@@ -237,7 +237,7 @@ class InnerProductModel(nn.Module):
 
     def _next_step(self) -> torch.Generator:
         """The generator of a training step; a resumed run draws as an uninterrupted one."""
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + int(self.step)) % 2**63)
+        generator = torch.Generator(self.step.device).manual_seed((self.seed * 1_000_003 + int(self.step)) % 2**63)
         self.step += 1
         return generator
 

@@ -18,6 +18,7 @@ from recbole_sibrar.layers import further_layers
 from recbole_sibrar.models.als import implicit_als, solve_side
 from recbole_sibrar.models.batches import DistinctPairs, PairBatch
 from recbole_sibrar.models.content import ContentLayer, ContentNetwork, ContentOptions
+from recbole_sibrar.models.sampling import uniform
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class DropoutNet(ContentNetwork):
         if side == self.other_side:
             return values
         dropped, transformed = (
-            (torch.rand(len(ids), 1, generator=generator) < share).to(values.device)
+            uniform((len(ids), 1), generator, values.device) < share
             for share in (self.options.preference_dropout, self.options.transform_share)
         )
         stand_in = torch.where(transformed, self.transformed[ids], torch.zeros_like(values))

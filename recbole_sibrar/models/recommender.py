@@ -33,7 +33,7 @@ from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.pairs import pair_scores, set_products
 from recbole_sibrar.models.priors import ContentPrior, InteractionPrior
 from recbole_sibrar.models.priors.prior import Prior
-from recbole_sibrar.models.sampling import Draw, chosen_mask, draw_fixed, draw_subsets, hide_entries
+from recbole_sibrar.models.sampling import Draw, chosen_mask, draw_fixed, draw_subsets, hide_entries, uniform
 from recbole_sibrar.scenarios import SCENARIOS
 
 WHOLE_CATALOGUE = 20_000
@@ -245,7 +245,7 @@ class BranchRecommender(InnerProductModel):
         n = len(targets.columns)
         if n <= TARGETS:
             return targets
-        return targets.keep((torch.rand(n, generator=generator) * n < TARGETS).to(targets.columns.device))
+        return targets.keep(uniform((n,), generator, targets.columns.device) * n < TARGETS)
 
     def _softmax_items(
         self, targets: SparseRows, n_negatives: int, generator: torch.Generator
@@ -254,15 +254,18 @@ class BranchRecommender(InnerProductModel):
 
         Negatives are drawn in equal parts from the catalogue and from the training interactions, by popularity.
         """
-        device, n_items = targets.columns.device, len(self.catalogue)
-        n_popular = n_negatives // 2
-        popular = self.targets[torch.randint(len(self.targets), (n_popular,), generator=generator).to(device)]
-        uniform = torch.randint(n_items, (n_negatives - n_popular,), generator=generator).to(device)
-        items, place = torch.cat([uniform, popular, targets.columns]).unique(return_inverse=True)
+        n_items, n_popular = len(self.catalogue), n_negatives // 2
+        popular = self.targets[self._integers(len(self.targets), n_popular, generator)]
+        anywhere = self._integers(n_items, n_negatives - n_popular, generator)
+        items, place = torch.cat([anywhere, popular, targets.columns]).unique(return_inverse=True)
         times = torch.bincount(place[:n_negatives], minlength=len(items))
         counts = self._until_changed("counts", lambda: torch.bincount(self.targets, minlength=n_items), self.targets)
-        expected = len(uniform) / n_items + n_popular * counts[items] / len(self.targets)
+        expected = len(anywhere) / n_items + n_popular * counts[items] / len(self.targets)
         return items, times / expected
+
+    def _integers(self, below: int, n: int, generator: torch.Generator) -> Tensor:
+        """(n,) from 0 to ``below`` - 1."""
+        return torch.randint(below, (n,), generator=generator, device=generator.device).to(self.targets.device)
 
     def _drawn(self, side: str, ids: Tensor, rows: Tensor, generator: torch.Generator) -> tuple[Views, Tensor]:
         """Views of the occurrences ``rows`` (...) of distinct entities ``ids``, and where each occurrence is in them.
@@ -358,8 +361,8 @@ class BranchRecommender(InnerProductModel):
                 views_of_two = [F.normalize(view, dim=-1) for view in views_of_two]
             logits = set_products(*views_of_two, sets) / options.temperature
             return losses.symmetric_info_nce_of(logits, views.paired[sets])
-        kept = torch.randperm(len(views.fused), generator=generator)[: options.contrastive_batch_size]
-        kept = kept.to(views.fused.device)
+        order = torch.randperm(len(views.fused), generator=generator, device=generator.device)
+        kept = order[: options.contrastive_batch_size].to(views.fused.device)
         kept = kept[views.paired[kept]]
         first, second = (view[kept] for view in views_of_two)
         return losses.symmetric_info_nce(first, second, options.temperature, cosine=is_cosine)

@@ -28,6 +28,11 @@ class Draw:
         return tuple(view for view in (self.fused, self.first, self.second) if view is not None)
 
 
+def uniform(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
+    """Numbers from 0 to 1, drawn where the generator is."""
+    return torch.rand(shape, generator=generator, device=generator.device).to(device)
+
+
 def draw_fixed(
     available: Tensor, n: int, contrasts: bool, generator: torch.Generator, always: int | None = None
 ) -> Draw:
@@ -58,13 +63,13 @@ def sample_modalities(available: Tensor, n: int, generator: torch.Generator, alw
     Args:
         available: (N, M) bool.
         n: N_mod; more than M counts as M.
-        generator: a CPU generator.
+        generator: of any device.
         always: the index of a modality that is drawn first, by all that have it.
 
     Returns:
         (N, min(n, M)) int64 indices of modalities in the order drawn; -1 where the entity has fewer.
     """
-    keys = torch.rand(available.shape, generator=generator).to(available.device)
+    keys = uniform(available.shape, generator, available.device)
     if always is not None:
         keys[:, always] = 1
     keys = keys.masked_fill(~available, -1)
@@ -83,7 +88,7 @@ def hide_entries(rows: SparseRows, share: float, generator: torch.Generator) -> 
 
     The entry with a row's smallest draw is always hidden, so that every row that is not empty has something to predict.
     """
-    draws = torch.rand(len(rows.columns), generator=generator).to(rows.columns.device)
+    draws = uniform((len(rows.columns),), generator, rows.columns.device)
     owner = rows.row_of_entry()
     smallest = draws.new_ones(len(rows.lengths)).scatter_reduce(0, owner, draws, "amin")
     hidden = (draws < share) | (draws == smallest[owner])
@@ -97,7 +102,7 @@ def _ordered(available: Tensor, generator: torch.Generator) -> tuple[Tensor, Ten
 
 def _below(n: Tensor, generator: torch.Generator) -> Tensor:
     """(N,) uniform integers from 0 to n - 1, 0 for an n below 1."""
-    return (torch.rand(len(n), generator=generator).to(n.device) * n.clamp(min=1)).long()
+    return (uniform((len(n),), generator, n.device) * n.clamp(min=1)).long()
 
 
 def _first(order: Tensor, size: Tensor) -> Tensor:

@@ -1,0 +1,165 @@
+"""What a GPU brings: a training step, a closed form, an evaluation, beside the processors of the same machine.
+
+    python benchmarks/gpu.py [--data_path atomic_data] [--data ml-1m citeulike-t generated] [--scenario warm]
+        [--models "SiBraR, papers'" ContentRidge] [--steps 20] [--output FILE]
+
+A step includes making its batch, on one thread; ``processors`` use all of the machine. ``mixed`` is with automatic
+mixed precision (``enable_amp``). ``busy`` is the share of a step in which the GPU computes, ``kernels`` how many
+operations it is given for one, ``copies`` how often a step waits for a number to come back, and how many tables are
+sent. Of a closed form a step is a penalty, after what is done once. Prints a Markdown table for each data set.
+"""
+
+import argparse
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import torch
+from tabulate import tabulate
+from torch.profiler import ProfilerActivity, profile
+from training import MODELS, generate
+
+from recbole_sibrar.recbole_plugin.run import make_config, prepare
+
+CLOSED_FORMS = ("ContentRidge", "KernelRidge", "LinearAutoencoder")
+ALL = {**MODELS, **{name: (name, {}) for name in CLOSED_FORMS}}
+
+
+def measured(name: str, data: str, settings: dict[str, Any], n_steps: int) -> dict[str, Any]:
+    """Figures of a model on one device."""
+    model, options = ALL[name]
+    settings = {**settings, "state": "ERROR", "show_progress": False, "output_dir": tempfile.mkdtemp()}
+    ready = prepare(make_config(model, data, None, {**options, **settings}))
+    own, device = ready.model, ready.config["device"]
+    once = seconds_of(lambda: own.pretrain(ready.config)) if hasattr(own, "pretrain") else 0.0
+    step = steps_of(ready)
+    for _ in range(3):
+        step()
+    figures = {"once": once, "step": median(seconds_of(step) for _ in range(n_steps)), "steps": len(ready.loaders[0])}
+    if device.type == "cuda":
+        figures |= of_the_gpu(step, figures["step"])
+        figures["mebibytes"] = torch.cuda.max_memory_allocated() / 2**20
+    own.eval()
+    figures["evaluation"] = seconds_of(lambda: ready.trainer.evaluate(ready.loaders[2], load_best_model=False))
+    return figures
+
+
+def steps_of(ready: Any) -> Callable[[], None]:
+    """As RecBole's trainer makes them."""
+    device, is_mixed, optimizer = ready.config["device"], ready.config["enable_amp"], ready.trainer.optimizer
+    drawn = endless(ready.loaders[0])
+    ready.model.train()
+
+    def step() -> None:
+        batch = next(drawn).to(device)
+        optimizer.zero_grad()
+        with torch.autocast(device_type=device.type, enabled=bool(is_mixed)):
+            terms = ready.model.calculate_loss(batch)
+        loss = sum(terms) if isinstance(terms, tuple) else terms
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    return step
+
+
+def endless(loader: Any) -> Iterator[Any]:
+    while True:
+        yield from loader
+
+
+def seconds_of(function: Callable[[], Any]) -> float:
+    start = perf_counter()
+    function()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return perf_counter() - start
+
+
+def of_the_gpu(step: Callable[[], None], seconds: float) -> dict[str, float]:
+    """What it does in a step."""
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+        step()
+        torch.cuda.synchronize()
+    events = [event for event in seen.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    copies = [event.name for event in events if event.name.startswith("Memcpy")]
+    return {
+        "busy": sum(event.device_time for event in events) / 1e6 / seconds,
+        "kernels": len(events) - len(copies),
+        "back": sum("DtoH" in name for name in copies),
+        "sent": sum("HtoD" in name for name in copies),
+    }
+
+
+def row_of(name: str, found: dict[str, dict[str, Any]]) -> tuple[str, ...]:
+    cpu, gpu, mixed = found["cpu"], found["gpu"], found.get("mixed")
+    return (
+        name,
+        f"{1000 * cpu['step']:.1f}",
+        f"{1000 * gpu['step']:.1f}",
+        f"{cpu['step'] / gpu['step']:.1f}",
+        f"{1000 * mixed['step']:.1f}" if mixed else "",
+        f"{gpu['busy']:.0%}",
+        f"{gpu['kernels']}",
+        f"{gpu['back']} / {gpu['sent']}",
+        f"{gpu['step'] * gpu['steps']:.1f}",
+        f"{cpu['once']:.1f} / {gpu['once']:.1f}",
+        f"{cpu['evaluation']:.2f} / {gpu['evaluation']:.2f}",
+        f"{gpu['mebibytes']:.0f}",
+    )
+
+
+HEADERS = (
+    "model", "step, processors, ms", "GPU, ms", "ratio", "mixed, ms", "busy", "kernels", "copies back / sent",
+    "epoch, GPU, s", "once, s", "evaluation, s", "GPU's MiB",
+)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data_path", default="atomic_data", help="of the data sets but ml-100k and generated")
+    parser.add_argument("--data", nargs="+", default=["ml-1m", "citeulike-t", "generated"])
+    parser.add_argument("--models", nargs="+", default=list(ALL), choices=list(ALL))
+    parser.add_argument("--scenario", default="warm")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--output", help="also write the figures there, as JSON")
+    arguments = parser.parse_args()
+    if not torch.cuda.is_available():
+        raise SystemExit("torch finds no GPU.")
+    logging.disable(logging.INFO)
+    print(f"{torch.cuda.get_device_name()}, {os.cpu_count()} processors, torch {torch.__version__}")
+    devices = {
+        "cpu": {"use_gpu": False},
+        "gpu": {"use_gpu": True, "gpu_id": "0"},
+        "mixed": {"use_gpu": True, "gpu_id": "0", "enable_amp": True},
+    }
+    results: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for data in arguments.data:
+            path = None if data == "ml-100k" else os.path.abspath(arguments.data_path)
+            if data == "generated":
+                path = folder
+                generate(Path(folder) / data)
+            settings = {"scenario": arguments.scenario, **({"data_path": path} if path else {})}
+            results[data] = {}
+            for name in arguments.models:
+                results[data][name] = {
+                    where: measured(name, data, {**settings, **device}, arguments.steps)
+                    for where, device in devices.items()
+                    if where != "mixed" or name in MODELS
+                }
+            print(f"\n{data}, {arguments.scenario}\n")
+            rows = [row_of(name, found) for name, found in results[data].items()]
+            print(tabulate(rows, headers=HEADERS, tablefmt="github", disable_numparse=True), flush=True)
+            if arguments.output:
+                Path(arguments.output).write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
