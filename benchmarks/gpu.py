@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from tabulate import tabulate
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from training import MODELS, generate
 
@@ -36,30 +37,30 @@ def measured(name: str, data: str, settings: dict[str, Any], n_steps: int) -> di
     model, options = ALL[name]
     settings = {**settings, "state": "ERROR", "show_progress": False, "output_dir": tempfile.mkdtemp()}
     ready = prepare(make_config(model, data, None, {**options, **settings}))
-    own, device = ready.model, ready.config["device"]
+    own, is_on_gpu = ready.model, ready.config["device"].type == "cuda"
     once = seconds_of(lambda: own.pretrain(ready.config)) if hasattr(own, "pretrain") else 0.0
-    step = steps_of(ready)
-    for _ in range(3):
-        step()
-    figures = {"once": once, "step": median(seconds_of(step) for _ in range(n_steps)), "steps": len(ready.loaders[0])}
-    if device.type == "cuda":
+    step = step_of(ready)
+    figures = {"once": once, "step": step_seconds(step, n_steps), "steps": len(ready.loaders[0])}
+    if is_on_gpu:
         figures |= of_the_gpu(step, figures["step"])
         figures["mebibytes"] = torch.cuda.max_memory_allocated() / 2**20
+        if name not in CLOSED_FORMS:
+            figures["mixed"] = step_seconds(step_of(ready, is_mixed=True), n_steps)
     own.eval()
     figures["evaluation"] = seconds_of(lambda: ready.trainer.evaluate(ready.loaders[2], load_best_model=False))
     return figures
 
 
-def steps_of(ready: Any) -> Callable[[], None]:
-    """As RecBole's trainer makes them."""
-    device, is_mixed, optimizer = ready.config["device"], ready.config["enable_amp"], ready.trainer.optimizer
+def step_of(ready: Any, is_mixed: bool = False) -> Callable[[], None]:
+    """As RecBole's trainer makes it."""
+    device, optimizer = ready.config["device"], ready.trainer.optimizer
     drawn = endless(ready.loaders[0])
     ready.model.train()
 
     def step() -> None:
         batch = next(drawn).to(device)
         optimizer.zero_grad()
-        with torch.autocast(device_type=device.type, enabled=bool(is_mixed)):
+        with torch.autocast(device_type=device.type, enabled=is_mixed):
             terms = ready.model.calculate_loss(batch)
         loss = sum(terms) if isinstance(terms, tuple) else terms
         loss.backward()
@@ -67,6 +68,12 @@ def steps_of(ready: Any) -> Callable[[], None]:
         loss.item()
 
     return step
+
+
+def step_seconds(step: Callable[[], None], n_steps: int) -> float:
+    for _ in range(3):
+        step()
+    return median(seconds_of(step) for _ in range(n_steps))
 
 
 def endless(loader: Any) -> Iterator[Any]:
@@ -87,7 +94,7 @@ def of_the_gpu(step: Callable[[], None], seconds: float) -> dict[str, float]:
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
         step()
         torch.cuda.synchronize()
-    events = [event for event in seen.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    events = [event for event in seen.events() if event.device_type == DeviceType.CUDA]
     copies = [event.name for event in events if event.name.startswith("Memcpy")]
     return {
         "busy": sum(event.device_time for event in events) / 1e6 / seconds,
@@ -98,13 +105,13 @@ def of_the_gpu(step: Callable[[], None], seconds: float) -> dict[str, float]:
 
 
 def row_of(name: str, found: dict[str, dict[str, Any]]) -> tuple[str, ...]:
-    cpu, gpu, mixed = found["cpu"], found["gpu"], found.get("mixed")
+    cpu, gpu = found["cpu"], found["gpu"]
     return (
         name,
         f"{1000 * cpu['step']:.1f}",
         f"{1000 * gpu['step']:.1f}",
         f"{cpu['step'] / gpu['step']:.1f}",
-        f"{1000 * mixed['step']:.1f}" if mixed else "",
+        f"{1000 * gpu['mixed']:.1f}" if "mixed" in gpu else "",
         f"{gpu['busy']:.0%}",
         f"{gpu['kernels']}",
         f"{gpu['back']} / {gpu['sent']}",
@@ -134,11 +141,7 @@ def main() -> None:
         raise SystemExit("torch finds no GPU.")
     logging.disable(logging.INFO)
     print(f"{torch.cuda.get_device_name()}, {os.cpu_count()} processors, torch {torch.__version__}")
-    devices = {
-        "cpu": {"use_gpu": False},
-        "gpu": {"use_gpu": True, "gpu_id": "0"},
-        "mixed": {"use_gpu": True, "gpu_id": "0", "enable_amp": True},
-    }
+    devices = {"cpu": {"use_gpu": False}, "gpu": {"use_gpu": True, "gpu_id": "0"}}
     results: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for data in arguments.data:
@@ -147,13 +150,13 @@ def main() -> None:
                 path = folder
                 generate(Path(folder) / data)
             settings = {"scenario": arguments.scenario, **({"data_path": path} if path else {})}
-            results[data] = {}
-            for name in arguments.models:
-                results[data][name] = {
+            results[data] = {
+                name: {
                     where: measured(name, data, {**settings, **device}, arguments.steps)
                     for where, device in devices.items()
-                    if where != "mixed" or name in MODELS
                 }
+                for name in arguments.models
+            }
             print(f"\n{data}, {arguments.scenario}\n")
             rows = [row_of(name, found) for name, found in results[data].items()]
             print(tabulate(rows, headers=HEADERS, tablefmt="github", disable_numparse=True), flush=True)

@@ -200,10 +200,10 @@ def restored(value: object) -> Any:
     """The inverse of ``plain`` for arrays and scipy matrices; they are copies."""
     if isinstance(value, dict):
         if "__array__" in value:
-            array = value["__array__"].numpy().copy()
+            array = value["__array__"].cpu().numpy().copy()
             return np.asmatrix(array) if value["matrix"] else array
         if "__sparse__" in value:
-            parts = tuple(value["__sparse__"][name].numpy().copy() for name in ("data", "indices", "indptr"))
+            parts = tuple(value["__sparse__"][name].cpu().numpy().copy() for name in ("data", "indices", "indptr"))
             return sparse.csr_matrix(parts, shape=tuple(value["shape"])).asformat(value["format"])
         return {key: restored(entry) for key, entry in value.items()}
     return [restored(entry) for entry in value] if isinstance(value, list) else value

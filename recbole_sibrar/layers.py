@@ -47,6 +47,11 @@ def unit_rows(rows: Tensor) -> Tensor:
     return _UnitRows.apply(rows)
 
 
+def single(values: Tensor) -> Tensor:
+    """At least in single precision, where mixed precision has made them half of it."""
+    return values.to(torch.promote_types(values.dtype, torch.float))
+
+
 class BatchNorm(nn.BatchNorm1d):
     """Batch normalisation that falls back to its running statistics for fewer than two rows."""
 

@@ -65,7 +65,7 @@ def gradients(settings):
         ready.model.train()
         for batch in list(train_data)[:2]:
             ready.model.zero_grad()
-            terms = loss_function(batch)
+            terms = loss_function(batch.to(ready.config["device"]))
             loss = sum(terms) if isinstance(terms, tuple) else terms
             loss.backward()
         state = {

@@ -131,6 +131,18 @@ def batch(options):
     return UserBatch(users)
 
 
+def step(model_class, setting, device="cpu", is_mixed=False):
+    """The loss of a step, and the length of its gradient."""
+    model = build(model_class, **setting).to(device)
+    read = {name: value.to(device) for name, value in vars(batch(model.options)).items()}
+    torch.manual_seed(5)
+    with torch.autocast(device, enabled=is_mixed):
+        loss = sum(model.loss(type(batch(model.options))(**read)))
+    loss.backward()
+    squares = [parameter.grad.square().sum().item() for parameter in model.parameters() if parameter.grad is not None]
+    return loss.item(), sum(squares) ** 0.5
+
+
 def all_scores(model):
     model.eval()
     return model.embeddings("user", torch.arange(N_USERS)) @ model.embeddings("item", torch.arange(N_ITEMS)).T
@@ -165,6 +177,14 @@ def test_same_seed_same_step_and_another_draw_in_the_next(model_class, setting):
     options = first.options
     draws = options.samples or options.softmax_negatives > 0 or options.softmax_targets == "hidden"
     assert (sum(first.loss(batch(options))).item() != one.item()) == draws
+
+
+@every_setting
+@every_model
+def test_mixed_precision_is_near(model_class, setting):
+    setting = {**setting, "temperature": 5.0}  # cold, the inner products of InfoNCE blow rounding up
+    (loss, gradient), (mixed, of_mixed) = step(model_class, setting), step(model_class, setting, is_mixed=True)
+    assert mixed == pytest.approx(loss, rel=0.01) and of_mixed == pytest.approx(gradient, rel=0.3)
 
 
 @every_setting

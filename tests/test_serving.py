@@ -54,7 +54,7 @@ def test_known_users_get_what_the_evaluation_ranked(tiny):
     recommender = Recommender.load(path)
     _, model, dataset, _, _, test_data = load_data_and_model(path)
     users = test_data.phase.users[:5]
-    scores = model.full_sort_predict({"user_id": users}).view(5, -1)
+    scores = model.full_sort_predict({"user_id": users.to(model.device)}).view(5, -1).cpu()
     candidates = test_data.phase.candidates
     scores[:, ~candidates] = -torch.inf
     expected = dataset.id2token("item_id", scores.topk(3, dim=1).indices)

@@ -139,8 +139,7 @@ class SparseRows:
 
     def mark(self, target: Tensor, value: float | bool = True) -> Tensor:
         """Set ``target`` (R, n_columns) to ``value`` at the non-zero places, in place."""
-        target[self.row_of_entry(), self.columns] = value
-        return target
+        return target.index_put_((self.row_of_entry(), self.columns), target.new_full((), value))
 
 
 class SelectedRows(SparseRows):
@@ -183,6 +182,7 @@ class _WeightedRowSum(torch.autograd.Function):
     def forward(ctx: Any, table: Tensor, matrix: SparseRows, weights: Tensor | None) -> Tensor:
         ctx.matrix, ctx.weights = matrix, weights
         rows = table.contiguous()
+        weights = None if weights is None else weights.to(rows.dtype)
         return F.embedding_bag(matrix.columns, rows, matrix.indptr[:-1], mode="sum", per_sample_weights=weights)
 
     @staticmethod
@@ -191,6 +191,7 @@ class _WeightedRowSum(torch.autograd.Function):
             rows, indptr, weights = ctx.matrix._by_column
         else:
             rows, indptr, weights = by_column(ctx.matrix, ctx.matrix.n_columns, ctx.weights)
+            weights = weights.to(gradient.dtype)
         return (
             F.embedding_bag(rows, gradient.contiguous(), indptr[:-1], mode="sum", per_sample_weights=weights),
             None,

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recbole_sibrar.data.sparse import add_rows
+from recbole_sibrar.layers import single
 
 CACHED_NUMBERS = 1 << 18
 """So many numbers of gathered rows stay in a processor's cache."""
@@ -34,7 +35,8 @@ def drawn_products(
     user = (len(table) + owner).expand(index.shape[2], 1, -1)
     members = torch.cat([index.permute(2, 1, 0), user], dim=1).transpose(1, 2).contiguous()
     weights = weights.movedim(-1, 0).contiguous()
-    scores, logits = _DrawnProducts.apply(torch.cat([table, users]), members, weights, contrasts)
+    with torch.autocast(table.device.type, enabled=False):
+        scores, logits = _DrawnProducts.apply(single(torch.cat([table, users])), members, weights, contrasts)
     return scores, logits if contrasts else None
 
 

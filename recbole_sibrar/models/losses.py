@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
+from recbole_sibrar.layers import single
 
 
 def symmetric_info_nce(
@@ -40,7 +41,9 @@ def symmetric_info_nce_of(logits: Tensor, valid: Tensor | None = None) -> Tensor
     """``symmetric_info_nce`` from its logits, (..., S, S) similarities over temperature, and ``valid`` (..., S)."""
     if valid is not None:
         absent = ~(valid.unsqueeze(-1) & valid.unsqueeze(-2))
-        logits = logits.masked_fill(absent & ~torch.eye(logits.shape[-1], dtype=torch.bool, device=logits.device), -1e9)
+        logits = single(logits).masked_fill(
+            absent & ~torch.eye(logits.shape[-1], dtype=torch.bool, device=logits.device), -1e9
+        )
     diagonal = logits.diagonal(dim1=-2, dim2=-1)
     losses = log_sum_exp(logits, -1) + log_sum_exp(logits, -2) - 2 * diagonal
     if valid is None:
@@ -112,8 +115,8 @@ def softmax_over_items(
             what a user has is not recommended.
         weights: (I,), w; ones by default.
     """
-    own = (users * weighted_row_sum(targets, items)).sum()
-    scores = users @ items.T
+    own = single(users * weighted_row_sum(targets, items)).sum()
+    scores = single(users @ items.T)
     if weights is not None:
         offsets = weights.log().expand_as(scores)  # minus infinity: tiny numbers would be slow in matrix products
         scores = scores + offsets.masked_fill(targets.mark(torch.zeros_like(scores, dtype=torch.bool)), 0.0)

@@ -336,7 +336,7 @@ class BranchRecommender(InnerProductModel):
         """
         drawn = torch.zeros(len(ids), len(encoder.names) + 1, dtype=torch.bool, device=ids.device)
         for choice in draw.views:
-            drawn[rows.unsqueeze(1), choice] = True  # the last column is that of -1, none
+            drawn.index_put_((rows.unsqueeze(1), choice), drawn.new_ones(()))  # the last column is that of -1, none
         drawn = drawn[:, :-1]
         if self.share_rows is None:
             return encoder.rows(ids, drawn)

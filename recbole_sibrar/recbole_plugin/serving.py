@@ -33,11 +33,11 @@ def known_only(
 @torch.no_grad()
 def _scores(model: AbstractRecommender, users: Tensor) -> Tensor:
     try:
-        scores = model.full_sort_predict(Interaction({model.USER_ID: users}))
+        scores = model.full_sort_predict(Interaction({model.USER_ID: users}).to(model.device))
     except NotImplementedError:
         pairs = {
             model.USER_ID: users.repeat_interleave(model.n_items),
             model.ITEM_ID: torch.arange(model.n_items).repeat(len(users)),
         }
-        scores = model.predict(Interaction(pairs))
-    return scores.view(len(users), -1).float().clone()
+        scores = model.predict(Interaction(pairs).to(model.device))
+    return scores.view(len(users), -1).float().cpu().clone()

@@ -115,7 +115,7 @@ class TrainedModel:
         for name in names:
             if name not in encoder.names:
                 raise OptionError(f"Unknown {side} modality {name!r}. {nearest(name, encoder.names)}")
-        kept = torch.tensor([name in names for name in encoder.names])
+        kept = torch.tensor([name in names for name in encoder.names], device=encoder.kept.device)
         before, encoder.kept = encoder.kept, encoder.kept & kept
         try:
             yield
@@ -129,9 +129,9 @@ class TrainedModel:
         counts = self._prepared.dataset.n_interactions(side)
         columns = [
             mask & ~drawn(mask, options.rate_of(name), name, side, options, counts)
-            for name, mask in zip(encoder.names, encoder.evaluated.T)
+            for name, mask in zip(encoder.names, encoder.evaluated.T.cpu())
         ]
-        before, encoder.evaluated = encoder.evaluated, torch.stack(columns, dim=1)
+        before, encoder.evaluated = encoder.evaluated, torch.stack(columns, dim=1).to(encoder.evaluated.device)
         try:
             yield
         finally:
@@ -146,7 +146,7 @@ class TrainedModel:
 
     def available(self, side: str) -> torch.Tensor:
         """(N, M) bool, which modalities the known entities have in evaluation; the names are ``sides[side].names``."""
-        return self.core.entities(side).read[1:]
+        return self.core.entities(side).read[1:].cpu()
 
     def modality_embeddings(self, side: str, chosen: torch.Tensor) -> torch.Tensor:
         """(n, M, D) embeddings of some of the known entities, given by their rows in ``available``.
@@ -156,7 +156,7 @@ class TrainedModel:
         """
         if not hasattr(self.core, "modality_embeddings"):
             raise CheckpointError(f"{self.path} is a {self.config['model']}, which has no embedding for each modality.")
-        return self.core.modality_embeddings(side, chosen + 1)
+        return self.core.modality_embeddings(side, (chosen + 1).to(self.core.step.device)).cpu()
 
     def train_again(self, options: MissingOptions, output_dir: Path | str, run_name: str) -> dict[str, Any]:
         """The same run from its beginning, with modalities missing; its result.

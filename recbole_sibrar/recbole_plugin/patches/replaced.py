@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 ORIGINALS: dict[str, Any] = {}
+"""Replaced objects, so that their fingerprints stay available."""
 
 
 def replace(owner: Any, name: str, replacement: Any, touch_point: str) -> None:
@@ -26,7 +27,3 @@ def fingerprint(touch_point: str) -> str:
         target = inspect.getattr_static(target, name)
     target = ORIGINALS.get(touch_point, target)
     return hashlib.sha256(inspect.getsource(target).encode()).hexdigest()[:12]
-
-
-# Replaced objects, so that their fingerprints stay available.
-ORIGINALS = {}
