@@ -42,6 +42,8 @@ class Configured(Protocol):
 class Parametrised(Protocol):
     """A recommender of RecBole, a module with parameters beside those that it trains."""
 
+    device: torch.device
+
     def state_dict(self) -> dict[str, Tensor]: ...
 
     def load_state_dict(self, state_dict: dict[str, Tensor]) -> object: ...
@@ -196,17 +198,19 @@ def plain(value: Any) -> Any:
     raise CheckpointError(f"A value of type {type(value).__name__} cannot be stored in a checkpoint of plain data.")
 
 
-def restored(value: object) -> Any:
-    """The inverse of ``plain`` for arrays and scipy matrices; they are copies."""
+def restored(value: object, device: torch.device) -> Any:
+    """The inverse of ``plain`` for arrays and scipy matrices, which are copies; tensors on the device."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
     if isinstance(value, dict):
         if "__array__" in value:
-            array = value["__array__"].cpu().numpy().copy()
+            array = value["__array__"].numpy().copy()
             return np.asmatrix(array) if value["matrix"] else array
         if "__sparse__" in value:
-            parts = tuple(value["__sparse__"][name].cpu().numpy().copy() for name in ("data", "indices", "indptr"))
+            parts = tuple(value["__sparse__"][name].numpy().copy() for name in ("data", "indices", "indptr"))
             return sparse.csr_matrix(parts, shape=tuple(value["shape"])).asformat(value["format"])
-        return {key: restored(entry) for key, entry in value.items()}
-    return [restored(entry) for entry in value] if isinstance(value, list) else value
+        return {key: restored(entry, device) for key, entry in value.items()}
+    return [restored(entry, device) for entry in value] if isinstance(value, list) else value
 
 
 def save(
@@ -299,7 +303,7 @@ def _is_short_for(short: str, name: str) -> bool:
     return any(f"{other}-".startswith(f"{short}-") for other in names)
 
 
-def load(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+def load(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint, found by ``locate``, without executing anything in it.
 
     Its tensors are memory-mapped, so that the features in it take no memory where they are not asked for, as after
@@ -311,7 +315,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]
     """
     path = locate(path)
     try:
-        state = torch.load(path, map_location=device, weights_only=True, mmap=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, EOFError, ValueError, KeyError, OSError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
@@ -332,7 +336,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]
 def restore(model: Parametrised, state: dict[str, Any]) -> None:
     """Put a checkpoint's parameters into a model of the same configuration."""
     load_parameters(model, state["state_dict"], state["versions"])
-    model.load_other_parameter(restored(state["other_parameter"]))
+    model.load_other_parameter(restored(state["other_parameter"], model.device))
 
 
 def load_parameters(model: "Parametrised | nn.Module", parameters: dict[str, Tensor], versions: dict[str, str]) -> None:

@@ -21,11 +21,13 @@ STATISTICS_ROWS = 256
 
 
 class _UnitRows(torch.autograd.Function):
-    """Three passes over the rows for the gradient, and not the dozen of ``F.normalize``."""
+    """Three passes over the rows for the gradient, and not the dozen of ``F.normalize``; none for a row of zeros, where
+    that of ``F.normalize`` is a trillion times what arrives."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
-        lengths = rows.norm(dim=-1, keepdim=True).clamp_(min=1e-12)
+        lengths = rows.norm(dim=-1, keepdim=True)
+        lengths = lengths.masked_fill(lengths == 0, torch.inf)
         unit = rows / lengths
         ctx.save_for_backward(unit, lengths)
         return unit

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import SOFTMAX
-from test_distributed import CALM, STEPS, gradients
+from test_distributed import CALM, NO_DRAWS, STEPS, gradients
 from test_models import every_model, every_setting, step
 from torch.profiler import ProfilerActivity, profile
 
@@ -39,7 +39,7 @@ def same_draws(monkeypatch):
 @every_setting
 @every_model
 def test_a_step_of_any_setting(same_draws, model_class, setting):
-    setting = {**setting, "temperature": 5.0, "input_dropout": 0.0}
+    setting = {**setting, **NO_DRAWS, "temperature": 5.0}
     loss, gradient = step(model_class, setting)
     mixed, of_mixed = step(model_class, setting, "cuda", is_mixed=True)
     assert step(model_class, setting, "cuda") == pytest.approx((loss, gradient), rel=1e-3)
@@ -81,7 +81,7 @@ def test_a_run_has_the_same_result(tiny, same_draws, name):
     assert gpu.test_result == pytest.approx(cpu.test_result, abs=1e-3)
     paths = [f"results/{where}/model.pth" for where in DEVICES]
     scores = [Recommender.load(path).recommend(["u1", "u2"], k=5)["score"] for path in paths]
-    assert scores[1].tolist() == pytest.approx(scores[0].tolist(), rel=1e-3, abs=1e-4)
+    assert scores[1].tolist() == pytest.approx(scores[0].tolist(), rel=1e-2, abs=1e-3)
 
 
 def test_every_command_takes_what_was_trained_there(tiny):

@@ -227,7 +227,7 @@ def check_what_is_lost_in_evaluation():
     cold = (~core.sides["item"].trained).nonzero().squeeze(1)[1:]
     whole = core.embeddings("item", cold)
     with model.only("item", ["genres", "year"]):
-        known = core.modalities["item"].rows(cold)
+        known = core.modalities["item"].rows(cold.cpu()).to(cold.device)
         entries = [replace(e, available=e.available & (e.name != "picture")) for e in known.entries]
         expected = core.embed(replace(known, entries=tuple(entries)))
         found = core.embeddings("item", cold)

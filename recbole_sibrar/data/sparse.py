@@ -191,7 +191,7 @@ class _WeightedRowSum(torch.autograd.Function):
             rows, indptr, weights = ctx.matrix._by_column
         else:
             rows, indptr, weights = by_column(ctx.matrix, ctx.matrix.n_columns, ctx.weights)
-            weights = weights.to(gradient.dtype)
+        weights = None if weights is None else weights.to(gradient.dtype)
         return (
             F.embedding_bag(rows, gradient.contiguous(), indptr[:-1], mode="sum", per_sample_weights=weights),
             None,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from recbole_sibrar.checked import option
 from recbole_sibrar.data.modalities import Modalities
 from recbole_sibrar.data.sparse import SparseRows, gather_rows
-from recbole_sibrar.layers import ACTIVATION_LAYERS, further_layers
+from recbole_sibrar.layers import ACTIVATION_LAYERS, further_layers, single, unit_rows
 from recbole_sibrar.models.batches import DistinctPairs, PairBatch
 from recbole_sibrar.models.content import ContentLayer, ContentNetwork, ContentOptions
 from recbole_sibrar.models.pairs import pair_scores
@@ -81,13 +81,13 @@ class CLCRec(ContentNetwork):
             swapped = self._drawn(pairs.place.shape, generator) & has_content[pairs.place]
             mixed = torch.where(swapped, pairs.scores(users, content), pairs.scores(users, items))
             agreement = pair_scores(*self._directions(items, content), pairs.place[:, 0], pairs.place)
-            agreement = agreement.masked_fill(~has_content[pairs.place], -1e9)
+            agreement = single(agreement).masked_fill(~has_content[pairs.place], -1e9)
             own, counted = torch.zeros_like(pairs.owner), has_content[pairs.place[:, 0]]
         else:
             swapped = (self._drawn(pairs.owner.shape, generator) & has_content[pairs.owner]).unsqueeze(1)
             mixed = torch.where(swapped, pairs.scores(content, items), pairs.scores(users, items))
             anchors, candidates = self._directions(users, content)
-            agreement = (anchors @ candidates.T).masked_fill(~has_content, -1e9)
+            agreement = single(anchors @ candidates.T).masked_fill(~has_content, -1e9)
             own, counted = torch.arange(len(users), device=users.device), has_content
         weight = self.options.content_weight
         recommendation = F.cross_entropy(mixed / self.options.temperature, torch.zeros_like(pairs.owner))
@@ -100,7 +100,7 @@ class CLCRec(ContentNetwork):
 
     def _directions(self, collaborative: Tensor, content: Tensor) -> tuple[Tensor, Tensor]:
         """(N, D), (N, D) -> the same scaled so that their inner products are cosines over tau."""
-        return F.normalize(collaborative, dim=-1) / self.options.temperature, F.normalize(content, dim=-1)
+        return unit_rows(collaborative) / self.options.temperature, unit_rows(content)
 
     def _drawn(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
         """Where content is to take an embedding's place."""

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
-from recbole_sibrar.layers import single
+from recbole_sibrar.layers import single, unit_rows
 
 
 def symmetric_info_nce(
@@ -33,7 +33,7 @@ def symmetric_info_nce(
     0.6265
     """
     if cosine:
-        first, second = F.normalize(first, dim=-1), F.normalize(second, dim=-1)
+        first, second = unit_rows(first), unit_rows(second)
     return symmetric_info_nce_of(first @ second.transpose(-1, -2) / temperature, valid)
 
 

@@ -20,6 +20,7 @@ from recbole_sibrar.data.sparse import SparseRows, gather_rows
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.kinds import known_to
 from recbole_sibrar.kinds.id import id_modality
+from recbole_sibrar.layers import unit_rows
 from recbole_sibrar.models import losses
 from recbole_sibrar.models.attribution import Part, shapley_parts
 from recbole_sibrar.models.batches import DistinctPairs, PairBatch, UserBatch
@@ -358,7 +359,7 @@ class BranchRecommender(InnerProductModel):
         is_cosine = options.contrastive_similarity == "cosine"
         if sets is not None and options.contrastive_set == "negatives":
             if is_cosine:
-                views_of_two = [F.normalize(view, dim=-1) for view in views_of_two]
+                views_of_two = [unit_rows(view) for view in views_of_two]
             logits = set_products(*views_of_two, sets) / options.temperature
             return losses.symmetric_info_nce_of(logits, views.paired[sets])
         order = torch.randperm(len(views.fused), generator=generator, device=generator.device)

@@ -17,6 +17,7 @@ def capture(train_data: AbstractDataLoader) -> dict[str, Any]:
         "python": [version, list(internal), gauss_next],
         "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss],
         "torch": torch.get_rng_state(),
+        "gpu": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
         "loader": train_data.generator.get_state(),
         "negatives": negatives.bit_generator.state if negatives is not None else None,
     }
@@ -29,6 +30,8 @@ def restore(train_data: AbstractDataLoader, state: dict[str, Any]) -> None:
     name, keys, position, has_gauss, gauss = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
     torch.set_rng_state(state["torch"])
+    if state.get("gpu") is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["gpu"])
     train_data.generator.set_state(state["loader"])
     if state["negatives"] is not None:
         _negatives(train_data).bit_generator.state = state["negatives"]

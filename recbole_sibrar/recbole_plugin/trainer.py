@@ -310,11 +310,10 @@ class ProtocolTrainer:
 
     def _load(self, path: Path | str) -> dict[str, Any]:
         """A checkpoint, which the first process alone needs to reach."""
-        device = self.device if distributed.size() == 1 else "cpu"
-        return distributed.from_main(lambda: checkpoint.load(path, device))
+        return distributed.from_main(lambda: checkpoint.load(path))
 
     def resume_checkpoint(self, resume_file: Path | str) -> None:
-        state = checkpoint.load(resume_file, self.device)
+        state = checkpoint.load(resume_file)
         self.saved_model_file = str(resume_file)
         self.start_epoch = state["epoch"] + 1
         self.cur_step = state["cur_step"]
