@@ -3,7 +3,7 @@
     python benchmarks/gpu.py [--data_path atomic_data] [--data ml-1m citeulike-t generated] [--scenario warm]
         [--models "SiBraR, papers'" ContentRidge] [--steps 20] [--output FILE]
 
-A step includes making its batch, on one thread; ``processors`` use all of the machine. ``mixed`` is with automatic
+A step includes making its batch, on one thread; ``processors`` use all of the machine. ``mixed`` is of our models with
 mixed precision (``enable_amp``). ``busy`` is the share of a step in which the GPU computes, ``kernels`` how many
 operations it is given for one, ``copies`` how often a step waits for a number to come back, and how many tables are
 sent. Of a closed form a step is a penalty, after what is done once. Prints a Markdown table for each data set.
@@ -44,7 +44,7 @@ def measured(name: str, data: str, settings: dict[str, Any], n_steps: int) -> di
     if is_on_gpu:
         figures |= of_the_gpu(step, figures["step"])
         figures["mebibytes"] = torch.cuda.max_memory_allocated() / 2**20
-        if name not in CLOSED_FORMS:
+        if hasattr(own, "core") and name not in CLOSED_FORMS:
             figures["mixed"] = step_seconds(step_of(ready, is_mixed=True), n_steps)
     own.eval()
     figures["evaluation"] = seconds_of(lambda: ready.trainer.evaluate(ready.loaders[2], load_best_model=False))
@@ -150,18 +150,17 @@ def main() -> None:
                 path = folder
                 generate(Path(folder) / data)
             settings = {"scenario": arguments.scenario, **({"data_path": path} if path else {})}
-            results[data] = {
-                name: {
+            results[data] = {}
+            for name in arguments.models:
+                results[data][name] = {
                     where: measured(name, data, {**settings, **device}, arguments.steps)
                     for where, device in devices.items()
                 }
-                for name in arguments.models
-            }
+                if arguments.output:
+                    Path(arguments.output).write_text(json.dumps(results, indent=1))
             print(f"\n{data}, {arguments.scenario}\n")
             rows = [row_of(name, found) for name, found in results[data].items()]
             print(tabulate(rows, headers=HEADERS, tablefmt="github", disable_numparse=True), flush=True)
-            if arguments.output:
-                Path(arguments.output).write_text(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

@@ -287,6 +287,7 @@ def result(ndcg, valid=0.2, fallback=None, n_candidates=1000, **metrics):
         "valid_result": {"ndcg@10": valid},
         "seconds": {"training": 1.0},
         "n_parameters": 10,
+        "scenario": "item_cold",
         "cold_fallback": fallback or {},
         "data": {"interactions": "05574cc6d2b4d90e"},
     }
@@ -326,6 +327,9 @@ def test_a_fallback_is_never_the_best_and_nothing_is_best_of_one():
     assert cells(comparison(fallback, learned, worse), MARKDOWN)["NDCG@10"].tolist() == [
         "0.4000", "**0.3000**", "<u>0.2000</u>",
     ]  # fmt: skip
+    few = Entry("F", ({**result(0.4, fallback={"item": "behind"}), "scenario": "warm"}, result(0.4)), 2)
+    table = comparison(few, learned)
+    assert cells(table, MARKDOWN)["NDCG@10"].tolist()[1] == "<u>0.3000</u>" and "behind" in terminal(table)
     assert cells(comparison(learned), MARKDOWN)["NDCG@10"].tolist() == ["0.3000"]
     stale = Entry("L", (result(0.3),), 1, stale="made from other data")
     assert cells(comparison(stale, worse), MARKDOWN)["NDCG@10"].tolist() == ["0.3000", "**0.2000**"]

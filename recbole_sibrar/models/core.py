@@ -107,7 +107,7 @@ class Entities(nn.Module):
         left = features.available & self.kept
         if self.imputer is None:
             return features, left
-        features = self.imputer.complete_new(features, left)
+        features = self.imputer.complete_new(features.to("cpu"), left.cpu()).to(left.device)
         return features, features.available
 
 

@@ -19,6 +19,7 @@ from recbole_sibrar.files import atomic_file
 from recbole_sibrar.report import figures
 from recbole_sibrar.report.result import few_candidates
 from recbole_sibrar.report.tables import escape_latex, escape_markdown, write_csv, write_markdown
+from recbole_sibrar.scenarios import SCENARIOS
 
 DIGITS = 4
 PARAMETERS = "n_parameters"
@@ -63,8 +64,9 @@ class Entry:
 
     @property
     def is_fallback(self) -> bool:
-        """Whether what stands in for untrained scores is part of what is shown."""
-        return any(result.get("cold_fallback") for result in self.results)
+        """Whether what stands in for untrained scores is what is shown of the scenario's cold side; a few entities that
+        happen to be cold in another scenario are noted."""
+        return any(map(_is_fallback, self.results))
 
     @property
     def contends(self) -> bool:
@@ -75,9 +77,10 @@ class Entry:
     def notes(self) -> list[str]:
         """What a reader of the table must know about this row."""
         notes = []
-        for result in self.results[:1]:
-            for side, replacement in result["cold_fallback"].items():
-                notes.append(f"does not score cold {side}s; they get: {replacement}")
+        for side, replacement in dict(
+            pair for result in self.results for pair in result["cold_fallback"].items()
+        ).items():
+            notes.append(f"does not score cold {side}s; they get: {replacement}")
         if self.stale:
             notes.append(self.stale)
         if any(map(_was_cut_short, self.results)):
@@ -89,11 +92,15 @@ class Entry:
         return notes
 
 
+def _is_fallback(result: dict[str, Any]) -> bool:
+    return any(side in result.get("cold_fallback", {}) for side in SCENARIOS[result["scenario"]].cold_sides)
+
+
 def _was_cut_short(result: dict[str, Any]) -> bool:
     """Whether more epochs might have changed a result: the last of those allowed was the best or the only one."""
     scores = [epoch["valid"] for epoch in result.get("history", ()) if epoch["valid"] is not None]
     learns = result["n_parameters"] > 1 and not result.get("is_solved")
-    if not scores or not learns or result.get("cold_fallback") or result["n_epochs"] < result["config"]["epochs"]:
+    if not scores or not learns or _is_fallback(result) or result["n_epochs"] < result["config"]["epochs"]:
         return False
     return scores[-1] == result["best_valid_score"] if len(scores) > 1 else True
 
