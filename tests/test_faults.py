@@ -217,7 +217,8 @@ def test_a_loss_that_is_no_number(tiny, monkeypatch, value, variant, hint):
 
     monkeypatch.setattr(BranchRecommender, "loss", broken)
     with pytest.raises(TrainingError) as error:
-        run("SiBraR", "tiny", None, tiny.options(epochs=5, variant=variant, temperature=0.2, learning_rate=0.001))
+        options = {"epochs": 5, "train_batch_size": 512, "temperature": 0.2, "learning_rate": 0.001}
+        run("SiBraR", "tiny", None, tiny.options(**options, variant=variant))
     assert str(error.value) == (
         f"SiBraR has the training loss {value} in epoch 3: lower learning_rate (0.001) {hint}"
         "or set clip_grad_norm='{max_norm: 1}'."

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
-from conftest import naming
+from conftest import SOFTMAX, naming
 from test_models import N_ITEMS, N_USERS, interactions, side_modalities
 
 from recbole_sibrar import checkpoint
@@ -22,7 +22,8 @@ from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.sibrar import SiBraR
 from recbole_sibrar.properties import props_folder
 from recbole_sibrar.recbole_plugin.config import option_defaults
-from recbole_sibrar.recbole_plugin.run import make_config, model_label, run_name
+from recbole_sibrar.recbole_plugin.loaders import UserLoader, batch_size
+from recbole_sibrar.recbole_plugin.run import make_config, model_label, prepare, run_name
 
 FILES = {
     path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in (props_folder() / "preset").glob("*.yaml")
@@ -339,17 +340,26 @@ def test_neither_preset_has_a_prior_and_sibrar_has_fewer_parameters(preset):
 
 
 @pytest.mark.parametrize(
-    "options, size",
+    "options, n, size",
     [
-        ({"preset": "strong"}, PRESETS["strong"]["train_batch_size"]),
-        ({"preset": "strong", "rec_loss": "softmax"}, PRESETS["strong"]["train_batch_size"]),
-        ({"preset": "strong", "rec_loss": "bpr"}, PRESETS["paper"]["train_batch_size"]),
-        ({"preset": "strong", "rec_loss": "bpr", "train_batch_size": 300}, 300),
-        ({"rec_loss": "softmax", "contrastive_set": "batch", "modality_draw": "entity"}, 256),
+        ({"preset": "strong"}, "users", 3),
+        ({"preset": "strong", "rec_loss": "bpr"}, "positives", None),
+        ({"preset": "strong", "rec_loss": "bpr", "train_batch_size": 300}, "positives", 300),
+        ({"preset": "strong", "train_batch_size": 300}, "users", 300),
+        ({}, "positives", None),
+        (SOFTMAX, "users", 3),
     ],
 )
-def test_a_batch_of_positives_is_not_as_large_as_one_of_users(options, size):
-    assert make_config("SiBraR", "ml-100k", None, options)["train_batch_size"] == size
+def test_a_batch_is_as_large_as_the_data_and_the_loss_allow(tiny, options, n, size):
+    ready = prepare(make_config("SiBraR", "tiny", None, tiny.options(**options)))
+    loader = ready.loaders[0]
+    assert (n == "users") == isinstance(loader, UserLoader)
+    assert loader.step == (size or -(-len(loader._dataset) // 15)) and (size == 300 or len(loader) >= 14)
+
+
+@pytest.mark.parametrize("n, most, size", [(1, 256, 1), (15, 256, 1), (16, 256, 2), (943, 256, 63), (10**6, 256, 256)])
+def test_an_epoch_has_fifteen_steps_until_batches_are_large_enough(n, most, size):
+    assert batch_size({"train_batch_size": None}, n, most) == size
 
 
 # names

@@ -134,11 +134,12 @@ def apply_layers(config: Config, model: str, dataset: str) -> None:
     internal.update({name: value for name, value in scenario.options.items() if name not in foreign})
     internal["scenario"] = scenario.name
     _follow_topk(external, internal)
-    _follow_loss(external, internal, model)
     check_names(external, internal, config.parameters)
     if external.get("variant") is not None and "variant" in foreign:
         raise OptionError(f"variant is {external['variant']!r}, but {model} has no variants; leave it out.")
     checked = check_values({**internal, **external, "scenario": scenario.name}, defaults, of_model)
+    if checked["train_batch_size"] is None and model not in OUR_MODELS:
+        raise OptionError(f"train_batch_size is None, which {model} of RecBole cannot follow; give a number.")
     external.update({name: checked[name] for name in external})
     internal.update({name: checked[name] for name in internal if name not in external})
     folder = own_folder(data_path, dataset)
@@ -157,18 +158,6 @@ def _follow_topk(external: dict[str, Any], internal: dict[str, Any]) -> None:
     metric, at, k = str(internal["valid_metric"]).partition("@")
     if external.get("valid_metric") is None and lengths[:1] != [None] and at and lengths and k not in map(str, lengths):
         internal["valid_metric"] = f"{metric}@{lengths[0]}"
-
-
-def _follow_loss(external: dict[str, Any], internal: dict[str, Any], model: str) -> None:
-    """A batch holds positives with one loss, users with another: with a loss that is not the preset's it is as large
-    as in the preset that has this loss, unless ``train_batch_size`` is given."""
-    loss = external.get("rec_loss")
-    if external.get("train_batch_size") is not None or loss in (None, internal.get("rec_loss")):
-        return
-    for path in sorted((props_folder() / "preset").glob("*.yaml")):
-        preset = {**option_defaults(model), **read_property_file(path)}
-        if preset.get("rec_loss") == loss:
-            internal["train_batch_size"] = preset["train_batch_size"]
 
 
 def own_folder(data_path: Path | str, dataset: str) -> Path | None:

@@ -13,6 +13,20 @@ from recbole_sibrar.data.negatives import NegativeSampler
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.recbole_plugin import distributed
 
+LEAST_STEPS = 15
+"""An epoch has so many steps at least: early stopping waits for epochs, and a few of a step or two would be no wait."""
+
+MOST_USERS, MOST_POSITIVES = 256, 1024
+
+
+def batch_size(config: Config, n: int, most: int) -> int:
+    """``train_batch_size``, or where it is None what suits the data's size.
+
+    Args:
+        n: how many users or positives an epoch has. most: in a batch.
+    """
+    return config["train_batch_size"] or max(1, min(most, -(-n // LEAST_STEPS)))
+
 
 class TrainingItemSampler:
     """RecBole's sampler interface around ``NegativeSampler``: negatives are training items."""
@@ -41,10 +55,10 @@ def training_sampler(config: Config, dataset: Dataset) -> TrainingItemSampler | 
 
 
 class PairLoader(TrainDataLoader):
-    """Training batches for the bpr loss: ``train_batch_size`` positives with their negatives (B, n)."""
+    """Training batches for the bpr loss: positives with their negatives (B, n)."""
 
     def _init_batch_size_and_step(self) -> None:
-        self.step = self.config["train_batch_size"]
+        self.step = batch_size(self.config, self.sample_size, MOST_POSITIVES)
         self.set_batch_size(self.step)
 
     def collate_fn(self, index: Tensor) -> Interaction:
@@ -58,7 +72,7 @@ class PairLoader(TrainDataLoader):
 
 
 class UserLoader(AbstractDataLoader):
-    """Training batches for the softmax loss: ``train_batch_size`` distinct users."""
+    """Training batches for the softmax loss: distinct users."""
 
     def __init__(self, config: Config, dataset: Dataset, sampler: TrainingItemSampler | None, shuffle: bool = False):
         self.uid_field = dataset.uid_field
@@ -67,7 +81,7 @@ class UserLoader(AbstractDataLoader):
         super().__init__(config, dataset, sampler, shuffle=shuffle)
 
     def _init_batch_size_and_step(self) -> None:
-        self.step = self.config["train_batch_size"]
+        self.step = batch_size(self.config, self.sample_size, MOST_USERS)
         self.set_batch_size(self.step)
 
     def collate_fn(self, index: Tensor) -> Interaction:

@@ -293,7 +293,7 @@ RULES = {
     "fit": choice("split", "all"),
     # of training
     "epochs": integer(0),
-    "train_batch_size": integer(),
+    "train_batch_size": optional(integer()),
     "learner": choice("adam", "adamw", "sgd", "adagrad", "rmsprop", any_case=True),
     "learning_rate": number(above=0),
     "train_neg_sample_args": Rule(
