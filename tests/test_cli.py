@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import names
 
+import recbole_sibrar
 from recbole_sibrar import checkpoint
 from recbole_sibrar.cli import main, parse_options
 from recbole_sibrar.errors import CheckpointError, OptionError
@@ -170,6 +171,12 @@ def test_help_helps(capsys, command):
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])
     assert stop.value.code == 0 and len(capsys.readouterr().out) > 150
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0 and capsys.readouterr().out == f"recbole-sibrar {recbole_sibrar.__version__}\n"
 
 
 def test_run_help_lists_the_model_options(capsys):

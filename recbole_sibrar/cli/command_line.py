@@ -8,6 +8,7 @@ from dataclasses import Field, asdict, fields
 from pathlib import Path
 from typing import Any
 
+from recbole_sibrar import __version__
 from recbole_sibrar.cli.hints import tell_next
 from recbole_sibrar.errors import OptionError, SibrarError, WorkerError
 from recbole_sibrar.files import STORAGE_ERRORS
@@ -157,8 +158,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="recbole-sibrar",
         description="Multimodal recommendation that keeps working when data is missing: SiBraR and MuBraR for RecBole.",
         epilog=START,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=16),
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=20),
     )
+    parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     run = commands.add_parser(
         "run",
