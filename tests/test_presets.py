@@ -357,8 +357,10 @@ def test_a_batch_is_as_large_as_the_data_and_the_loss_allow(tiny, options, n, si
     assert loader.step == (size or -(-len(loader._dataset) // 15)) and (size == 300 or len(loader) >= 14)
 
 
-@pytest.mark.parametrize("n, most, size", [(1, 256, 1), (15, 256, 1), (16, 256, 2), (943, 256, 63), (10**6, 256, 256)])
-def test_an_epoch_has_fifteen_steps_until_batches_are_large_enough(n, most, size):
+@pytest.mark.parametrize(
+    "n, most, size", [(1, 256, 1), (15, 256, 1), (943, 256, 63), (5633, 256, 245), (10**6, 256, 256)]
+)
+def test_an_epoch_has_fifteen_steps_until_batches_are_large_enough_and_ends_in_no_small_one(n, most, size):
     assert batch_size({"train_batch_size": None}, n, most) == size
 
 

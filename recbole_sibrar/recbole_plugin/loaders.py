@@ -22,10 +22,13 @@ MOST_USERS, MOST_POSITIVES = 256, 1024
 def batch_size(config: Config, n: int, most: int) -> int:
     """``train_batch_size``, or where it is None what suits the data's size.
 
+    The last batch is then about as large as the others: one of a few users would be a step as long as theirs, in a
+    direction that says little.
+
     Args:
         n: how many users or positives an epoch has. most: in a batch.
     """
-    return config["train_batch_size"] or max(1, min(most, -(-n // LEAST_STEPS)))
+    return config["train_batch_size"] or -(-n // max(LEAST_STEPS, -(-n // most)))
 
 
 class TrainingItemSampler:
