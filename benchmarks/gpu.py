@@ -9,22 +9,20 @@ operations it is given for one, ``copies`` how often a step waits for a number t
 sent. Of a closed form a step is a penalty, after what is done once. Prints a Markdown table for each data set.
 """
 
-import argparse
 import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
 
 import torch
-from tabulate import tabulate
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
-from training import MODELS, generate
+from training import MODELS, data_sets, parser_of, show, step_of
 
 from recbole_sibrar.recbole_plugin.run import make_config, prepare
 
@@ -51,34 +49,10 @@ def measured(name: str, data: str, settings: dict[str, Any], n_steps: int) -> di
     return figures
 
 
-def step_of(ready: Any, is_mixed: bool = False) -> Callable[[], None]:
-    """As RecBole's trainer makes it."""
-    device, optimizer = ready.config["device"], ready.trainer.optimizer
-    drawn = endless(ready.loaders[0])
-    ready.model.train()
-
-    def step() -> None:
-        batch = next(drawn).to(device)
-        optimizer.zero_grad()
-        with torch.autocast(device_type=device.type, enabled=is_mixed):
-            terms = ready.model.calculate_loss(batch)
-        loss = sum(terms) if isinstance(terms, tuple) else terms
-        loss.backward()
-        optimizer.step()
-        loss.item()
-
-    return step
-
-
-def step_seconds(step: Callable[[], None], n_steps: int) -> float:
+def step_seconds(step: Callable[[], Any], n_steps: int) -> float:
     for _ in range(3):
         step()
     return median(seconds_of(step) for _ in range(n_steps))
-
-
-def endless(loader: Any) -> Iterator[Any]:
-    while True:
-        yield from loader
 
 
 def seconds_of(function: Callable[[], Any]) -> float:
@@ -89,7 +63,7 @@ def seconds_of(function: Callable[[], Any]) -> float:
     return perf_counter() - start
 
 
-def of_the_gpu(step: Callable[[], None], seconds: float) -> dict[str, float]:
+def of_the_gpu(step: Callable[[], Any], seconds: float) -> dict[str, float]:
     """What it does in a step."""
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
         step()
@@ -129,38 +103,23 @@ HEADERS = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data_path", default="atomic_data", help="of the data sets but ml-100k and generated")
-    parser.add_argument("--data", nargs="+", default=["ml-1m", "citeulike-t", "generated"])
-    parser.add_argument("--models", nargs="+", default=list(ALL), choices=list(ALL))
-    parser.add_argument("--scenario", default="warm")
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--output", help="also write the figures there, as JSON")
-    arguments = parser.parse_args()
+    arguments = parser_of(__doc__, ALL, steps=20).parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("torch finds no GPU.")
     logging.disable(logging.INFO)
     print(f"{torch.cuda.get_device_name()}, {os.cpu_count()} processors, torch {torch.__version__}")
     devices = {"cpu": {"use_gpu": False}, "gpu": {"use_gpu": True, "gpu_id": "0"}}
     results: dict[str, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for data in arguments.data:
-            path = None if data == "ml-100k" else os.path.abspath(arguments.data_path)
-            if data == "generated":
-                path = folder
-                generate(Path(folder) / data)
-            settings = {"scenario": arguments.scenario, **({"data_path": path} if path else {})}
-            results[data] = {}
-            for name in arguments.models:
-                results[data][name] = {
-                    where: measured(name, data, {**settings, **device}, arguments.steps)
-                    for where, device in devices.items()
-                }
-                if arguments.output:
-                    Path(arguments.output).write_text(json.dumps(results, indent=1))
-            print(f"\n{data}, {arguments.scenario}\n")
-            rows = [row_of(name, found) for name, found in results[data].items()]
-            print(tabulate(rows, headers=HEADERS, tablefmt="github", disable_numparse=True), flush=True)
+    for data, settings in data_sets(arguments):
+        results[data] = {}
+        for name in arguments.models:
+            results[data][name] = {
+                where: measured(name, data, {**settings, **device}, arguments.steps)
+                for where, device in devices.items()
+            }
+            if arguments.output:
+                Path(arguments.output).write_text(json.dumps(results, indent=1))
+        show(data, arguments.scenario, [row_of(name, found) for name, found in results[data].items()], HEADERS)
 
 
 if __name__ == "__main__":

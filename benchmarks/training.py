@@ -21,7 +21,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from statistics import median
 from time import process_time
@@ -72,25 +72,9 @@ def work(model: str, data: str, settings: dict[str, Any], best: bool) -> None:
     logging.disable(logging.INFO)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     ready = prepare(make_config(model, data, None, {**settings, "state": "ERROR", "output_dir": tempfile.mkdtemp()}))
-    loader, own, optimizer = ready.loaders[0], ready.model, ready.trainer.optimizer
-    if hasattr(own, "pretrain"):
-        own.pretrain(ready.config)
-    own.train()
-
-    def batches():
-        while True:
-            yield from loader
-
-    drawn = batches()
-
-    def step():
-        optimizer.zero_grad()
-        terms = own.calculate_loss(next(drawn))
-        loss = sum(terms) if isinstance(terms, tuple) else terms
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
+    if hasattr(ready.model, "pretrain"):
+        ready.model.pretrain(ready.config)
+    step = step_of(ready)
     say({"losses": [step() for _ in range(3)]})
     for _ in sys.stdin:
         start = process_time()
@@ -100,10 +84,36 @@ def work(model: str, data: str, settings: dict[str, Any], best: bool) -> None:
         step()
     with moved_bytes() as moved:
         step()
-    figures = {"steps": len(loader), "flop": counter.get_total_flops(), "bytes": moved.total, **speeds()}
+    figures = {"steps": len(ready.loaders[0]), "flop": counter.get_total_flops(), "bytes": moved.total, **speeds()}
     if best:
         figures |= to_the_best(prepare(ready.config))
     say(figures)
+
+
+def step_of(ready: Any, is_mixed: bool = False) -> Callable[[], float]:
+    """A step as RecBole's trainer makes it, with the next batch; its loss."""
+    import torch
+
+    device, optimizer, model = ready.config["device"], ready.trainer.optimizer, ready.model
+    model.train()
+
+    def batches():
+        while True:
+            yield from ready.loaders[0]
+
+    drawn = batches()
+
+    def step() -> float:
+        batch = next(drawn).to(device)
+        optimizer.zero_grad()
+        with torch.autocast(device_type=device.type, enabled=is_mixed):
+            terms = model.calculate_loss(batch)
+        loss = sum(terms) if isinstance(terms, tuple) else terms
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
 
 
 def say(what: dict[str, Any]) -> None:
@@ -206,9 +216,8 @@ class Worker:
         return {"losses": self.losses, "step_seconds": median(self.seconds), **self.answer()}
 
 
-def measure(data: str, data_path: str | None, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def measure(data: str, settings: dict[str, Any], arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Figures of each model of each version."""
-    settings = {"scenario": arguments.scenario, **({"data_path": data_path} if data_path else {})}
     workers = {}
     for name in arguments.models:
         model, options = MODELS[name]
@@ -252,34 +261,51 @@ HEADERS = (
 )  # fmt: skip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser_of(description: str, models: Iterable[str], steps: int) -> argparse.ArgumentParser:
+    """What a benchmark of steps is told: the data sets, the models, how many steps."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_path", default="atomic_data", help="of the data sets but ml-100k and generated")
     parser.add_argument("--data", nargs="+", default=["ml-1m", "citeulike-t", "generated"])
-    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--models", nargs="+", default=list(models), choices=list(models))
     parser.add_argument("--scenario", default="warm")
-    parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--versions", nargs="*", default=[], help="folders with other versions of this code")
-    parser.add_argument("--best", action="store_true", help="also train to the best validation score")
+    parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--output", help="also write the figures there, as JSON")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.worker:
-        return work(**json.loads(arguments.worker))
+    return parser
 
-    from tabulate import tabulate
 
-    results = []
+def data_sets(arguments: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the name of each data set, and the settings that go with it."""
     with tempfile.TemporaryDirectory() as folder:
         for data in arguments.data:
             path = None if data == "ml-100k" else os.path.abspath(arguments.data_path)
             if data == "generated":
                 path = folder
                 generate(Path(folder) / data)
-            found = measure(data, path, arguments)
-            results += found
-            print(f"\n{data}, {arguments.scenario}\n")
-            print(tabulate(rows_of(found), headers=HEADERS, tablefmt="github", disable_numparse=True), flush=True)
+            yield data, {"scenario": arguments.scenario, **({"data_path": path} if path else {})}
+
+
+def show(data: str, scenario: str, rows: list[tuple[str, ...]], headers: tuple[str, ...]) -> None:
+    """Print a data set's table."""
+    from tabulate import tabulate
+
+    print(f"\n{data}, {scenario}\n")
+    print(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True), flush=True)
+
+
+def main() -> None:
+    parser = parser_of(__doc__, MODELS, steps=8)
+    parser.add_argument("--versions", nargs="*", default=[], help="folders with other versions of this code")
+    parser.add_argument("--best", action="store_true", help="also train to the best validation score")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        return work(**json.loads(arguments.worker))
+
+    results = []
+    for data, settings in data_sets(arguments):
+        found = measure(data, settings, arguments)
+        results += found
+        show(data, arguments.scenario, rows_of(found), HEADERS)
     if arguments.output:
         Path(arguments.output).write_text(json.dumps(results, indent=1))
 

@@ -134,10 +134,11 @@ def batch(options):
 def step(model_class, setting, device="cpu", is_mixed=False):
     """The loss of a step, and the length of its gradient."""
     model = build(model_class, **setting).to(device)
-    read = {name: value.to(device) for name, value in vars(batch(model.options)).items()}
+    made = batch(model.options)
+    moved = type(made)(**{name: value.to(device) for name, value in vars(made).items()})
     torch.manual_seed(5)
     with torch.autocast(device, enabled=is_mixed):
-        loss = sum(model.loss(type(batch(model.options))(**read)))
+        loss = sum(model.loss(moved))
     loss.backward()
     squares = [parameter.grad.square().sum().item() for parameter in model.parameters() if parameter.grad is not None]
     return loss.item(), sum(squares) ** 0.5

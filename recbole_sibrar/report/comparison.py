@@ -76,11 +76,8 @@ class Entry:
     @property
     def notes(self) -> list[str]:
         """What a reader of the table must know about this row."""
-        notes = []
-        for side, replacement in dict(
-            pair for result in self.results for pair in result["cold_fallback"].items()
-        ).items():
-            notes.append(f"does not score cold {side}s; they get: {replacement}")
+        fallback = {side: found for result in self.results for side, found in result["cold_fallback"].items()}
+        notes = [f"does not score cold {side}s; they get: {found}" for side, found in fallback.items()]
         if self.stale:
             notes.append(self.stale)
         if any(map(_was_cut_short, self.results)):
