@@ -65,6 +65,8 @@ SETTINGS = {
     "interaction prior": {"interaction_prior": 0.7},
     "all priors": {"content_prior": 0.7, "interaction_prior": 0.7, "single_branch": "both"},
     "content prior, sampled softmax": {**SOFTMAX, "content_prior": 0.7, "variant": "base", "softmax_negatives": 7},
+    "ensemble": {"ensemble_size": 3, "single_branch": "both"},
+    "ensemble, softmax, content prior": {**SOFTMAX, "ensemble_size": 2, "content_prior": 0.7},
     "deep": {
         "encoder_hidden_sizes": [6, 6],
         "projection_hidden_sizes": [5],

@@ -290,6 +290,7 @@ AUTHORS = {
     "plain_activation": "selu",
     "fusion": "mean",
     "joint_modality": False,
+    "ensemble_size": 1,
     "content_prior": 0.0,
     "interaction_prior": 0.0,
     "rec_loss": "bpr",

@@ -57,6 +57,7 @@ class ModelOptions(Inputs, ImputeOptions):
     joint_modality: bool = option(
         "the sum of an entity's projected modalities goes through the encoder, too, as one more modality", default=False
     )
+    ensemble_size: int = option("networks trained side by side, whose scores are added", low=1, default=1)
     content_prior: float = option(
         "weight of a kernel ridge from content (KernelRidge), to which training adds; 0: none", low=0, default=0.0
     )

@@ -377,6 +377,12 @@ class BranchRecommender(InnerProductModel):
         return torch.cat([encoder.in_use(part, used[part])[..., : encoder.width] for part in ids.split(chunk)])
 
     @torch.no_grad()
+    def embed_modalities(self, features: Modalities, used: Tensor) -> Tensor:
+        """As ``modality_embeddings``, of N new entities, of which ``used`` (N, M) may be read."""
+        encoder = self.entities(features.side)
+        return encoder.embed(features, used)[..., : encoder.width]
+
+    @torch.no_grad()
     def embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
         """(N,) ids -> (N, D + P) fused embeddings, with the training entities' mean where no modality is left."""
         used = self.entities(side).read
@@ -416,7 +422,9 @@ class BranchRecommender(InnerProductModel):
         else:
             entity, used = encoder.readable(entity)
         if not used.any():
-            return [Part(type(self).__name__, "(mean)", self.embedding_of(side, entity)[0])]
+            own = BranchRecommender  # of this network, also in an ensemble
+            mean = own.embeddings(self, side, ids) if isinstance(entity, int) else own.embed(self, entity)
+            return [Part(type(self).__name__, "(mean)", mean[0])]
         rows = encoder(ids, used) if isinstance(entity, int) else encoder.embed(entity, used)
         blocks = [(type(self).__name__, self._network_parts(side, rows, used))]
         blocks += [(prior.model, prior.parts(side, entity, used[0])) for prior in self.priors.values()]
@@ -446,7 +454,9 @@ class BranchRecommender(InnerProductModel):
     def _mean(self, side: str) -> Tensor:
         """(D,) of the training entities that have a modality left; zero if none has."""
         known = (self.entities(side).trained & self.entities(side).read.any(1)).nonzero().squeeze(1)
-        return self.embeddings(side, known).mean(0) if len(known) else torch.zeros((), device=known.device)
+        if not len(known):
+            return torch.zeros((), device=known.device)
+        return BranchRecommender.embeddings(self, side, known).mean(0)  # of this network, also in an ensemble
 
     def requirements(self, scenario: str) -> None:
         """Check before training that each cold side has content to be scored by.

@@ -255,8 +255,7 @@ class Recommender(AnyRecommender):
         if numbers:
             features = self._catalogue[side].rows(numbers)
             features, own = encoder.readable(features)
-            with torch.no_grad():
-                table = _with_rows(table, numbers, encoder.embed(features, own)[..., : encoder.width])
+            table = _with_rows(table, numbers, self.model.embed_modalities(features, own))
             used = _with_rows(used, numbers, own)
         table = table.masked_fill(~used.unsqueeze(-1), torch.nan)
         return {name: table[:, m] for m, name in enumerate(encoder.names)}

@@ -1,0 +1,101 @@
+"""Networks side by side: the deep ensemble behind SiBraR and MuBraR."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recbole_sibrar.data.modalities import SIDES, Modalities
+from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.models.attribution import Part
+from recbole_sibrar.models.options import ModelOptions
+from recbole_sibrar.models.recommender import BranchRecommender
+
+SEEDS_APART = 1000
+"""The networks' draws of modalities have seeds so far from each other."""
+
+
+class EnsembleRecommender(BranchRecommender):
+    r"""``ensemble_size`` networks K, whose scores are added (deep ensembles, Lakshminarayanan et al., NeurIPS 2017).
+
+    .. math:: s_{ui} = \sum_{k=1}^K \langle e_u^k, e_i^k \rangle
+
+    Each has parameters, draws and a loss of its own, and all see the same batches. A sum of inner products is that of
+    the embeddings side by side, so that everything around the model deals with one embedding, K times as wide. The
+    model itself is the first network. With one there is nothing else.
+
+    Attributes:
+        others: the K - 1 other networks. They read the first one's features, which are held once.
+    """
+
+    def __init__(self, options: ModelOptions, modalities: dict[str, Modalities], interactions: SparseRows, seed: int):
+        super().__init__(options, modalities, interactions, seed)
+        alone = replace(options, ensemble_size=1, impute="none")
+        completed = {side: self.entities(side).in_training for side in SIDES}
+        self.others = nn.ModuleList(
+            type(self)(alone, completed, interactions, seed + SEEDS_APART * n) for n in range(1, options.ensemble_size)
+        )
+        for other in self.others:
+            for side in SIDES:
+                other.entities(side).imputer = self.entities(side).imputer
+        self._share_features()
+
+    def _share_features(self) -> None:
+        """The others read of the entities what the first does, also where evaluation is told to read less of them."""
+        for other in self.others:
+            parameters = other.state_dict().keys()
+            for name, _ in list(other.named_buffers()):
+                if name not in parameters:
+                    owner, _, attribute = name.rpartition(".")
+                    setattr(other.get_submodule(owner), attribute, self.get_buffer(name))
+
+    def _apply(self, *arguments: Any, **settings: Any) -> "EnsembleRecommender":
+        super()._apply(*arguments, **settings)
+        self._share_features()
+        return self
+
+    def _of_each(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """``function``, a method of ``BranchRecommender``, of each network."""
+        return [function(network, *arguments) for network in (self, *self.others)]
+
+    def pretrain(self, folder: Path, show_progress: bool) -> None:
+        self._of_each(BranchRecommender.pretrain, folder, show_progress)
+
+    def loss(self, batch: Any) -> tuple[Tensor, ...]:
+        """The terms, each the mean over the networks."""
+        for other in self.others:
+            other.share_rows = self.share_rows
+        terms = self._of_each(BranchRecommender.loss, batch)
+        return terms[0] if len(terms) == 1 else tuple(torch.stack(values).mean() for values in zip(*terms))
+
+    def modality_embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
+        self._share_features()
+        return torch.cat(self._of_each(BranchRecommender.modality_embeddings, side, ids, chunk), -1)
+
+    def embed_modalities(self, features: Modalities, used: Tensor) -> Tensor:
+        self._share_features()
+        return torch.cat(self._of_each(BranchRecommender.embed_modalities, features, used), -1)
+
+    def embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
+        self._share_features()
+        return torch.cat(self._of_each(BranchRecommender.embeddings, side, ids, chunk), -1)
+
+    def embed(self, features: Modalities) -> Tensor:
+        self._share_features()
+        return torch.cat(self._of_each(BranchRecommender.embed, features), -1)
+
+    def parts(self, side: str, entity: int | Modalities) -> list[Part]:
+        """What a modality adds to the embeddings of all networks, side by side."""
+        self._share_features()
+        networks = self._of_each(BranchRecommender.parts, side, entity)
+        widths = [len(parts[0].vector) for parts in networks]
+        together: dict[tuple[str, str], Tensor] = {}
+        for n, parts in enumerate(networks):
+            for source, name, vector in parts:
+                row = F.pad(vector, (sum(widths[:n]), sum(widths[n + 1 :])))
+                together[source, name] = together.get((source, name), 0) + row
+        return [Part(source, name, vector) for (source, name), vector in together.items()]
