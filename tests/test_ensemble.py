@@ -80,3 +80,14 @@ def test_parts_are_those_of_all_networks(model_class):
         parts = model.parts("item", item)
         total = torch.stack([part.vector for part in parts]).sum(0)
         torch.testing.assert_close(total, model.embeddings("item", torch.tensor([item]))[0])
+
+
+def test_all_networks_read_what_the_first_one_imputes():
+    model = build(MODELS[0], ensemble_size=2, impute="mean").eval()
+    encoder, items = model.entities("item"), ITEMS[1:]
+    trained = model.embeddings("item", items)
+    encoder.evaluated = encoder.evaluated & torch.tensor([name != "plot" for name in encoder.names])
+    left = model.embeddings("item", items)
+    assert not torch.equal(left[:, 8:], trained[:, 8:])
+    completed = encoder.features_in_evaluation(items)
+    torch.testing.assert_close(left[:, 8:], model.others[0].embed(completed))

@@ -92,6 +92,7 @@ def rewritten_as_sibrar(mubrar, sibrar):
 
 def rewriting_error(preset, **options):
     """(M,) how far the embeddings of a rewritten MuBraR are from its own, in units of their length."""
+    options["ensemble_size"] = 1  # each network of an ensemble is rewritten as the first
     mubrar, sibrar = (build(model_class, preset, **options).eval() for model_class in (MuBraR, SiBraR))
     with torch.no_grad():
         for parameter in [*mubrar.parameters(), *sibrar.parameters()]:

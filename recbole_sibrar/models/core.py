@@ -73,7 +73,7 @@ class Entities(nn.Module):
             modalities.select(kept)
         is_kept = [kept is None or name in kept for name in self.names]
         self.register_buffer("trained", trained, persistent=False)
-        self.imputer, self._completed = imputer, ((), modalities)
+        self.imputer = imputer
         self.in_training = modalities if imputer is None else imputer.complete(modalities.available)
         self.register_buffer("available", self.in_training.available, persistent=False)
         self.register_buffer("evaluated", modalities.evaluated, persistent=False)
@@ -97,10 +97,8 @@ class Entities(nn.Module):
         same."""
         if self.imputer is None or not self.is_imputed_anew:
             return None
-        left = (self.evaluated & self.kept).cpu()
-        if not (len(self._completed[0]) and torch.equal(left, self._completed[0])):
-            self._completed = left, self.imputer.complete(left)
-        return self._completed[1].rows(ids.cpu()).to(ids.device)
+        completed = self.imputer.complete((self.evaluated & self.kept).cpu())
+        return completed.rows(ids.cpu()).to(ids.device)
 
     def readable(self, features: Modalities) -> tuple[Modalities, Tensor]:
         """R entities that the training data do not have, and (R, M) bool, what evaluation reads of them."""

@@ -47,9 +47,9 @@ class EnsembleRecommender(BranchRecommender):
     def _share_features(self) -> None:
         """The others read of the entities what the first does, also where evaluation is told to read less of them."""
         for other in self.others:
-            parameters = other.state_dict().keys()
+            trained = other.state_dict().keys()
             for name, _ in list(other.named_buffers()):
-                if name not in parameters:
+                if name not in trained:
                     owner, _, attribute = name.rpartition(".")
                     setattr(other.get_submodule(owner), attribute, self.get_buffer(name))
 

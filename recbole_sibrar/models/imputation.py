@@ -91,6 +91,7 @@ class Imputer:
         self._means: dict[int, Tensor] = {}
         self._indices: dict[tuple[int, tuple[bool, ...]], tuple[Tensor, NearestNeighbors] | None] = {}
         self._links: sparse.csr_array | None = None
+        self._last: tuple[Tensor, Modalities] | None = None
         if how == "knn":
             weights = {**dict.fromkeys(WEIGHTS, 1.0), "pairs": 0.0}
             self.content = [m for m, is_content in enumerate(declared.tolist()) if is_content]
@@ -104,8 +105,10 @@ class Imputer:
         return has | (real.unsqueeze(1) & self.can_fill.to(has.device))
 
     def complete(self, has: Tensor) -> Modalities:
-        """The entities, where they are left with ``has`` (N, M) of what they have."""
-        return self._complete(self.modalities, has, self.filled(has), are_known=True)
+        """The entities, where they are left with ``has`` (N, M) of what they have; the last answer is kept."""
+        if self._last is None or not torch.equal(self._last[0], has):
+            self._last = has, self._complete(self.modalities, has, self.filled(has), are_known=True)
+        return self._last[1]
 
     def complete_new(self, features: Modalities, has: Tensor) -> Modalities:
         """R entities that the training data do not have, of whose features ``has`` (R, M) may be read."""
