@@ -30,6 +30,7 @@ MOST_USERS, MOST_ITEMS, LONGEST_LIST, LONGEST_HISTORY = 1024, 4096, 1000, 10_000
 MOST_BYTES = 16 << 20
 TOO_LARGE = f"The request is larger than {MOST_BYTES:,} bytes."
 MOST_TOGETHER = 64  # requests that are answered by one pass over the items
+IDLE_SECONDS = 75  # an idle connection is kept longer than clients keep it (httpx: 5 s), lest it closes as one sends
 
 Id = Annotated[StrictStr | StrictInt, Field(description="of the data set, or of an item that was added")]
 History = Annotated[list[Id], Field(max_length=LONGEST_HISTORY, description="items that a new user likes")]
@@ -334,8 +335,12 @@ def bound(host: str, port: int) -> socket.socket:
     return own
 
 
+def server_of(app: ASGIApp) -> uvicorn.Server:
+    return uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_keep_alive=IDLE_SECONDS))
+
+
 def serve(own: socket.socket, recommender: AnyRecommender, writable: bool, kept: KeptCatalogue | None) -> None:
     """Answer at a ``bound`` socket until it is interrupted."""
-    server = uvicorn.Server(uvicorn.Config(make_app(recommender, writable, kept), log_level="warning"))
+    server = server_of(make_app(recommender, writable, kept))
     with suppress(KeyboardInterrupt):
         server.run(sockets=[own])

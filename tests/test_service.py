@@ -23,7 +23,6 @@ from recbole_sibrar.serving.kept import KeptCatalogue, apply
 from recbole_sibrar.serving.recommender import Recommender
 
 httpx = pytest.importorskip("httpx")
-uvicorn = pytest.importorskip("uvicorn")
 service = pytest.importorskip("recbole_sibrar.service")
 
 
@@ -46,8 +45,7 @@ def served(recommender, **options):
     """The address of a service in a thread."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(service.make_app(recommender, **options), log_level="error")
-        server = uvicorn.Server(config)
+        server = service.server_of(service.make_app(recommender, **options))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
