@@ -6,6 +6,7 @@ from math import factorial
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 EXACT_UP_TO = 10
@@ -18,6 +19,15 @@ class Part(NamedTuple):
     source: str
     modality: str
     vector: Tensor
+
+
+def beside_zeros(vector: Tensor, widths: list[int], n: int) -> Tensor:
+    """The ``n``-th of embeddings of these widths that are side by side, zeros in the place of the others.
+
+    >>> beside_zeros(torch.tensor([2.0]), [1, 1, 2], 1)
+    tensor([0., 2., 0., 0.])
+    """
+    return F.pad(vector, (sum(widths[:n]), sum(widths[n + 1 :])))
 
 
 def shapley_parts(embed: Callable[[Tensor], Tensor], has: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_sibrar.data.modalities import SIDES, Modalities
 from recbole_sibrar.data.sparse import SparseRows
-from recbole_sibrar.models.attribution import Part
+from recbole_sibrar.models.attribution import Part, beside_zeros
 from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.recommender import BranchRecommender
 
@@ -45,11 +44,11 @@ class EnsembleRecommender(BranchRecommender):
         self._share_features()
 
     def _share_features(self) -> None:
-        """The others read of the entities what the first does, also where evaluation is told to read less of them."""
+        """The others hold the first one's features, and not copies that a move to a device has made."""
         for other in self.others:
-            trained = other.state_dict().keys()
+            persistent = other.state_dict().keys()
             for name, _ in list(other.named_buffers()):
-                if name not in trained:
+                if name not in persistent:
                     owner, _, attribute = name.rpartition(".")
                     setattr(other.get_submodule(owner), attribute, self.get_buffer(name))
 
@@ -62,6 +61,18 @@ class EnsembleRecommender(BranchRecommender):
         """``function``, a method of ``BranchRecommender``, of each network."""
         return [function(network, *arguments) for network in (self, *self.others)]
 
+    def _scoring(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """As ``_of_each``; all read of the entities what evaluation has left the first."""
+        for other in self.others:
+            for side in SIDES:
+                own, first = other.entities(side), self.entities(side)
+                own.evaluated, own.kept = first.evaluated, first.kept
+        return self._of_each(function, *arguments)
+
+    def _side_by_side(self, function: Callable[..., Tensor], *arguments: Any) -> Tensor:
+        embeddings = self._scoring(function, *arguments)
+        return embeddings[0] if len(embeddings) == 1 else torch.cat(embeddings, -1)
+
     def pretrain(self, folder: Path, show_progress: bool) -> None:
         self._of_each(BranchRecommender.pretrain, folder, show_progress)
 
@@ -73,29 +84,23 @@ class EnsembleRecommender(BranchRecommender):
         return terms[0] if len(terms) == 1 else tuple(torch.stack(values).mean() for values in zip(*terms))
 
     def modality_embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
-        self._share_features()
-        return torch.cat(self._of_each(BranchRecommender.modality_embeddings, side, ids, chunk), -1)
+        return self._side_by_side(BranchRecommender.modality_embeddings, side, ids, chunk)
 
     def embed_modalities(self, features: Modalities, used: Tensor) -> Tensor:
-        self._share_features()
-        return torch.cat(self._of_each(BranchRecommender.embed_modalities, features, used), -1)
+        return self._side_by_side(BranchRecommender.embed_modalities, features, used)
 
     def embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
-        self._share_features()
-        return torch.cat(self._of_each(BranchRecommender.embeddings, side, ids, chunk), -1)
+        return self._side_by_side(BranchRecommender.embeddings, side, ids, chunk)
 
     def embed(self, features: Modalities) -> Tensor:
-        self._share_features()
-        return torch.cat(self._of_each(BranchRecommender.embed, features), -1)
+        return self._side_by_side(BranchRecommender.embed, features)
 
     def parts(self, side: str, entity: int | Modalities) -> list[Part]:
         """What a modality adds to the embeddings of all networks, side by side."""
-        self._share_features()
-        networks = self._of_each(BranchRecommender.parts, side, entity)
+        networks = self._scoring(BranchRecommender.parts, side, entity)
         widths = [len(parts[0].vector) for parts in networks]
         together: dict[tuple[str, str], Tensor] = {}
         for n, parts in enumerate(networks):
             for source, name, vector in parts:
-                row = F.pad(vector, (sum(widths[:n]), sum(widths[n + 1 :])))
-                together[source, name] = together.get((source, name), 0) + row
+                together[source, name] = together.get((source, name), 0) + beside_zeros(vector, widths, n)
         return [Part(source, name, vector) for (source, name), vector in together.items()]

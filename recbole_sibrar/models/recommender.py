@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities
@@ -22,7 +21,7 @@ from recbole_sibrar.kinds import known_to
 from recbole_sibrar.kinds.id import id_modality
 from recbole_sibrar.layers import unit_rows
 from recbole_sibrar.models import losses
-from recbole_sibrar.models.attribution import Part, shapley_parts
+from recbole_sibrar.models.attribution import Part, beside_zeros, shapley_parts
 from recbole_sibrar.models.batches import DistinctPairs, PairBatch, UserBatch
 from recbole_sibrar.models.core import Capabilities, InnerProductModel, trained_entities
 from recbole_sibrar.models.drawn import drawn_products
@@ -430,7 +429,7 @@ class BranchRecommender(InnerProductModel):
         blocks += [(prior.model, prior.parts(side, entity, used[0])) for prior in self.priors.values()]
         widths = [values.shape[1] for _, values in blocks]
         return [
-            Part(source, name, F.pad(row, (sum(widths[:n]), sum(widths[n + 1 :]))))
+            Part(source, name, beside_zeros(row, widths, n))
             for n, (source, values) in enumerate(blocks)
             for name, row, there in zip(encoder.names, values, used[0])
             if there and (n == 0 or row.any())
