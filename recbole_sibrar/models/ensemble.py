@@ -74,7 +74,10 @@ class EnsembleRecommender(BranchRecommender):
         return embeddings[0] if len(embeddings) == 1 else torch.cat(embeddings, -1)
 
     def pretrain(self, folder: Path, show_progress: bool) -> None:
-        self._of_each(BranchRecommender.pretrain, folder, show_progress)
+        """Priors are solved once: they are the same for all networks."""
+        super().pretrain(folder, show_progress)
+        for other in self.others:
+            other.priors.load_state_dict(self.priors.state_dict())
 
     def loss(self, batch: Any) -> tuple[Tensor, ...]:
         """The terms, each the mean over the networks."""
