@@ -35,7 +35,7 @@ def results(folder):
 def test_every_model_has_as_many_trials_and_the_best_on_validation_is_reported(tiny, started):
     Path("plan.yaml").write_text(yaml.safe_dump(plan(tiny, RIDGE, "Pop")))
     assert main(["compare", "--file", "plan.yaml"]) == 0
-    table = pd.read_csv("results/tuning/tuning.csv")
+    table = pd.read_csv("results/tuning/tiny-item_cold.csv")
     assert table.groupby("model").size().to_dict() == {"ContentRidge": 2, "Pop": 1}
     assert table.groupby("model")["chosen"].sum().to_dict() == {"ContentRidge": 1, "Pop": 1}
     own, trials = table[table["model"] == "ContentRidge"], results("results/tuning")
@@ -51,11 +51,15 @@ def test_every_model_has_as_many_trials_and_the_best_on_validation_is_reported(t
     assert reported["seed"] == 10
     assert reported["config"]["number_weight"] == json.loads(best["options"]).get("number_weight", 4.0)
     assert {run.result["seed"] for run in read_runs("results")} == {10}, "trials are no rows of a report"
-    assert "seeds 0 to 1" in Path("results/tuning/tuning.md").read_text()
+    for path in ("tuning/tiny-item_cold.md", "comparison/tiny-item_cold.md", "comparison/tiny-item_cold.tex"):
+        assert "At most 2 trials of each model" in (text := Path("results", path).read_text()) and "0 to 1" in text
     n = len(started)
     assert main(["compare", "--file", "plan.yaml"]) == 0 and len(started) == n, "all of it is reused"
     assert main(["compare", "--file", "plan.yaml", "--trials", "1"]) == 0
-    assert len(pd.read_csv("results/tuning/tuning.csv")) == 2
+    assert len(pd.read_csv("results/tuning/tiny-item_cold.csv")) == 2
+    assert main(["compare", "--file", "plan.yaml", "--models", "Pop", "--scenarios", "warm"]) == 0
+    assert len(pd.read_csv("results/tuning/tiny-item_cold.csv")) == 2, "another scenario is told apart"
+    assert len(pd.read_csv("results/tuning/tiny-warm.csv")) == 1
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,8 @@ def choose(plan: Plan) -> dict[Key, dict[str, Any]]:
 
     The first trial of a model are its own options, the others are drawn at random from its search space; a model
     without one has that one trial. Trials are runs, reused and resumed like those that are reported, below
-    ``<output_dir>/tuning/``; their test results are not looked at. Writes ``tuning.csv`` and ``tuning.md`` there.
+    ``<output_dir>/tuning/``; their test results are not looked at. Writes ``<data set>-<scenario>.csv`` (every trial) and
+    ``.md`` (what was chosen) there.
 
     Raises:
         SibrarError: every trial of a model failed.
@@ -95,10 +96,12 @@ def choose(plan: Plan) -> dict[Key, dict[str, Any]]:
         best = own["goodness"].idxmax()
         table.loc[best, "chosen"] = True
         chosen[key] = json.loads(table.loc[best, "options"])
-    table = table.drop(columns="goodness")
-    write_csv(table, folder / "tuning.csv")
-    shown = table[table["chosen"]].drop(columns=["chosen", "error"])
-    write_markdown({"The budget": plan.tuning.sentence, "What was chosen": shown}, folder / "tuning.md")
+    budget = "".join(f"{sentence}. " for sentence in plan.tuning.sentences).rstrip()
+    for names, own in table.drop(columns="goodness").groupby(["dataset", "scenario"], sort=False):
+        stem = folder / "-".join(names)
+        write_csv(own, f"{stem}.csv")
+        shown = own[own["chosen"]].drop(columns=["chosen", "error"])
+        write_markdown({"The budget": budget, "What was chosen": shown}, f"{stem}.md")
     return chosen
 
 

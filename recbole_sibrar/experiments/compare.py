@@ -1,6 +1,7 @@
 """From a plan to runs, and from runs to tables, tests and figures."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,18 +68,28 @@ def compare(plan: Plan) -> tuple[list[Comparison], list[Outcome]]:
     if plan.tuning:
         runs = plan_runs(plan, choose(plan))
     outcomes = execute(runs, plan.jobs)
-    return write_comparisons(outcomes, reference_label(plan, runs), plan.columns, Path(plan.output_dir) / "comparison")
+    remarks, folder = plan.tuning.sentences if plan.tuning else (), Path(plan.output_dir) / "comparison"
+    return write_comparisons(outcomes, reference_label(plan, runs), plan.columns, folder, remarks)
 
 
 def write_comparisons(
-    outcomes: Sequence[Outcome], reference: str, columns: Sequence[str] | None, folder: str | Path
+    outcomes: Sequence[Outcome],
+    reference: str,
+    columns: Sequence[str] | None,
+    folder: str | Path,
+    remarks: Sequence[str] = (),
 ) -> tuple[list[Comparison], list[Outcome]]:
-    """Tables, tests and figures of runs that are done; the same return value as ``compare``."""
+    """Tables, tests and figures of runs that are done; the same return value as ``compare``.
+
+    Args:
+        remarks: sentences on how the runs came about, to be said below every table.
+    """
     comparisons = []
     with owned(folder, SECONDS_TO_WRITE):
         for dataset, scenario in dict.fromkeys((o.run.dataset, o.run.scenario) for o in outcomes):
             own = [o for o in outcomes if (o.run.dataset, o.run.scenario) == (dataset, scenario)]
             comparison = comparison_of(dataset, scenario, own, reference, columns)
+            comparison = replace(comparison, protocol=(*comparison.protocol, *remarks))
             write_comparison(comparison, folder)
             comparisons.append(comparison)
     return comparisons, [outcome for outcome in outcomes if outcome.error]

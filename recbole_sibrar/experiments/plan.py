@@ -91,11 +91,12 @@ class Tuning:
         return range(self.seed, self.seed + self.seeds)
 
     @property
-    def sentence(self) -> str:
+    def sentences(self) -> tuple[str, ...]:
+        """What a reader of the tables has to know."""
         return (
             f"At most {self.trials} trials of each model, the first with its own options, the others drawn at random; "
-            f"chosen by the mean validation score of the splits of seeds {self.seed} to {self.seed + self.seeds - 1}. "
-            "Closed forms choose their penalty on the validation of each run, in every trial and in what is reported."
+            f"chosen by the mean validation score of the splits of seeds {self.seed} to {self.seed + self.seeds - 1}",
+            "Closed forms choose their penalty on the validation of each run, in every trial and in what is reported",
         )
 
 

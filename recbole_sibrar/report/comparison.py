@@ -111,7 +111,7 @@ class Comparison:
         valid_metric: the metric that models are chosen by, such as ``ndcg@10``.
         columns: the metrics shown. tests: the table of ``significance.verdicts``, possibly empty.
         split_tests: the table of ``significance.split_tests``, possibly empty.
-        protocol: sentences of ``protocol.departures``.
+        protocol: sentences on how the runs came about, those of ``protocol.departures`` first.
     """
 
     dataset: str
