@@ -71,8 +71,8 @@ def choose(plan: Plan) -> dict[Key, dict[str, Any]]:
 
     The first trial of a model are its own options, the others are drawn at random from its search space; a model
     without one has that one trial. Trials are runs, reused and resumed like those that are reported, below
-    ``<output_dir>/tuning/``; their test results are not looked at. Writes ``<data set>-<scenario>.csv`` (every trial) and
-    ``.md`` (what was chosen) there.
+    ``<output_dir>/tuning/``; their test results are not looked at. Writes ``<data set>-<scenario>.csv`` (every
+    trial) and ``.md`` (what was chosen) there.
 
     Raises:
         SibrarError: every trial of a model failed.
