@@ -96,7 +96,7 @@ def choose(plan: Plan) -> dict[Key, dict[str, Any]]:
         best = own["goodness"].idxmax()
         table.loc[best, "chosen"] = True
         chosen[key] = json.loads(table.loc[best, "options"])
-    budget = "".join(f"{sentence}. " for sentence in plan.tuning.sentences).rstrip()
+    budget = ". ".join(plan.tuning.sentences) + "."
     for names, own in table.drop(columns="goodness").groupby(["dataset", "scenario"], sort=False):
         stem = folder / "-".join(names)
         write_csv(own, f"{stem}.csv")

@@ -68,7 +68,8 @@ def compare(plan: Plan) -> tuple[list[Comparison], list[Outcome]]:
     if plan.tuning:
         runs = plan_runs(plan, choose(plan))
     outcomes = execute(runs, plan.jobs)
-    remarks, folder = plan.tuning.sentences if plan.tuning else (), Path(plan.output_dir) / "comparison"
+    remarks = plan.tuning.sentences if plan.tuning else ()
+    folder = Path(plan.output_dir) / "comparison"
     return write_comparisons(outcomes, reference_label(plan, runs), plan.columns, folder, remarks)
 
 
