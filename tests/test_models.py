@@ -66,6 +66,9 @@ SETTINGS = {
     "all priors": {"content_prior": 0.7, "interaction_prior": 0.7, "single_branch": "both"},
     "content prior, sampled softmax": {**SOFTMAX, "content_prior": 0.7, "variant": "base", "softmax_negatives": 7},
     "ensemble": {"ensemble_size": 3, "single_branch": "both"},
+    "interaction ridge": {"interaction_ridge": 0.7, "single_branch": "both"},
+    "interaction ridge, ensemble, prior": {"interaction_ridge": 0.4, "ensemble_size": 2, "content_prior": 0.7},
+    "interaction ridge, id embedding": {"interaction_ridge": 0.4, "plain_side": "embedding"},
     "ensemble, softmax, content prior": {**SOFTMAX, "ensemble_size": 2, "content_prior": 0.7},
     "deep": {
         "encoder_hidden_sizes": [6, 6],

@@ -294,6 +294,7 @@ AUTHORS = {
     "ensemble_size": 1,
     "content_prior": 0.0,
     "interaction_prior": 0.0,
+    "interaction_ridge": 0.0,
     "rec_loss": "bpr",
     "softmax_targets": "all",
     "softmax_negatives": 0,

@@ -1,10 +1,10 @@
 """MuBraR: an encoder for each modality."""
 
 from recbole_sibrar.models.encoders import EncoderPerModality
-from recbole_sibrar.models.ensemble import EnsembleRecommender
+from recbole_sibrar.models.interaction_ridge import RidgeRecommender
 
 
-class MuBraR(EnsembleRecommender):
+class MuBraR(RidgeRecommender):
     """Multi-branch recommender, the counterpart of SiBraR (Ganhör et al., TORS 2025)."""
 
     encoder_class = EncoderPerModality

@@ -66,6 +66,12 @@ class ModelOptions(Inputs, ImputeOptions):
         low=0,
         default=0.0,
     )
+    interaction_ridge: float = option(
+        "weight of a ridge regression of an entity's interactions on the other side's embeddings, added in evaluation; "
+        "0: none",
+        low=0,
+        default=0.0,
+    )
     rec_loss: str = option("the papers' bpr, or softmax over the training catalogue", REC_LOSSES, default="bpr")
     softmax_targets: str = option(
         "all of a user's items, or only those that interaction_dropout hides from the user's profile (hidden)",

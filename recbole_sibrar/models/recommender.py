@@ -389,10 +389,12 @@ class BranchRecommender(InnerProductModel):
         return self._fill_empty(side, fused, used[ids])
 
     def _fused(self, side: str, ids: Tensor, used: Tensor) -> Tensor:
+        features = self.entities(side).features_in_evaluation(ids)
+        return self.fused_in_training(side, ids, used) if features is None else self._fused_of(features, used)
+
+    def fused_in_training(self, side: str, ids: Tensor, used: Tensor) -> Tensor:
+        """(N, D + P) of known entities, from the modalities ``used`` (N, M) of what training reads of them."""
         encoder = self.entities(side)
-        features = encoder.features_in_evaluation(ids)
-        if features is not None:
-            return self._fused_of(features, used)
         priors = [prior(side, ids, used) for prior in self.priors.values()]
         return _beside(encoder.fuse(self.fusion[side], encoder(ids, used), used), priors)
 

@@ -1,0 +1,181 @@
+"""What interactions say of an entity, read off the other side's learned embeddings by a ridge regression."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities
+from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
+from recbole_sibrar.models.attribution import Part
+from recbole_sibrar.models.ensemble import EnsembleRecommender
+from recbole_sibrar.models.recommender import BranchRecommender
+
+RIDGE = "interaction_ridge"
+OTHER = dict(zip(SIDES, reversed(SIDES)))
+
+PENALTY = 0.2
+"""On the regression's coefficients, in units of the embeddings' mean squared distance from their mean."""
+
+SAMPLE = 4096
+"""So many entities tell how far scores spread."""
+
+ROWS = 8192
+
+ROUNDING = 1e-12
+"""Of the square of a mean: embeddings that differ by less are the same."""
+
+
+def ridge_table(views: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Rows whose sum over an entity's interactions is the ridge regression of these on the other side's embeddings.
+
+    With :math:`z_i` the mean of the views of i around the mean of all, and C their covariance,
+
+    .. math:: w_k = \sum_{i \in \mathcal{I}_k} (N C + \lambda \operatorname{tr}(C) I)^{-1} z_i,
+              \qquad \lambda = \texttt{PENALTY}
+
+    Args:
+        views: (V, N, D) embeddings of N entities that occur in training.
+        there: (V, N) bool, which views there are.
+
+    Returns:
+        (N, D) and (D, D) C; zero where all embeddings are the same.
+
+    >>> table, _ = ridge_table(torch.tensor([[[1.0], [-1.0]]]), torch.tensor([[True, True]]))
+    >>> table.tolist()  # z / (N C + 0.2 C) with C = 1
+    [[0.4545454680919647], [-0.4545454680919647]]
+    """
+    n_views, width, exact = there.sum().clamp(min=1), views.shape[2], torch.double
+
+    def known_rows() -> Iterator[Tensor]:
+        for view, has in zip(views, there):
+            for part, has_part in zip(view.split(ROWS), has.split(ROWS)):
+                yield part[has_part].to(exact)
+
+    mean = sum((rows.sum(0) for rows in known_rows()), views.new_zeros(width, dtype=exact)) / n_views
+    covariance = views.new_zeros(width, width, dtype=exact)
+    for rows in known_rows():
+        covariance += (rows - mean).T @ (rows - mean) / n_views
+    length = covariance.diagonal().sum()
+    if length <= ROUNDING * mean.square().sum():
+        return views.new_zeros(views.shape[1:]), covariance.to(views)
+    penalised = covariance * there.any(0).sum()
+    penalised.diagonal().add_(PENALTY * length)
+    inverse, centre = torch.linalg.inv(penalised).to(views), mean.to(views)
+    shares = (there / there.sum(0).clamp(min=1)).unsqueeze(2)
+    parts = zip(views.split(ROWS, dim=1), shares.split(ROWS, dim=1))
+    return torch.cat([((part - centre) * share).sum(0) @ inverse for part, share in parts]), covariance.to(views)
+
+
+def spread(vectors: Tensor, covariance: Tensor) -> Tensor:
+    """() how far the scores of vectors (N, D) spread over entities whose embeddings have this covariance (D, D)."""
+    return ((vectors @ covariance) * vectors).sum(1).clamp(min=0).mean().sqrt()
+
+
+class RidgeRecommender(EnsembleRecommender):
+    r"""With ``interaction_ridge``, scores are those of the networks and two ridge regressions on their embeddings.
+
+    .. math:: s_{ui} = \langle e_u, e_i \rangle + \beta \langle w_u, e_i \rangle + \beta \langle e_u, w_i \rangle
+
+    :math:`w_u` regresses the user's interactions on the embeddings of the training items, each by all it has and by its
+    content alone, as a cold item has it; :math:`w_i` the item's on those of the users, and counts for users with
+    interactions only. Both are zero without interactions, and scaled so that their scores spread as the networks' do.
+    They join in evaluation; training knows nothing of them.
+
+    A network learns popularity by heart sooner than who likes what; the regression weighs what it has learned anew
+    (docs/experiments.md). The scores are inner products of embeddings twice as wide:
+    :math:`[e_u + \beta w_u, e_u]` and :math:`[e_i, \beta w_i]`.
+    """
+
+    def embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
+        fused = super().embeddings(side, ids, chunk)
+        return self._with_ridge(fused, side, self._profiles(side, ids)) if self.options.interaction_ridge else fused
+
+    def embed(self, features: Modalities) -> Tensor:
+        fused = super().embed(features)
+        if not self.options.interaction_ridge:
+            return fused
+        return self._with_ridge(fused, features.side, self._profiles_of(features))
+
+    def parts(self, side: str, entity: int | Modalities) -> list[Part]:
+        parts = super().parts(side, entity)
+        if not self.options.interaction_ridge:
+            return parts
+        profile = self._profiles(side, self._ids(entity)) if isinstance(entity, int) else self._profiles_of(entity)
+        widened = [part._replace(vector=_widened(part.vector.unsqueeze(0), side, profile)[0]) for part in parts]
+        if not profile.lengths.any():
+            return widened
+        return [*widened, Part(RIDGE, INTERACTIONS, self._ridge_rows(side, profile)[0])]
+
+    def _with_ridge(self, fused: Tensor, side: str, profiles: SparseRows) -> Tensor:
+        """(N, D) -> (N, 2 D)."""
+        return _widened(fused, side, profiles) + self._ridge_rows(side, profiles)
+
+    def _ridge_rows(self, side: str, profiles: SparseRows) -> Tensor:
+        """(N, 2 D), where the embeddings have them."""
+        sums = weighted_row_sum(profiles, self._once(f"{RIDGE} {side}", partial(self._solve, side)))
+        nothing = torch.zeros_like(sums)
+        return torch.cat([sums, nothing] if side == "user" else [nothing, sums], dim=1)
+
+    def _profiles(self, side: str, ids: Tensor) -> SparseRows:
+        """The interactions of known entities (N,), where evaluation reads them."""
+        encoder = self.entities(side)
+        if INTERACTIONS not in encoder.names:
+            return _no_profiles(len(ids), len(self.entities(OTHER[side]).trained), ids.device)
+        place = encoder.names.index(INTERACTIONS)
+        rows = encoder.projections[place].stored(ids)
+        return rows.keep(rows.spread(encoder.read[ids, place]))
+
+    def _profiles_of(self, features: Modalities) -> SparseRows:
+        """As ``_profiles``, of N entities that the training data do not have."""
+        encoder, n = self.entities(features.side), len(features.available)
+        device = features.available.device
+        if INTERACTIONS not in encoder.names:
+            return _no_profiles(n, len(self.entities(OTHER[features.side]).trained), device)
+        place = encoder.names.index(INTERACTIONS)
+        rows = features.entries[place].features(torch.arange(n, device=device))
+        return rows.keep(rows.spread(features.entries[place].available & encoder.kept[place]))
+
+    @torch.no_grad()
+    def _solve(self, side: str) -> Tensor:
+        """(N, D) what an interaction with each entity of the other side adds to an entity's vector."""
+        other = OTHER[side]
+        encoder = self.entities(other)
+        ids = encoder.trained.nonzero().squeeze(1)
+        everything = encoder.available[ids]
+        is_content = torch.tensor([name != INTERACTIONS for name in encoder.names], device=ids.device)
+        content = everything & is_content
+        used = torch.stack([everything, content] if content.any() else [everything])
+        views = torch.stack([self._in_training(other, ids, of_view) for of_view in used])
+        rows, covariance = ridge_table(views, used.any(2))
+        table = rows.new_zeros(len(encoder.trained), rows.shape[1])
+        table[ids] = rows
+        own = self.entities(side)
+        known = own.trained.nonzero().squeeze(1)
+        sample = known[:: max(1, len(known) // SAMPLE)]
+        of_networks = self._in_training(side, sample, own.available[sample])
+        of_ridge = weighted_row_sum(self._profiles_in_training(side, sample), table)
+        strength = self.options.interaction_ridge * spread(of_networks, covariance)
+        return table * (strength / spread(of_ridge, covariance)).nan_to_num(0, 0, 0)
+
+    def _profiles_in_training(self, side: str, ids: Tensor) -> SparseRows:
+        users = SparseRows(self.indptr, self.catalogue[self.targets], len(self.entities("item").trained))
+        return (users if side == "user" else users.transposed()).select(ids)
+
+    def _in_training(self, side: str, ids: Tensor, used: Tensor) -> Tensor:
+        """(N, D) the networks' embeddings of known entities from the modalities ``used`` (N, M) of what training reads,
+        zero without any."""
+        parts = zip(ids.split(ROWS), used.split(ROWS))
+        return torch.cat([self._side_by_side(BranchRecommender.fused_in_training, side, *part) for part in parts])
+
+
+def _widened(fused: Tensor, side: str, profiles: SparseRows) -> Tensor:
+    """(N, D) -> (N, 2 D) with the networks' embeddings in the second half of users with interactions."""
+    again = fused * (profiles.lengths > 0).unsqueeze(1) if side == "user" else torch.zeros_like(fused)
+    return torch.cat([fused, again], dim=1)
+
+
+def _no_profiles(n: int, n_columns: int, device: torch.device) -> SparseRows:
+    nothing = torch.zeros(n + 1, dtype=torch.long, device=device)
+    return SparseRows(nothing, nothing[:0], n_columns)
