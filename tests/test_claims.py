@@ -14,13 +14,13 @@ BEST, SAMPLING, CONTRAST, ONE, TWO, COSINE, _, PREDICTED, _, TAIL, PARAMETERS = 
 USERS = 20
 
 
-def make_run(folder, label, seed, ndcg, aplt=0.3, n_parameters=1000, scenario="item_cold"):
+def make_run(folder, label, seed, ndcg, aplt=0.3, n_parameters=1000, scenario="item_cold", **options):
     """A finished run whose users scatter around a mean, another one in each split."""
     model, _, preset = label.partition("-")
     shift = np.random.default_rng(seed).normal(0, 0.001)
     scatter = np.linspace(-0.1, 0.1, USERS)
     config = {"seed": seed, "split_seed": None, "valid_metric": "NDCG@10", "topk": [10], "epochs": 5, "eval_args": None,
-              "model": model.split("_")[0]}  # fmt: skip
+              "model": model.split("_")[0], **options}  # fmt: skip
     metrics = {"ndcg@10": ndcg + shift, "aplt@10": aplt + shift}
     result = {
         "name": f"{label}-{seed}", "label": label, "model": config["model"], "preset": preset or None, "dataset": "toy",
@@ -106,6 +106,14 @@ def test_what_was_not_run_is_not_measured_and_one_split_says_nothing(tmp_path):
     others = table.drop(index=[CONTRAST, BEST])
     assert (others["verdict"] == "not measured").all()
     assert "lacks MuBraR_S-paper, MuBraR-paper" in table.loc[SAMPLING, "remark"]
+
+
+@pytest.mark.parametrize("same", [{"split_seed": 1}, {"eval_args": {"order": "TO"}}, {"benchmark_filename": ["a"]}])
+def test_seeds_of_one_split_say_nothing_of_others(tmp_path, same):
+    for seed in (1, 2):
+        make_run(tmp_path, "SiBraR_SC-paper", seed, 0.3, **same)
+        make_run(tmp_path, "SiBraR_S-paper", seed, 0.2, **same)
+    assert claims(tmp_path).set_index("claim").loc[CONTRAST, "verdict"] == "one split only"
 
 
 def test_a_claim_about_items_is_not_judged_when_warm(tmp_path):

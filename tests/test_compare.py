@@ -20,6 +20,7 @@ from recbole_sibrar.experiments import execute
 from recbole_sibrar.experiments.compare import plan_runs
 from recbole_sibrar.experiments.plan import ModelSpec, Plan
 from recbole_sibrar.recbole_plugin.run import DataNow
+from recbole_sibrar.report.collection import groups, read_runs
 from recbole_sibrar.report.comparison import MARKDOWN, Comparison, Entry, cells, goodness, latex, places, terminal
 
 
@@ -209,6 +210,18 @@ def test_fixed_split(tiny, started):
     users = [set(pd.read_csv(folder_of(name) / "per_user.csv")["user_id"]) for name in started]
     assert users[0] == users[1]
     assert "the split of seed 2020" in Path("results/comparison/tiny-item_cold.md").read_text()
+
+
+def test_seeds_do_not_make_several_splits_of_one_in_time(tiny, started, capsys):
+    tiny.file("inter", "user_id:token\titem_id:token\ttimestamp:float",
+              [f"u{user}\ti{item}\t{n}" for n, (user, item) in enumerate(tiny.pairs)])  # fmt: skip
+    ordered = {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO"}}
+    assert cli.main(arguments(tiny, "BPR", "Pop", scenarios=("warm",), seeds=2, **ordered)) == 0
+    assert set(pd.read_csv("results/comparison/tiny-warm-significance.csv")["n_splits"]) == {1}
+    assert set(pd.read_csv("results/comparison/tiny-warm-splits.csv")["split"]) == {"time"}
+    assert "the split by time" in capsys.readouterr().out
+    (group,) = groups(read_runs("results"))
+    assert "one split" in group.comparison.basis
 
 
 def test_an_option_goes_to_the_models_that_know_it(tiny):

@@ -14,11 +14,28 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.stats import t as students_t
 from scipy.stats import ttest_rel, wilcoxon
-from statsmodels.stats.multitest import multipletests
 
 CORRECTIONS = ("holm", "bonferroni")
 LEVEL = 0.05
 TEST_TO_TRAIN = 1 / 8  # of the protocol's splits, 8:1:1
+
+
+def shared_split(config: Mapping[str, Any]) -> str | None:
+    """The split that the runs of a configuration share, whatever their seed; None if each seed draws its own.
+
+    >>> shared_split({"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO"}}), shared_split({"split_seed": 1})
+    ('time', '1')
+    """
+    if config.get("benchmark_filename"):
+        return "files"
+    if (config.get("eval_args") or {}).get("order") == "TO":
+        return "time"
+    return None if config.get("split_seed") is None else str(config["split_seed"])
+
+
+def split_of(config: Mapping[str, Any]) -> str:
+    """The name of a run's split: that which all seeds share, or the seed."""
+    return shared_split(config) or str(config["seed"])
 
 
 def effect_size(differences: ArrayLike) -> float:
@@ -173,6 +190,8 @@ def _against_the_others(
     p_names: Sequence[str],
 ) -> pd.DataFrame:
     """A row for each metric and other model: {..., p} of ``test``, and each p corrected over the models of a metric."""
+    from statsmodels.stats.multitest import multipletests
+
     rows = []
     for metric in metrics:
         others = [name for name, table in values.items() if name != reference and metric in table]

@@ -28,6 +28,7 @@ from recbole_sibrar.errors import CheckpointError, OptionError, SibrarError, nea
 from recbole_sibrar.evaluation.items import per_item_table
 from recbole_sibrar.evaluation.metrics import METRICS, per_user_table
 from recbole_sibrar.evaluation.protocol import Phase
+from recbole_sibrar.evaluation.significance import split_of
 from recbole_sibrar.files import check_plain_name, owned, remove_leftovers
 from recbole_sibrar.models.priors import PRIORS
 from recbole_sibrar.progress import Progress
@@ -307,12 +308,12 @@ def _run_in(folder: Path, config: Config) -> RunResult:
 def _announcement(prepared: Prepared, folder: Path, log: str | None) -> list[str]:
     """In a few lines what is going to happen, and where it is written."""
     config, dataset = prepared.config, prepared.dataset
-    split = config["seed"] if config["split_seed"] is None else config["split_seed"]
     n = [f"{len(loader._dataset.inter_feat):,}" for loader in prepared.loaders]
     left_out = f", {dataset.n_left_out:,} between the parts left out" if dataset.n_left_out else ""
+    seeds = f"seed {config['seed']}, split {split_of(config.final_config_dict)}"
     better = f"stops after {config['stopping_step']} without a better validation {config['valid_metric']}"
     return [
-        f"{model_label(config)} on {config['dataset']}, {config['scenario']}, seed {config['seed']}, split {split}",
+        f"{model_label(config)} on {config['dataset']}, {config['scenario']}, {seeds}",
         f"  {dataset.user_num - 1:,} users, {dataset.item_num - 1:,} items; interactions: {n[0]} to train, {n[1]} to "
         f"validate, {n[2]} to test{left_out}",
         f"  {_n_parameters(prepared.model):,} parameters on {config['device']}, {torch.get_num_threads()} threads",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recbole_sibrar.evaluation.significance import TEST_TO_TRAIN, interval, verdicts
+from recbole_sibrar.evaluation.significance import TEST_TO_TRAIN, interval, split_of, verdicts
 from recbole_sibrar.report.collection import Group, StoredRun, groups, read_runs
 from recbole_sibrar.report.tables import write_csv, write_markdown
 
@@ -146,10 +146,9 @@ def _studies(folder: Path, runs: list[StoredRun]) -> dict[str, pd.DataFrame]:
             table = pd.read_csv(path, keep_default_na=False, na_values=[""] if kind == "gap.csv" else [])
             for name, result in own.items():
                 if result is not None:
-                    config, rows = result["config"], table[table["model"] == name]
-                    split = config["seed"] if config["split_seed"] is None else config["split_seed"]
                     where = {name: result[name] for name in ("label", "dataset", "scenario")}
-                    tables.append(rows.assign(**where, split=split))
+                    where["split"] = split_of(result["config"])
+                    tables.append(table[table["model"] == name].assign(**where))
     return {kind: pd.concat(tables) if tables else pd.DataFrame() for kind, tables in found.items()}
 
 

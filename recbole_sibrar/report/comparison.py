@@ -14,7 +14,7 @@ from tabulate import tabulate
 from recbole_sibrar.data.identity import combined
 from recbole_sibrar.evaluation.metrics import METRICS
 from recbole_sibrar.evaluation.protocol import departures
-from recbole_sibrar.evaluation.significance import LEVEL, TEST_TO_TRAIN, split_tests, verdicts
+from recbole_sibrar.evaluation.significance import LEVEL, TEST_TO_TRAIN, shared_split, split_tests, verdicts
 from recbole_sibrar.files import atomic_file
 from recbole_sibrar.report import figures
 from recbole_sibrar.report.result import few_candidates
@@ -107,7 +107,7 @@ class Comparison:
     """Models on one data set in one scenario.
 
     Attributes:
-        split_seed: of the split that all seeds share; None if each seed has its own.
+        split: that all seeds share, see ``significance.shared_split``; None if each seed has its own.
         valid_metric: the metric that models are chosen by, such as ``ndcg@10``.
         columns: the metrics shown. tests: the table of ``significance.verdicts``, possibly empty.
         split_tests: the table of ``significance.split_tests``, possibly empty.
@@ -117,7 +117,7 @@ class Comparison:
     dataset: str
     scenario: str
     seeds: list[int]
-    split_seed: int | None
+    split: str | None
     valid_metric: str
     columns: list[str]
     entries: list[Entry]
@@ -136,7 +136,9 @@ class Comparison:
             seeds, split = f"seed {self.seeds[0]}", "one split"
         else:
             seeds = f"mean ± standard deviation of seeds {self.seeds[0]}-{self.seeds[-1]}"
-            split = "a split for each seed" if self.split_seed is None else f"the split of seed {self.split_seed}"
+            split = "a split for each seed"
+            if self.split is not None:
+                split = f"the split {'of seed' if self.split.isdigit() else 'by'} {self.split}"
         return f"{self.dataset}, {self.scenario}, {seeds}, {split}"
 
     @cached_property
@@ -220,7 +222,7 @@ def compared(
         dataset,
         scenario,
         seeds,
-        config["split_seed"],
+        shared_split(config),
         valid_metric,
         list(columns),
         entries,

@@ -10,6 +10,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from recbole_sibrar.evaluation.protocol import departures
+from recbole_sibrar.evaluation.significance import split_of
 from recbole_sibrar.files import write_json
 from recbole_sibrar.report.tables import write_csv
 
@@ -121,15 +122,14 @@ def few_candidates(n: int, k: int) -> str:
 
 
 def read_per_user(folder: Path | str, result: dict[str, Any]) -> pd.DataFrame | None:
-    """The per-user values of a run: ``user``, ``seed``, ``split`` (its seed) and a column for each metric; None if the
+    """The per-user values of a run: ``user``, ``seed``, ``split`` and a column for each metric; None if the
     folder has none."""
     path = Path(folder) / PER_USER
     if not path.is_file():
         return None
     table = pd.read_csv(path, dtype={0: str})
     config = result["config"]
-    split = config["seed"] if config.get("split_seed") is None else config["split_seed"]
-    return table.rename(columns={table.columns[0]: "user"}).assign(seed=config["seed"], split=split)
+    return table.rename(columns={table.columns[0]: "user"}).assign(seed=config["seed"], split=split_of(config))
 
 
 def as_json(value: object) -> Any:
