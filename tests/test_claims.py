@@ -116,6 +116,19 @@ def test_seeds_of_one_split_say_nothing_of_others(tmp_path, same):
     assert claims(tmp_path).set_index("claim").loc[CONTRAST, "verdict"] == "one split only"
 
 
+def test_intervals_follow_the_shares_of_the_split(results):
+    def width():
+        found = claims(results).set_index("claim").loc[TAIL]
+        return found["high"] - found["low"]
+
+    before = width()
+    for path in results.rglob("result.json"):
+        result = json.loads(path.read_text())
+        result["config"]["eval_args"] = {"split": {"RS": [0.5, 0.25, 0.25]}}
+        path.write_text(json.dumps(result))
+    assert width() == pytest.approx(before * ((1 / 3 + 1 / 2) / (1 / 3 + 1 / 8)) ** 0.5)
+
+
 def test_a_claim_about_items_is_not_judged_when_warm(tmp_path):
     for seed in (1, 2):
         make_run(tmp_path, "SiBraR_SC-paper", seed, 0.3, scenario="warm")

@@ -12,6 +12,8 @@ from conftest import names, naming
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.errors import OptionError
+from recbole_sibrar.evaluation.missing import over_seeds
+from recbole_sibrar.evaluation.significance import interval
 from recbole_sibrar.evaluation.subsets import contributions, modality_subsets, quality_curve
 from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.recbole_plugin.trained import TrainedModel
@@ -124,6 +126,19 @@ def test_rates_and_training_at_rates(toy):
         [again["ndcg@5"].mean()] * 2
     )
     assert (means["low"] < means["ndcg@5"]).all()
+
+
+@pytest.mark.parametrize(
+    "of_runs, n, ratio",
+    [({}, 3, 1 / 8), ({"split": [1, 2, 3], "test_to_train": 0.5}, 3, 0.5), ({"split": 1, "test_to_train": 0.5}, 1, 0)],
+)
+def test_intervals_are_over_splits_of_a_size(of_runs, n, ratio):
+    runs = pd.DataFrame({"model": "A", "where": "train", "pattern": "uniform", "rate": 0.5, "seed": [1, 2, 3],
+                         "ndcg@3": [0.1, 0.2, 0.4], **of_runs})  # fmt: skip
+    wanted = interval(runs["ndcg@3"] if n > 1 else [runs["ndcg@3"].mean()], ratio)
+    (found,) = over_seeds(runs, "ndcg@3").to_dict("records")
+    assert found["n_seeds"] == 3 and found["ndcg@3"] == pytest.approx(wanted["difference"])
+    assert [found["low"], found["high"]] == pytest.approx([wanted["low"], wanted["high"]], nan_ok=True)
 
 
 def test_the_grid_of_a_plan(tiny, started):

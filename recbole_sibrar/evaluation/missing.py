@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from recbole_sibrar.data.missing import MissingOptions
-from recbole_sibrar.evaluation.significance import TEST_TO_TRAIN, interval
+from recbole_sibrar.evaluation.significance import TEST_TO_TRAIN, interval, ratio_of, split_of
 from recbole_sibrar.evaluation.subsets import modality_subsets
 from recbole_sibrar.evaluation.trained import Trained
 from recbole_sibrar.progress import steps
@@ -40,8 +40,8 @@ def rate_study(
         rates: shares of loss. options: the pattern and the seed.
 
     Returns:
-        as ``subset_study``, with the columns ``where`` (evaluation), ``pattern``, ``rate`` and ``seed`` (of the run) in
-        place of the modalities'.
+        as ``subset_study``, with the columns ``where`` (evaluation), ``pattern``, ``rate`` and, of the run, ``seed``,
+        ``split`` and ``test_to_train`` in place of the modalities'.
     """
     rows = []
     for rate in steps(rates, f"{trained.name}, {options.pattern}", quiet=not progress):
@@ -71,7 +71,9 @@ def retrained_study(
 
 
 def _place(trained: Trained, rate: float, options: MissingOptions) -> dict[str, Any]:
-    return {"where": options.phase, "pattern": options.pattern, "rate": rate, "seed": trained.config["seed"]}
+    config = trained.config.final_config_dict
+    of_run = {"seed": config["seed"], "split": split_of(config), "test_to_train": ratio_of(config)}
+    return {"where": options.phase, "pattern": options.pattern, "rate": rate, **of_run}
 
 
 def over_seeds(table: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -79,11 +81,12 @@ def over_seeds(table: pd.DataFrame, metric: str) -> pd.DataFrame:
 
     Returns:
         a row for each place of the grid: ``model``, ``where``, ``pattern``, ``rate``, ``n_seeds``, the mean of the
-        metric and its 95 % interval over the runs, ``low`` and ``high`` (``significance.interval``; NaN of one run).
+        metric and its 95 % interval over the splits, ``low`` and ``high`` (``significance.interval``; NaN of one).
     """
-    rows = []
+    rows, of_runs = [], {"split": table["seed"], "test_to_train": TEST_TO_TRAIN}  # which earlier tables do not have
+    table = table.assign(**{name: values for name, values in of_runs.items() if name not in table})
     for place, own in table.groupby(["model", "where", "pattern", "rate"], sort=False):
-        found = interval(own[metric], TEST_TO_TRAIN)
+        found = interval(own.groupby("split")[metric].mean(), own["test_to_train"].iloc[0])
         values = {"n_seeds": len(own), metric: found["difference"], "low": found["low"], "high": found["high"]}
         rows.append({**dict(zip(("model", "where", "pattern", "rate"), place)), **values})
     return pd.DataFrame(rows)

@@ -38,6 +38,16 @@ def split_of(config: Mapping[str, Any]) -> str:
     return shared_split(config) or str(config["seed"])
 
 
+def ratio_of(config: Mapping[str, Any]) -> float:
+    """test/train of a configuration's splits; the protocol's where it gives no shares.
+
+    >>> ratio_of({"eval_args": {"split": {"RS": [0.5, 0.25, 0.25]}}})
+    0.5
+    """
+    shares = ((config.get("eval_args") or {}).get("split") or {}).get("RS")
+    return shares[-1] / shares[0] if shares and shares[0] else TEST_TO_TRAIN
+
+
 def effect_size(differences: ArrayLike) -> float:
     """Cohen's d_z, the mean of paired differences in units of their standard deviation (ddof 1).
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recbole_sibrar.evaluation.significance import TEST_TO_TRAIN, interval, split_of, verdicts
+from recbole_sibrar.evaluation.significance import interval, ratio_of, split_of, verdicts
 from recbole_sibrar.report.collection import Group, StoredRun, groups, read_runs
 from recbole_sibrar.report.tables import write_csv, write_markdown
 
@@ -67,6 +67,10 @@ class Place:
     @property
     def metric(self) -> str:
         return self.group.comparison.valid_metric
+
+    @property
+    def test_to_train(self) -> float:
+        return ratio_of(next(iter(self.group.rows.values()))[0].result["config"])
 
     def row(self, model: str) -> str | None:
         """The name of the row of ``SiBraR_SC`` in this preset; None if it is not there, or for several settings."""
@@ -182,7 +186,7 @@ def _pair(first: str, second: str, metric: str | None = None) -> Callable[[Place
 
 def _against(place: Place, first: str, second: str, metric: str, remark: str) -> Finding:
     values = {name: place.group.per_user[name] for name in (first, second)}
-    found = verdicts(values, first, [metric])
+    found = verdicts(values, first, [metric], place.test_to_train)
     if found.empty:
         return Finding(metric, remark=f"{metric} was not computed")
     row, mean = found.iloc[0], place.group.comparison.table.set_index("model").loc[second, metric]
@@ -232,7 +236,7 @@ def _of_study(place: Place, table: pd.DataFrame, measure: str, other: str = "MuB
         return Finding(measure, remark=f"no study of {', '.join(sorted(set(labels) - set(means.index)))}")
     both = means.loc[labels].dropna(axis=1)
     first, second = both.to_numpy()
-    found = interval(sign * (first - second), TEST_TO_TRAIN)
+    found = interval(sign * (first - second), place.test_to_train)
     remark = f"{models[0]} {first.mean():.4f}, {other} {second.mean():.4f}" if len(first) else "no split in common"
     relative = found["difference"] / second.mean() if len(second) else np.nan
     return Finding(measure, found["difference"], found["low"], found["high"], relative, len(first), remark)

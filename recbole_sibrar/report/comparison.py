@@ -14,7 +14,7 @@ from tabulate import tabulate
 from recbole_sibrar.data.identity import combined
 from recbole_sibrar.evaluation.metrics import METRICS
 from recbole_sibrar.evaluation.protocol import departures
-from recbole_sibrar.evaluation.significance import LEVEL, TEST_TO_TRAIN, shared_split, split_tests, verdicts
+from recbole_sibrar.evaluation.significance import LEVEL, ratio_of, shared_split, split_tests, verdicts
 from recbole_sibrar.files import atomic_file
 from recbole_sibrar.report import figures
 from recbole_sibrar.report.result import few_candidates
@@ -214,9 +214,7 @@ def compared(
     valid_metric = config["valid_metric"].lower()
     tests, of_splits = pd.DataFrame(), pd.DataFrame()
     if reference in values:
-        shares = (config["eval_args"] or {}).get("split", {}).get("RS")
-        test_to_train = shares[-1] / shares[0] if shares and shares[0] else TEST_TO_TRAIN
-        tests = verdicts(values, reference, [valid_metric] if only_verdict else columns, test_to_train)
+        tests = verdicts(values, reference, [valid_metric] if only_verdict else columns, ratio_of(config))
         of_splits = pd.DataFrame() if only_verdict else split_tests(values, reference, columns)
     return Comparison(
         dataset,

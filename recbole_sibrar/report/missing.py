@@ -134,7 +134,7 @@ def _measured(
         f"the entities that have a modality lose it, each modality by itself ({content}); interactions stay.",
         f"Draws: seed {grid[0].seed}; a higher rate takes the same and more.",
         "`evaluation`: models trained on everything; `train`, `both`: trained again at each rate.",
-        "Intervals: 95 % over the runs of a model, one for each seed.",
+        "Intervals: 95 % over the splits of a model's runs; none of one split.",
         *(f"- {name}: seeds {', '.join(map(str, own))}" for name, own in seeds.items()),
     ]
     return "\n".join(lines)
