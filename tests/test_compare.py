@@ -12,9 +12,12 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import InThisProcess, folder_of, names, naming
+from recbole.evaluator import metric_types, metrics_dict
+from recbole.utils import EvaluatorType
 
 from recbole_sibrar import cli
 from recbole_sibrar.errors import OptionError
+from recbole_sibrar.evaluation.metrics import METRICS
 from recbole_sibrar.evaluation.significance import paired_tests
 from recbole_sibrar.experiments import execute
 from recbole_sibrar.experiments.compare import plan_runs
@@ -400,6 +403,12 @@ def test_directions():
     assert places("pl@10", values) == [0, 1, 2] and places("validation ndcg@10", values) == [0, 2, 1]
     assert places("ndcg@10", pd.Series([np.nan, 0.1])) == [0, 1]
     assert goodness("arp@5", pd.Series([2.0])).tolist() == [-2.0]
+
+
+def test_recboles_own_metrics_have_its_directions():
+    own = [name for name, kind in metric_types.items() if kind == EvaluatorType.RANKING and name not in METRICS]
+    turned = {name for name in own if goodness(f"{name}@10", pd.Series([2.0])).tolist() == [-2.0]}
+    assert turned == {name for name in own if metrics_dict[name].smaller} != set()
 
 
 # data that change between runs

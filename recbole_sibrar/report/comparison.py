@@ -44,6 +44,7 @@ TEST_NAMES = {
     "w_p_bonferroni": "Wilcoxon, p (Bonferroni)",
 }
 DEFAULT_COLUMNS = ("recall", "coverage", "aplt")
+RECBOLES_SMALLER = {"giniindex", "averagepopularity"}  # metrics of RecBole's own that are best when small
 
 
 @dataclass(frozen=True)
@@ -255,7 +256,7 @@ def _mean_and_deviation(name: str, values: list[float | None]) -> dict[str, floa
 
 
 def goodness(metric: str, values: pd.Series) -> pd.Series:
-    """Values turned so that larger is better: popularity lift is best at 0, ARP when small.
+    """Values turned so that larger is better: popularity lift is best at 0, ARP and the Gini index when small.
 
     >>> goodness("pl@10", pd.Series([-0.5, 0.25])).tolist()
     [-0.5, -0.25]
@@ -263,7 +264,8 @@ def goodness(metric: str, values: pd.Series) -> pd.Series:
     name = metric.split()[-1].split("@")[0]
     if name == "pl":
         return -values.abs()
-    return values if name not in METRICS or METRICS[name].higher_is_better else -values
+    is_smaller = not METRICS[name].higher_is_better if name in METRICS else name in RECBOLES_SMALLER
+    return -values if is_smaller else values
 
 
 def places(metric: str, values: pd.Series, contends: Sequence[bool] | None = None) -> list[int]:
