@@ -98,6 +98,17 @@ def test_another_preset_is_no_rival_and_short_runs_are_named(results):
     assert "rising" not in table.loc[(BEST, "paper"), "remark"]
 
 
+def test_the_smaller_is_the_better_where_the_metric_says_so(results):
+    before = claims(results).set_index("claim")["difference"]
+    for path in [*results.rglob("*.json"), *results.rglob("*.csv")]:
+        path.write_text(path.read_text().replace("ndcg@10", "arp@10").replace("NDCG@10", "ARP@10"))
+    after = claims(results).set_index("claim")
+    for claim in (SAMPLING, CONTRAST, ONE):
+        assert after.loc[claim, "difference"] == pytest.approx(-before[claim]), claim
+    assert "ContentRidge, the best of 6 others" in after.loc[BEST, "remark"]
+    assert after.loc[BEST, "verdict"] == "does not hold"
+
+
 def test_what_was_not_run_is_not_measured_and_one_split_says_nothing(tmp_path):
     make_run(tmp_path, "SiBraR_SC-paper", 1, 0.3)
     make_run(tmp_path, "SiBraR_S-paper", 1, 0.2)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from recbole_sibrar.evaluation.significance import interval, ratio_of, split_of, verdicts
 from recbole_sibrar.report.collection import Group, StoredRun, groups, read_runs
+from recbole_sibrar.report.comparison import goodness
 from recbole_sibrar.report.tables import write_csv, write_markdown
 
 HOLDS, DOES_NOT, UNDECIDED, ONE_SPLIT, NOT_MEASURED = (
@@ -167,7 +168,7 @@ def _best(place: Place) -> Finding:
     others = means[[n for n in contenders if not n.startswith("SiBraR_SC-") and n in place.group.per_user]]
     if own is None or own not in place.group.per_user or others.empty:
         return Finding(place.metric, remark=f"lacks {place.lacking('SiBraR_SC') or 'other models'}")
-    rival = others.idxmax()
+    rival = goodness(place.metric, others).idxmax()
     return _against(place, own, rival, place.metric, f"{own} against {rival}, the best of {len(others)} others")
 
 
@@ -185,13 +186,18 @@ def _pair(first: str, second: str, metric: str | None = None) -> Callable[[Place
 
 
 def _against(place: Place, first: str, second: str, metric: str, remark: str) -> Finding:
-    values = {name: place.group.per_user[name] for name in (first, second)}
+    values = {name: _turned(place.group.per_user[name], metric) for name in (first, second)}
     found = verdicts(values, first, [metric], place.test_to_train)
     if found.empty:
         return Finding(metric, remark=f"{metric} was not computed")
     row, mean = found.iloc[0], place.group.comparison.table.set_index("model").loc[second, metric]
     relative, n = row["difference"] / mean, int(row["n_splits"])
     return Finding(metric, row["difference"], row["low"], row["high"], relative, n, remark)
+
+
+def _turned(values: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Values of users whose larger ones are the better."""
+    return values.assign(**{metric: goodness(metric, values[metric])}) if metric in values else values
 
 
 def _parameters(place: Place) -> Finding:
@@ -236,7 +242,8 @@ def _of_study(place: Place, table: pd.DataFrame, measure: str, other: str = "MuB
         return Finding(measure, remark=f"no study of {', '.join(sorted(set(labels) - set(means.index)))}")
     both = means.loc[labels].dropna(axis=1)
     first, second = both.to_numpy()
-    found = interval(sign * (first - second), place.test_to_train)
+    ahead = goodness(measure, both.loc[labels[0]]) - goodness(measure, both.loc[labels[1]])
+    found = interval(sign * ahead, place.test_to_train)
     remark = f"{models[0]} {first.mean():.4f}, {other} {second.mean():.4f}" if len(first) else "no split in common"
     relative = found["difference"] / second.mean() if len(second) else np.nan
     return Finding(measure, found["difference"], found["low"], found["high"], relative, len(first), remark)
