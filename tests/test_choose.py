@@ -70,6 +70,8 @@ def test_every_model_has_as_many_trials_and_the_best_on_validation_is_reported(t
         ({"tuning": {"trials": 0}}, "tuning.trials is 0"),
         ({"tuning": {"trial": 3}}, "Unknown key 'trial' of tuning. Did you mean 'trials'"),
         ({"tuning": 3}, "tuning is 3; expected a mapping"),
+        ({"models": [{"model": "Pop", "options": {"split_seed": 4}}]}, "tuning .*split_seed .*Pop"),
+        ({"models": [{"model": "Pop", "options": {"eval_args": {"order": "TO"}}}], "scenarios": ["warm"]}, "eval_args"),
         ({"models": [{"model": "Pop", "space": 3}]}, "space of Pop is 3"),
         ({"models": [{"model": "ContentRidge", "space": {"alpha": {"choice": [1]}}}]}, "alpha"),
     ],
@@ -78,6 +80,13 @@ def test_wrong_plans_are_refused_before_anything_is_run(tiny, started, change, m
     with pytest.raises(OptionError, match=message):
         choose(Plan.from_mapping({**plan(tiny, "Pop"), **change}))
     assert not started
+
+
+def test_a_fixed_split_is_of_what_is_reported_alone(tiny, started):
+    Path("plan.yaml").write_text(yaml.safe_dump(plan(tiny, "Pop", fixed_split=True, seeds=2)))
+    assert main(["compare", "--file", "plan.yaml"]) == 0
+    assert {(r["seed"], r["config"]["split_seed"]) for r in results("results/tuning")} == {(0, None), (1, None)}
+    assert {(r["seed"], r["config"]["split_seed"]) for r in results("results")} == {(10, 10), (11, 10)}
 
 
 def test_trials_are_asked_for_where_there_are_some(capsys):

@@ -1,15 +1,16 @@
 """The options of a plan's models, chosen on validation by the same number of trials before anything is reported."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from recbole_sibrar.errors import SibrarError
+from recbole_sibrar.errors import OptionError, SibrarError
+from recbole_sibrar.evaluation.significance import shared_split
 from recbole_sibrar.experiments.execute import Outcome, execute
 from recbole_sibrar.experiments.plan import ModelSpec, Plan, Tuning
 from recbole_sibrar.experiments.runs import Run, check_options_used, known_options, plan_run
@@ -75,17 +76,19 @@ def choose(plan: Plan) -> dict[Key, dict[str, Any]]:
     trial) and ``.md`` (what was chosen) there.
 
     Raises:
-        SibrarError: every trial of a model failed.
+        SibrarError: every trial of a model failed, or all seeds have the split that is reported.
     """
     if plan.tuning is None:
         return {}
     folder = Path(plan.output_dir) / FOLDER
-    planned = [(cell, options) for cell in cells(plan) for options in _trials(cell, plan.tuning)]
+    found = cells(replace(plan, fixed_split=False))  # which is of what is reported
+    planned = [(cell, options) for cell in found for options in _trials(cell, plan.tuning)]
     runs = [
         cell.run(seed, {**options, "output_dir": str(folder)})
         for cell, options in planned
         for seed in plan.tuning.all_seeds
     ]
+    _check_splits(runs)
     outcomes = iter(execute(runs, plan.jobs))
     rows = [_row(cell, options, [next(outcomes) for _ in plan.tuning.all_seeds]) for cell, options in planned]
     table = pd.DataFrame(rows)
@@ -103,6 +106,17 @@ def choose(plan: Plan) -> dict[Key, dict[str, Any]]:
         shown = own[own["chosen"]].drop(columns=["chosen", "error"])
         write_markdown({"The budget": budget, "What was chosen": shown}, f"{stem}.md")
     return chosen
+
+
+def _check_splits(runs: Sequence[Run]) -> None:
+    """Each seed draws a split of its own, so that those of the trials are not reported."""
+    for run in runs:
+        if (shared := shared_split(run.config)) is not None:
+            option = {"files": "benchmark_filename", "time": "eval_args.order"}.get(shared, "split_seed")
+            raise OptionError(
+                f"tuning chooses on splits that are not reported, but {option} gives all seeds of "
+                f"{run.label} on {run.dataset} the same one; leave one of the two out."
+            )
 
 
 def _trials(cell: Cell, tuning: Tuning) -> Iterator[dict[str, Any]]:
