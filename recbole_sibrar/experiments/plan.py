@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,11 @@ from recbole_sibrar.files import check_plain_name
 from recbole_sibrar.scenarios import COMPARED, scenario_named
 
 NAME = re.compile(r"[\w.+-]+")
+# Options of a run that a plan sets for each: what says them in a plan.
+SET_BY_A_PLAN = {
+    "model": "models", "dataset": "datasets", "scenario": "scenarios", "seed": "seed and seeds",
+    "run_name": "name, of a model", "output_dir": "output_dir, of the plan",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,8 @@ class Plan:
         columns: metrics shown in tables and figures, such as ``ndcg@10``; a few by default.
         options: of all runs; one goes to the models that know it.
         jobs: runs at a time.
-        tuning: how options are chosen before; they are as given without it. Its splits are none of those reported.
+        tuning: how options are chosen before; they are as given without it. Its splits are none of those reported,
+            one for each of its seeds also with ``fixed_split``.
     """
 
     models: tuple
@@ -172,6 +179,9 @@ class Plan:
             raise OptionError(f"fixed_split is {self.fixed_split!r}; expected True or False.")
         if not isinstance(self.options, dict):
             raise OptionError(f"options is {self.options!r}; expected 'option: value' lines.")
+        for name in chain(self.options, *(spec.options for spec in self.models)):
+            if name in SET_BY_A_PLAN:
+                raise OptionError(f"{name} is no option of all runs, for each has its own; use {SET_BY_A_PLAN[name]}.")
         for name in ("datasets", "scenarios"):
             if len(set(getattr(self, name))) < len(getattr(self, name)):
                 raise OptionError(f"{name} names one twice: {', '.join(getattr(self, name))}.")
