@@ -176,6 +176,17 @@ def test_mistakes(tiny, capsys, extra, message):
 
 
 @pytest.mark.parametrize(
+    "name, values",
+    [("scenario", ["warm", "item_cold"]), ("seed", [1, 2]), ("topk", [[3], [5]]), ("eval_candidates", ["all"]),
+     ("user_inter_num_interval", ["[3,inf)"]), ("data_path", ["a", "b"]), ("dataset", ["tiny"])],
+)  # fmt: skip
+def test_what_makes_scores_incomparable_is_not_searched(name, values):
+    space = Space.from_mapping({"learning_rate": {"uniform": [0.1, 1]}, name: {"choice": values}})
+    with pytest.raises(OptionError, match=naming(f"{name} | protocol | --{name}=")):
+        check_space(Study("SiBraR", "ml-100k", {}, space))
+
+
+@pytest.mark.parametrize(
     "mapping, message",
     [
         ({}, "The search space is empty"),

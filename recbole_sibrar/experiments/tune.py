@@ -32,6 +32,11 @@ from recbole_sibrar.report.tables import write_csv
 from recbole_sibrar.report.tracking import Record, search_records
 
 ENGINES = {"hyperopt": ("hyperopt",), "optuna": ("optuna", "sqlalchemy"), "ray": ("ray", "hyperopt", "pyarrow")}
+# Options of ours that say what a score means or where a run goes; RecBole's are told from its lists.
+OF_THE_PROTOCOL = {
+    "model", "dataset", "scenario", "split_seed", "eval_candidates", "map_divisor", "split_rounding", "missing",
+    "eval_item_modalities", "eval_user_modalities", "modalities", "tables", "fit", "run_name", "output_dir", "resume",
+}  # fmt: skip
 FILES = ("trials.csv", "best.yaml", *(f"map.{suffix}" for suffix in figures.FORMATS))
 
 
@@ -214,14 +219,21 @@ def _what_is_there(trials: Trials) -> str:
 
 
 def check_space(study: Study) -> None:
-    """The model accepts every option of the space, at the extremes of its values.
+    """The model accepts every option of the space, at the extremes of its values, and scores can be compared.
 
     Raises:
         OptionError: naming the option.
     """
+    of_recbole = _config_of(study, {}).parameters
+    fixed = OF_THE_PROTOCOL.union(*(of_recbole[kind] for kind in ("General", "Evaluation", "Dataset")))
     for parameter in study.space.parameters:
         if parameter.name in study.options:
             raise OptionError(f"{parameter.name} is both given and in the search space; leave one of them out.")
+        if parameter.name in fixed:
+            raise OptionError(
+                f"{parameter.name} is in the search space, but it is of the protocol, and not of {study.model}: scores "
+                f"could not be compared. Give it to all trials, as --{parameter.name}=value."
+            )
         for value in parameter.extremes:
             try:
                 check(_config_of(study, {parameter.name: value}))
