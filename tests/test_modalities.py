@@ -44,6 +44,22 @@ def test_features_are_aligned_and_missing_values_are_missing(folder):
     assert torch.equal(plot.values[2], torch.tensor([1, 0.25, -3e-2]))
 
 
+@pytest.mark.parametrize("first", ["number", "category", "tags"])
+def test_one_column_may_be_several_modalities(folder, first):
+    (folder / "d.item").write_text("item_id:token\tage:token\na\t18\nb\t-1\nc\t007\n")
+    kinds = sorted(["number", "category", "tags"], key=lambda kind: kind != first)
+    declared = {kind: {"kind": kind, "field": "age", "missing": ["-1"] if kind == "number" else []} for kind in kinds}
+    read = {entry.name: entry for entry in load(folder, {"item": declared}).entries}
+    assert read["number"].available.tolist() == [False, False, True, True] and read["number"].values[3] == 7
+    for kind in ("category", "tags"):
+        assert read[kind].vocabulary == ("-1", "007", "18") and read[kind].available.tolist() == [
+            False,
+            True,
+            True,
+            True,
+        ]
+
+
 def test_a_zero_vector_is_not_missing(folder):
     plot = load(folder).entries[3]
     assert plot.available[1] and not plot.values[1].any()

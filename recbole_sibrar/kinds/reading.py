@@ -71,7 +71,7 @@ def load_modalities(
     for declaration in declarations:
         kind = KINDS[declaration.kind]
         if declaration in in_columns:
-            entry = kind.from_column(declaration.name, frame[declaration.field], separators[1])
+            entry = kind.from_column(declaration.name, frame[declaration], separators[1])
         else:
             entry = kind.from_file(declaration, files, tokens)
         entry.available[0] = False
@@ -82,7 +82,7 @@ def load_modalities(
 def _columns(
     files: Files, side: str, id_field: str, tokens: Sequence[str], declarations: Sequence[Declaration]
 ) -> pd.DataFrame:
-    """A row for each of the ``tokens``, with the columns of the declarations, checked."""
+    """A row for each of the ``tokens``, with a column for each declaration, checked."""
     columns, between = [declaration.field for declaration in declarations], files.separators[0]
     path = find_dataset_file(files.folder, files.dataset, side)
     if path is None:
@@ -93,8 +93,9 @@ def _columns(
     if id_field in (header := read_header(path, between)):
         check_id_type(path, id_field, header[id_field])
     frame = read_atomic(path, dict.fromkeys([id_field, *columns]), between)
+    read = {id_field: frame[id_field]}
     for declaration in declarations:
         column = frame[declaration.field]
         column = column.mask(column.isin(declaration.missing), "")
-        frame[declaration.field] = KINDS[declaration.kind].checked(column, path, declaration)
-    return align(frame, id_field, tokens, path)
+        read[declaration] = KINDS[declaration.kind].checked(column, path, declaration)
+    return align(pd.DataFrame(read), id_field, tokens, path)
