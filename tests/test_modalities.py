@@ -160,6 +160,12 @@ def test_malformed_declarations(declared, message):
         parse_declarations(declared, "item")
 
 
+@pytest.mark.parametrize("declared", [{"item_id": "category"}, {"code": {"kind": "tags", "field": "item_id"}}])
+def test_ids_are_no_modality(folder, declared):
+    with pytest.raises(DataError, match=naming("d.item | 'item_id' | ids | modalities.item")):
+        load(folder, {"item": declared})
+
+
 def test_unknown_modality_is_named(folder):
     with pytest.raises(OptionError, match=naming("'genre' | 'genres'")):
         load(folder).select(["genre"])

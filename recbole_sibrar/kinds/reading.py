@@ -90,6 +90,8 @@ def _columns(
             f"{files.folder / f'{files.dataset}.{side}'}: no such file, but the {side} modalities {', '.join(columns)} "
             "are declared. Add the file or remove the declaration."
         )
+    if id_field in columns:
+        raise DataError(f"{path}: {id_field!r} holds the ids; remove what modalities.{side} declares of it.")
     if id_field in (header := read_header(path, between)):
         check_id_type(path, id_field, header[id_field])
     frame = read_atomic(path, dict.fromkeys([id_field, *columns]), between)
