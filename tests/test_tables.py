@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.cli.serving import users_of
+from recbole_sibrar.convert.vectors import read_embeddings
 from recbole_sibrar.data.atomic import read_atomic
 from recbole_sibrar.data.modalities import Modalities
-from recbole_sibrar.data.tables import MISSING, is_marker, read_table
+from recbole_sibrar.data.tables import MISSING, is_marker, parquet_blocks, read_table
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.kinds.category import category_modality
 from recbole_sibrar.kinds.number import number_modality
@@ -362,3 +363,21 @@ def test_a_column_of_texts_is_said_to_be_read_only_as_what(tmp_path, capsys):
     tables = ["--interactions", str(tmp_path / "orders.csv"), "--items", str(tmp_path / "products.csv")]
     assert main(["convert", "table", "--name", "shop", *tables]) == 0
     assert "'description': text (guessed); read by models as ngrams, or if encoded" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("ids", [["7", "x", "9"], [3, 1, 2], pd.RangeIndex(4, 10, 2), None])
+def test_a_parquet_table_keeps_the_ids_of_its_index(ids):
+    """Also in blocks; of numbers in a row pandas leaves no column in the file."""
+    numbers = np.array([[5.0, 0.5], [1, 2], [3, 4]])
+    frame = pd.DataFrame(numbers, columns=["a", "b"], index=None if ids is None else pd.Index(ids, name="item_id"))
+    frame.to_parquet("t.parquet")
+    blocks = pd.concat(parquet_blocks("t.parquet", n_rows=2))
+    read = read_table("t.parquet")
+    assert blocks[["a", "b"]].to_numpy().tolist() == numbers.tolist() and read["a"].tolist() == ["5.0", "1.0", "3.0"]
+    if ids is None:
+        assert read.columns.tolist() == ["a", "b"]
+    else:
+        assert read.columns.tolist() == ["item_id", "a", "b"] and read["item_id"].tolist() == list(map(str, ids))
+        assert blocks["item_id"].tolist() == list(ids)
+        vectors = read_embeddings("t.parquet")
+        assert vectors.ids.tolist() == list(map(str, ids)) and vectors.values.tolist() == numbers.tolist()

@@ -54,8 +54,7 @@ def plain_frame(frame: Frame, name: str) -> pd.DataFrame:
 
 def _columns(frame: Any, name: str) -> tuple[list[str], list[list[Any]]]:
     if isinstance(frame, pd.DataFrame):
-        levels = [level for level in frame.index.names if level is not None]
-        frame = frame.reset_index(levels) if levels else frame
+        frame = with_index(frame)
         return list(map(str, frame.columns)), [frame.iloc[:, place].tolist() for place in range(frame.shape[1])]
     try:
         import narwhals
@@ -69,6 +68,16 @@ def _columns(frame: Any, name: str) -> tuple[list[str], list[list[Any]]]:
         ) from None
     names = [column for column in wide.columns if not PANDAS_INDEX.fullmatch(column)]
     return names, [wide[column].to_list() for column in names]
+
+
+def with_index(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame whose index, where it has a name of its own, is a column, the first.
+
+    >>> with_index(pd.DataFrame({"year": [1994]}, index=pd.Index([7], name="item_id"))).columns.tolist()
+    ['item_id', 'year']
+    """
+    levels = [level for level in frame.index.names if level is not None and level not in frame]
+    return frame.reset_index(levels) if levels else frame
 
 
 def is_list(cell: object) -> bool:
