@@ -13,6 +13,8 @@ from recbole_sibrar.cli import main
 from recbole_sibrar.convert import atomic, own_tables
 from recbole_sibrar.convert.filters import k_core
 from recbole_sibrar.convert.vectors import embeddings_of, read_embeddings
+from recbole_sibrar.data import tables
+from recbole_sibrar.data.tables import read_table
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.kinds.reading import load_modalities, parse_declarations
 from recbole_sibrar.properties import read_property_file
@@ -236,6 +238,24 @@ def test_ids_of_vectors_are_those_of_tables():
     assert read_embeddings("v.npy").ids.tolist() == ["a", "b\u2028c", "d\x85\x1ce"]
     Path("v.csv").write_text("id,x\n a , 1\n b , 2\n")
     assert read_embeddings("v.csv").ids.tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize("block_bytes", [8, 1 << 24])
+@pytest.mark.parametrize(
+    "name, text, ids",
+    [
+        ("v.tsv", 'id\tx\na\t0\n7"\t1\n7\t2\n', ["a", '7"', "7"]),
+        ("v.csv", 'id,x\na,0\n"7""",1\n7,2\n', ["a", '7"', "7"]),
+        ("v.csv", 'id,x\na,0\n7",1\n"b, c",2\n', ["a", '7"', "b, c"]),
+        ("v.csv", '"id","x"\n"a","0"\n"7","1"\n"b","2"\n', ["a", "7", "b"]),
+        ("v.tsv", 'id\tx\n"a"\t0\n7\t1\n"""b"\t2\n', ['"a"', "7", '"""b"']),
+    ],
+)
+def test_quotes_in_ids_of_vectors_are_those_of_tables(name, text, ids, block_bytes, monkeypatch):
+    monkeypatch.setattr(tables, "BLOCK_BYTES", block_bytes)
+    Path(name).write_text(text)
+    vectors = read_embeddings(name)
+    assert vectors.ids.tolist() == ids == read_table(name)["id"].tolist() and vectors.values.tolist() == [[0], [1], [2]]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import IO, Any, NoReturn, TypeVar
 
@@ -12,7 +13,7 @@ import pandas as pd
 
 from recbole_sibrar import hub
 from recbole_sibrar.data.frames import Frame, is_file, is_list, plain_frame
-from recbole_sibrar.data.tables import OPENERS, SEPARATORS, Lines, below, parquet_blocks, read_lines
+from recbole_sibrar.data.tables import OPENERS, SEPARATORS, Lines, below, parquet_blocks, read_blocks
 from recbole_sibrar.errors import DataError, OptionError
 
 Embedded = Path | str | Mapping[Any, object] | tuple[Iterable[object], object] | Frame | Sequence[Any] | np.ndarray
@@ -300,17 +301,22 @@ def _array_blocks(ids: Sequence[str] | np.ndarray, shape: tuple[int, ...], dtype
 def _table(separator: str) -> Reader:
     def read(path: Path, wanted: pd.Index | None) -> Blocks:
         width = 0
-        for lines in read_lines(path, separator):
-            if not isinstance(lines, Lines):
-                width = len(lines) - 1
-                if any(map(_is_fraction, lines[1:])):
+        for block in read_blocks(path, separator, n_rows=1024):
+            if isinstance(block, list):
+                width = len(block) - 1
+                if any(map(_is_fraction, block[1:])):
                     raise DataError(f"{path}, line 1: numbers where a header is expected; put one above them.")
                 continue
-            ids = np.array([token.strip().strip('"') for token in lines.texts(0)])
+            if isinstance(block, Lines):
+                lines, tokens = range(block.number, block.number + len(block)), block.texts(0)
+            else:
+                lines, tokens = block[0], [row[0] for row in block[1]]
+            ids = np.array([token.strip() for token in tokens])
             kept = np.ones(len(ids), bool) if wanted is None else wanted.get_indexer_for(ids) >= 0
             if kept.any():
-                numbers = lines.number + np.flatnonzero(kept)
-                yield ids[kept], _parse_numbers(lines, kept, numbers, separator, width), numbers
+                numbers = np.asarray(lines)[kept]
+                rows = block.rows(kept) if isinstance(block, Lines) else compress(block[1], kept)
+                yield ids[kept], _parse_numbers(path, rows, numbers, width), numbers
 
     return read
 
@@ -323,15 +329,14 @@ def _is_fraction(text: str) -> bool:
         return False
 
 
-def _parse_numbers(lines: Lines, kept: np.ndarray, numbers: np.ndarray, separator: str, width: int) -> np.ndarray:
-    rows = lines.select(kept).decode().split("\n")[:-1]
-    values = np.empty((len(rows), width), dtype=np.float32)
-    for index, row in enumerate(rows):
+def _parse_numbers(path: Path, rows: Iterable[list[str]], lines: np.ndarray, width: int) -> np.ndarray:
+    values = np.empty((len(lines), width), dtype=np.float32)
+    for index, (_, *cells) in enumerate(rows):
         try:
             with np.errstate(over="ignore"):
-                values[index] = np.array(row.split(separator)[1:], dtype=np.float32)
+                values[index] = np.array(cells, dtype=np.float32)
         except ValueError as error:
-            raise DataError(f"{lines.path}, line {numbers[index]}: {error}; expected numbers.") from None
+            raise DataError(f"{path}, line {lines[index]}: {error}; expected numbers.") from None
     return values
 
 

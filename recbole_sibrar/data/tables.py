@@ -7,8 +7,11 @@ import io
 import lzma
 import warnings
 import zlib
+from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +117,7 @@ class Lines:
     """
 
     def __init__(self, path: str | Path, number: int, block: bytes, n_cells: int, separator: str):
-        self.path, self.number, self.block = path, number, block
+        self.path, self.number, self.block, self.separator = path, number, block, separator
         self.data = np.frombuffer(block, dtype=np.uint8)
         ends = np.flatnonzero((self.data == ord(separator)) | (self.data == NEWLINE))
         last = np.flatnonzero(self.data[ends] == NEWLINE)
@@ -139,6 +142,10 @@ class Lines:
     def texts(self, column: int) -> list[str]:
         """The cells of one column."""
         return [self.block[start:end].decode() for start, end in zip(*(edge.tolist() for edge in self.span(column)))]
+
+    def rows(self, keep: np.ndarray) -> Iterator[list[str]]:
+        """The cells of the lines for which ``keep`` is true."""
+        return (line.split(self.separator) for line in self.select(keep).decode().split("\n")[:-1])
 
     def select(self, keep: np.ndarray) -> bytes:
         """The lines for which ``keep`` is true."""
@@ -205,7 +212,7 @@ def read_table(path: str | Path, required: Iterable[str] = ()) -> pd.DataFrame:
             no line stands below the header.
     """
     suffix = table_format(path)
-    frame = _texts(path, _read_parquet(path)) if suffix == ".parquet" else _read_text(path, SEPARATORS[suffix])
+    frame = _texts(path, _read_parquet(path)) if suffix == ".parquet" else _gather(path, SEPARATORS[suffix])
     return checked(path, frame, required)
 
 
@@ -229,23 +236,50 @@ def checked(path: str | Path, frame: pd.DataFrame, required: Iterable[str] = ())
     return frame
 
 
-def _read_text(path: str | Path, separator: str) -> pd.DataFrame:
-    """The text table; quotes are tried as those of a csv writer, in a TSV then as text, then as any csv quotes."""
+def read_blocks(path: str | Path, separator: str, n_rows: int = 100_000) -> Iterator[Block]:
+    """Yield the header and then blocks of a text table with quotes as in ``read_table``.
+
+    Args:
+        n_rows: of a block with quotes.
+
+    Raises:
+        DataError: as ``read_table``.
+    """
+    last = 0  # of the lines before any quote
     try:
-        return _gather(read_lines(path, separator, quotes_allowed=False), separator)
+        for block in read_lines(path, separator, quotes_allowed=False):
+            yield block
+            last = block.number + len(block) - 1 if isinstance(block, Lines) else 1
+        return
     except _QuotesFound:
         pass
+    for block in _reader_of_quotes(path, separator, n_rows)():
+        if isinstance(block, tuple):
+            n_known = bisect_right(block[0], last)
+            yield block[0][n_known:], block[1][n_known:]
+        elif (block.number if isinstance(block, Lines) else 1) > last:
+            yield block
+
+
+def _reader_of_quotes(path: str | Path, separator: str, n_rows: int) -> Callable[[], Iterator[Block]]:
+    """In a TSV quotes are tried as those of a csv writer, then as text, then as any csv quotes."""
+    quoted = partial(_quoted_rows, path, separator, n_rows=n_rows)
     if separator == "\t":
-        for rows in (_quoted_rows(path, separator, as_written=True), read_lines(path, separator)):
+        readers: list[Callable[[], Iterator[Block]]] = [
+            partial(quoted, as_written=True),
+            partial(read_lines, path, separator),
+        ]
+        for reader in readers:
             with suppress(DataError):
-                return _gather(rows, separator)
-    return _gather(_quoted_rows(path, separator), separator)
+                deque(reader(), maxlen=0)
+                return reader
+    return quoted
 
 
-def _gather(items: Iterator[Block], separator: str) -> pd.DataFrame:
-    """The header and then blocks, ``Lines`` or (lines, rows), to a data frame."""
+def _gather(path: str | Path, separator: str) -> pd.DataFrame:
+    """The text table."""
     blocks, header = [], list[str]()
-    for item in items:
+    for item in read_blocks(path, separator):
         if isinstance(item, list):
             header = item
         elif isinstance(item, Lines):
