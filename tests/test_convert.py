@@ -223,11 +223,16 @@ def test_malformed_embeddings(save, message):
         read_embeddings("vectors.npz")
 
 
-def test_a_table_of_vectors_without_a_header_loses_no_row():
-    Path("v.csv").write_text("a,0.5,1\nb,2.5,2\n")
-    with pytest.raises(DataError, match=naming("v.csv, line 1 | header")):
+@pytest.mark.parametrize("first", ["a,0.5,1", "a,5,7", "7,0,1", "a,,", "0,1,2", "item_id,2,3"])
+def test_a_table_of_vectors_without_a_header_loses_no_row(first):
+    Path("v.csv").write_text(f"{first}\nb,2.5,2\n")
+    with pytest.raises(DataError, match=naming(f"v.csv, line 1 | header | {first.split(',')[0]}")):
         read_embeddings("v.csv")
-    Path("v.csv").write_text("id,0,1\na,0.5,1\n")
+
+
+@pytest.mark.parametrize("header", ["id,0,1", "trackId,1,2", ",0,1", "sku,0,1,2", "0,1,2,3", "sku,mean,0.5"])
+def test_names_of_columns_may_be_numbers(header):
+    Path("v.csv").write_text(f"{header}\na{',1.5' * header.count(',')}\n")
     assert read_embeddings("v.csv").ids.tolist() == ["a"]
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from recbole_sibrar import hub
 from recbole_sibrar.data.frames import Frame, is_file, is_list, plain_frame
-from recbole_sibrar.data.tables import OPENERS, SEPARATORS, Lines, below, parquet_blocks, read_blocks
+from recbole_sibrar.data.tables import OPENERS, SEPARATORS, Lines, below, is_number, parquet_blocks, read_blocks
 from recbole_sibrar.errors import DataError, OptionError
 
 Embedded = Path | str | Mapping[Any, object] | tuple[Iterable[object], object] | Frame | Sequence[Any] | np.ndarray
@@ -304,8 +304,11 @@ def _table(separator: str) -> Reader:
         for block in read_blocks(path, separator, n_rows=1024):
             if isinstance(block, list):
                 width = len(block) - 1
-                if any(map(_is_fraction, block[1:])):
-                    raise DataError(f"{path}, line 1: numbers where a header is expected; put one above them.")
+                if not _is_header(block):
+                    raise DataError(
+                        f"{path}, line 1: {', '.join(block[:4])} where a header is expected; put one with words above "
+                        "the numbers."
+                    )
                 continue
             if isinstance(block, Lines):
                 lines, tokens = range(block.number, block.number + len(block)), block.texts(0)
@@ -321,12 +324,17 @@ def _table(separator: str) -> Reader:
     return read
 
 
-def _is_fraction(text: str) -> bool:
-    """Whether it is a number, and not one that stands above a column, as its place does."""
-    try:
-        return not float(text).is_integer()
-    except ValueError:
-        return False
+def _is_header(cells: Sequence[str]) -> bool:
+    """Whether a table's first line names its columns: in words, or, as pandas does, by their places.
+
+    >>> [_is_header(line.split(",")) for line in ("sku,x,y", "id,0,1", "sku,0,1,2", "7,0,1", "7,5,1", "7,,")]
+    [True, True, True, False, False, False]
+    """
+    token, *names = (cell.strip() for cell in cells)
+    if not names or any(name and not is_number(name) for name in names):
+        return True
+    is_counted = any(names == [str(first + place) for place in range(len(names))] for first in (0, 1))
+    return is_counted and (len(names) > 2 or not token or token.casefold().endswith("id"))
 
 
 def _parse_numbers(path: Path, rows: Iterable[list[str]], lines: np.ndarray, width: int) -> np.ndarray:

@@ -369,13 +369,14 @@ def _styles(row: list[str], text: str, separator: str) -> set[str]:
     for name, special in (("needed", f'"{separator}\r\n'), ("commas", f'"{separator}\r\n,')):
         if count == sum(n for n, cell in zip(quoted, row) if set(cell) & set(special)):
             styles.add(name)
-    texts = [(n, is_marker(cell)) for n, cell in zip(quoted, row) if not _is_number(cell)]
+    texts = [(n, is_marker(cell)) for n, cell in zip(quoted, row) if not is_number(cell)]
     if sum(n for n, missing in texts if not missing) <= count <= sum(n for n, _ in texts):
         styles.add("texts")
     return styles
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Whether a text is a number, NaN and infinity among them."""
     try:
         float(cell)
     except ValueError:
