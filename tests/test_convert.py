@@ -1,5 +1,6 @@
 import json
 import os
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -234,6 +235,38 @@ def test_a_table_of_vectors_without_a_header_loses_no_row(first):
 def test_names_of_columns_may_be_numbers(header):
     Path("v.csv").write_text(f"{header}\na{',1.5' * header.count(',')}\n")
     assert read_embeddings("v.csv").ids.tolist() == ["a"]
+
+
+GAPS = {
+    "table": pd.DataFrame({"id": list("abc"), "x": [None, 1.0, 3.0], "y": [None, 2.0, 4.0]}),
+    "integers": pd.DataFrame(
+        {"id": list("abc"), "x": pd.array([None, 1, 3], "Int64"), "y": pd.array([None, 2, 4], "Int64")}
+    ),
+    "lists": pd.DataFrame({"id": list("abc"), "v": [None, [1.0, 2.0], [3.0, 4.0]]}),
+    "last": pd.DataFrame({"id": list("bca"), "v": [[1.0, 2.0], [3.0, 4.0], None]}),
+    "one number": pd.DataFrame({"id": list("abc"), "x": pd.array([None, 1, 3], "Int64")}),
+}
+
+
+@pytest.mark.parametrize(
+    "suffix, given", [*product(["csv", "tsv"], ["table", "integers"]), *product(["parquet"], GAPS)]
+)
+def test_a_row_of_a_file_without_a_vector(suffix, given):
+    frame = GAPS[given]
+    if suffix == "parquet":
+        frame.to_parquet("v.parquet")
+    else:
+        frame.to_csv(f"v.{suffix}", sep="\t" if suffix == "tsv" else ",", index=False)
+    vectors = read_embeddings(f"v.{suffix}")
+    assert vectors.ids.tolist() == ["b", "c"] and vectors.values[:, 0].tolist() == [1, 3]
+
+
+def test_a_vector_with_a_gap_within():
+    pd.DataFrame({"id": ["a"], "v": [[1, None]]}).to_parquet("v.parquet")
+    Path("v.csv").write_text("id,x,y\na,1,\n")
+    for name, message in (("v.parquet", "NaN | 'a'"), ("v.csv", "line 2 | ''")):
+        with pytest.raises(DataError, match=naming(f"{name} | {message}")):
+            read_embeddings(name)
 
 
 def test_ids_of_vectors_are_those_of_tables():

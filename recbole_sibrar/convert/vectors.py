@@ -226,7 +226,7 @@ def _matrix(name: str, rows: object) -> np.ndarray:
 def read_embeddings(
     path: str | Path, wanted: Iterable[str] | None = None, half: bool = False, folder: str | Path | None = None
 ) -> Vectors:
-    """The vectors of a file; tables have a header and the id in the first column.
+    """The vectors of a file; tables have a header and the id in the first column. A row of empty cells is no vector.
 
     Args:
         path: the file.
@@ -338,8 +338,10 @@ def _is_header(cells: Sequence[str]) -> bool:
 
 
 def _parse_numbers(path: Path, rows: Iterable[list[str]], lines: np.ndarray, width: int) -> np.ndarray:
-    values = np.empty((len(lines), width), dtype=np.float32)
+    values = np.full((len(lines), width), np.nan, dtype=np.float32)
     for index, (_, *cells) in enumerate(rows):
+        if not any(map(str.strip, cells)):
+            continue
         try:
             with np.errstate(over="ignore"):
                 values[index] = np.array(cells, dtype=np.float32)
@@ -353,10 +355,13 @@ def _parquet(path: Path, wanted: pd.Index | None) -> Blocks:
         if frame.iloc[:, 0].isna().any():
             raise ValueError("an id is missing")
         ids, rest = frame.iloc[:, 0].astype(str).to_numpy(), frame.iloc[:, 1:]
-        if rest.shape[1] == 1 and pd.api.types.is_object_dtype(rest.dtypes.iloc[0]):
-            yield ids, _stack(ids, rest.iloc[:, 0])
+        cells = rest.iloc[:, 0].dropna() if rest.shape[1] == 1 else None
+        if cells is not None and cells.map(is_list).all():
+            if len(cells):
+                ids = ids[rest.iloc[:, 0].notna()]
+                yield ids, _stack(ids, cells)
         else:
-            yield ids, rest.to_numpy(dtype=np.float32)
+            yield ids, rest.to_numpy(dtype=np.float32, na_value=np.nan)
 
 
 def _stack(ids: np.ndarray, cells: pd.Series) -> np.ndarray:
@@ -365,7 +370,8 @@ def _stack(ids: np.ndarray, cells: pd.Series) -> np.ndarray:
     if wrong.any():
         row = wrong.argmax()
         raise ValueError(f"{widths.iloc[row]} numbers for id {str(ids[row])!r}, expected {widths.iloc[0]}")
-    return np.stack(cells.to_numpy())
+    rows = np.stack(cells.to_numpy())
+    return rows.astype(np.float64) if rows.dtype == object else rows  # where integers and gaps are
 
 
 _READERS = {
