@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import names, naming
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -302,6 +303,17 @@ def test_quotes_in_ids_of_vectors_are_those_of_tables(name, text, ids, block_byt
 def test_a_vector_of_nobody(source):
     with pytest.raises(DataError, match="'text' have a row without an id"):
         embeddings_of(source, "text")
+
+
+MASKED = np.ma.masked_equal(np.array([[1, 2], [-1, -1], [3, 4]], "float32"), -1)
+TENSOR = torch.tensor([[1, 2], [torch.nan, torch.nan], [3, 4]], requires_grad=True)
+
+
+@pytest.mark.parametrize("values", [MASKED, MASKED.astype(int), TENSOR, TENSOR.bfloat16()])
+@pytest.mark.parametrize("form", [lambda values: (list("abc"), values), lambda values: dict(zip("abc", values))])
+def test_masked_arrays_and_tensors_with_a_gradient(values, form):
+    vectors = embeddings_of(form(values), "text")
+    assert vectors.ids.tolist() == ["a", "c"] and vectors.values.tolist() == [[1, 2], [3, 4]]
 
 
 def test_vectors_of_others_than_those_with_interactions():

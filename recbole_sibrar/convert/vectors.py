@@ -10,6 +10,7 @@ from typing import IO, Any, NoReturn, TypeVar
 
 import numpy as np
 import pandas as pd
+import torch
 
 from recbole_sibrar import hub
 from recbole_sibrar.data.frames import Frame, is_file, is_list, plain_frame
@@ -173,7 +174,7 @@ def embeddings_of(
 
     Args:
         source: a file; {id: vector}; (ids, array); an array with a row for each of ``rows``; a data frame with the id
-            in its first column. None, and a row of NaN, say that there is no vector.
+            in its first column. None, and a row of NaN or of masked numbers, say that there is no vector.
         name: of the modality, for messages.
         rows: ids of the table that the array stands beside.
         half, folder: see ``Spool``.
@@ -214,6 +215,7 @@ def embeddings_of(
 
 def _matrix(name: str, rows: object) -> np.ndarray:
     try:
+        rows = [_plain(row) for row in rows] if isinstance(rows, (list, tuple)) else _plain(rows)
         matrix = np.asarray(rows)
         matrix = matrix if matrix.dtype in (np.float16, np.float32) else np.asarray(rows, dtype=np.float64)
     except (TypeError, ValueError):
@@ -221,6 +223,17 @@ def _matrix(name: str, rows: object) -> np.ndarray:
     if matrix is None or matrix.ndim != 2:
         raise OptionError(f"The vectors {name!r} are no table of numbers with a row for each id, all of one length.")
     return matrix
+
+
+def _plain(values: object) -> object:
+    """What is masked is NaN; of a tensor the numbers."""
+    if isinstance(values, np.ma.MaskedArray):
+        dtype = values.dtype if values.dtype.kind == "f" else np.float64
+        return values.astype(dtype).filled(np.nan)
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        return values.float() if values.dtype == torch.bfloat16 else values
+    return values
 
 
 def read_embeddings(
