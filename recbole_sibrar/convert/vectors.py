@@ -271,7 +271,10 @@ def _npz(path: Path, wanted: pd.Index | None) -> Blocks:
             if name not in members:
                 raise KeyError(f"no array {name!r}, only {', '.join(sorted(members))}")
         with archive.open("ids.npy") as file:
-            ids = np.lib.format.read_array(file, allow_pickle=False)
+            try:
+                ids = np.lib.format.read_array(file, allow_pickle=False)
+            except ValueError as error:
+                raise ValueError(f"ids: {error}; save ids.astype(str)") from None
         with archive.open("values.npy") as file:
             yield from _array_blocks(ids, *_array_header(file), file)
 
