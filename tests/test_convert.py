@@ -215,7 +215,10 @@ def test_wrong_arguments(raw, capsys, arguments, message):
         (lambda path: np.savez(path, ids="a", values=np.ones((2, 3))), "shape () | shape (2, 3)"),
         (lambda path: np.savez(path, ids=["a", " "], values=np.ones((2, 3))), "row 1 | '' is empty"),
         (lambda path: np.savez(path, ids=["a", "b\tc"], values=np.ones((2, 3))), r"row 1 | 'b\tc' | tab"),
-        (lambda path: np.savez(path, ids=np.array(["a"], object), values=np.ones((1, 3))), "save ids.astype(str)"),
+        (
+            lambda path: np.savez(path, ids=np.array(["a"], object), values=np.ones((1, 3))),
+            "ids | save ids.astype(str)",
+        ),
         (lambda path: np.savez(path, values=np.ones((2, 3))), "no array 'ids'"),
         (lambda path: Path(path).write_bytes(b"PK broken"), "cannot be read"),
     ],
