@@ -122,6 +122,16 @@ def test_items_are_added_changed_and_removed_as_by_the_class(client, model, shop
     assert client.post("/items", json={"items": [{"sku": "p6"}]}).status_code == 200
 
 
+def test_of_each_item_the_columns_that_its_own_row_gives_are_changed(client, model):
+    rows = [{"sku": "p9", "price": 2}, {"sku": "p10", "tags": "green tea", "since": None}, {"sku": "p11"}]
+    assert client.put("/items", json={"items": rows}).status_code == 200
+    for row in rows:
+        model.add_items(pd.DataFrame([row], dtype=object))
+    found, scores = pairs(client.post("/recommend", json={"users": ["b2"], "k": 100}))
+    table = model.recommend(["b2"], k=100)
+    assert [item for _, item in found] == table["item"].tolist() and np.allclose(scores, table["score"], atol=1e-6)
+
+
 def test_a_service_is_read_only_unless_it_is_said_otherwise(checkpoint):
     with served(Recommender.load(checkpoint)) as address, httpx.Client(base_url=address) as client:
         before = client.get("/health").json()
@@ -311,6 +321,7 @@ CHANGES = [
     {"put": [{"sku": "p3", "tags": None}, {"sku": "new", "tags": "tea"}]},
     {"remove": ["p6", "new"]},
     {"put": [{"sku": "p6", "price": 1.5}]},
+    {"put": [{"sku": "p9", "price": 2}, {"sku": "p10", "tags": "tea"}, {"sku": "newer"}]},
 ]
 
 

@@ -1,7 +1,7 @@
 """What can be asked of a trained model, whichever it is; what one cannot answer ends in an ``OptionError``."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -97,7 +97,7 @@ class AnyRecommender(ABC):
         """The training interactions, rows and columns as in ``embeddings``."""
         self._refuse()
 
-    def add_items(self, items: Frame) -> None:
+    def add_items(self, items: Frame, given: Sequence[Collection[str]] | None = None) -> None:
         """Make new items rankable, or change what is known of old ones."""
         self._refuse()
 

@@ -126,4 +126,5 @@ def apply(recommender: AnyRecommender, change: dict[str, Any]) -> None:
     if "remove" in change:
         recommender.remove_items(change["remove"])
     else:
-        recommender.add_items(pd.DataFrame(change["put"], dtype=object))
+        rows = change["put"]
+        recommender.add_items(pd.DataFrame(rows, dtype=object), [row.keys() for row in rows])

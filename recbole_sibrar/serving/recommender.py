@@ -1,7 +1,7 @@
 """One recommender for known, warm and brand-new users and items, from a trained model."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +132,7 @@ class Recommender(AnyRecommender):
 
     # items
 
-    def add_items(self, items: Frame) -> None:
+    def add_items(self, items: Frame, given: Sequence[Collection[str]] | None = None) -> None:
         """Make new items rankable beside the old ones, or change what is known of old ones; no other score changes.
 
         Of an item that is known already the columns given are replaced, empty cells in them included, and the others
@@ -142,6 +142,7 @@ class Recommender(AnyRecommender):
             items: a data frame (pandas, Polars, Arrow) with a column ``item_id``, or what the ids were called in the
                 table that the model's data set was made of, and a column for each modality (``features_of``), written
                 as in that table; its columns that are no modality are left out.
+            given: for each row the columns that it gives; all by default.
 
         Raises:
             DataError: an id is empty or occurs twice. OptionError: a column is no modality.
@@ -160,14 +161,16 @@ class Recommender(AnyRecommender):
         features = features_of(rows, self.model.modalities["item"], tokens=ids, told=self._told)
         if not ids:
             return
-        known = [place for place, token in enumerate(ids) if self.directory.is_known("item", token)]
-        new = [place for place in range(len(ids)) if place not in set(known)]
-        for places in (new, known):
-            if places:
-                own, tokens = features.rows(torch.tensor(places)), [ids[place] for place in places]
-                if places is known:
-                    own = merged(concatenated([self._item_features(token) for token in tokens]), own, set(rows.columns))
-                self._put("item", tokens, own)
+        names = frozenset(rows.columns)
+        alike: dict[frozenset[str] | None, list[int]] = {}  # new items; known ones by what is given of them
+        for place, token in enumerate(ids):
+            own = names if given is None else names.intersection(given[place])
+            alike.setdefault(own if self.directory.is_known("item", token) else None, []).append(place)
+        for columns, places in alike.items():
+            own, tokens = features.rows(torch.tensor(places)), [ids[place] for place in places]
+            if columns is not None:
+                own = merged(concatenated([self._item_features(token) for token in tokens]), own, columns)
+            self._put("item", tokens, own)
 
     def remove_items(self, items: Iterable[EntityId]) -> None:
         """Offer these items no longer; histories may hold them still, and ``add_items`` brings them back.
