@@ -113,6 +113,24 @@ def test_networks_of_content_serve_the_whole_catalogue_to_known_users(shop, data
 
 
 @pytest.mark.parametrize("name", ["CLCRec", "DropoutNet"])
+def test_networks_of_content_keep_what_they_have_learned_of_an_item(shop, dataset, name):
+    model = fitted(dataset, name)
+    (trained,) = (model.directory.tokens["item"][n] for n in model.directory.interactions.columns[:1].tolist())
+    before = model.score("b2", shop.products["sku"])
+    model.remove_items([trained, "p40"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.add_items(pd.DataFrame({"sku": [trained, "p40"]}))
+    assert np.allclose(model.score("b2", shop.products["sku"]), before, atol=1e-6)
+    assert {trained, "p40"} <= set(model.recommend(["b2"], k=100, exclude_seen=False)["item"])
+    with pytest.warns(UserWarning, match=naming(f"{name} | {trained!r} | not read")):
+        model.add_items(pd.DataFrame({"sku": [trained, "p40"], "tags": "metal"}))
+    changed = model.score("b2", shop.products["sku"]) - before
+    assert changed[trained] == 0 and changed["p40"] != 0
+    assert model.explain("b2", trained)["contribution"].sum() == pytest.approx(before[trained], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["CLCRec", "DropoutNet"])
 def test_a_history_that_a_model_cannot_read_is_said_once(shop, dataset, name):
     model = fitted(dataset, name, "user_cold")
     with pytest.warns(UserWarning, match=naming(f"{name} | city | histories")):

@@ -16,6 +16,7 @@ from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import CheckpointError, DataError, OptionError
 from recbole_sibrar.files import save_tensors
 from recbole_sibrar.models import MODELS
+from recbole_sibrar.models.content import ContentNetwork
 from recbole_sibrar.models.core import InnerProductModel
 from recbole_sibrar.models.recommender import BranchRecommender
 from recbole_sibrar.serving import known
@@ -136,7 +137,8 @@ class Recommender(AnyRecommender):
         """Make new items rankable beside the old ones, or change what is known of old ones; no other score changes.
 
         Of an item that is known already the columns given are replaced, empty cells in them included, and the others
-        stay, as do the interactions that the model was trained with.
+        stay, as do the interactions that the model was trained with. CLCRec and DropoutNet serve an item that they were
+        trained with as they have learned it, whatever is given of it.
 
         Args:
             items: a data frame (pandas, Polars, Arrow) with a column ``item_id``, or what the ids were called in the
@@ -162,15 +164,38 @@ class Recommender(AnyRecommender):
         if not ids:
             return
         names = frozenset(rows.columns)
+        fixed: list[str] = []
         alike: dict[frozenset[str] | None, list[int]] = {}  # new items; known ones by what is given of them
         for place, token in enumerate(ids):
             own = names if given is None else names.intersection(given[place])
+            if self._is_fixed(token):
+                fixed += [token] if own else []
+                self.directory.add("item", token)
+                continue
             alike.setdefault(own if self.directory.is_known("item", token) else None, []).append(place)
         for columns, places in alike.items():
             own, tokens = features.rows(torch.tensor(places)), [ids[place] for place in places]
             if columns is not None:
                 own = merged(concatenated([self._item_features(token) for token in tokens]), own, columns)
             self._put("item", tokens, own)
+        self._warn_of_fixed(fixed)
+
+    def _is_fixed(self, item: str) -> bool:
+        """Whether it is embedded by what a network of content has learned of it, and not by its features alone."""
+        if not isinstance(self.model, ContentNetwork) or not self.directory.is_known("item", item):
+            return False
+        number = self.directory.find("item", item)
+        return number < self.n_trained["item"] and bool(self.model.trained("item")[number])
+
+    def _warn_of_fixed(self, items: Sequence[str]) -> None:
+        unread = ("item", "of training")
+        if items and unread not in self._told:
+            self._told.add(unread)
+            warnings.warn(
+                f"{self.name} serves the items of its training, such as {items[0]!r}, as it has learned them: what is "
+                "given of them now is not read. Train again for that.",
+                stacklevel=3,
+            )
 
     def remove_items(self, items: Iterable[EntityId]) -> None:
         """Offer these items no longer; histories may hold them still, and ``add_items`` brings them back.
