@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import socket
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from shop import Shop
 
 from recbole_sibrar import Dataset
 from recbole_sibrar.cli import main
-from recbole_sibrar.errors import BusyError, DataError, OptionError
+from recbole_sibrar.errors import BusyError, DataError, OptionError, WriteError
 from recbole_sibrar.serving.kept import KeptCatalogue, apply
 from recbole_sibrar.serving.recommender import Recommender
 
@@ -351,6 +352,21 @@ def test_a_line_that_was_being_written_counts_as_never_asked_for(kept, checkpoin
     _, restored = killed_and_restarted(again, checkpoint)
     apply(model, CHANGES[2])
     assert same_items(restored, model)
+
+
+def test_a_line_for_which_there_was_no_space_is_no_part_of_the_next(kept, checkpoint, model):
+    apply(model, CHANGES[0])
+    kept.record(model, CHANGES[0])
+    size, limits = kept.journal.stat().st_size, resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, limits[1]))
+    try:
+        with pytest.raises(WriteError, match="saved.pth.journal"):
+            kept.record(model, CHANGES[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    apply(model, CHANGES[3])
+    kept.record(model, CHANGES[3])
+    assert same_items(killed_and_restarted(kept, checkpoint)[1], model)
 
 
 def test_a_long_journal_becomes_a_saved_model(kept, checkpoint, model, monkeypatch):

@@ -33,7 +33,7 @@ class KeptCatalogue:
         self.path, self.journal = Path(path), Path(f"{path}.journal")
         make_folder(self.path.parent)
         try:
-            self._file = open(self.journal, "a+b")
+            self._file = open(self.journal, "ab", buffering=0)  # nothing of a line that failed is left to be written
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BusyError(
@@ -69,15 +69,15 @@ class KeptCatalogue:
             DataError: a change cannot be made with this model.
         """
         n, whole = 0, 0
-        self._file.seek(0)
-        for line in self._file:
-            if not line.endswith(b"\n"):
-                break  # killed while it was written, before the client was told that it was done
-            n, whole = n + 1, whole + len(line)
-            try:
-                apply(recommender, json.loads(line))
-            except (SibrarError, ValueError, KeyError) as error:
-                raise DataError(f"{self.journal}, line {n}: {error} Remove the line, or the file.") from None
+        with open(self.journal, "rb") as lines:
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    break  # killed while it was written, before the client was told that it was done
+                n, whole = n + 1, whole + len(line)
+                try:
+                    apply(recommender, json.loads(line))
+                except (SibrarError, ValueError, KeyError) as error:
+                    raise DataError(f"{self.journal}, line {n}: {error} Remove the line, or the file.") from None
         self._file.truncate(whole)
         return n
 
@@ -87,10 +87,10 @@ class KeptCatalogue:
         Raises:
             WriteError: the disk is full, or may not be written to.
         """
-        before = self._size()
+        before, left = self._size(), json.dumps(change).encode() + b"\n"
         try:
-            self._file.write(json.dumps(change).encode() + b"\n")
-            self._file.flush()
+            while left:
+                left = left[self._file.write(left) :]
             os.fsync(self._file.fileno())
         except OSError as error:
             os.truncate(self.journal, before)
