@@ -244,6 +244,21 @@ def test_a_saved_model_keeps_its_catalogue(shop, model):
     assert torch.load("again.pth", weights_only=True)["serving"]["catalogue"]["removed"] == ["p2"]
 
 
+def test_a_file_that_is_written_over_while_it_is_served_takes_nothing_away(shop, checkpoint):
+    with open("model.pth", "w+b") as file:
+        file.write(checkpoint.read_bytes())
+        file.flush()
+        model = Recommender.load("model.pth")
+        file.seek(0)
+        file.write(bytes(checkpoint.stat().st_size))
+    before = Recommender.load(checkpoint)
+    for own in (before, model):
+        own.add_items(shop.new_product(4, "p1"))
+    model.save("again.pth")
+    for own in (model, Recommender.load("again.pth")):
+        pd.testing.assert_frame_equal(own.recommend(k=100), before.recommend(k=100))
+
+
 def test_serving_takes_what_the_converter_took(shop, model, capsys):
     row = shop.new_product(2, "new").assign(tags="green  tea | drink", price=" 3.0 ", since="N/A")
     for frame in (row, pyarrow.Table.from_pandas(row)):

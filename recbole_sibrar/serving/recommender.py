@@ -94,7 +94,16 @@ class Recommender(AnyRecommender):
         checkpoint.load_parameters(model, parameters, state["versions"])
         if not (model.capabilities.new_entities or model.capabilities.new_content):
             return known.of_core(model.eval(), tokens, interactions, state["data"])
-        return Recommender(model, tokens, interactions, state["data"], state)
+        held = {
+            "state_dict": {f"{CORE}{name}": value for name, value in model.state_dict().items()},
+            "serving": {
+                **serving,
+                "interactions": {"indptr": indptr, "columns": columns},
+                "modalities": {side: [entry.to_plain() for entry in own.entries] for side, own in modalities.items()},
+            },
+        }
+        rest = {name: value for name, value in state.items() if name != "optimizer"}
+        return Recommender(model, tokens, interactions, state["data"], {**rest, **held})
 
     def save(self, path: Path | str) -> None:
         """Write a checkpoint of the model with its items as they are now: added, changed and removed ones.
