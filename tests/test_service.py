@@ -273,6 +273,20 @@ def test_a_service_that_is_killed_goes_on_with_every_change_that_it_has_confirme
     assert "--save has nothing to save" in capsys.readouterr().err
 
 
+def test_new_items_are_added_once_and_stay_as_clients_have_changed_them(checkpoint):
+    given = [f"--checkpoint={checkpoint}", "--writable", "--save=saved.pth", "--new-items=new.csv"]
+    found = []
+    for tables in (["new", "gone", "p3"], ["new", "gone", "p3"], ["new", "p3", "newer"]):
+        pd.DataFrame({"sku": tables, "tags": "metal", "price": 1}).to_csv("new.csv", index=False)
+        with command(*given) as (_, client):
+            if not found:
+                assert client.put("/items", json={"items": [{"sku": "new", "price": 80}]}).status_code == 200
+                assert client.post("/items/remove", json={"items": ["gone"]}).status_code == 200
+            found.append(dict(zip(*pairs(client.post("/recommend", json={"users": ["b2"], "k": 100})))))
+    assert found[1] == pytest.approx(found[0], abs=1e-6)
+    assert found[2].pop(("b2", "newer")) and found[2] == pytest.approx(found[0], abs=1e-6)
+
+
 def test_a_service_that_does_not_begin_leaves_nothing_behind_and_takes_nothing_away(kept, checkpoint, model):
     assert main(["serve", "--checkpoint=nowhere.pth", "--writable", "--save=x.pth"]) == 2
     assert not Path("x.pth.journal").exists()

@@ -74,7 +74,11 @@ def add_serving_parsers(commands: argparse._SubParsersAction[argparse.ArgumentPa
         "Without --writable, items cannot be changed. It does not check who asks: put it behind something that does.",
     )
     _add_source(serve)
-    serve.add_argument("--new-items", metavar="TABLE", help="items that were not in the training data")
+    serve.add_argument(
+        "--new-items",
+        metavar="TABLE",
+        help="items that were not in the training data; what --save has of an item stays as clients have changed it",
+    )
     serve.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     serve.add_argument("--port", type=int, default=8000, help="default: %(default)s")
     serve.add_argument("--writable", action="store_true", help="clients may add, change and remove items")
@@ -176,11 +180,19 @@ def _load(arguments: argparse.Namespace, kept: KeptCatalogue | None = None) -> A
     """The recommender, newest of what ``kept`` has of it."""
     by_dataset = getattr(arguments, "dataset", None)
     recommender = by_content(by_dataset) if by_dataset else Recommender.load(arguments.checkpoint)
-    if kept is not None:
-        recommender = kept.newest(recommender)
+    newest = recommender if kept is None else kept.newest(recommender)
     if arguments.new_items:
-        recommender.add_items(read_values(arguments.new_items))
-    return recommender
+        items = read_values(arguments.new_items)
+        newest.add_items(items if newest is recommender else _without_known(items, newest))
+    return newest
+
+
+def _without_known(items: pd.DataFrame, saved: AnyRecommender) -> pd.DataFrame:
+    """The rows of items that were not saved; the others may have been changed since they were added."""
+    column = saved.vocabulary.id_column("item", items.columns)
+    if column is None:
+        return items
+    return items[[not saved.directory.is_known("item", str(token).strip()) for token in items[column]]]
 
 
 def _recommend(arguments: argparse.Namespace) -> int:
