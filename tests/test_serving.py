@@ -332,6 +332,17 @@ def test_export(tiny, kind):
     assert main(["export", "--checkpoint", path, "--output", "results"]) == 2
 
 
+def test_a_modality_called_fused_is_exported_beside_the_fused_embeddings(tiny):
+    for suffix in ("item", "yaml"):
+        path = tiny.folder / "tiny" / f"tiny.{suffix}"
+        path.write_text(path.read_text().replace("year", "fused"))
+    path = trained(tiny)
+    assert main(["export", "--checkpoint", path, "--output", "index"]) == 0
+    _, fused, modalities = Recommender.load(path).embeddings("item")
+    for name, values in {"fused": fused, "modality_fused": modalities["fused"]}.items():
+        assert np.array_equal(np.load(f"index/item_{name}.npy"), values, equal_nan=True)
+
+
 def test_a_checkpoint_of_another_version_is_named(tiny):
     result = run("SiBraR", "tiny", None, tiny.options(scenario="item_cold"))
     path = f"results/{result.name}/model.pth"

@@ -95,8 +95,8 @@ def add_serving_parsers(commands: argparse._SubParsersAction[argparse.ArgumentPa
         help="write user and item embeddings, fused and per modality",
         description="Write embeddings for an index of your choice: for users and items a text file of ids, an array of "
         "fused embeddings (N, D), behind them the columns of the priors, and one per modality, NaN where the "
-        "modality is missing; user_seen.npz says which items (their places) each user has had: those of user n are "
-        "items[indptr[n] : indptr[n + 1]].",
+        "modality is missing (modality_fused for one that is called fused); user_seen.npz says which items (their "
+        "places) each user has had: those of user n are items[indptr[n] : indptr[n + 1]].",
     )
     export.add_argument("--checkpoint", required=True, metavar="FILE", help="model.pth of a run")
     export.add_argument("--output", required=True, metavar="DIR", help="a new folder, or one that export made before")
@@ -259,7 +259,8 @@ def _export(arguments: argparse.Namespace) -> int:
         for side in SIDES:
             ids, fused, modalities = recommender.embeddings(side)
             (folder / f"{side}_ids.txt").write_text("\n".join(ids) + "\n", encoding="utf-8")
-            for name, values in {"fused": fused, **modalities}.items():
+            own = {"modality_fused" if name == "fused" else name: values for name, values in modalities.items()}
+            for name, values in {"fused": fused, **own}.items():
                 if arguments.format == "npy":
                     np.save(folder / f"{side}_{name}.npy", values.numpy())
                 else:
