@@ -1,5 +1,7 @@
 """Before anything was bought: recommendations by content alone."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -68,6 +70,12 @@ def test_it_is_saved_explained_and_compared_as_a_trained_one(shop, dataset):
     parts = again.explain(["p2"], "new")
     assert parts["contribution"].sum() == pytest.approx(again.score(["p2"], ["new"]).iloc[0], abs=1e-5)
     assert again.similar_items("p2", k=1)["similar"].tolist() == ["new"] and again.recommend().empty
+    for kind in ("npy", "parquet"):
+        assert main(["export", "--checkpoint=content.pth", "--output=index", f"--format={kind}"]) == 0
+        ids = {side: Path(f"index/{side}_ids.txt").read_text().split() for side in ("user", "item")}
+        assert ids == {"user": [], "item": again.embeddings("item")[0]}
+        seen = np.load("index/user_seen.npz")
+        assert seen["indptr"].tolist() == [0] and not len(seen["items"])
 
 
 def test_on_the_command_line(shop, capsys):

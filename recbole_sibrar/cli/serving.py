@@ -258,7 +258,7 @@ def _export(arguments: argparse.Namespace) -> int:
         write_json(folder / "data.json", {"checkpoint": arguments.checkpoint, "data": recommender.data})
         for side in SIDES:
             ids, fused, modalities = recommender.embeddings(side)
-            (folder / f"{side}_ids.txt").write_text("\n".join(ids) + "\n", encoding="utf-8")
+            (folder / f"{side}_ids.txt").write_text("".join(f"{token}\n" for token in ids), encoding="utf-8")
             own = {"modality_fused" if name == "fused" else name: values for name, values in modalities.items()}
             for name, values in {"fused": fused, **own}.items():
                 if arguments.format == "npy":

@@ -280,8 +280,8 @@ class Recommender(AnyRecommender):
         place = torch.full((len(self.directory.tokens["item"]),), -1).index_copy_(0, kept, torch.arange(len(kept)))
         own = self.directory.interactions
         rows, columns = own.row_of_entry(), place[own.columns]
-        is_there = columns >= 0
         n_users = len(self.directory.tokens["user"]) - 1
+        is_there = (columns >= 0) & (rows <= n_users)  # the imagined users of by_content have no id
         return SparseRows.from_pairs(rows[is_there] - 1, columns[is_there], n_users, len(kept))
 
     def _by_modality(self, side: str) -> dict[str, Tensor]:
