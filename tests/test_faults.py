@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SOFTMAX, naming
+from conftest import SOFTMAX, names, naming
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
@@ -177,6 +177,14 @@ def test_a_full_disk_leaves_nothing_half_written(tiny):
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("recbole-sibrar: results/r/model.pth cannot be written: File too large.")
     assert not Path("results/r").exists()
+
+
+def test_a_full_disk_ends_an_export_in_a_line(tiny):
+    assert main(arguments(tiny, "run", run_name="r", embedding_size=256)) == 0
+    export = ["export", "--checkpoint=results/r/model.pth", "--output=index"]
+    done = limited(20, [sys.executable, "-m", "recbole_sibrar.cli", *export])
+    assert done.returncode == 2 and names(done.stderr, "recbole-sibrar: | index | cannot be written | File too large")
+    assert done.stderr.count("\n") == 1 and not Path("index").exists()
 
 
 @pytest.mark.parametrize("folder", ["taken", "taken/below"])

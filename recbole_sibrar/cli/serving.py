@@ -262,10 +262,18 @@ def _export(arguments: argparse.Namespace) -> int:
             own = {"modality_fused" if name == "fused" else name: values for name, values in modalities.items()}
             for name, values in {"fused": fused, **own}.items():
                 if arguments.format == "npy":
-                    np.save(folder / f"{side}_{name}.npy", values.numpy())
+                    _save_array(folder / f"{side}_{name}.npy", values.numpy())
                 else:
                     pd.DataFrame({f"{side}_id": ids, name: list(values.numpy())}).to_parquet(
                         folder / f"{side}_{name}.parquet", index=False
                     )
     print(f"embeddings written to {target}")
     return 0
+
+
+def _save_array(path: Path, values: np.ndarray) -> None:
+    """As ``np.save``, whose error for a full disk does not say so."""
+    with open(path, "wb") as file:
+        values = np.ascontiguousarray(values)
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(values))
+        file.write(values.data)
