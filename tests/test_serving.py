@@ -255,12 +255,14 @@ def test_checkpoints_of_recbole_models(tiny, model):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 7), st.integers(1, 30), st.integers(1, 12), st.integers(0, 10**6))
-def test_top_k_against_a_full_sort(n_users, n_items, k, seed):
+@given(st.integers(1, 7), st.integers(1, 60), st.integers(1, 12), st.integers(0, 10**6), st.booleans())
+def test_top_k_against_a_full_sort(n_users, n_items, k, seed, with_ties):
     from recbole_sibrar.serving import topk
 
     generator = torch.Generator().manual_seed(seed)
     users, items = torch.randn(n_users, 4, generator=generator), torch.randn(n_items, 4, generator=generator)
+    if with_ties:
+        users, items = users.round(), items.round()
     excluded = SparseRows.from_pairs(
         torch.randint(n_users, (6,), generator=generator),
         torch.randint(n_items, (6,), generator=generator),
@@ -271,7 +273,7 @@ def test_top_k_against_a_full_sort(n_users, n_items, k, seed):
     scores = users @ items.T
     scores[:, ~allowed] = -torch.inf
     excluded.mark(scores, -torch.inf)
-    topk.USERS_AT_A_TIME, topk.ITEMS_AT_A_TIME = 3, 5
+    topk.USERS_AT_A_TIME, topk.ITEMS_AT_A_TIME = 3, 20
     try:
         values, found = top_k(users, items, k, excluded, allowed)
     finally:

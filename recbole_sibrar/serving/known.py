@@ -12,6 +12,7 @@ from recbole_sibrar.hook import load_recbole
 from recbole_sibrar.models.core import InnerProductModel, trained_entities
 from recbole_sibrar.serving.directory import Directory, Request
 from recbole_sibrar.serving.interface import AnyRecommender
+from recbole_sibrar.serving.topk import best
 from recbole_sibrar.serving.vocabulary import Vocabulary
 
 # (checkpoint, tokens, interactions) -> recommender; there as soon as RecBole is imported, which such models need.
@@ -81,7 +82,7 @@ class KnownOnlyRecommender(AnyRecommender):
             scores[:, ~allowed] = -torch.inf
             if seen is not None:
                 seen.select(rows).mark(scores, -torch.inf)
-            parts.append(scores.topk(min(k, scores.shape[1]), dim=1))
+            parts.append(best(scores, min(k, scores.shape[1])))
         scores, items = (torch.cat(part) for part in zip(*parts))
         return scores, items
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from recbole_sibrar.data.sparse import SparseRows
 
-USERS_AT_A_TIME, ITEMS_AT_A_TIME = 1024, 8192
+USERS_AT_A_TIME, ITEMS_AT_A_TIME, TIED_AT_A_TIME = 1024, 8192, 16
 
 
 def top_k(
@@ -40,7 +40,7 @@ def top_k(
             if own is not None:
                 inside = (own.columns >= start) & (own.columns < stop)
                 scores[owner[inside], own.columns[inside] - start] = -torch.inf
-            values, places = scores.topk(min(k, stop - start), dim=1)
+            values, places = best(scores, min(k, stop - start))
             merged = torch.cat([best_scores, values], dim=1)
             order = merged.argsort(dim=1, descending=True, stable=True)[:, :k]
             best_items = torch.cat([best_items, places + start], dim=1).gather(1, order)
@@ -50,3 +50,21 @@ def top_k(
         return users.new_zeros(0, k), torch.zeros(0, k, dtype=torch.long)
     scores, items = (torch.cat(parts) for parts in zip(*blocks))
     return scores, items
+
+
+def best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """``scores.topk(k)`` (U, k) of each row of (U, I), but that of equal scores the lower index comes first.
+
+    Rows with equal scores among their best, or behind the last of them, are looked through once more.
+    """
+    values, places = scores.topk(min(k + 1, scores.shape[1]), dim=1)
+    tied = ((values[:, 1:] == values[:, :-1]) & (values[:, 1:] > -torch.inf)).any(1).nonzero().squeeze(1)
+    values, places = values[:, :k], places[:, :k]
+    for rows in tied.split(TIED_AT_A_TIME):
+        own, least = scores[rows], values[rows, -1:]
+        larger, equal = ~(own <= least), own == least
+        taken = larger | (equal & (equal.cumsum(1) <= k - larger.sum(1, keepdim=True)))
+        columns = taken.nonzero()[:, 1].view(-1, k)
+        values[rows], order = own.gather(1, columns).sort(dim=1, descending=True, stable=True)
+        places[rows] = columns.gather(1, order)
+    return values, places
