@@ -227,6 +227,14 @@ def test_seeds_do_not_make_several_splits_of_one_in_time(tiny, started, capsys):
     assert "one split" in group.comparison.basis
 
 
+def test_a_metric_without_a_length_is_a_column(tiny, started, capsys):
+    command = arguments(tiny, "Pop", "Random", scenarios=("warm",), metrics="[NDCG,GAUC]")
+    assert cli.main([*command, "--columns", "gauc@3"]) == 2 and started == []
+    assert names(capsys.readouterr().err, "columns | 'gauc@3' | gauc")
+    assert cli.main([*command, "--columns", "gauc", "ndcg@3"]) == 0
+    assert pd.read_csv("results/comparison/tiny-warm.csv")["gauc"].notna().all()
+
+
 def test_an_option_goes_to_the_models_that_know_it(tiny):
     plan = Plan.from_mapping(
         {

@@ -63,6 +63,8 @@ def refused(tiny, monkeypatch):
         ({"metrics": []}, "metrics | [] | list"),
         ({"metrics": ["AUC"]}, "no metric named 'AUC' for ranked lists"),
         ({"valid_metric": "NDCG"}, "valid_metric | 'NDCG' | NDCG@10"),
+        ({"metrics": ["GAUC", "NDCG"], "valid_metric": "GAUC@3"}, "valid_metric | 'GAUC@3' | ndcg@3"),
+        ({"metrics": ["PL", "NDCG"], "valid_metric": "PL@3"}, "valid_metric | 'PL@3' | best at 0 | ndcg@3"),
         ({"field_separator": ""}, "field_separator | '' | character"),
         ({"seq_separator": "\t"}, "field_separator | seq_separator | both"),
         ({"USER_ID_FIELD": "item_id"}, "USER_ID_FIELD | ITEM_ID_FIELD | 'item_id' | both"),

@@ -18,6 +18,9 @@ from recbole_sibrar.recbole_plugin.config import OUR_MODELS
 from recbole_sibrar.recbole_plugin.loaders import PairLoader
 from recbole_sibrar.recbole_plugin.rules import shown
 
+WITHOUT_LENGTH = ("gauc",)  # metrics of RecBole's
+NO_CHOICE = "pl@"  # popularity lift
+
 
 def check(config: Config) -> None:
     """What can be told from the configuration alone, before any data is read.
@@ -33,12 +36,13 @@ def check(config: Config) -> None:
 
 
 def _check_metric(config: Config) -> None:
-    produced = computed_metrics(config)
-    if config["valid_metric"].lower() not in produced:
-        raise OptionError(
-            f"valid_metric is {config['valid_metric']!r}, but metrics and topk produce others. "
-            f"{nearest(config['valid_metric'].lower(), produced)}"
-        )
+    wanted = config["valid_metric"].lower()
+    produced = [metric for metric in computed_metrics(config) if "@" in metric and not metric.startswith(NO_CHOICE)]
+    if wanted not in produced:
+        reason = "but metrics and topk produce others"
+        if wanted.startswith(NO_CHOICE):
+            reason = "which is best at 0, and not where it is smallest"
+        raise OptionError(f"valid_metric is {config['valid_metric']!r}, {reason}. {nearest(wanted, produced)}")
 
 
 def _check_negatives(config: Config, model_class: type[AbstractRecommender]) -> None:
@@ -173,5 +177,7 @@ def _check_clusters(config: Config, dataset: Dataset) -> None:
 
 
 def computed_metrics(config: Config) -> list[str]:
-    """The keys of the results: ``ndcg@10``, ..."""
-    return [f"{metric.lower()}@{k}" for metric in config["metrics"] for k in config["topk"]]
+    """The keys of the results: ``ndcg@10``, ..., ``gauc``."""
+    names = [metric.lower() for metric in config["metrics"]]
+    found = [name if name in WITHOUT_LENGTH else f"{name}@{k}" for name in names for k in config["topk"]]
+    return list(dict.fromkeys(found))
