@@ -72,6 +72,7 @@ def test_every_model_has_as_many_trials_and_the_best_on_validation_is_reported(t
         ({"tuning": 3}, "tuning is 3; expected a mapping"),
         ({"models": [{"model": "Pop", "options": {"split_seed": 4}}]}, "tuning .*split_seed .*Pop"),
         ({"models": [{"model": "Pop", "options": {"eval_args": {"order": "TO"}}}], "scenarios": ["warm"]}, "eval_args"),
+        ({"models": [{"model": "Pop", "options": {"eval_step": 0}}]}, "eval_step is 0"),
         ({"models": [{"model": "Pop", "space": 3}]}, "space of Pop is 3"),
         ({"models": [{"model": "ContentRidge", "space": {"alpha": {"choice": [1]}}}]}, "alpha"),
     ],

@@ -164,6 +164,8 @@ def test_ray(tiny):
         (["--model=BPR"], "BPR | 'contrastive_weight'"),
         (["--model=Bpr"], "Unknown model 'Bpr'"),
         (["--epoch=3"], "'epoch' | 'epochs'"),
+        (["--eval_step=0"], "eval_step | 0 | validation"),
+        (["--epochs=0"], "epochs | 0 | validation"),
         (["--dataset=tinny"], "Data set 'tinny' not found"),
     ],
 )

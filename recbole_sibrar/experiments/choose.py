@@ -17,6 +17,7 @@ from recbole_sibrar.experiments.runs import Run, check_options_used, known_optio
 from recbole_sibrar.experiments.space import Space
 from recbole_sibrar.experiments.tune import Study, check_space, find_space, read_space, without_idle
 from recbole_sibrar.properties import props_folder
+from recbole_sibrar.recbole_plugin.checks import check_validates
 from recbole_sibrar.recbole_plugin.run import make_config, model_label
 from recbole_sibrar.report.tables import write_csv, write_markdown
 
@@ -76,7 +77,7 @@ def choose(plan: Plan) -> dict[Key, dict[str, Any]]:
     trial) and ``.md`` (what was chosen) there.
 
     Raises:
-        SibrarError: every trial of a model failed, or all seeds have the split that is reported.
+        SibrarError: every trial of a model failed, nothing is validated, or all seeds have the split that is reported.
     """
     if plan.tuning is None:
         return {}
@@ -88,7 +89,7 @@ def choose(plan: Plan) -> dict[Key, dict[str, Any]]:
         for cell, options in planned
         for seed in plan.tuning.all_seeds
     ]
-    _check_splits(runs)
+    _check_trials(runs)
     outcomes = iter(execute(runs, plan.jobs))
     rows = [_row(cell, options, [next(outcomes) for _ in plan.tuning.all_seeds]) for cell, options in planned]
     table = pd.DataFrame(rows)
@@ -108,9 +109,10 @@ def choose(plan: Plan) -> dict[Key, dict[str, Any]]:
     return chosen
 
 
-def _check_splits(runs: Sequence[Run]) -> None:
-    """Each seed draws a split of its own, so that those of the trials are not reported."""
+def _check_trials(runs: Sequence[Run]) -> None:
+    """Validation is there to choose by, and each seed draws a split of its own, so that none of them is reported."""
     for run in runs:
+        check_validates(run.recbole_config)
         if (shared := shared_split(run.config)) is not None:
             option = {"files": "benchmark_filename", "time": "eval_args.order"}.get(shared, "split_seed")
             raise OptionError(

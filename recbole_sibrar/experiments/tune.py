@@ -22,7 +22,7 @@ from recbole_sibrar.experiments.space import Parameter, Space
 from recbole_sibrar.files import atomic_file, owned
 from recbole_sibrar.progress import Progress, duration
 from recbole_sibrar.properties import PAPER, names_paper, props_folder, read_paper, read_property_file
-from recbole_sibrar.recbole_plugin.checks import check, without_effect
+from recbole_sibrar.recbole_plugin.checks import check, check_validates, without_effect
 from recbole_sibrar.recbole_plugin.config import Config, check_dataset
 from recbole_sibrar.recbole_plugin.quick_start import report_to_ray
 from recbole_sibrar.recbole_plugin.run import DataNow, make_config, model_label, run_name
@@ -224,8 +224,9 @@ def check_space(study: Study) -> None:
     Raises:
         OptionError: naming the option.
     """
-    of_recbole = _config_of(study, {}).parameters
-    fixed = OF_THE_PROTOCOL.union(*(of_recbole[kind] for kind in ("General", "Evaluation", "Dataset")))
+    config = _config_of(study, {})
+    check_validates(config)
+    fixed = OF_THE_PROTOCOL.union(*(config.parameters[kind] for kind in ("General", "Evaluation", "Dataset")))
     for parameter in study.space.parameters:
         if parameter.name in study.options:
             raise OptionError(f"{parameter.name} is both given and in the search space; leave one of them out.")
@@ -236,7 +237,9 @@ def check_space(study: Study) -> None:
             )
         for value in parameter.extremes:
             try:
-                check(_config_of(study, {parameter.name: value}))
+                config = _config_of(study, {parameter.name: value})
+                check(config)
+                check_validates(config)
             except OptionError as error:
                 raise OptionError(f"The search space does not fit {study.model}: {error}") from None
 

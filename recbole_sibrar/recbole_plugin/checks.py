@@ -45,6 +45,17 @@ def _check_metric(config: Config) -> None:
         raise OptionError(f"valid_metric is {config['valid_metric']!r}, {reason}. {nearest(wanted, produced)}")
 
 
+def check_validates(config: Config) -> None:
+    """A search has validation results to choose by.
+
+    Raises:
+        OptionError: naming the option that leaves validation out.
+    """
+    for name in ("eval_step", "epochs"):
+        if config[name] == 0:
+            raise OptionError(f"{name} is 0, which leaves validation out, and a search chooses by it; give at least 1.")
+
+
 def _check_negatives(config: Config, model_class: type[AbstractRecommender]) -> None:
     """Models that compare a positive item with a negative one are given some."""
     choose = getattr(model_class, "train_loader", None)
