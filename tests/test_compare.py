@@ -380,6 +380,8 @@ def test_few_candidates_are_said_and_differences_marked():
     "history, allowed, n_parameters, note",
     [
         ([0.1], 1, 10, "trained for one epoch only"),
+        ([None], 1, 10, "trained for one epoch only"),
+        ([None, None], 2, 10, None),
         ([0.1, 0.2], 2, 10, "still rising after the 2 epochs it was given"),
         ([0.2, 0.1], 2, 10, None),
         ([0.1, 0.2], 9, 10, None),
@@ -392,7 +394,7 @@ def test_runs_that_were_cut_short_are_marked(history, allowed, n_parameters, not
         "n_parameters": n_parameters,
         "n_epochs": len(history),
         "history": [{"epoch": n, "loss": 1.0, "valid": valid} for n, valid in enumerate(history, start=1)],
-        "best_valid_score": max(history),
+        "best_valid_score": max(valid or 0 for valid in history),
         "config": {"epochs": allowed},
     }
     assert Entry("A", (run,), 1).notes == ([note] if note else [])

@@ -57,6 +57,13 @@ def test_every_scenario_gives_complete_results(tiny, scenario, model):
     assert os.path.isfile(f"{folder}/model.pth")
 
 
+@pytest.mark.parametrize("option", ["eval_step", "epochs"])
+def test_without_validation_there_is_no_score(tiny, capsys, option):
+    result = run("BPR", "tiny", None, tiny.options(**{option: 0, "show_progress": True}))
+    stored = json.loads(open(f"results/{result.name}/result.json").read(), parse_constant=pytest.fail)
+    assert stored["best_valid_score"] is None and "nothing is validated" in capsys.readouterr().out
+
+
 # trap 1: negatives
 
 

@@ -312,6 +312,8 @@ def _announcement(prepared: Prepared, folder: Path, log: str | None) -> list[str
     left_out = f", {dataset.n_left_out:,} between the parts left out" if dataset.n_left_out else ""
     seeds = f"seed {config['seed']}, split {split_of(config.final_config_dict)}"
     better = f"stops after {config['stopping_step']} without a better validation {config['valid_metric']}"
+    if not prepared.trainer.eval_step:
+        better = "nothing is validated, the last epoch is tested"
     return [
         f"{model_label(config)} on {config['dataset']}, {config['scenario']}, {seeds}",
         f"  {dataset.user_num - 1:,} users, {dataset.item_num - 1:,} items; interactions: {n[0]} to train, {n[1]} to "

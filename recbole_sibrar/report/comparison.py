@@ -98,9 +98,9 @@ def _was_cut_short(result: dict[str, Any]) -> bool:
     """Whether more epochs might have changed a result: the last of those allowed was the best or the only one."""
     scores = [epoch["valid"] for epoch in result.get("history", ()) if epoch["valid"] is not None]
     learns = result["n_parameters"] > 1 and not result.get("is_solved")
-    if not scores or not learns or _is_fallback(result) or result["n_epochs"] < result["config"]["epochs"]:
+    if not learns or _is_fallback(result) or not 0 < result["n_epochs"] >= result["config"]["epochs"]:
         return False
-    return scores[-1] == result["best_valid_score"] if len(scores) > 1 else True
+    return scores[-1] == result["best_valid_score"] if len(scores) > 1 else bool(scores) or result["n_epochs"] == 1
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class RunResult:
         for name, table in ((PER_USER, per_user), (PER_ITEM, per_item)):
             if table is not None:
                 write_csv(pd.DataFrame(table), folder / name)
-        write_json(folder / RESULT, _without_nan(asdict(self)))
+        write_json(folder / RESULT, _finite(asdict(self)))
 
     @property
     def few_candidates(self) -> str:
@@ -133,14 +133,15 @@ def read_per_user(folder: Path | str, result: dict[str, Any]) -> pd.DataFrame | 
 
 
 def as_json(value: object) -> Any:
-    """A value as it comes back from a JSON file: string keys, lists, null for NaN, text for what JSON does not know."""
-    return json.loads(json.dumps(_without_nan(value), default=str))
+    """A value as it comes back from a JSON file: string keys, lists, null for NaN and infinity, text for what JSON does
+    not know."""
+    return json.loads(json.dumps(_finite(value), default=str))
 
 
-def _without_nan(value: object) -> Any:
-    """JSON has no NaN: an undefined metric is null."""
+def _finite(value: object) -> Any:
+    """JSON has neither NaN nor infinity: an undefined metric, or a score without validation, is null."""
     if isinstance(value, dict):
-        return {key: _without_nan(entry) for key, entry in value.items()}
+        return {key: _finite(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_nan(entry) for entry in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
