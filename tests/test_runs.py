@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -395,6 +396,23 @@ def test_hyper_tuning_sees_validation_results_only(tiny, monkeypatch):
     assert [dict(result["best_valid_result"]) for result in results] == reported[-len(results) :]
     ours = run("SiBraR", "tiny", [settings], {**tuning.best_params, "encoder_hidden_sizes": [4]})
     assert ours.best_valid_score == tuning.best_score
+
+
+def test_recboles_exhaustive_search_tries_everything_once():
+    pytest.importorskip("hyperopt")
+    from recbole.trainer import HyperTuning
+
+    tried = []
+
+    def objective(drawn, _):
+        tried.append((drawn["a"], drawn["b"]))
+        found = {"model": "m", "best_valid_result": {}, "test_result": {}}
+        return {**found, "best_valid_score": drawn["a"] + drawn["b"], "valid_score_bigger": True}
+
+    Path("space.txt").write_text("a choice [1,2]\nb choice [3,4]\n")
+    tuning = HyperTuning(objective, params_file="space.txt", algo="exhaustive")
+    tuning.run()
+    assert sorted(tried) == [(1, 3), (1, 4), (2, 3), (2, 4)] and tuning.best_params == {"a": 2, "b": 4}
 
 
 # the same seed

@@ -1,7 +1,9 @@
-"""What RecBole takes from numpy, pandas and scipy and newer ones have no longer; nothing changes with older ones."""
+"""What RecBole takes from numpy, pandas, scipy and hyperopt and newer ones have no longer; nothing changes with older
+ones."""
 
 import warnings
-from types import ModuleType
+from functools import partial
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from recbole_sibrar.recbole_plugin.patches.replaced import replace
@@ -10,6 +12,7 @@ TOUCH_POINTS = {
     "recbole.config.configurator:Config.compatibility_settings": ("5030d75b2f92", "replaced: names that numpy 2 has not"),
     "recbole.data.dataset.dataset:Dataset._fill_nan": ("b156de9924b8", "replaced: fillna(inplace=True) does nothing in pandas 3"),
     "recbole.data.dataset.dataset:Dataset._remap": ("51fd4947aa82", "its agg(len) is mended for pandas 3 by a len of its module"),
+    "recbole.trainer.hyper_tuning:exhaustive_search": ("d3b704057d16", "its RandomState is mended for hyperopt 0.2.7 by a numpy of its module"),
 }  # fmt: skip
 
 
@@ -33,6 +36,7 @@ def _mend() -> None:
     import pandas as pd
     from recbole.config import Config
     from recbole.data.dataset import dataset as module
+    from recbole.trainer import hyper_tuning
     from recbole.utils import FeatureType
     from scipy.sparse import dok_matrix
 
@@ -54,6 +58,9 @@ def _mend() -> None:
         each = isinstance(values, pd.Series) and len(values) > 0 and isinstance(values.iloc[0], np.ndarray)
         return values.map(len) if each else len(values)
 
+    class RandomState(np.random.RandomState):
+        integers = np.random.RandomState.randint
+
     fill_sequences = module.Dataset._fill_nan
 
     def fill_nan(self: module.Dataset) -> None:
@@ -71,5 +78,8 @@ def _mend() -> None:
     module.pd = ModuleType("pandas", "pandas with a read_csv that leaves no sequence missing")
     module.pd.__dict__.update({**vars(pd), "read_csv": read_csv})
     module.len = length
+    hyper_tuning.np = ModuleType("numpy", "numpy with a RandomState that draws what a Generator does")
+    random = SimpleNamespace(RandomState=RandomState)
+    hyper_tuning.np.__dict__.update(random=random, __getattr__=partial(getattr, np))
     if not hasattr(dok_matrix, "_update"):
         dok_matrix._update = lambda self, entries: self._dict.update(entries)
