@@ -133,6 +133,13 @@ def test_malformed_files_are_named_with_line_and_expectation(folder, name, text,
         load(folder)
 
 
+@pytest.mark.parametrize("name, declared", [("d.item", {"year": "number"}), ("d.plot", {"plot": "vector"})])
+@pytest.mark.parametrize("tokens", [["1", "2"], [" a", "b "]])
+def test_ids_that_are_none_of_the_interactions(folder, name, declared, tokens):
+    with pytest.raises(DataError, match=naming(f"{name} | 3 ids | 'a' | 2 with interactions | {tokens[-1]!r}")):
+        load(folder, {"item": declared}, ["[PAD]", *tokens])
+
+
 def test_not_utf8(folder):
     (folder / "d.item").write_bytes(ITEMS.encode().replace(b"red", b"r\xe9d"))
     with pytest.raises(DataError, match="not UTF-8"):

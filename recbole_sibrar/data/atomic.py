@@ -148,6 +148,22 @@ def align(frame: pd.DataFrame, id_field: str, tokens: Sequence[str], path: str |
     return frame.set_index(id_field).reindex(tokens)
 
 
+def check_known(path: str | Path, ids: Sequence[str], tokens: Sequence[str]) -> None:
+    """
+    Args:
+        ids: that a file of features lists. tokens: of the entities, after the padding.
+
+    Raises:
+        DataError: they have none in common: nothing would be known of any entity.
+    """
+    if set(tokens[1:]).isdisjoint(ids):
+        raise DataError(
+            f"{path}: none of its {len(ids):,} ids, such as {str(ids[0])!r}, is among the {len(tokens) - 1:,} with "
+            f"interactions, such as {str(tokens[-1])!r}. Write them in the same way, or leave out what is declared of "
+            "this file."
+        )
+
+
 def find_dataset_file(folder: str | Path, dataset: str, suffix: str) -> Path | None:
     """``<folder>/<dataset>.<suffix>`` if it exists."""
     path = Path(folder) / f"{dataset}.{suffix}"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recbole_sibrar.data.atomic import align, check_id_type, find_dataset_file, read_atomic, read_header
+from recbole_sibrar.data.atomic import align, check_id_type, check_known, find_dataset_file, read_atomic, read_header
 from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Declaration, Modalities
 from recbole_sibrar.errors import DataError, OptionError, nearest
 from recbole_sibrar.kinds import DECLARED, KINDS
@@ -100,4 +100,5 @@ def _columns(
         column = frame[declaration.field]
         column = column.mask(column.isin(declaration.missing), "")
         read[declaration] = KINDS[declaration.kind].checked(column, path, declaration)
+    check_known(path, frame[id_field].tolist(), tokens)
     return align(pd.DataFrame(read), id_field, tokens, path)

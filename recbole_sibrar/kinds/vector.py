@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recbole_sibrar.checked import option
-from recbole_sibrar.data.atomic import find_dataset_file
+from recbole_sibrar.data.atomic import check_known, find_dataset_file
 from recbole_sibrar.data.modalities import Declaration, Features, Modality
 from recbole_sibrar.data.vectors import DiskVectors, read_vectors, row_blocks
 from recbole_sibrar.errors import DataError
@@ -82,6 +82,7 @@ class Vector(Kind):
                 f"{declaration.name!r} is declared. Convert the data set with its vectors, or remove the declaration."
             )
         ids, values = read_vectors(path, files.separators)
+        check_known(path, ids, tokens)
         entity = {token: index for index, token in enumerate(tokens)}
         target = np.array([entity.get(token, -1) for token in ids])
         available = np.zeros(len(tokens), dtype=bool)
