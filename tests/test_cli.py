@@ -99,7 +99,7 @@ def test_an_absent_data_set(tiny, capsys):
         ("inter", lambda text: text.replace("user_id:token", "user:token"), "'user_id' | needed"),
         ("inter", lambda text: "", "the file is empty"),
         ("item", lambda text: text.replace("1991", "never"), "'never' | 'year' | finite"),
-        ("picture", lambda text: text.replace("1.5", "nan", 1), "NaN or infinity"),
+        ("picture", lambda text: text.replace("1.5", "nan", 1), "NaN, infinity"),
     ],
 )
 def test_malformed_atomic_files(tiny, capsys, suffix, change, message):

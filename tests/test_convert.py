@@ -210,6 +210,12 @@ def test_wrong_arguments(raw, capsys, arguments, message):
     [
         (lambda path: np.savez(path, ids=["a", "a"], values=np.ones((2, 3))), "id 'a' occurs twice"),
         (lambda path: np.savez(path, ids=["a"], values=np.array([[1, np.nan]])), "NaN | 'a' | infinity"),
+        (
+            lambda path: np.savez(path, ids=["a", "b"], values=np.array([[1, 1], [1, -1e20]])),
+            "number above 1e+12 | 'b'",
+        ),
+        (lambda path: np.savez(path, ids=["a"], values=np.array([[0, -2e-12]])), "2.0e-12 | multiply them by 5e+11"),
+        (lambda path: np.savez(path, ids=["a"], values=np.array([[1e-50]])), "1.0e-50 | multiply"),
         (lambda path: np.savez(path, ids=["a"], values=np.ones((2, 3))), "shape (1,) | shape (2, 3)"),
         (lambda path: np.savez(path, ids=[["a"], ["b"]], values=np.ones((2, 3))), "shape (2, 1) | shape (2, 3)"),
         (lambda path: np.savez(path, ids="a", values=np.ones((2, 3))), "shape () | shape (2, 3)"),

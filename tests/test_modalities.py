@@ -122,6 +122,8 @@ def test_vectors_load_without_a_writable_folder(folder, monkeypatch):
         ("d.item", ITEMS.splitlines()[0] + "\n", "no line below the header"),
         ("d.plot", PLOTS.replace("9 9 9", "9 9"), "line 3 | 2 | 'd'"),
         ("d.plot", PLOTS.replace("9 9 9", "9 nan 9"), "line 3 | NaN | 'd' | infinity"),
+        ("d.plot", PLOTS.replace("9 9 9", "9 -1e20 9"), "line 3 | above 1e+12 | 'd'"),
+        ("d.plot", "item_id:token\tplot:float_seq\na\t1e-12 0\n", "d.plot | 1.0e-12 | multiply them by 1e+12"),
         ("d.plot", PLOTS.replace("9 9 9", "9 x 9"), "line 3: could not convert"),
         ("d.plot", PLOTS.replace("d\t", "a\t"), "id 'a' occurs twice"),
         ("d.plot", "item_id:token\tplot:float_seq\n", "no vector in the file"),

@@ -15,6 +15,7 @@ import torch
 from recbole_sibrar import hub
 from recbole_sibrar.data.frames import Frame, is_file, is_list, plain_frame
 from recbole_sibrar.data.tables import OPENERS, SEPARATORS, Lines, below, is_number, parquet_blocks, read_blocks
+from recbole_sibrar.data.vectors import LARGEST, check_scale
 from recbole_sibrar.errors import DataError, OptionError
 
 Embedded = Path | str | Mapping[Any, object] | tuple[Iterable[object], object] | Frame | Sequence[Any] | np.ndarray
@@ -81,6 +82,7 @@ class Spool:
         self.ids: list[np.ndarray] = []
         self.width: int | None = None
         self.dtype: np.dtype | None = None
+        self.largest = 0.0
 
     def add(
         self, ids: Sequence[str] | np.ndarray, values: np.ndarray, lines: Sequence[int] | np.ndarray | None = None
@@ -92,7 +94,8 @@ class Spool:
             lines: (B,) the rows' lines in a text file.
 
         Raises:
-            DataError: another width than before, NaN or infinity, a number too large for float16, an id that is none.
+            DataError: another width than before, NaN, infinity, a number too large to count or for float16, an id
+                that is none.
         """
         ids = np.char.strip(np.asarray(ids).astype(str))
         if values.ndim != 2 or not values.shape[1] or len(values) != len(ids):
@@ -106,15 +109,16 @@ class Spool:
         if self.wanted is not None:
             is_kept &= self.wanted.get_indexer_for(ids) >= 0
         kept = np.flatnonzero(is_kept)
-        with np.errstate(over="ignore"):
-            chosen = values[kept].astype(self.dtype)
-        wrong = ~np.isfinite(chosen).all(axis=1)
+        chosen = values[kept]
+        sizes = np.abs(chosen).max(axis=1)
+        wrong = ~(sizes <= (np.finfo(np.float16).max if self.half else LARGEST))
         if wrong.any():
             self._refuse(ids, values, kept[wrong.argmax()], lines)
+        self.largest = max(self.largest, float(sizes.max(initial=0)))
         self._check_ids(ids[kept], kept if lines is None else np.asarray(lines)[kept])
         self.ids.append(ids[kept])
         try:
-            self.file.write(np.ascontiguousarray(chosen).data)
+            self.file.write(np.ascontiguousarray(chosen, self.dtype).data)
         except OSError as error:
             raise DataError(f"{self.source}: no room for a temporary copy ({error.strerror}).") from None
 
@@ -124,7 +128,10 @@ class Spool:
         place = f"{self.source}" if lines is None else f"{self.source}, line {lines[row]}"
         if self.half and np.isfinite(values[row]).all():
             raise DataError(f"{place}: a number of id {str(ids[row])!r} is too large for float16; leave out --float16.")
-        raise DataError(f"{place}: NaN or infinity for id {str(ids[row])!r}; leave out entities without a vector.")
+        raise DataError(
+            f"{place}: NaN, infinity or a number above {LARGEST:.0e} for id {str(ids[row])!r}; leave out entities "
+            "without a vector, or scale all vectors."
+        )
 
     def _check_ids(self, ids: np.ndarray, numbers: np.ndarray) -> None:
         for number, token in zip(numbers.tolist(), ids.tolist()):
@@ -136,7 +143,7 @@ class Spool:
     def finish(self) -> Vectors:
         """
         Raises:
-            DataError: no vector at all, or an id that occurs twice.
+            DataError: no vector at all, an id that occurs twice, or numbers too small to count.
         """
         if self.width is None or self.dtype is None:
             raise DataError(f"{self.source}: no vector in the file; expected {FORMATS}.")
@@ -144,6 +151,7 @@ class Spool:
         duplicates = pd.Index(ids).duplicated()
         if duplicates.any():
             raise DataError(f"{self.source}: id {str(ids[duplicates.argmax()])!r} occurs twice; keep one row.")
+        check_scale(self.source, self.largest)
         if not len(ids):
             return Vectors.of(ids, np.zeros((0, self.width), self.dtype))
         self.file.flush()

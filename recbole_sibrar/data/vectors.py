@@ -23,6 +23,25 @@ BLOCK_ROWS = 256
 STORAGES = ("memory", "disk")
 
 
+SMALLEST, LARGEST = 1e-6, 1e12
+"""The largest number of a modality is between them in size: lengths of others are lost in single precision."""
+
+
+def check_scale(source: object, largest: float) -> None:
+    """
+    Args:
+        largest: of the sizes of a modality's numbers.
+
+    Raises:
+        DataError: the numbers are so small that they would count for nothing.
+    """
+    if 0 < largest < SMALLEST:
+        raise DataError(
+            f"{source}: no number of a vector is larger than {largest:.1e}, which counts for nothing; multiply them "
+            f"by {1 / largest:.0e}."
+        )
+
+
 class DiskVectors:
     """The vectors of N entities, left in the file; indexed as the (N, D) tensor that they stand for.
 
@@ -196,10 +215,10 @@ def _parse(path: Path, separators: tuple[str, str]) -> tuple[np.ndarray, np.ndar
                 raise DataError(
                     f"{path}, line {first_line + offset}: {len(row)} numbers for id {token!r}, expected {width}."
                 )
-            if not np.isfinite(row).all():
+            if not (np.abs(row) <= LARGEST).all():
                 raise DataError(
-                    f"{path}, line {first_line + offset}: NaN or infinity for id {token!r}; "
-                    "leave the cell empty where the vector is missing."
+                    f"{path}, line {first_line + offset}: NaN, infinity or a number above {LARGEST:.0e} for id "
+                    f"{token!r}; leave the cell empty where the vector is missing, or scale all vectors."
                 )
             ids.append(token)
             rows.append(row)
@@ -212,4 +231,5 @@ def _parse(path: Path, separators: tuple[str, str]) -> tuple[np.ndarray, np.ndar
     if len(np.unique(tokens)) < len(tokens):
         duplicate = pd.Series(tokens)[pd.Series(tokens).duplicated()].iloc[0]
         raise DataError(f"{path}: id {duplicate!r} occurs twice; keep one row.")
+    check_scale(path, max(float(np.abs(block).max()) for block in blocks))
     return tokens, np.concatenate(blocks)
