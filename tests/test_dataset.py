@@ -87,6 +87,16 @@ def test_lists_are_tags_or_vectors_and_kinds_can_be_said(shop, capsys):
     assert "item column 'since': category\n" in said and "user column 'city': text" in said
 
 
+@pytest.mark.parametrize("make", [list, set, np.array, pd.Series, pd.Index])
+@pytest.mark.parametrize("cells", [[[28, 12], [12, 35]], [["28", "12"], ["12", "35"]]])
+def test_lists_of_numbers_are_tags_where_they_are_said_to_be(shop, make, cells):
+    tags = [None if n % 7 == 0 else make(cells[n % 2]) for n in range(shop.n_products)]
+    dataset = frames(shop, items=shop.products.assign(tags=tags), kinds={"tags": "tags"})
+    assert set(read_atomic(dataset.folder / "frames.item")["tags"].map(lambda cell: frozenset(cell.split()))) == {
+        frozenset(), frozenset(["12", "28"]), frozenset(["12", "35"])
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "vectors",
     [
@@ -118,7 +128,13 @@ WRONG = {
     "table": (lambda s: frames(s, user_vectors={"f": s.text}, users=None), "array of 60 rows, but there is no table"),
     "name": (lambda s: frames(s, vectors={"tags": s.text}), "'tags' is taken"),
     "ragged": (lambda s: frames(s, vectors={"text": {"p1": [1], "p2": [1, 2]}}), "'text' are no table of numbers"),
-    "NaN": (lambda s: frames(s, vectors={"text": {"p1": [1, np.nan]}}), "NaN or infinity for id 'p1'"),
+    "NaN": (lambda s: frames(s, vectors={"text": {"p1": [1, np.nan]}}), "NaN, infinity | id 'p1'"),
+    "gap in a list": (
+        lambda s: frames(s, items=s.products.assign(tags=[[1, np.nan]] * 60), kinds={"tags": "tags"}), "line 1 | nan"
+    ),
+    "list and kind": (
+        lambda s: frames(s, items=s.products.assign(tags=[[1, 2]] * 60), kinds={"tags": "number"}), "[1, 2] | number"
+    ),
     "mixed": (
         lambda s: frames(s, items=s.products.assign(tags=[["x", 7]] * 60)), "items, line 1: tags is ['x', 7]"
     ),

@@ -2,6 +2,7 @@
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Collection, Iterable
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -253,12 +254,13 @@ def _side(
             raise OptionError(f"--{name}-modalities: {path} has no column {column!r}. {nearest(column, columns)}")
         if kind not in TYPES:
             raise OptionError(f"--{name}-modalities {column}={kind}: unknown kind. {nearest(kind, TYPES)}")
-    table, vectors = _without_vectors(name, table, id_field, half, folder)
+    table, vectors = _without_vectors(name, table, id_field, given, half, folder)
     check_column_names(path, table.columns)
     kinds, texts, dates = {}, {}, []
     for column in table.columns.drop(id_field):
         if table[column].map(is_list).any():
-            kinds[column] = _check_tags(path, table[column], given.get(column, "tags"))
+            table[column] = _tags(path, table[column], given.get(column))
+            kinds[column] = "tags"
             print(f"  {name} column {column!r}: tags (lists)")
             continue
         table[column], said = _without_markers(table[column], missing)
@@ -301,11 +303,11 @@ def _add_embedded(side: Side) -> None:
 
 
 def _without_vectors(
-    name: str, table: pd.DataFrame, id_field: str, half: bool, folder: str | Path
+    name: str, table: pd.DataFrame, id_field: str, given: Collection[str], half: bool, folder: str | Path
 ) -> tuple[pd.DataFrame, dict[str, Vectors]]:
-    """The table without the columns that hold lists of numbers, and these as vectors."""
+    """The table without the columns that hold lists of numbers, and these as vectors; not those ``given`` a kind."""
     vectors = {}
-    for column in table.columns.drop(id_field):
+    for column in table.columns.drop([id_field, *given]):
         cells = table[column][table[column].map(is_list)]
         if len(cells) and all(not isinstance(entry, str) for cell in cells for entry in cell) and cells.map(len).any():
             vectors[column] = embeddings_of(table.loc[cells.index, [id_field, column]], column, None, half, folder)
@@ -313,11 +315,17 @@ def _without_vectors(
     return table.drop(columns=list(vectors)), vectors
 
 
-def _check_tags(path: str | Path, column: pd.Series, kind: str) -> str:
+def _tags(path: str | Path, column: pd.Series, given: str | None) -> pd.Series:
+    """The column with lists of texts; numbers in lists are tags where ``given`` says so."""
+
+    def is_tag(tag: object) -> bool:
+        return isinstance(tag, str) or given == "tags" and isinstance(tag, Real) and bool(pd.notna(tag))
+
     for row, cell in column.items():
-        if kind != "tags" or not is_list(cell) and cell or is_list(cell) and any(type(tag) is not str for tag in cell):
+        if given not in (None, "tags") or (not all(map(is_tag, cell)) if is_list(cell) else cell):
+            kind = given or "tags"
             raise DataError(f"{path}, line {row}: {column.name} is {cell!r:.100}, {kind}; expected a list of tags.")
-    return kind
+    return column.map(lambda cell: [str(tag) for tag in cell] if is_list(cell) else cell)
 
 
 def _match(side: Side, path: str | Path, ids: pd.Series) -> None:

@@ -82,7 +82,9 @@ def with_index(frame: pd.DataFrame) -> pd.DataFrame:
 
 def is_list(cell: object) -> bool:
     """Whether a cell holds several values."""
-    return isinstance(cell, (Sequence, set, frozenset, np.ndarray)) and not isinstance(cell, (str, bytes))
+    return isinstance(cell, (Sequence, set, frozenset, np.ndarray, pd.Series, pd.Index)) and not isinstance(
+        cell, (str, bytes)
+    )
 
 
 def _plain(values: Sequence[Any]) -> list[Any]:
@@ -98,6 +100,8 @@ def _cell(value: Any) -> Any:
         value = value.item()
     if isinstance(value, date):
         return value.isoformat()
+    if isinstance(value, (pd.Series, pd.Index)):
+        return value.tolist()
     if isinstance(value, (set, frozenset)):
         return sorted(value, key=str)  # in an order that the next process has, too
     return value
