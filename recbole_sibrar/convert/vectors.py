@@ -237,7 +237,7 @@ def _plain(values: object) -> object:
     """What is masked is NaN; of a tensor the numbers."""
     if isinstance(values, np.ma.MaskedArray):
         dtype = values.dtype if values.dtype.kind == "f" else np.float64
-        return values.astype(dtype).filled(np.nan)
+        return np.ma.filled(values.astype(dtype), np.nan)
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
         return values.float() if values.dtype == torch.bfloat16 else values
@@ -324,6 +324,7 @@ def _array_blocks(ids: Sequence[str] | np.ndarray, shape: tuple[int, ...], dtype
 
 def _table(separator: str) -> Reader:
     def read(path: Path, wanted: pd.Index | None) -> Blocks:
+        lines: Sequence[int]
         width = 0
         for block in read_blocks(path, separator, n_rows=1024):
             if isinstance(block, list):

@@ -247,9 +247,9 @@ def read_blocks(path: str | Path, separator: str, n_rows: int = 100_000) -> Iter
     """
     last = 0  # of the lines before any quote
     try:
-        for block in read_lines(path, separator, quotes_allowed=False):
-            yield block
-            last = block.number + len(block) - 1 if isinstance(block, Lines) else 1
+        for plain in read_lines(path, separator, quotes_allowed=False):
+            yield plain
+            last = plain.number + len(plain) - 1 if isinstance(plain, Lines) else 1
         return
     except _QuotesFound:
         pass
