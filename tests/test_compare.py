@@ -141,6 +141,15 @@ def test_finished_runs_are_reused_and_others_are_not(tiny, started, capsys):
     assert "runs again: it was made with temperature=0.1, wanted is 0.25" in capsys.readouterr().err
 
 
+def test_a_finished_run_without_the_model_on_everything_is_not_reused_where_that_is_wanted(tiny, started):
+    command = arguments(tiny, "Pop", scenarios=("warm",))
+    for fit, n in (("split", 1), ("all", 2), ("all", 2), ("split", 2)):
+        assert cli.main([*command, f"--fit={fit}"]) == 0 and len(started) == n
+    (path,) = Path("results").glob("*/model-all.pth")
+    path.unlink()
+    assert cli.main([*command, "--fit=all"]) == 0 and path.is_file()
+
+
 def test_a_baseline_does_not_run_again_for_an_option_that_a_scenario_sets_for_other_models(tiny):
     models = tuple(map(ModelSpec.parse, ("SiBraR", "CLCRec", "BPR")))
     options = {key: value for key, value in tiny.options().items() if key not in ("output_dir", "data_path")}

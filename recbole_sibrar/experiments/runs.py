@@ -13,6 +13,7 @@ from recbole_sibrar.models import MODELS
 from recbole_sibrar.properties import QUIET
 from recbole_sibrar.recbole_plugin.checks import check
 from recbole_sibrar.recbole_plugin.config import Config, check_dataset, valid_names
+from recbole_sibrar.recbole_plugin.everything import WHOLE_MODEL
 from recbole_sibrar.recbole_plugin.run import make_config, run_name
 from recbole_sibrar.report.result import RESULT, as_json
 
@@ -125,6 +126,8 @@ def finished(run: Run, data: dict[str, str]) -> dict[str, Any] | str | None:
         return f"{path} is not a result"
     if not isinstance(found, dict) or not isinstance(result.get("test_result"), dict):
         return f"{path} is not a result"
+    if run.config["fit"] == "all" and not (run.folder / WHOLE_MODEL).is_file():
+        return f"fit is all, and {WHOLE_MODEL} is not there"
     return difference(run.config, found) or changed_data(run, result.get("data"), data) or result
 
 
