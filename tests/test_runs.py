@@ -398,6 +398,14 @@ def test_hyper_tuning_sees_validation_results_only(tiny, monkeypatch):
     assert ours.best_valid_score == tuning.best_score
 
 
+def test_run_recbole_says_what_it_does_not_read(tiny):
+    from recbole.quick_start import run_recbole
+
+    ours = {"fit": "all", "run_name": "mine", "output_dir": "there", "resume": True}
+    with pytest.warns(UserWarning, match="run_recbole does not read fit, output_dir, resume, run_name"):
+        run_recbole(model="Pop", dataset="tiny", config_dict=tiny.options(scenario="warm", **ours))
+
+
 def test_recboles_exhaustive_search_tries_everything_once():
     pytest.importorskip("hyperopt")
     from recbole.trainer import HyperTuning

@@ -1,7 +1,9 @@
-"""RecBole's quick-start functions of these names, for our checkpoints and with validation results for the tuner."""
+"""RecBole's quick-start functions of these names, for our checkpoints and with validation results for the tuner; what
+``run_recbole`` does not read is said."""
 
 import inspect
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,22 @@ from recbole.config import Config
 
 from recbole_sibrar.recbole_plugin.checks import begin_log
 from recbole_sibrar.recbole_plugin.run import prepare, prepare_trained
+
+OF_OUR_RUN = ("fit", "output_dir", "resume", "run_name")
+
+
+def config_of_run_recbole(*args: Any, **kwargs: Any) -> Config:
+    """RecBole's ``Config`` for its ``run_recbole``, which does not know what is only of our runs: that is said."""
+    config = Config(*args, **kwargs)
+    given, usual = config.external_config_dict, config.internal_config_dict
+    unread = [name for name in OF_OUR_RUN if name in given and given[name] != usual.get(name)]
+    if unread and config["scenario"] is not None:
+        warnings.warn(
+            f"run_recbole does not read {', '.join(unread)}; use 'recbole-sibrar run', or run of "
+            "recbole_sibrar.recbole_plugin.run.",
+            stacklevel=3,
+        )
+    return config
 
 
 def objective_function(

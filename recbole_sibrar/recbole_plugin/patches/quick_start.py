@@ -9,6 +9,7 @@ from recbole_sibrar.hook import on_import
 from recbole_sibrar.recbole_plugin.patches.replaced import replace
 
 TOUCH_POINTS = {
+    "recbole.quick_start.quick_start:run_recbole": ("99b7cc6e9b7d", "its Config says which options it does not read"),
     "recbole.quick_start.quick_start:load_data_and_model": ("a7709915fca7", "replaced: reads our checkpoints"),
     "recbole.quick_start.quick_start:objective_function": ("517c95a67f6b", "replaced: it reports test results to the tuner"),
 }  # fmt: skip
@@ -40,6 +41,7 @@ def _replace_quick_start(module: ModuleType) -> None:
 
     package = sys.modules.get("recbole.quick_start")
     module.create_dataset = sys.modules["recbole.data"].create_dataset
+    module.Config = quick_start.config_of_run_recbole
     for name in ("load_data_and_model", "objective_function"):
         replace(module, name, getattr(quick_start, name), f"{module.__name__}:{name}")
         if hasattr(package, name):
