@@ -147,6 +147,10 @@ def test_an_error_inside_recbole_names_the_options_that_are_not_defaults(tiny):
     [
         ("Pop", {"embedding_size": 8}, "embedding_size | 8 | Pop"),
         ("BPR", {"reg_weight": 0.1}, "reg_weight | 0.1 | BPR"),
+        ("Pop", {"learning_rate": 0.1}, "learning_rate | 0.1 | Pop"),
+        ("ContentRidge", {"train_batch_size": 9, "weight_decay": 0.1}, "train_batch_size | 9 | ContentRidge"),
+        ("BPR", {"missing": {"rate": 0.5}}, "missing | {'rate': 0.5} | BPR"),
+        ("MF", {"vector_storage": "disk"}, "vector_storage | 'disk' | MF"),
         ("SiBraR", {"temperature": 0.2, "variant": "S"}, "temperature | 0.2 | variant=SC"),
         ("SiBraR", {"softmax_negatives": 9}, "softmax_negatives | 9 | rec_loss=softmax"),
         ("BPR", {"gpu_id": "0"}, "gpu_id | '0'"),

@@ -209,6 +209,14 @@ def test_mistakes_in_a_space(mapping, message):
         Space.from_mapping(mapping)
 
 
+def test_what_a_closed_form_does_not_read_is_not_searched(tiny, capsys):
+    Path("space.yaml").write_text("learning_rate: {uniform: [0.1, 1]}\n")
+    command = ["tune", "--model=ContentRidge", "--dataset=tiny", "--space=space.yaml", f"--data_path={tiny.folder}"]
+    assert cli.main(command) == 2
+    said = capsys.readouterr()
+    assert names(said.out, "not searched | learning_rate | ContentRidge") and "learning_rate" in said.err
+
+
 def test_a_space_names_its_file():
     Path("space.yaml").write_text("a: 3\n")
     with pytest.raises(OptionError, match="space.yaml: a is 3"):

@@ -43,6 +43,11 @@ def capabilities_of(name: str) -> Capabilities:
     return MODELS[name].capabilities if name in MODELS else CONTENT_FREE.get(name, Capabilities())
 
 
+def solves(name: str) -> bool:
+    """Whether a model is in closed form, one of ours or of RecBole's."""
+    return MODELS[name].closed_form if name in MODELS else name in SOLVED
+
+
 def capability_table() -> str:
     """Markdown: one row for each of our models and of RecBole's that differ from the rest, one for the rest."""
     rows = [

@@ -14,12 +14,14 @@ from recbole.utils import InputType, get_model, init_logger
 
 from recbole_sibrar.errors import OptionError, SibrarError, WorkerError, WriteError, nearest
 from recbole_sibrar.recbole_plugin import distributed
+from recbole_sibrar.recbole_plugin.capabilities import capabilities_of, solves
 from recbole_sibrar.recbole_plugin.config import OUR_MODELS
 from recbole_sibrar.recbole_plugin.loaders import PairLoader
 from recbole_sibrar.recbole_plugin.rules import shown
 
 WITHOUT_LENGTH = ("gauc",)  # metrics of RecBole's
 NO_CHOICE = "pl@"  # popularity lift
+OF_STEPS = ("learning_rate", "learner", "weight_decay", "clip_grad_norm", "train_batch_size")
 
 
 def check(config: Config) -> None:
@@ -103,6 +105,18 @@ def without_effect(given: set[str], config: Config) -> list[str]:
         for name in ("embedding_size", "reg_weight")
         if name in given and name not in read
     ]
+    if solves(model):
+        sentences += [
+            f"{name} is {shown(config[name])}, but {model} is not trained in steps and does not read it."
+            for name in OF_STEPS
+            if name in given and config[name] is not None
+        ]
+    if not capabilities_of(model).missing_modalities:
+        sentences += [
+            f"{name} is {shown(config[name])}, but {model} reads no modalities that could be missing."
+            for name in ("missing", "vector_storage")
+            if name in given and config[name] != config.internal_config_dict[name]
+        ]
     if "tail_ratio" in given and "tailpercentage" not in [name.lower() for name in config["metrics"]]:
         sentences.append(f"tail_ratio is {config['tail_ratio']!r}, but has an effect on TailPercentage only.")
     if config["device"].type == "cpu":
