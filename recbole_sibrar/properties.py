@@ -83,17 +83,29 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
+class _EachKeyOnce(yaml.SafeLoader):
+    """YAML's safe loader, which takes the last of a key that is there twice; this one takes neither."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"{key.value} is given twice", problem_mark=key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        return super().construct_mapping(node, deep)
+
+
 def read_property_file(path: str | Path) -> dict[str, Any]:
     """A YAML property file.
 
     Raises:
-        OptionError: it is absent, malformed, or no mapping.
+        OptionError: it is absent, malformed (also where a key is there twice), or no mapping.
     """
     path = Path(path)
     if not path.is_file():
         raise OptionError(f"{path}: no such property file.")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _EachKeyOnce)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise OptionError(f"{path} is not YAML: {error}") from None
     except OSError as error:

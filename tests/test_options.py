@@ -13,6 +13,7 @@ from recbole.utils import get_model
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.errors import OptionError, SibrarError
+from recbole_sibrar.properties import read_property_file
 from recbole_sibrar.recbole_plugin.capabilities import UNSERVED, general_recommenders
 from recbole_sibrar.recbole_plugin.checks import HARMLESS, check
 from recbole_sibrar.recbole_plugin.config import valid_names
@@ -196,6 +197,18 @@ def test_names_in_a_property_file_and_on_the_command_line(tiny):
     assert main([*common, "--item_modalities=2020,year", "--run_name=both"]) == 0
     assert main([*common, "--item_modalities=['2020', year]", "--run_name=list"]) == 0
     assert [Path("results", name, "result.json").is_file() for name in ("2021", "both", "list")] == [True] * 3
+
+
+@pytest.mark.parametrize("text", ["epochs: 1\nseed: 2\nepochs: 3\n", "missing: {rate: 0, phase: train, rate: 1}\n"])
+def test_a_key_that_is_there_twice_is_refused(text):
+    Path("twice.yaml").write_text(text)
+    with pytest.raises(OptionError, match=naming(f"twice.yaml | {'epochs' if 'epochs' in text else 'rate'} | twice")):
+        read_property_file("twice.yaml")
+
+
+def test_keys_may_be_merged():
+    Path("merged.yaml").write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\n")
+    assert read_property_file("merged.yaml")["b"] == {"x": 1, "y": 3}
 
 
 def _result(name):
