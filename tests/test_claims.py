@@ -149,6 +149,7 @@ def test_a_claim_about_items_is_not_judged_when_warm(tmp_path):
 
 
 def test_the_command_writes_them(results, capsys):
+    assert main(["report", str(results), "--claims", "--output", "x"]) == 2 and not Path("x").exists()
     assert main(["report", str(results), "--claims"]) == 0
     assert "not told apart" in capsys.readouterr().out
     assert len(pd.read_csv(results / "claims.csv")) == len(CLAIMS)

@@ -170,7 +170,10 @@ def test_the_grid_of_a_plan(tiny, started):
     [
         (["--metric", "ndgc@5"], "Did you mean 'ndcg@5'"),
         (["--rates", "2"], "missing.rate is 2"),
-        (["--where", "both"], "--where | --rates | both"),
+        (["--where", "both"], "--where | --rates"),
+        (["--pattern", "popularity"], "--pattern | --rates"),
+        (["--dataset", "foo"], "--dataset | --file"),
+        (["--rates", "0", "--max-subsets", "2"], "--max-subsets | 2 | --rates"),
         (["--file", "plan.yaml"], "either folders of runs, or a plan"),
         (["--side", "user"], "SiBraR_SC-strong | side information"),
         (["--max-subsets", "2", "--metric", "ndcg@5"], "At most 2 subsets"),

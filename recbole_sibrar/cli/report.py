@@ -34,6 +34,11 @@ Without --rates: subsets.csv, curve.csv, contributions.csv, missing.md, and curv
 rates as .csv (every run), .md, .pdf, .svg, .png, and rates-mean.csv: means and intervals over the seeds of a model.
 """
 
+MAX_SUBSETS = 64
+# Arguments of ``missing`` that need another one, and examples of these.
+NEEDED_BY = {"where": "rates", "pattern": "rates", "dataset": "file"}
+EXAMPLES = {"rates": ", such as --rates 0 0.25 0.5 0.75", "file": ", a plan of runs"}
+
 GAP_DESCRIPTION = """\
 Measure how far apart trained models put the embeddings of different modalities, and draw them.
 
@@ -56,21 +61,17 @@ def add_report_parsers(commands: argparse._SubParsersAction[argparse.ArgumentPar
     missing.add_argument(
         "--max-subsets",
         type=at_least(1),
-        default=64,
         metavar="N",
-        help="subsets; of more so many are drawn (default: %(default)s)",
+        help=f"subsets; of more so many are drawn (default: {MAX_SUBSETS})",
     )
     missing.add_argument(
         "--rates", type=float, nargs="+", metavar="RATE", help="shares of items or users that lose a modality"
     )
-    missing.add_argument(
-        "--pattern", choices=PATTERNS, nargs="+", default=["uniform"], help="with --rates: who loses (default: uniform)"
-    )
+    missing.add_argument("--pattern", choices=PATTERNS, nargs="+", help="with --rates: who loses (default: uniform)")
     missing.add_argument(
         "--where",
         choices=PHASE_CHOICES,
         nargs="+",
-        default=["evaluation"],
         help="with --rates: where content is missing; 'train' and 'both' train at each rate (default: evaluation)",
     )
     missing.add_argument("--file", metavar="YAML", help="a plan of runs, as for 'compare', in place of RUN")
@@ -157,14 +158,17 @@ def _check_metric(models: Iterable[TrainedModel], metric: str) -> None:
 
 
 def _missing(arguments: argparse.Namespace) -> int:
-    if not arguments.rates and arguments.where != ["evaluation"]:
-        raise OptionError(f"--where {' '.join(arguments.where)} needs --rates, for example --rates 0 0.25 0.5 0.75.")
+    for name, needed in NEEDED_BY.items():
+        if getattr(arguments, name) and not getattr(arguments, needed):
+            raise OptionError(f"--{name} has no effect without --{needed}{EXAMPLES[needed]}.")
+    if arguments.rates and arguments.max_subsets:
+        raise OptionError(f"--max-subsets {arguments.max_subsets} has no effect with --rates; give one of them.")
     if bool(arguments.models) == bool(arguments.file):
         raise OptionError("missing takes either folders of runs, or a plan of runs with --file.")
     grid = [
         MissingOptions(pattern=pattern, phase=where, seed=arguments.seed)
-        for where in dict.fromkeys(arguments.where)
-        for pattern in dict.fromkeys(arguments.pattern)
+        for where in dict.fromkeys(arguments.where or ("evaluation",))
+        for pattern in dict.fromkeys(arguments.pattern or ("uniform",))
     ]
     rates = sorted({grid[0].at(rate).rate for rate in arguments.rates or ()})
     track = tracker(arguments.track)
@@ -210,8 +214,9 @@ def _write_missing(arguments: argparse.Namespace, grid: list[MissingOptions], ra
         models = _load(arguments)
         metric = (arguments.metric or models[0].config["valid_metric"]).lower()
         _check_metric(models, metric)
+        limit = arguments.max_subsets or MAX_SUBSETS
         tables = write_subset_study(
-            models, arguments.side, arguments.phase, arguments.max_subsets, arguments.seed, arguments.output, metric
+            models, arguments.side, arguments.phase, limit, arguments.seed, arguments.output, metric
         )
         print(f"{metric} by number of modalities left\n\n{markdown(tables['curve'])}\n")
         print(f"what each modality adds\n\n{markdown(tables['contributions'])}")
@@ -236,6 +241,8 @@ def _gap(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    if arguments.claims and arguments.output:
+        raise OptionError("--output is of the page, and --claims writes DIR/claims.md and .csv; give one of them.")
     if arguments.claims:
         return _claims(arguments.folder)
     from recbole_sibrar.report.page import write_page
