@@ -220,13 +220,16 @@ def test_cells_are_what_a_person_means():
             "day": pd.to_datetime(["1970-01-02", None]),
             "flag": [True, None],
             "text": ["7", None],
+            "moment": pd.Series([np.datetime64("1970-01-02T00:00:00", "ns"), None], [10, 11], object),
+            "date": pd.Series([np.datetime64("1970-01-02"), None], [10, 11], object),
         },
         index=pd.Index([10, 11], name="sku"),
     )
     plain = plain_frame(frame, "x")
     assert plain.to_dict("list") == {
         "sku": [10, 11], "whole": [1, None], "fraction": [1.5, None], "day": ["1970-01-02T00:00:00", None],
-        "flag": [True, None], "text": ["7", None],
+        "flag": [True, None], "text": ["7", None], "moment": ["1970-01-02T00:00:00", None],
+        "date": ["1970-01-02", None],
     }  # fmt: skip
     assert type(plain["whole"][1]) is int and plain.index.tolist() == [1, 2]
 

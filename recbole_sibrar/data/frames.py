@@ -97,7 +97,9 @@ def _plain(values: Sequence[Any]) -> list[Any]:
 
 def _cell(value: Any) -> Any:
     if isinstance(value, np.generic):
-        value = value.item()
+        plain = value.item()
+        is_moment = isinstance(value, np.datetime64) and isinstance(plain, int)  # in nanoseconds
+        value = pd.Timestamp(value) if is_moment else plain
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, (pd.Series, pd.Index)):
