@@ -10,6 +10,7 @@ import torch
 from recbole_sibrar.cli import main
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.kinds import DECLARED, KINDS, LINEAR_INPUTS, WEIGHTS, known_to
+from recbole_sibrar.kinds.category import category_modality
 from recbole_sibrar.kinds.ngrams import hashed
 from recbole_sibrar.kinds.reading import load_modalities, parse_declarations
 from recbole_sibrar.models.features import LinearFeatures
@@ -85,6 +86,15 @@ def test_a_request_with_a_known_value_is_the_known_entity(data):
     block = data.kind.blocks(entry, torch.ones(data.n_items + 1, dtype=torch.bool), WEIGHTS)[0]
     expected = block.columns_of(block.stored(torch.tensor([1])))
     assert torch.allclose(block.columns_of(parsed.features(torch.tensor([0]))), expected)
+
+
+@pytest.mark.parametrize("vocabulary", [("1", "7"), ("1.0", "7.0")])
+@pytest.mark.parametrize("cell", [7, 7.0, np.int64(7), np.float32(7)])
+def test_a_whole_number_is_one_category_with_and_without_a_point(vocabulary, cell):
+    entry = category_modality("code", ["x"], vocabulary)
+    told = {("code", str(value)) for value in (1.5, True, 10**400, np.inf)}
+    parsed = KINDS["category"].parse(entry, [cell, 1.5, True, None, 10**400, np.inf], list("abcdef"), told)
+    assert parsed.available.tolist() == [True] + [False] * 5 and parsed.values[0] == 1
 
 
 def test_the_average_of_one_value_is_the_value(data):

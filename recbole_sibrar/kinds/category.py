@@ -1,6 +1,7 @@
 """One of a fixed set of values, such as a country."""
 
 from collections.abc import Iterable, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,8 @@ class Category(Kind):
         for row, cell in enumerate(cells):
             if not np.isscalar(cell) and cell is not None:
                 raise wrong_value(entry, tokens[row], cell, "a category, or nothing")
-        texts = ["" if cell is None else str(cell) for cell in cells]
-        texts = [text if text in entry.vocabulary else " ".join(text.split()) for text in texts]
+        known = set(entry.vocabulary)
+        texts = ["" if cell is None else _text(cell, known) for cell in cells]
         warn_of_unknown(entry, {text for text in texts if text}, told)
         return category_modality(entry.name, texts, entry.vocabulary)
 
@@ -95,6 +96,14 @@ class Category(Kind):
 
     def written(self, column: pd.Series, separator: str, path: str | Path) -> pd.Series:
         return clean(column)
+
+
+def _text(cell: Any, known: set[str]) -> str:
+    """As the vocabulary has it: gaps in a column decide whether pandas and files write a whole number 7 or 7.0."""
+    texts = [str(cell)]
+    if isinstance(cell, Real) and not isinstance(cell, bool) and abs(cell) < 2**53 and cell % 1 == 0:
+        texts += [str(int(cell)), str(float(cell))]
+    return next((text for text in texts if text in known), " ".join(texts[0].split()))
 
 
 def category_modality(name: str, texts: Iterable[str], vocabulary: Sequence[str]) -> Modality:
