@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.cli.serving import users_of
+from recbole_sibrar.convert.own_tables import guess_kind
 from recbole_sibrar.convert.vectors import read_embeddings
 from recbole_sibrar.data.atomic import read_atomic
 from recbole_sibrar.data.modalities import Modalities
@@ -209,6 +210,12 @@ def test_markers_of_missing_values_are_counted_and_missing(marker, capsys):
     said = capsys.readouterr().out
     assert "price        3 of 4 items" in said and "brand        3 of 4 items" in said
     assert (f"'price': number (guessed); missing: 1 {marker.strip()!r}" in said) == bool(marker.strip())
+
+
+@pytest.mark.parametrize("separator", ["|", "||", "**", "..", "\\d"])
+def test_separators_of_tags_are_no_patterns(separator):
+    assert guess_kind(pd.Series([f"1st{separator}b", "b", "4th", "c"]), separator) == "tags"
+    assert guess_kind(pd.Series(["1st", "abc", "1st"]), separator) == "text"
 
 
 def test_which_texts_are_missing_can_be_said():

@@ -173,7 +173,7 @@ class Tags(Kind):
     def fits(self, cells: pd.Series, separator: str) -> float:
         if not cells.str.contains(separator, regex=False).any():
             return 0.0
-        lists = cells.str.split(separator)
+        lists = cells.str.split(separator, regex=False)
         return 0.8 if lists.explode().nunique() < lists.str.len().sum() else 0.0
 
     def written(self, column: pd.Series, separator: str, path: str | Path) -> pd.Series:
