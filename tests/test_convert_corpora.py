@@ -136,6 +136,19 @@ def test_onion_counts_and_tf_idf(raw):
     assert rows("onion", "item")[1:] == ["AAA\tsoft_rock"]
 
 
+@pytest.mark.parametrize(
+    "cell, message", [("nan", None), ("", None), ("N/A", None), ("x", "line 3 | 'x'"), ("True", "line 3 | 'True'")]
+)
+def test_onion_genres_in_columns(raw, cell, message, capsys):
+    (raw / "id_genres.tsv.bz2").unlink()
+    (raw / "id_genres.tsv").write_text(f"id\trock\tsoft rock\nAAA\t0\t1\nCCC\t1\t{cell}\n")
+    assert convert("onion", raw) == (2 if message else 0)
+    if message:
+        assert names(capsys.readouterr().err, f"id_genres.tsv | {message} | 'soft rock' | number")
+    else:
+        assert rows("onion", "item")[1:] == ["AAA\tsoft_rock", "CCC\trock"]
+
+
 def test_blocks_do_not_change_the_counts(raw, monkeypatch):
     path = raw / "userid_trackid_timestamp.tsv.bz2"
     whole = onion.count_plays(path, 2018)

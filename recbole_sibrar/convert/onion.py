@@ -271,7 +271,8 @@ def _read_genres(path: Path, tracks: Iterable[str]) -> pd.DataFrame:
         keep = np.array([token in tracks for token in tokens])
         for number, line in zip(item.number + np.flatnonzero(keep), item.select(keep).decode().split("\n")):
             token, *cells = line.split("\t")
-            rows.append((token, join_tags(cells[0].split(",") if len(header) == 2 else _used(header, cells)), number))
+            tags = cells[0].split(",") if len(header) == 2 else _used(header, cells, f"{path}, line {number}")
+            rows.append((token, join_tags(tags), number))
     frame = pd.DataFrame(rows, columns=["item_id", "genres", "line"])
     duplicate = frame["item_id"].duplicated()
     if duplicate.any():
@@ -280,8 +281,18 @@ def _read_genres(path: Path, tracks: Iterable[str]) -> pd.DataFrame:
     return frame.drop(columns="line")
 
 
-def _used(header: Sequence[str], cells: Sequence[str]) -> list[str]:
-    return [name for name, cell in zip(header[1:], cells) if cell and float(cell) != 0]
+def _used(header: Sequence[str], cells: Sequence[str], place: str) -> list[str]:
+    used = []
+    for name, cell in zip(header[1:], cells):
+        try:
+            amount = float(cell or 0)
+        except ValueError:
+            if not is_marker(cell):
+                raise DataError(f"{place}: {cell!r} in the column {name!r}; expected a number, 0 without it.") from None
+            amount = 0.0
+        if abs(amount) > 0:  # NaN is not
+            used.append(name)
+    return used
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
