@@ -173,6 +173,9 @@ def test_vectors_come_back_to_float_precision(raw):
     [
         ("ratings", lambda t: t.replace("2::10::4::300", "2::10::4"), "line 3 | ratings.dat | '::' | cells"),
         ("ratings", lambda t: t.replace("::4::", "::x::"), "line 3 | ratings.dat | 'x'"),
+        ("ratings", lambda t: t.replace("::4::", "::inf::"), "line 3 | ratings.dat | 'inf' | rating | finite"),
+        ("ratings", lambda t: t.replace("::300", "::-inf"), "line 3 | ratings.dat | '-inf' | timestamp | finite"),
+        ("ratings", lambda t: t.replace("::300", "::" + "9" * 400), "line 3 | ratings.dat | timestamp | finite"),
         ("ratings", lambda t: "", "ratings.dat | empty"),
         ("users", lambda t: t.replace("2::M", "1::M"), "line 2 | users.dat | '1' | twice"),
         ("users", lambda t: None, "users.dat | ml-1m.zip | no such file"),

@@ -15,6 +15,7 @@ from recbole_sibrar.convert.corpus import Corpus, add_ages, add_encoders, add_it
 from recbole_sibrar.convert.encoders import Encode
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair, of_ages
 from recbole_sibrar.convert.vectors import located, read_embeddings
+from recbole_sibrar.data.atomic import LARGEST
 from recbole_sibrar.data.tables import read_table, refuse_duplicates
 from recbole_sibrar.errors import DataError
 
@@ -145,9 +146,10 @@ def _read(path: Path, columns: Sequence[str], text: Collection[str] = ()) -> pd.
         if column in text:
             continue
         numbers = pd.to_numeric(frame[column], errors="coerce")
-        if numbers.isna().any():
-            line = numbers.isna().idxmax()
-            raise DataError(f"{path}, line {line}: {frame[column][line]!r} in {column} is not a number.")
+        wrong = ~(numbers.abs() <= LARGEST)
+        if wrong.any():
+            line = wrong.idxmax()
+            raise DataError(f"{path}, line {line}: {frame[column][line]!r} in {column} is not a finite number.")
         if column in ("rating", "timestamp"):
             frame[column] = numbers
     if "item_id" not in frame:
