@@ -137,6 +137,18 @@ def test_the_papers_filters_by_hand(paper_raw, capsys):
     assert "the filters are not the papers', which --paper applies" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("row, code", [("6 \tA story.\n", 0), (" 1\tAnother.\n", 2), ("1\t\n", 0)])
+def test_plots_are_one_for_a_movie(paper_raw, row, code, capsys):
+    path = paper_raw / "plots.tsv"
+    path.write_text(path.read_text() + row)
+    assert convert(paper_raw, "--require", "plot") == code
+    error = capsys.readouterr().err
+    if code:
+        assert names(error, "plots.tsv | line 11 | '1' | twice")
+    else:
+        assert ("6" in {line.split("\t")[1] for line in rows("inter")[1:]}) == row.startswith("6")
+
+
 def test_ratings_in_fewer_steps_are_named(paper_raw, capsys):
     path = paper_raw / "ratings.dat"
     path.write_text(path.read_text().replace("::2::1\n", "::3::1\n").replace("::5::1\n", "::4::1\n"))
@@ -180,6 +192,8 @@ def test_vectors_come_back_to_float_precision(raw):
         ("users", lambda t: t.replace("2::M", "1::M"), "line 2 | users.dat | '1' | twice"),
         ("users", lambda t: None, "users.dat | ml-1m.zip | no such file"),
         ("movies", lambda t: t.replace("20::No Year", "10::No Year"), "line 2 | movies.dat | '10' | twice"),
+        ("movies", lambda t: t.encode().decode("latin-1"), "line 1 | movies.dat | UTF-8 | latin-1 | iconv"),
+        ("users", lambda t: "\ufeff".encode().decode("latin-1") + t, "line 1 | users.dat | UTF-8 | latin-1"),
         ("movies", lambda t: "10,Toy Story\n", "line 1 | movies.dat | cells"),
     ],
 )

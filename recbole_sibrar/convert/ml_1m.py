@@ -124,11 +124,23 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     with open(path, encoding="latin-1") as file:
         for number, line in enumerate(file, start=1):
             empty = False
-            if number == 1 and line.startswith("\xef\xbb\xbf"):
-                raise DataError(f"{path}, line 1: a byte order mark; the official file is latin-1 without one.")
+            if not line.isascii() and _is_utf8(line):
+                raise DataError(
+                    f"{path}, line {number}: UTF-8, and the official file is latin-1; iconv -f UTF-8 -t ISO-8859-1 "
+                    "writes it as that."
+                )
             yield number, line.rstrip("\r\n").split("::")
     if empty:
         raise DataError(f"{path}: the file is empty.")
+
+
+def _is_utf8(line: str) -> bool:
+    """Whether a line that was read as latin-1 is UTF-8, which latin-1 beyond ASCII hardly ever is by chance."""
+    try:
+        line.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _read(path: Path, columns: Sequence[str], text: Collection[str] = ()) -> pd.DataFrame:
@@ -176,7 +188,9 @@ def _read_movies(path: Path) -> pd.DataFrame:
 def _plots(path: Path) -> dict[str, str]:
     frame = read_table(path, ["movie_id", "plot"])
     frame = frame[frame["plot"].str.strip() != ""]
-    return dict(zip(frame["movie_id"], frame["plot"]))
+    ids = frame["movie_id"].str.strip()
+    refuse_duplicates(path, ids)
+    return dict(zip(ids, frame["plot"]))
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
