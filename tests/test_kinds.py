@@ -9,9 +9,10 @@ import torch
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.errors import DataError
-from recbole_sibrar.kinds import DECLARED, KINDS, LINEAR_INPUTS, WEIGHTS, known_to
+from recbole_sibrar.kinds import DECLARED, KINDS, LINEAR_INPUTS, WEIGHTS, Inputs, known_to
 from recbole_sibrar.kinds.category import category_modality
 from recbole_sibrar.kinds.ngrams import hashed
+from recbole_sibrar.kinds.number import number_modality
 from recbole_sibrar.kinds.reading import load_modalities, parse_declarations
 from recbole_sibrar.models.features import LinearFeatures
 from recbole_sibrar.recbole_plugin.run import run
@@ -95,6 +96,18 @@ def test_a_whole_number_is_one_category_with_and_without_a_point(vocabulary, cel
     told = {("code", str(value)) for value in (1.5, True, 10**400, np.inf)}
     parsed = KINDS["category"].parse(entry, [cell, 1.5, True, None, 10**400, np.inf], list("abcdef"), told)
     assert parsed.available.tolist() == [True] + [False] * 5 and parsed.values[0] == 1
+
+
+@pytest.mark.parametrize("number", [29.99, 0.1, -1e9, 0.0, 1.7e18])
+def test_one_and_the_same_number_has_no_deviation(number):
+    """An item with another number is not some 10^16 standard deviations away."""
+    n = 1000
+    entry, trained = number_modality("price", np.append(np.full(n, number), number + 5)), torch.arange(n + 1) < n
+    assert KINDS["number"].projection(entry, trained, [1], Inputs()).deviation == 1
+    spread = number_modality("price", np.append(np.arange(n), number))
+    assert KINDS["number"].projection(spread, trained, [1], Inputs()).deviation == torch.arange(n).double().std(
+        correction=0
+    )
 
 
 def test_the_average_of_one_value_is_the_value(data):

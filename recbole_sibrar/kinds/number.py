@@ -21,6 +21,8 @@ from recbole_sibrar.kinds.projection import Projection
 from recbole_sibrar.layers import mlp
 
 N_BINS = 8
+ROUNDING = 1e-12
+"""Of a number: a smaller deviation is that of one and the same number, whose mean is rounded."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class NumberProjection(Projection):
         else:
             mean, deviation = (known.mean(), known.std(correction=0)) if len(known) else (torch.zeros(()),) * 2
             self.register_buffer("mean", mean)
-            self.register_buffer("deviation", torch.where(deviation > 0, deviation, 1.0))
+            self.register_buffer("deviation", torch.where(deviation > ROUNDING * mean.abs(), deviation, 1.0))
             width = 1
         self.network = mlp([width, *sizes], self.activation)
 
