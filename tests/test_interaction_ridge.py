@@ -132,3 +132,9 @@ def test_training_knows_nothing_of_it(model_class):
         torch.manual_seed(5)
         losses.append([term.item() for term in model.loss(batch(model.options))])
     assert losses[0] == losses[1]
+
+
+def test_items_are_alike_by_what_cold_ones_have_too():
+    with_ridge, alone = (build(MODELS[0], interaction_ridge=weight).eval() for weight in (0.4, 0.0))
+    compared = with_ridge.compared(with_ridge.embeddings("item", ITEMS))
+    torch.testing.assert_close(compared, alone.compared(alone.embeddings("item", ITEMS)))

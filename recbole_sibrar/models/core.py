@@ -164,6 +164,10 @@ class InnerProductModel(nn.Module):
         """(N,) ids -> (N, D), for scoring: defined for every entity, whatever it lacks, and never untrained."""
         raise NotImplementedError
 
+    def compared(self, embeddings: Tensor) -> Tensor:
+        """(N, D) embeddings -> (N, D'), by which entities of one side are alike."""
+        return embeddings
+
     def entities(self, side: str) -> Entities:
         return cast(Entities, self.sides[side])
 

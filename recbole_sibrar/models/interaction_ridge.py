@@ -98,6 +98,10 @@ class RidgeRecommender(EnsembleRecommender):
             return fused
         return self._with_ridge(fused, features.side, self._profiles_of(features))
 
+    def compared(self, embeddings: Tensor) -> Tensor:
+        """Without the second half, which only entities with interactions have."""
+        return embeddings[:, : embeddings.shape[1] // 2] if self.options.interaction_ridge else embeddings
+
     def parts(self, side: str, entity: int | Modalities) -> list[Part]:
         parts = super().parts(side, entity)
         if not self.options.interaction_ridge:

@@ -357,7 +357,7 @@ class Recommender(AnyRecommender):
 
     def _similar(self, number: int, name: str, embeddings: Tensor, side: str, k: int) -> pd.DataFrame:
         check_lists(k)
-        unit = torch.nn.functional.normalize(embeddings, dim=-1)
+        unit = torch.nn.functional.normalize(self.model.compared(embeddings), dim=-1)
         allowed = self.directory.offered() if side == "item" else torch.ones(len(unit), dtype=torch.bool)
         allowed[[0, number]] = False
         scores, found = top_k(unit[[number]], unit, k, allowed=allowed)
