@@ -9,7 +9,7 @@ import math
 import queue
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from itertools import islice
@@ -18,11 +18,11 @@ from typing import Annotated, Any
 import uvicorn
 from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, model_validator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recbole_sibrar import __version__ as VERSION
-from recbole_sibrar.errors import OptionError, SibrarError, WriteError
+from recbole_sibrar.errors import OptionError, SibrarError, WriteError, nearest
 from recbole_sibrar.serving.interface import AnyRecommender
 from recbole_sibrar.serving.kept import KeptCatalogue, apply
 
@@ -42,7 +42,26 @@ Length = Annotated[int, Field(ge=1, le=LONGEST_LIST, description="of the lists")
 Row = Annotated[dict[str, Any], Field(description="item_id and modalities by name, as in the table of items")]
 
 
-class Asked(BaseModel):
+class Body(BaseModel):
+    """What a client sends: keys that mean nothing are refused, lest a wrong one is taken for none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            _check_keys(values, cls.model_fields)
+        return values
+
+
+def _check_keys(keys: Iterable[str], valid: Collection[str]) -> None:
+    for key in keys:
+        if key not in valid:
+            raise OptionError(f"Unknown key {key[:100]!r}. {nearest(key[:100], valid)}")
+
+
+class Asked(Body):
     """Whom to recommend for, and what."""
 
     users: list[User] = Field(min_length=1, max_length=MOST_USERS)
@@ -70,7 +89,7 @@ class Similar(BaseModel):
     cosine: float
 
 
-class Pair(BaseModel):
+class Pair(Body):
     user: User
     item: Id
 
@@ -82,11 +101,11 @@ class Contribution(BaseModel):
     contribution: float
 
 
-class Rows(BaseModel):
+class Rows(Body):
     items: list[Row] = Field(min_length=1, max_length=MOST_ITEMS)
 
 
-class Ids(BaseModel):
+class Ids(Body):
     items: list[Id] = Field(min_length=1, max_length=MOST_ITEMS)
 
 
@@ -245,8 +264,11 @@ def make_app(recommender: AnyRecommender, writable: bool = False, kept: KeptCata
         return Recommendations(recommendations=await _result(worker.recommend(asked)))
 
     @app.get("/similar/{item}")
-    async def similar(item: str, k: Annotated[int, Query(ge=1, le=LONGEST_LIST)] = 10) -> list[Similar]:
+    async def similar(
+        request: Request, item: str, k: Annotated[int, Query(ge=1, le=LONGEST_LIST)] = 10
+    ) -> list[Similar]:
         """The items most like one."""
+        _check_keys(request.query_params, ["k"])
         table = await _result(worker.submit(lambda own: own.similar_items(item, k)))
         return [Similar(item=name, cosine=value) for name, value in zip(table["similar"], table["cosine"].tolist())]
 

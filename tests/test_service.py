@@ -150,6 +150,10 @@ def test_a_service_is_read_only_unless_it_is_said_otherwise(checkpoint):
     [
         ("/recommend", {"users": ["b99"]}, 422, "Unknown user id 'b99'. Did you mean"),
         ("/recommend", {"users": [{"citty": "A"}]}, 422, "'citty' | 'city'"),
+        ("/recommend", {"users": ["b2"], "top_k": 5}, 422, "'top_k' | Valid: candidates, exclude_seen, k, users"),
+        ("/recommend", {"users": ["b2"], "candidate": ["p1"]}, 422, "'candidate' | Did you mean 'candidates'?"),
+        ("/explain", {"users": "b2", "item": "p1"}, 422, "'users' | 'user'"),
+        ("/items", {"items": [{"sku": "n"}], "known": True}, 422, "'known' | items"),
         ("/recommend", {"users": []}, 422, "users"),
         ("/recommend", {"users": ["b2"], "k": 0}, 422, "greater than or equal to 1"),
         ("/recommend", {"users": ["b2"], "k": 10**9}, 422, "less than or equal to 1000"),
@@ -170,6 +174,11 @@ def test_what_is_wrong_or_too_much_is_refused_with_a_sentence(client, path, body
     answer = client.post(path, json=body)
     assert answer.status_code == code and names(answer.text, message)
     assert client.get("/health").status_code == 200
+
+
+def test_parameters_of_an_address_that_mean_nothing_are_named(client):
+    answer = client.get("/similar/p2", params={"top_k": 5})
+    assert answer.status_code == 422 and names(answer.text, "'top_k' | k")
 
 
 def test_files_are_not_read_for_a_client(checkpoint):
