@@ -359,7 +359,7 @@ def test_a_checkpoint_of_another_version_is_named(tiny):
 
 
 NO_IDS = [None, "", " ", float("nan"), float("inf"), True, [], {}, ["i1"], pd.NA, np.float64("nan"), b"i1", object(),
-          "i\t1", "i\n1", "i\r1"]  # fmt: skip
+          "i\t1", "i\n1", "i\r1", "i\0", "\ud800i1"]  # fmt: skip
 CALLS = {
     "recommend": lambda r, bad: r.recommend([{"id": bad, "history": ["i1"]}]),
     "history": lambda r, bad: r.recommend([[bad]]),

@@ -150,8 +150,8 @@ def as_id(side: str, value: object) -> str:
     """An id as text.
 
     Raises:
-        OptionError: it is neither text nor a number: nothing, NaN, the empty text, a list; or a text with a tab or
-            a line break.
+        OptionError: it is neither text nor a number: nothing, NaN, the empty text, a list; or a text with a tab, a
+            line break, or what no file holds.
     """
     value = value.item() if isinstance(value, np.generic) else value
     is_text = isinstance(value, str) and value.strip() != ""
@@ -160,7 +160,14 @@ def as_id(side: str, value: object) -> str:
         raise OptionError(f"{value!r} is no {side} id; expected a text or a number.")
     if is_text and set(str(value)) & set("\t\r\n"):
         raise OptionError(f"{value!r} is no {side} id; expected a text or a number, without a tab or a line break.")
+    if is_text and not _is_writable(str(value)):
+        raise OptionError(f"{value!r} is no {side} id; expected a text or a number, of whole characters.")
     return str(value)
+
+
+def _is_writable(text: str) -> bool:
+    """Whether a file can hold it: no zero byte, no half of a pair of surrogates."""
+    return "\0" not in text and (text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text))
 
 
 def as_list(values: object, what: str, expected: str) -> list[Any]:
