@@ -17,8 +17,9 @@ from typing import Annotated, Any
 
 import uvicorn
 from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, model_validator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recbole_sibrar import __version__ as VERSION
@@ -29,13 +30,27 @@ from recbole_sibrar.serving.kept import KeptCatalogue, apply
 MOST_USERS, MOST_ITEMS, LONGEST_LIST, LONGEST_HISTORY = 1024, 4096, 1000, 10_000
 MOST_BYTES = 16 << 20
 TOO_LARGE = f"The request is larger than {MOST_BYTES:,} bytes."
+MOST_MISTAKES, LONGEST_SENTENCE = 5, 2000  # of a request, in its answer
 MOST_TOGETHER = 64  # requests that are answered by one pass over the items
 IDLE_SECONDS = 75  # an idle connection is kept longer than clients keep it (httpx: 5 s), lest it closes as one sends
 
+
+def _check_history(user: dict[str, Any]) -> dict[str, Any]:
+    history = user.get("history")
+    if isinstance(history, list) and len(history) > LONGEST_HISTORY:
+        raise ValueError(f"history should have at most {LONGEST_HISTORY} items, not {len(history)}")
+    return user
+
+
 Id = Annotated[StrictStr | StrictInt, Field(description="of the data set, or of an item that was added")]
-History = Annotated[list[Id], Field(max_length=LONGEST_HISTORY, description="items that a new user likes")]
+History = Annotated[
+    list[Id], Field(fail_fast=True, max_length=LONGEST_HISTORY, description="items that a new user likes")
+]
+Candidates = Annotated[list[Id], Field(fail_fast=True, max_length=LONGEST_HISTORY, description="rank these items only")]
 Described = Annotated[
-    dict[str, Any], Field(description="a new user: any of id, history, and the users' modalities by name")
+    dict[str, Any],
+    AfterValidator(_check_history),
+    Field(description="a new user: any of id, history, and the users' modalities by name"),
 ]
 User = Id | History | Described
 Length = Annotated[int, Field(ge=1, le=LONGEST_LIST, description="of the lists")]
@@ -64,9 +79,9 @@ def _check_keys(keys: Iterable[str], valid: Collection[str]) -> None:
 class Asked(Body):
     """Whom to recommend for, and what."""
 
-    users: list[User] = Field(min_length=1, max_length=MOST_USERS)
+    users: list[User] = Field(fail_fast=True, min_length=1, max_length=MOST_USERS)
     k: Length = 10
-    candidates: list[Id] | None = Field(None, max_length=LONGEST_HISTORY, description="rank these items only")
+    candidates: Candidates | None = None
     exclude_seen: bool = True
 
 
@@ -102,11 +117,11 @@ class Contribution(BaseModel):
 
 
 class Rows(Body):
-    items: list[Row] = Field(min_length=1, max_length=MOST_ITEMS)
+    items: list[Row] = Field(fail_fast=True, min_length=1, max_length=MOST_ITEMS)
 
 
 class Ids(Body):
-    items: list[Id] = Field(min_length=1, max_length=MOST_ITEMS)
+    items: list[Id] = Field(fail_fast=True, min_length=1, max_length=MOST_ITEMS)
 
 
 class Changed(BaseModel):
@@ -236,7 +251,14 @@ def make_app(recommender: AnyRecommender, writable: bool = False, kept: KeptCata
 
     @app.exception_handler(SibrarError)
     async def refuse(_: Request, error: SibrarError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, status_code=507 if isinstance(error, WriteError) else 422)
+        detail = str(error)[:LONGEST_SENTENCE]
+        return JSONResponse({"detail": detail}, status_code=507 if isinstance(error, WriteError) else 422)
+
+    @app.exception_handler(RequestValidationError)
+    async def correct(_: Request, error: RequestValidationError) -> JSONResponse:
+        """Where the first mistakes are, and not what was sent, which may be long and no JSON (NaN)."""
+        told = [{name: own[name] for name in ("loc", "msg", "type")} for own in error.errors()[:MOST_MISTAKES]]
+        return JSONResponse({"detail": told}, status_code=422)
 
     async def change(what: dict[str, Any], check: Callable[[AnyRecommender], None] = lambda own: None) -> Changed:
         if not writable:

@@ -76,6 +76,8 @@ def pairs(answer):
     return [row[:2] for row in rows], [row[2] for row in rows]
 
 
+JSON = {"content-type": "application/json"}
+
 ASKED = {
     "known": {"users": ["b2", "b41"], "k": 5},
     "everything": {
@@ -159,11 +161,14 @@ def test_a_service_is_read_only_unless_it_is_said_otherwise(checkpoint):
         ("/recommend", {"users": ["b2"], "k": 10**9}, 422, "less than or equal to 1000"),
         ("/recommend", {"users": ["b2"] * 2000}, 422, "at most 1024"),
         ("/recommend", {"users": [["p1"] * 20_000]}, 422, "at most 10000"),
+        ("/recommend", {"users": [{"history": ["p1"] * 20_000}]}, 422, "at most 10000"),
         ("/recommend", {"users": [None]}, 422, "users"),
         ("/recommend", {"users": [True]}, 422, "users"),
         ("/recommend", {"users": [["p1", True]]}, 422, "users"),
         ("/recommend", {"users": ["x" * (17 << 20)]}, 413, "larger | 16,777,216"),
         ("/items", {"items": [{"sku": "n", "price": "soon"}]}, 422, "price | 'soon' | number"),
+        ("/items", {"items": [{"sku": "n", "price": "\ud800"}]}, 422, "price | number"),
+        ("/items", {"items": [{"sku": "\ud800n"}]}, 422, "is no item id"),
         ("/items", {"items": [{"price": 1}]}, 422, "one must be 'sku' or 'item_id'"),
         ("/items", {"items": [{"sku": "n", "text": [1, 2]}]}, 422, "2 numbers; expected 3"),
         ("/items", {"items": [{"sku": "n"}] * 5000}, 422, "at most 4096"),
@@ -171,9 +176,26 @@ def test_a_service_is_read_only_unless_it_is_said_otherwise(checkpoint):
     ],
 )
 def test_what_is_wrong_or_too_much_is_refused_with_a_sentence(client, path, body, code, message):
-    answer = client.post(path, json=body)
+    answer = client.post(path, content=json.dumps(body), headers=JSON)
     assert answer.status_code == code and names(answer.text, message)
     assert client.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"users": [NaN]}',
+        '{"users": [1e999]}',
+        '{"users": ["b2"], "k": NaN}',
+        json.dumps({"users": [[True] * 9000] * 40}),
+        json.dumps({"users": [[True]] * 1000, "candidates": [None] * 10_000}),
+        json.dumps({"users": ["b2"], "k": "x" * 10**6}),
+        json.dumps({"users": ["x" * 10**6]}),
+    ],
+)
+def test_what_is_wrong_is_told_in_few_words_and_at_once(client, body):
+    answer = client.post("/recommend", content=body, headers=JSON)
+    assert answer.status_code == 422 and len(answer.content) < 4000 and answer.elapsed.total_seconds() < 5
 
 
 def test_parameters_of_an_address_that_mean_nothing_are_named(client):
