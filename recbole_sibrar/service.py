@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recbole_sibrar import __version__ as VERSION
 from recbole_sibrar.errors import OptionError, SibrarError, WriteError, nearest
+from recbole_sibrar.serving.directory import as_id
 from recbole_sibrar.serving.interface import AnyRecommender
 from recbole_sibrar.serving.kept import KeptCatalogue, apply
 
@@ -285,7 +286,7 @@ def make_app(recommender: AnyRecommender, writable: bool = False, kept: KeptCata
         """The best items for known users, histories, and users described by what is known of them."""
         return Recommendations(recommendations=await _result(worker.recommend(asked)))
 
-    @app.get("/similar/{item}")
+    @app.get("/similar/{item:path}")
     async def similar(
         request: Request, item: str, k: Annotated[int, Query(ge=1, le=LONGEST_LIST)] = 10
     ) -> list[Similar]:
@@ -330,8 +331,9 @@ def _check_rows(recommender: AnyRecommender, rows: list[dict[str, Any]], known: 
         for name in of_pictures:
             if isinstance(row.get(name), str):
                 raise HTTPException(422, f"{name} is a text; a client's files are not read here: send the vector.")
-        token = str(next((row[name] for name in names if name in row), "")).strip()
-        if token and known is not directory.is_offered(token):
+        given = [row[name] for name in names if name in row][:1]  # none at all is told when the row is read
+        token = as_id("item", given[0]).strip() if given else None
+        if token is not None and known is not directory.is_offered(token):
             code, said = (404, "is not there; add it with POST") if known else (409, "is there; change it with PUT")
             raise HTTPException(code, f"Item {token!r} {said}.")
 

@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -108,6 +109,15 @@ def test_similar_items_and_explanations_are_those_of_the_class(client, model):
         pd.testing.assert_frame_equal(pd.DataFrame(found), model.explain(user, "p40"), check_dtype=False, atol=1e-6)
 
 
+def test_an_item_may_have_a_slash_in_its_id(client, shop):
+    for item in ("a/b", "/", "a b?c#d/%2F"):
+        assert client.post("/items", json={"items": [{"sku": item, "tags": "metal"}]}).status_code == 200
+        answer = client.get(f"/similar/{quote(item, safe='')}", params={"k": 1})
+        assert answer.status_code == 200 and len(answer.json()) == 1
+    answer = client.put("/items", json={"items": [{"item_id": None, "tags": "metal"}]})
+    assert answer.status_code == 422 and "None is no item id" in answer.json()["detail"]
+
+
 def test_items_are_added_changed_and_removed_as_by_the_class(client, model, shop):
     row = json.loads(shop.new_product(2, "new").to_json(orient="records"))[0]
     assert client.post("/items", json={"items": [row]}).json() == {"changed": 1}
@@ -169,6 +179,7 @@ def test_a_service_is_read_only_unless_it_is_said_otherwise(checkpoint):
         ("/items", {"items": [{"sku": "n", "price": "soon"}]}, 422, "price | 'soon' | number"),
         ("/items", {"items": [{"sku": "n", "price": "\ud800"}]}, 422, "price | number"),
         ("/items", {"items": [{"sku": "\ud800n"}]}, 422, "is no item id"),
+        ("/items", {"items": [{"sku": None}]}, 422, "None is no item id"),
         ("/items", {"items": [{"price": 1}]}, 422, "one must be 'sku' or 'item_id'"),
         ("/items", {"items": [{"sku": "n", "text": [1, 2]}]}, 422, "2 numbers; expected 3"),
         ("/items", {"items": [{"sku": "n"}] * 5000}, 422, "at most 4096"),
