@@ -213,6 +213,12 @@ def test_columns_that_are_not_given_stay_and_empty_cells_are_missing(shop, model
     assert named("p2") == before >= {"tags", "price", "since", "text"} and named("p32") == {"tags", "text"}
 
 
+@pytest.mark.parametrize("nothing", [None, float("nan"), [np.nan] * 3, [None] * 3, np.full(3, np.nan), "nan nan nan"])
+def test_a_vector_of_nothing_is_missing_as_in_the_tables(model, nothing):
+    model.add_items(pd.DataFrame({"item_id": ["p2"], "text": [nothing]}))
+    assert {"tags"} <= set(model.explain("b2", "p2")["item_modality"]) <= {"interactions", "tags", "price", "since"}
+
+
 def test_removed_items_are_not_offered_until_they_are_added_again(shop, model):
     before = model.recommend(["b2"], k=100)
     scores = model.score("b2", shop.products["sku"])

@@ -109,6 +109,9 @@ class Vector(Kind):
                 vector = np.asarray(cell, dtype=np.float32)
             except (TypeError, ValueError, OverflowError):
                 raise wrong_value(entry, tokens[row], cell, f"{entry.width} numbers") from None
+            if vector.shape == (entry.width,) and np.isnan(vector).all():
+                available[row] = False  # as in the tables that a data set is made of
+                continue
             if vector.shape != (entry.width,) or not np.isfinite(vector).all():
                 raise DataError(
                     f"{tokens[row]!r}: {entry.name} holds {vector.size} numbers; expected {entry.width} finite ones."
