@@ -5,6 +5,9 @@ Every message names the value that was found, what was expected, and what to do 
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from itertools import islice
+
+MANY_NAMES, LONGEST_NAME = 10_000, 500  # names, and letters of one, among which a similar one is found at once
 
 
 class SibrarError(Exception):
@@ -65,8 +68,16 @@ def nearest(value: object, valid: Iterable[object]) -> str:
 def suggestion(value: object, valid: Iterable[object]) -> str:
     """The question alone, where the valid names are too many to list; empty if none is similar.
 
+    Among very many names it is looked for in the first ``MANY_NAMES`` that begin as the first half of the value does.
+
     >>> suggestion("item_clod", ["warm", "item_cold"])
     "Did you mean 'item_cold'?"
     """
-    close = get_close_matches(str(value), sorted(str(name) for name in valid), n=1)
+    value, names = str(value), [str(name) for name in valid]
+    if len(value) > LONGEST_NAME:
+        return ""
+    if len(names) > MANY_NAMES:
+        begin = value[: len(value) // 2]
+        names = list(islice((name for name in names if name.startswith(begin)), MANY_NAMES))
+    close = get_close_matches(value, sorted(names), n=1)
     return f"Did you mean {close[0]!r}?" if close else ""

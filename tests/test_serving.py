@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 import warnings
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from recbole_sibrar.cli import main
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.vectors import STORAGES, DiskVectors
-from recbole_sibrar.errors import CheckpointError, DataError, OptionError
+from recbole_sibrar.errors import CheckpointError, DataError, OptionError, suggestion
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.recbole_plugin.quick_start import load_data_and_model
 from recbole_sibrar.recbole_plugin.run import run
@@ -356,6 +357,12 @@ def test_a_checkpoint_of_another_version_is_named(tiny):
     for load in (Recommender.load, TrainedModel):
         with pytest.raises(CheckpointError, match=f"does not fit .*{name}.*written by recbole_sibrar 0.0.1"):
             load(path)
+
+
+def test_the_nearest_of_very_many_ids_is_found_at_once():
+    ids, start = [f"i{n}" for n in range(10**6)], time.process_time()
+    assert suggestion("i9999999", ids) == "Did you mean 'i999999'?" and suggestion("i" * 10**6, ids) == ""
+    assert time.process_time() - start < 1
 
 
 NO_IDS = [None, "", " ", float("nan"), float("inf"), True, [], {}, ["i1"], pd.NA, np.float64("nan"), b"i1", object(),

@@ -68,7 +68,8 @@ class Directory:
 
     def is_offered(self, token: str) -> bool:
         """Whether there is an item of this id that was not removed."""
-        return self._number["item"].get(token, 0) not in (0, *self.removed)
+        number = self._number["item"].get(token, 0)
+        return number != 0 and number not in self.removed
 
     def find(self, side: str, token: EntityId) -> int:
         """The number of an original id.
