@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from recbole_sibrar import checkpoint, files
 from recbole_sibrar.cli import main
 from recbole_sibrar.data.splits import SPLIT_ROUNDINGS
-from recbole_sibrar.errors import DataError, OptionError, SibrarError, TrainingError, WriteError
+from recbole_sibrar.errors import CheckpointError, DataError, OptionError, SibrarError, TrainingError, WriteError
 from recbole_sibrar.evaluation.metrics import MAP_DIVISORS
 from recbole_sibrar.evaluation.protocol import CANDIDATE_CHOICES
 from recbole_sibrar.experiments import execute
@@ -177,6 +178,17 @@ def test_a_full_disk_leaves_nothing_half_written(tiny):
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("recbole-sibrar: results/r/model.pth cannot be written: File too large.")
     assert not Path("results/r").exists()
+
+
+def test_a_checkpoint_that_is_damaged_is_refused_wherever_it_is(tiny):
+    assert main(arguments(tiny, "run", run_name="r")) == 0
+    data = Path("results/r/model.pth").read_bytes()
+    with zipfile.ZipFile("results/r/model.pth") as archive:
+        plain = archive.read(next(name for name in archive.namelist() if name.endswith("data.pkl")))
+    for place in range(data.index(plain), data.index(plain) + len(plain), len(plain) // 100):
+        Path("damaged.pth").write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
+        with pytest.raises(CheckpointError, match="damaged.pth is not a checkpoint of plain data"):
+            checkpoint.load("damaged.pth")
 
 
 def test_a_full_disk_ends_an_export_in_a_line(tiny):
