@@ -31,10 +31,12 @@ class Dataset:
         folder: of atomic files, such as a conversion made; ``from_frames`` makes one.
 
     Raises:
-        DataError: there is no data set in it.
+        OptionError: it is no path. DataError: there is no data set in it.
     """
 
     def __init__(self, folder: Path | str):
+        if not is_file(folder):
+            raise OptionError(f"folder is {folder!r:.100}; expected a path. Dataset.from_frames takes tables.")
         self.folder = Path(folder)
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         if not (self.folder / f"{self.folder.name}.inter").is_file():

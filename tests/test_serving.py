@@ -15,6 +15,7 @@ from conftest import names, naming
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recbole_sibrar import Dataset
 from recbole_sibrar.cli import main
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.vectors import STORAGES, DiskVectors
@@ -382,6 +383,10 @@ WRONG_ARGUMENTS = {
     "similar k": (lambda r: r.similar_items("i1", k=1.0), "k is 1.0; expected an integer of at least 1"),
     "exclude_seen": (lambda r: r.recommend(["u1"], exclude_seen="no"), "exclude_seen is 'no'; expected True or False"),
     "users text": (lambda r: r.recommend("u1"), "users is 'u1'; expected a list of ids, histories"),
+    "side": (lambda r: r.embeddings("items"), "side is 'items' | 'item'"),
+    "side None": (lambda r: r.embeddings(None), "side is None | item, user"),
+    "path None": (lambda r: r.save(None), "path is None; expected the path"),
+    "folder None": (lambda r: Dataset(None), "folder is None; expected a path"),
     "users number": (lambda r: r.recommend(1), "users is 1; expected a list"),
     "users table": (lambda r: r.recommend(pd.DataFrame({"user_id": ["u1"]})), "users is a DataFrame; expected a list"),
     "users None in a list": (lambda r: r.recommend([None]), "None is no user id; expected a text or a number"),

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from recbole_sibrar import checkpoint
-from recbole_sibrar.data.frames import Frame
+from recbole_sibrar.data.frames import Frame, is_file
 from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities, Modality
 from recbole_sibrar.data.sparse import SparseRows
-from recbole_sibrar.errors import CheckpointError, DataError, OptionError
+from recbole_sibrar.errors import CheckpointError, DataError, OptionError, nearest
 from recbole_sibrar.files import save_tensors
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.models.content import ContentNetwork
@@ -109,8 +109,10 @@ class Recommender(AnyRecommender):
         """Write a checkpoint of the model with its items as they are now: added, changed and removed ones.
 
         Raises:
-            WriteError: the disk is full, or may not be written to.
+            OptionError: it is no path. WriteError: the disk is full, or may not be written to.
         """
+        if not is_file(path):
+            raise OptionError(f"path is {path!r:.100}; expected the path of a file.")
         catalogue = {
             side: ([self.directory.tokens[side][n] for n in known.numbers], known.rows(known.numbers))
             for side, known in self._catalogue.items()
@@ -268,6 +270,8 @@ class Recommender(AnyRecommender):
         P are the columns of what is added to a model. A closed form has no embeddings by modality, {}. Items that were
         removed are not among them.
         """
+        if side not in SIDES:
+            raise OptionError(f"side is {side!r:.100}. {nearest(side, SIDES)}")
         fused = self._items if side == "item" else self._known_users()
         kept = torch.ones(len(fused), dtype=torch.bool) if side == "user" else self.directory.offered()
         kept[0] = False
