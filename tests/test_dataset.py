@@ -15,6 +15,7 @@ from shop import Shop
 from recbole_sibrar import Dataset
 from recbole_sibrar.checkpoint import load
 from recbole_sibrar.cli import main
+from recbole_sibrar.convert.vectors import embeddings_of
 from recbole_sibrar.data.atomic import read_atomic
 from recbole_sibrar.data.frames import plain_frame
 from recbole_sibrar.data.vectors import read_vectors
@@ -232,6 +233,15 @@ def test_cells_are_what_a_person_means():
         "date": ["1970-01-02", None],
     }  # fmt: skip
     assert type(plain["whole"][1]) is int and plain.index.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("library", ["pandas", "arrow"])
+@pytest.mark.parametrize("index", [pd.Index([7, 9], name="sku"), pd.RangeIndex(7, 11, 2, name="sku")])
+def test_an_index_with_a_name_is_the_first_column(library, index):
+    frame = LIBRARIES[library](pd.DataFrame({"x": [1, 2], "y": [3, 4]}, index))
+    assert plain_frame(frame, "x").to_dict("list") == {"sku": [7, 9], "x": [1, 2], "y": [3, 4]}
+    vectors = embeddings_of(frame, "text")
+    assert vectors.ids.tolist() == ["7", "9"] and vectors.values.tolist() == [[1, 3], [2, 4]]
 
 
 DAYS = {

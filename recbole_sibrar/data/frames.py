@@ -67,7 +67,12 @@ def _columns(frame: Any, name: str) -> tuple[list[str], list[list[Any]]]:
             f"{name} is {type(frame).__name__}; expected a data frame (pandas, Polars, Arrow) or a file."
         ) from None
     names = [column for column in wide.columns if not PANDAS_INDEX.fullmatch(column)]
-    return names, [wide[column].to_list() for column in names]
+    metadata = getattr(getattr(frame, "schema", None), "pandas_metadata", None)
+    index = [column for column in (metadata or {}).get("index_columns", ()) if column in names]
+    names = [*index, *(column for column in names if column not in index)]
+    columns = [wide[column].to_list() for column in names]
+    numbers = named_range(metadata, len(wide))
+    return (names, columns) if numbers is None else ([str(numbers.name), *names], [numbers.tolist(), *columns])
 
 
 def with_index(frame: pd.DataFrame) -> pd.DataFrame:
@@ -78,6 +83,15 @@ def with_index(frame: pd.DataFrame) -> pd.DataFrame:
     """
     levels = [level for level in frame.index.names if level is not None and level not in frame]
     return frame.reset_index(levels) if levels else frame
+
+
+def named_range(metadata: dict[str, Any] | None, n: int) -> pd.RangeIndex | None:
+    """The numbers that were the index of ``n`` rows and had a name; pandas leaves no column of them in Arrow."""
+    for index in (metadata or {}).get("index_columns", ()):
+        if isinstance(index, dict) and index["name"] is not None:
+            numbers = pd.RangeIndex(index["start"], index["stop"], index["step"], name=index["name"])
+            return numbers if len(numbers) == n else None
+    return None
 
 
 def is_list(cell: object) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from recbole_sibrar.data.frames import with_index
+from recbole_sibrar.data.frames import named_range, with_index
 from recbole_sibrar.errors import DataError, nearest
 
 BLOCK_BYTES = 1 << 24
@@ -418,7 +418,7 @@ def parquet_blocks(path: str | Path, n_rows: int = 4096) -> Iterator[pd.DataFram
         raise DataError(f"{path}: Parquet needs pyarrow; pip install 'pyarrow<=20', or use csv, tsv or npz.") from None
     try:
         with parquet.ParquetFile(path) as file:
-            index, start = _named_range(file.schema_arrow.pandas_metadata, file.metadata.num_rows), 0
+            index, start = named_range(file.schema_arrow.pandas_metadata, file.metadata.num_rows), 0
             for batch in file.iter_batches(n_rows):
                 frame = batch.to_pandas(integer_object_nulls=True)
                 if index is not None:
@@ -427,15 +427,6 @@ def parquet_blocks(path: str | Path, n_rows: int = 4096) -> Iterator[pd.DataFram
                 yield with_index(frame)
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a readable Parquet file ({str(error):.200}).") from None
-
-
-def _named_range(metadata: dict[str, Any] | None, n: int) -> pd.RangeIndex | None:
-    """The numbers that were the index of ``n`` rows and had a name; pandas leaves no column of them in the file."""
-    for index in (metadata or {}).get("index_columns", ()):
-        if isinstance(index, dict) and index["name"] is not None:
-            numbers = pd.RangeIndex(index["start"], index["stop"], index["step"], name=index["name"])
-            return numbers if len(numbers) == n else None
-    return None
 
 
 def refuse_duplicates(path: str | Path, ids: pd.Series) -> None:
