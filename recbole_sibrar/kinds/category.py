@@ -1,7 +1,6 @@
 """One of a fixed set of values, such as a country."""
 
 from collections.abc import Iterable, Sequence
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +100,8 @@ class Category(Kind):
 def _text(cell: Any, known: set[str]) -> str:
     """As the vocabulary has it: gaps in a column decide whether pandas and files write a whole number 7 or 7.0."""
     texts = [str(cell)]
-    if isinstance(cell, Real) and not isinstance(cell, bool) and abs(cell) < 2**53 and cell % 1 == 0:
+    is_number = isinstance(cell, (int, float, np.integer, np.floating)) and not isinstance(cell, bool)
+    if is_number and abs(cell) < 2**53 and cell % 1 == 0:
         texts += [str(int(cell)), str(float(cell))]
     return next((text for text in texts if text in known), " ".join(texts[0].split()))
 
