@@ -142,6 +142,20 @@ def test_a_history_that_a_model_cannot_read_is_said_once(shop, dataset, name):
         model.recommend([["p1"]])
 
 
+def test_a_history_of_items_that_were_added_is_said_once(shop, model):
+    model.add_items(pd.concat([shop.new_product(2, "new"), shop.new_product(3, "newer")]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.recommend([[], ["p1", "new"], "b2"])
+    with pytest.warns(UserWarning, match=naming("'new' | 'p40' | counts for nothing")):
+        model.recommend([["new", "p40"]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.recommend([["new"], ["p40"]])
+    with pytest.warns(UserWarning, match="'newer'"):
+        model.recommend([["newer", "new"]])
+
+
 def test_the_shop_s_known_answer(shop, dataset):
     model = fitted(dataset, epochs=20)
     lists = model.recommend(["b2", "b3"], k=4, candidates=[f"p{n}" for n in range(shop.n_bought, shop.n_products)])

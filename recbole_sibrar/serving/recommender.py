@@ -15,6 +15,7 @@ from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities, Moda
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import CheckpointError, DataError, OptionError, nearest
 from recbole_sibrar.files import save_tensors
+from recbole_sibrar.kinds.vocabulary import MOST_NAMED
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.models.content import ContentNetwork
 from recbole_sibrar.models.core import InnerProductModel
@@ -314,6 +315,8 @@ class Recommender(AnyRecommender):
     def _features_of_users(self, requests: Sequence[Request]) -> Modalities:
         known = self.model.modalities["user"]
         self._warn_of_histories(requests, known)
+        if INTERACTIONS in known.names:
+            self._warn_of_items(requests)
         rows = pd.DataFrame([request.features for request in requests], index=range(len(requests)))
         # items added after training have no column in the interaction matrix
         histories = [[item for item in request.history if item < self.n_trained["item"]] for request in requests]
@@ -330,6 +333,19 @@ class Recommender(AnyRecommender):
             "what a user has had.",
             stacklevel=2,
         )
+
+    def _warn_of_items(self, requests: Sequence[Request]) -> None:
+        """Histories of nothing but items that were added say nothing of a user."""
+        first = self.n_trained["item"]
+        items = {item for request in requests if min(request.history, default=0) >= first for item in request.history}
+        unread = sorted({("history", self.directory.tokens["item"][item]) for item in items} - self._told)
+        if unread:
+            self._told.update(unread)
+            named = ", ".join(repr(token) for _, token in unread[:MOST_NAMED])
+            warnings.warn(
+                f"A history of nothing but items that {self.name} was not trained with ({named}) counts for nothing.",
+                stacklevel=3,
+            )
 
     def _known_users(self) -> Tensor:
         """(U, D) of all known users."""
