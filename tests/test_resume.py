@@ -75,6 +75,22 @@ def test_large_tables_too(tiny, monkeypatch, model):
     test_a_resumed_run_ends_as_an_uninterrupted_one(tiny, monkeypatch, model, {"train_batch_size": 32}, stop=3)
 
 
+def test_the_seconds_before_an_interruption_count(tiny, monkeypatch):
+    settings, original = tiny.options(epochs=3, run_name="r"), ProtocolTrainer._valid_epoch
+
+    def interrupt(self, *args, **kwargs):
+        if self.n_finished_epochs == 2:
+            raise KeyboardInterrupt
+        self.seconds["train"] = [100.0]
+        return original(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ProtocolTrainer, "_valid_epoch", interrupt)
+        run("BPR", "tiny", None, settings)
+    seconds = run("BPR", "tiny", None, {**settings, "resume": True}).seconds
+    assert 100 < seconds["training"] < 200 and seconds["epoch"] == pytest.approx(100 / 3, abs=5)
+
+
 def test_resuming_with_other_options_is_refused(tiny, monkeypatch):
     settings = tiny.options(epochs=4, run_name="r")
 

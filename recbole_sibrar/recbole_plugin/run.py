@@ -247,7 +247,7 @@ def _run_in(folder: Path, config: Config) -> RunResult:
     if distributed.is_main():  # so that no file is of another run than the others
         remove_files(folder, (*OUTCOME, WHOLE_MODEL, *(() if resumes else (MODEL, PROGRESS, HISTORY))))
 
-    start = perf_counter()
+    start = perf_counter() - sum(map(sum, trainer.seconds.values()))  # of the epochs before it was interrupted
     with Progress(trainer.epochs, "epoch", model_label(config), at_most=True, quiet=quiet) as trainer.progress:
         best_score, valid_result = trainer.fit(train_data, valid_data, saved=True)
     trained = perf_counter()

@@ -289,6 +289,7 @@ class ProtocolTrainer:
             best_valid_score=float(self.best_valid_score),
             best_valid_result=checkpoint.plain(dict(self.best_valid_result or {})),
             history=self.history,
+            seconds=self.seconds,
             optimizer=self.optimizer.state_dict(),
             best_solved=self._best_solved,
             random=random,
@@ -304,6 +305,7 @@ class ProtocolTrainer:
         self.start_epoch = state["next_epoch"]
         self.cur_step, self.best_valid_score = state["cur_step"], state["best_valid_score"]
         self.best_valid_result, self.history = state["best_valid_result"], state["history"]
+        self.seconds = state.get("seconds", self.seconds)
         self._best_solved = state.get("best_solved")
         random_state.restore(train_data, state["random"][distributed.rank()])
         self.logger.info(f"Resuming from epoch {self.start_epoch}")
