@@ -14,6 +14,7 @@ from conftest import TinyData, folder_of, names
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.recbole_plugin.run import run
+from recbole_sibrar.report import figures
 from recbole_sibrar.report.collection import by_activity, groups, options_table, read_runs
 from recbole_sibrar.report.html_tables import table_of
 from recbole_sibrar.report.verdict import AHEAD, LEVEL_WITH, verdict
@@ -60,6 +61,14 @@ def test_everything_is_in_the_page_and_nothing_is_loaded(page):
     ):  # fmt: skip
         assert expected in text
     assert "uniform0.5-seed0" not in text, "runs with data taken away are no competitors"
+
+
+def test_names_are_cut_where_they_would_leave_no_room(recwarn):
+    values = pd.DataFrame({"model": ["M " + "option=1 " * 30, "N"], "a": [0.1, 0.2], "a_std": 0.0})
+    boxes = {name: values["a"] for name in values["model"]}
+    for drawn in (figures.comparison_bars(values, {"a": "A"}), figures.user_boxes(boxes, "A")):
+        assert "M option=1 option=1" in figures.inline_svg(drawn, "of two models")
+    assert not [said for said in recwarn if "constrained_layout" in str(said.message)]
 
 
 def test_text_of_a_result_cannot_become_markup(page):

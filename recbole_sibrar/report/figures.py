@@ -30,6 +30,7 @@ MAP_OPTIONS = ("temperature", "contrastive_weight")  # of a search, of which the
 WITHOUT_DATE = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 COLUMN = 3.35  # inches, of a column in a paper of two
 LINKED = 5  # entities whose modalities are joined by lines
+LONGEST_NAME = 40  # characters
 LINES = 8  # models that a figure of lines tells apart
 PAPER: Any = {
     "font.size": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7,
@@ -108,13 +109,19 @@ def style(position: int) -> dict[str, str]:
     return {"color": COLOURS[position % len(COLOURS)], "marker": MARKERS[position % len(MARKERS)]}
 
 
+def _cut(name: str) -> str:
+    """A model's name as far as there is room for it beside or below the axes."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
 def _legend(figure: Figure, axis: Axes, columns: int = 2) -> None:
     """Below the axes, where it hides nothing."""
     handles, labels = axis.get_legend_handles_labels()
     if len(labels) < 2:
         return
-    widest = max(map(len, labels), default=0)
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns if widest < 28 else 1, frameon=False)
+    labels = list(map(_cut, labels))
+    ncols = columns if max(map(len, labels)) < 28 else 1
+    figure.legend(handles, labels, loc="outside lower center", ncols=ncols, frameon=False)
 
 
 @_at_paper_size
@@ -260,7 +267,7 @@ def comparison_bars(table: pd.DataFrame, columns: dict[str, str]) -> Figure:
     """
     n = len(columns)
     figure, axes = _axes(COLUMN if n == 1 else 2 * COLUMN, 0.6 + 0.22 * len(table), n)
-    places = range(len(table))
+    places, names = range(len(table)), list(map(_cut, table["model"]))
     pale = table["fallback"].to_numpy(dtype=bool) if "fallback" in table else np.zeros(len(table), dtype=bool)
     for axis, (metric, heading) in zip(axes, columns.items()):
         bars = axis.barh(places, table[metric], color=COLOURS[0], height=0.62)
@@ -272,7 +279,7 @@ def comparison_bars(table: pd.DataFrame, columns: dict[str, str]) -> Figure:
             table[metric].to_numpy()[known], np.arange(len(table))[known], xerr=deviations[known], fmt="none",
             ecolor=COLOURS[6], elinewidth=0.8, capsize=1.5,
         )  # fmt: skip
-        axis.set(yticks=list(places), yticklabels=[] if axis is not axes[0] else list(table["model"]), xlabel=heading)
+        axis.set(yticks=list(places), yticklabels=names if axis is axes[0] else [], xlabel=heading)
         axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.tick_params(axis="y", length=0)
         axis.invert_yaxis()
@@ -294,7 +301,7 @@ def user_boxes(values: dict[str, pd.Series], heading: str) -> Figure:
     )  # fmt: skip
     for box in boxes["boxes"]:
         box.set(facecolor=COLOURS[0], alpha=0.35, linewidth=0.6)
-    axis.set(yticks=range(1, len(values) + 1), yticklabels=list(values), xlabel=heading)
+    axis.set(yticks=range(1, len(values) + 1), yticklabels=list(map(_cut, values)), xlabel=heading)
     axis.tick_params(axis="y", length=0)
     axis.invert_yaxis()
     return figure
