@@ -81,7 +81,8 @@ def test_hyperopt_writes_trials_the_best_file_and_the_map_without_the_test_split
     assert len(re.findall(r"^trial \d+/\d+: validation NDCG@3 0\.\d{4}, .* s; ", said, re.MULTILINE)) == len(table)
     command = printed.strip().splitlines()[-1].split()
     assert command[:2] == ["recbole-sibrar", "run"]
-    assert cli.main([*command[1:], f"--data_path={tiny.folder}", "--run_name=best"]) == 0
+    assert f"# {' '.join(command)}\n" in (folder_of(NAME) / "best.yaml").read_text()
+    assert cli.main([*command[1:], "--run_name=best"]) == 0
     stored = json.loads(Path("results/best/result.json").read_text())
     assert stored["best_valid_score"] == pytest.approx(row["score"])
     assert stored["config"]["encoder_hidden_sizes"] == json.loads(row["encoder_hidden_sizes"])

@@ -196,14 +196,14 @@ def _tune(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     )
     track = tracker(arguments.track)
     trials = tune(study)
-    best, path = trials.best, trials.folder / "best.yaml"
+    best = trials.best
     failed = sum(row["error"] is not None for row in trials.rows)
     metric = trials.config["valid_metric"]
     print(f"{len(trials.rows)} trials, {failed} without a score; best validation {metric}: {best['score']:.4f}")
     for name, value in best["options"].items():
         print(f"  {name}: {value}")
     print(f"written to {trials.folder}")
-    tell_next(f"recbole-sibrar run --model={study.model} --dataset={study.dataset} --config_files {path}")
+    tell_next(trials.command)
     if arguments.track:
         track(trials.records())
     return 0

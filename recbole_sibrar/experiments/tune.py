@@ -4,6 +4,7 @@ import importlib.util
 import json
 import logging
 import os
+import shlex
 import tempfile
 import warnings
 from dataclasses import dataclass, field, replace
@@ -132,6 +133,14 @@ class Trials:
             raise SibrarError(f"Every trial failed; the first with {self.rows[0]['error']}")
         choose = max if self.config["valid_metric_bigger"] else min
         return self.rows[choose(scores, key=lambda index: scores[index])]
+
+    @property
+    def command(self) -> str:
+        """What trains and tests a model with the best options."""
+        given = {"model": self.study.model, "dataset": self.study.dataset}
+        given |= {name: self.study.options[name] for name in ("data_path",) if name in self.study.options}
+        options = [f"--{name}={value}" for name, value in given.items()]
+        return shlex.join(["recbole-sibrar", "run", *options, "--config_files", str(self.folder / "best.yaml")])
 
     def records(self) -> list[Record]:
         """For a tracker: each trial, and the search with the best of them."""
@@ -372,8 +381,7 @@ def _write_best(trials: Trials) -> None:
     comment = (
         f"# {trials.config['valid_metric']} {best['score']:.6f} on the validation split, the best of "
         f"{len(trials.rows)} trials (seed {trials.config['seed']}).\n"
-        f"# recbole-sibrar run --model={study.model} --dataset={study.dataset} --config_files "
-        f"{trials.folder / 'best.yaml'}\n"
+        f"# {trials.command}\n"
     )
     with atomic_file(trials.folder / "best.yaml") as file:
         file.write(comment + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
