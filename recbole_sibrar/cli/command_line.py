@@ -269,7 +269,8 @@ def _run(known: argparse.Namespace, rest: list[str]) -> int:
         return 0
     print(result.table())
     folder = result.config["checkpoint_dir"]
-    print(f"written to {folder}: {RESULT}, {PER_USER}, {PER_ITEM}, {MODEL}")
+    files = [RESULT, PER_USER, PER_ITEM, MODEL, *([result.whole_model] if result.whole_model else [])]
+    print(f"written to {folder}: {', '.join(files)}")
     has_content = any(set(names) - {INTERACTIONS} for names in result.modalities.values())
     tell_next(
         f"recbole-sibrar recommend --checkpoint {folder}/{MODEL} --users ID",
