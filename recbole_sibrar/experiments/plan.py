@@ -11,10 +11,11 @@ from recbole_sibrar.files import check_plain_name
 from recbole_sibrar.scenarios import COMPARED, scenario_named
 
 NAME = re.compile(r"[\w.+-]+")
-# Options of a run that a plan sets for each: what says them in a plan.
-SET_BY_A_PLAN = {
+# Options of a run that its plan says in another way: how.
+SAID_OTHERWISE = {
     "model": "models", "dataset": "datasets", "scenario": "scenarios", "seed": "seed and seeds",
     "run_name": "name, of a model", "output_dir": "output_dir, of the plan",
+    "config_files": "a plan (--file) with their options under 'options', or of single models",
 }  # fmt: skip
 
 
@@ -180,8 +181,8 @@ class Plan:
         if not isinstance(self.options, dict):
             raise OptionError(f"options is {self.options!r}; expected 'option: value' lines.")
         for name in chain(self.options, *(spec.options for spec in self.models)):
-            if name in SET_BY_A_PLAN:
-                raise OptionError(f"{name} is no option of all runs, for each has its own; use {SET_BY_A_PLAN[name]}.")
+            if name in SAID_OTHERWISE:
+                raise OptionError(f"{name} is no option that runs are given together; use {SAID_OTHERWISE[name]}.")
         for name in ("datasets", "scenarios"):
             if len(set(getattr(self, name))) < len(getattr(self, name)):
                 raise OptionError(f"{name} names one twice: {', '.join(getattr(self, name))}.")
