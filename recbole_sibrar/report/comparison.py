@@ -98,9 +98,10 @@ def _was_cut_short(result: dict[str, Any]) -> bool:
     """Whether more epochs might have changed a result: the last of those allowed was the best or the only one."""
     scores = [epoch["valid"] for epoch in result.get("history", ()) if epoch["valid"] is not None]
     learns = result["n_parameters"] > 1 and not result.get("is_solved")
-    if not learns or _is_fallback(result) or not 0 < result["n_epochs"] >= result["config"]["epochs"]:
+    n_epochs = result.get("n_epochs", 0)
+    if not learns or _is_fallback(result) or not n_epochs or n_epochs < result["config"]["epochs"]:
         return False
-    return scores[-1] == result["best_valid_score"] if len(scores) > 1 else bool(scores) or result["n_epochs"] == 1
+    return scores[-1] == result["best_valid_score"] if len(scores) > 1 else bool(scores) or n_epochs == 1
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class Comparison:
     @property
     def contends(self) -> list[bool]:
         """Of each row, whether it can be the best; none if there is nothing to be better than."""
-        alone = sum(bool(entry.results) for entry in self.entries) < 2
+        alone = sum(entry.contends for entry in self.entries) < 2
         return [entry.contends and not alone for entry in self.entries]
 
     @property
