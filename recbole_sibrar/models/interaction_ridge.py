@@ -126,7 +126,7 @@ class RidgeRecommender(EnsembleRecommender):
         """The interactions of known entities (N,), where evaluation reads them."""
         encoder = self.entities(side)
         if INTERACTIONS not in encoder.names:
-            return _no_profiles(len(ids), len(self.entities(OTHER[side]).trained), ids.device)
+            return self._no_profiles(side, len(ids))
         place = encoder.names.index(INTERACTIONS)
         rows = encoder.projections[place].stored(ids)
         return rows.keep(rows.spread(encoder.read[ids, place]))
@@ -134,12 +134,15 @@ class RidgeRecommender(EnsembleRecommender):
     def _profiles_of(self, features: Modalities) -> SparseRows:
         """As ``_profiles``, of N entities that the training data do not have."""
         encoder, n = self.entities(features.side), len(features.available)
-        device = features.available.device
         if INTERACTIONS not in encoder.names:
-            return _no_profiles(n, len(self.entities(OTHER[features.side]).trained), device)
+            return self._no_profiles(features.side, n)
         place = encoder.names.index(INTERACTIONS)
-        rows = features.entries[place].features(torch.arange(n, device=device))
-        return rows.keep(rows.spread(features.entries[place].available & encoder.kept[place]))
+        entry = features.entries[place]
+        rows = entry.features(torch.arange(n, device=entry.available.device))
+        return rows.keep(rows.spread(entry.available & encoder.kept[place]))
+
+    def _no_profiles(self, side: str, n: int) -> SparseRows:
+        return SparseRows.from_pairs([], [], n, len(self.entities(OTHER[side]).trained)).to(self.step.device)
 
     @torch.no_grad()
     def _solve(self, side: str) -> Tensor:
@@ -178,8 +181,3 @@ def _widened(fused: Tensor, side: str, profiles: SparseRows) -> Tensor:
     """(N, D) -> (N, 2 D) with the networks' embeddings in the second half of users with interactions."""
     again = fused * (profiles.lengths > 0).unsqueeze(1) if side == "user" else torch.zeros_like(fused)
     return torch.cat([fused, again], dim=1)
-
-
-def _no_profiles(n: int, n_columns: int, device: torch.device) -> SparseRows:
-    nothing = torch.zeros(n + 1, dtype=torch.long, device=device)
-    return SparseRows(nothing, nothing[:0], n_columns)
