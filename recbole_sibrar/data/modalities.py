@@ -17,6 +17,7 @@ from recbole_sibrar.errors import OptionError, nearest
 
 INTERACTIONS = "interactions"
 SIDES = ("user", "item")
+OTHER_SIDE = dict(zip(SIDES, reversed(SIDES)))
 
 Features = Tensor | SparseRows
 """The values of some entities for one modality."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_sibrar.checked import option
-from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities
+from recbole_sibrar.data.modalities import INTERACTIONS, OTHER_SIDE, SIDES, Modalities
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.kinds import KINDS, LINEAR_INPUTS, known_to
@@ -50,7 +50,7 @@ class ContentModel(InnerProductModel):
     def __init__(self, options: ContentOptions, modalities: dict[str, Modalities], interactions: SparseRows, seed: int):
         super().__init__(options, seed)
         side = self.content_side = options.content_side
-        self.other_side = "user" if side == "item" else "item"
+        self.other_side = OTHER_SIDE[side]
         trained = trained_entities(interactions)
         content = known_to(self._content(modalities[side], options), trained[side])
         self.modalities = {side: content, self.other_side: modalities[self.other_side].select([INTERACTIONS])}

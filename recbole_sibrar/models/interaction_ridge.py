@@ -6,14 +6,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities
+from recbole_sibrar.data.modalities import INTERACTIONS, OTHER_SIDE, Modalities
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 from recbole_sibrar.models.attribution import Part
 from recbole_sibrar.models.ensemble import EnsembleRecommender
 from recbole_sibrar.models.recommender import BranchRecommender
 
 RIDGE = "interaction_ridge"
-OTHER = dict(zip(SIDES, reversed(SIDES)))
 
 PENALTY = 0.2
 """On the regression's coefficients, in units of the embeddings' mean squared distance from their mean."""
@@ -142,12 +141,12 @@ class RidgeRecommender(EnsembleRecommender):
         return rows.keep(rows.spread(entry.available & encoder.kept[place]))
 
     def _no_profiles(self, side: str, n: int) -> SparseRows:
-        return SparseRows.from_pairs([], [], n, len(self.entities(OTHER[side]).trained)).to(self.step.device)
+        return SparseRows.from_pairs([], [], n, len(self.entities(OTHER_SIDE[side]).trained)).to(self.step.device)
 
     @torch.no_grad()
     def _solve(self, side: str) -> Tensor:
         """(N, D) what an interaction with each entity of the other side adds to an entity's vector."""
-        other = OTHER[side]
+        other = OTHER_SIDE[side]
         encoder = self.entities(other)
         ids = encoder.trained.nonzero().squeeze(1)
         everything = encoder.available[ids]
@@ -162,13 +161,9 @@ class RidgeRecommender(EnsembleRecommender):
         known = own.trained.nonzero().squeeze(1)
         sample = known[:: max(1, len(known) // SAMPLE)]
         of_networks = self._in_training(side, sample, own.available[sample])
-        of_ridge = weighted_row_sum(self._profiles_in_training(side, sample), table)
+        of_ridge = weighted_row_sum(self.training_rows(side).select(sample), table)
         strength = self.options.interaction_ridge * spread(of_networks, covariance)
         return table * (strength / spread(of_ridge, covariance)).nan_to_num(0, 0, 0)
-
-    def _profiles_in_training(self, side: str, ids: Tensor) -> SparseRows:
-        users = SparseRows(self.indptr, self.catalogue[self.targets], len(self.entities("item").trained))
-        return (users if side == "user" else users.transposed()).select(ids)
 
     def _in_training(self, side: str, ids: Tensor, used: Tensor) -> Tensor:
         """(N, D) the networks' embeddings of known entities from the modalities ``used`` (N, M) of what training reads,

@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities
+from recbole_sibrar.data.modalities import INTERACTIONS, OTHER_SIDE, SIDES, Modalities
 from recbole_sibrar.data.sparse import SparseRows, gather_rows
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.kinds import known_to
@@ -126,7 +126,7 @@ class BranchRecommender(InnerProductModel):
             for side, encoder in sides.items()
         }
         priors: dict[str, Prior] = {}
-        for side, other in zip(SIDES, reversed(SIDES)):
+        for side, other in OTHER_SIDE.items():
             has_content = options.is_single_branch(side) and self.modalities[side].content.entries
             if options.content_prior and has_content:
                 priors[f"{side}_content_prior"] = ContentPrior(
@@ -144,10 +144,13 @@ class BranchRecommender(InnerProductModel):
     # training
 
     def pretrain(self, folder: Path, show_progress: bool) -> None:
-        users = SparseRows(self.indptr, self.catalogue[self.targets], len(self.entities("item").trained))
         for prior in self.priors.values():
-            matrix = users if prior.side == "item" else users.transposed()
-            prior.fit(matrix, show_progress)
+            prior.fit(self.training_rows(OTHER_SIDE[prior.side]), show_progress)
+
+    def training_rows(self, side: str) -> SparseRows:
+        """Entities of a side x those of the other one, the training interactions."""
+        users = SparseRows(self.indptr, self.catalogue[self.targets], len(self.entities("item").trained))
+        return users if side == "user" else users.transposed()
 
     def loss(self, batch: Any) -> tuple[Tensor, ...]:
         """(recommendation loss, weighted contrastive loss or none) of a ``PairBatch`` or ``UserBatch``."""
