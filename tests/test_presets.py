@@ -24,6 +24,7 @@ from recbole_sibrar.properties import props_folder
 from recbole_sibrar.recbole_plugin.config import option_defaults
 from recbole_sibrar.recbole_plugin.loaders import UserLoader, batch_size
 from recbole_sibrar.recbole_plugin.run import make_config, model_label, prepare, run_name
+from recbole_sibrar.scenarios import SCENARIOS
 
 FILES = {
     path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in (props_folder() / "preset").glob("*.yaml")
@@ -332,8 +333,9 @@ def test_the_paper_preset_has_the_authors_values():
 def test_a_preset_says_what_is_not_the_default_and_how_to_train(preset):
     own = FILES[preset]
     assert [name for name in own if name in DEFAULTS and own[name] == DEFAULTS[name]] == []
-    assert set(own) - set(DEFAULTS) == set(FILES["paper"])
+    assert set(own) - set(DEFAULTS) - set(SCENARIOS) == set(FILES["paper"])
     assert not {"variant", "single_branch"} & set(own)  # chosen beside it
+    assert all(set(own[scenario]) <= set(own) for scenario in set(own) & set(SCENARIOS))
 
 
 @every_preset
@@ -391,12 +393,55 @@ def test_labels_carry_variant_preset_and_priors(model, options, label):
 
 
 @every_preset
+@pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("model", ["SiBraR", "MuBraR"])
-def test_a_preset_is_what_the_run_has_and_options_win(model, preset):
-    config = make_config(model, "ml-100k", None, {"preset": preset, "embedding_size": 24})
-    wanted = {**PRESETS[preset], "embedding_size": 24}
-    found = {name: config[name] for name in wanted if name != "train_neg_sample_args"}
+def test_a_preset_is_what_the_run_has_and_options_win(model, scenario, preset):
+    config = make_config(model, "ml-100k", None, {"preset": preset, "scenario": scenario, "embedding_size": 24})
+    of_preset = {name: value for name, value in PRESETS[preset].items() if name not in SCENARIOS}
+    of_scenario = {**PRESETS[preset].get(scenario, {}), **SCENARIOS[scenario].options}
+    wanted = {**of_preset, **of_scenario, "embedding_size": 24}
+    found = {name: config[name] for name in wanted if name not in ("train_neg_sample_args", "content_side")}
     assert found == {name: wanted[name] for name in found}
+
+
+def test_a_file_says_what_holds_in_one_scenario_and_options_win(tiny):
+    yaml = tiny.folder / "tiny" / "tiny.yaml"
+    yaml.write_text(yaml.read_text() + "epochs: 7\nitem_cold: {epochs: 5, item_modalities: genres}\n")
+    for options, wanted in [
+        ({"scenario": "warm"}, (7, None)),
+        ({"scenario": "item_cold"}, (5, ["genres"])),
+        ({"scenario": "item_cold", "epochs": 3}, (3, ["genres"])),
+    ]:
+        config = make_config("SiBraR", "tiny", None, {"data_path": tiny.options()["data_path"], **options})
+        assert (config["epochs"], config["item_modalities"]) == wanted
+
+
+def test_what_holds_in_one_scenario_is_a_mapping_of_known_options(tiny):
+    yaml = tiny.folder / "tiny" / "tiny.yaml"
+    own = yaml.read_text()
+    for part, message in [("0.8", "tiny.yaml | item_cold is 0.8"), ("{epoch: 3}", "tiny.yaml | 'epoch' | 'epochs'")]:
+        yaml.write_text(f"{own}item_cold: {part}\n")
+        with pytest.raises(OptionError, match=naming(message)):
+            make_config("BPR", "tiny", None, {**tiny.options(), "scenario": "item_cold"})
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("val_intervall: {rating: '[3,inf)'}", "tiny.yaml | 'val_intervall' | 'val_interval'"),
+        ("preset: strong", "tiny.yaml | preset"),
+        ("scenario: warm", "tiny.yaml | scenario"),
+    ],
+)
+def test_a_data_sets_file_has_options_of_any_model_and_chooses_none(tiny, line, message):
+    yaml = tiny.folder / "tiny" / "tiny.yaml"
+    own = yaml.read_text()
+    yaml.write_text(f"{own}fusion: attention\n")
+    for model in ("BPR", "SiBraR"):
+        make_config(model, "tiny", None, {**tiny.options(), "scenario": "warm"})
+    yaml.write_text(f"{own}{line}\n")
+    with pytest.raises(OptionError, match=naming(message)):
+        make_config("BPR", "tiny", None, {**tiny.options(), "scenario": "warm"})
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ from recbole.config import Config
 from recbole_sibrar.checked import default_of
 from recbole_sibrar.errors import DataError, OptionError, nearest, suggestion
 from recbole_sibrar.models import MODELS
-from recbole_sibrar.properties import PAPER, names_paper, props_folder, read_paper, read_property_file
+from recbole_sibrar.properties import PAPER, names_paper, parse_option, props_folder, read_paper, read_property_file
 from recbole_sibrar.properties import parse_value as parse_value  # also found here, where it once was
 from recbole_sibrar.recbole_plugin.guess import guessed_modalities
 from recbole_sibrar.recbole_plugin.rules import PATH, WITHOUT_EFFECT, check_values
-from recbole_sibrar.scenarios import DEFAULT_SCENARIO, scenario_named
+from recbole_sibrar.scenarios import DEFAULT_SCENARIO, SCENARIOS, scenario_named
 
 OUR_MODELS = tuple(MODELS)
 DEFAULT_MODEL, DEFAULT_DATASET = "SiBraR", "ml-100k"
@@ -29,6 +29,9 @@ UNLISTED = {
     "model", "dataset", "reg_weight", "benchmark_filename", "world_size", "nproc", "ip", "port", "group_offset",
     "wandb_project", "embedding_size", "tail_ratio", *WITHOUT_EFFECT,
 }  # fmt: skip
+
+# What is known before a data set's file is read.
+CHOSEN_BESIDE = {"model", "dataset", "scenario", "preset", "data_path"}
 
 
 def property_layers(model: str, dataset: str, data_path: Path | str, preset: str | None = None) -> list[Path]:
@@ -66,6 +69,21 @@ def _preset(model: str, of_model: Path, wanted: str | None) -> list[Path]:
     if name not in known:
         raise OptionError(f"preset is {name!r}. {nearest(name, known)}")
     return [folder / f"{name}.yaml"]
+
+
+def read_for_scenario(path: Path, scenario: str) -> dict[str, Any]:
+    """A property file of a preset or data set, whose part ``item_cold: {epochs: 5}`` wins over the rest where the
+    scenario has this name.
+
+    Raises:
+        OptionError: the file is malformed, or such a part is.
+    """
+    values = read_property_file(path)
+    parts = {name: values.pop(name, None) or {} for name in SCENARIOS}
+    for name, part in parts.items():
+        if not isinstance(part, dict):
+            raise OptionError(f"{path}: {name} is {part!r}; expected options of this scenario, 'option: value'.")
+    return {**values, **{name: parse_option(name, value) for name, value in parts[scenario].items()}}
 
 
 def read_config_files(
@@ -128,9 +146,12 @@ def apply_layers(config: Config, model: str, dataset: str) -> None:
     defaults, of_model = dict(internal), {} if model in OUR_MODELS else _recboles("model", model, config)
     protocol, *general = property_layers(model, dataset, data_path, external.get("preset"))
     internal.update({**read_property_file(protocol), **option_defaults(model)})
-    for path in general:
-        internal.update(read_property_file(path))
     foreign = foreign_options(model)
+    for path in general:
+        own = read_for_scenario(path, scenario.name)
+        if path.stem == dataset:
+            check_names_of_data(path, own, {*internal, *foreign}, config.parameters)
+        internal.update(own)
     internal.update({name: value for name, value in scenario.options.items() if name not in foreign})
     internal["scenario"] = scenario.name
     _follow_topk(external, internal)
@@ -183,7 +204,7 @@ def _forget_recboles(dataset: str, config: Config) -> None:
             config.internal_config_dict[name] = general[name]
 
 
-def check_names(given: dict[str, Any], known: dict[str, Any], recbole_parameters: dict[str, list[str]]) -> None:
+def check_names(given: Iterable[str], known: Iterable[str], recbole_parameters: dict[str, list[str]]) -> None:
     """An option that nothing reads is an error, not a silent default.
 
     Raises:
@@ -195,7 +216,20 @@ def check_names(given: dict[str, Any], known: dict[str, Any], recbole_parameters
             raise OptionError(f"Unknown option {name!r}. {suggestion(name, valid) or 'See --help for the options.'}")
 
 
-def valid_names(known: dict[str, Any], recbole_parameters: dict[str, list[str]]) -> set[str]:
+def check_names_of_data(
+    path: Path, given: Iterable[str], known: Iterable[str], recbole_parameters: dict[str, list[str]]
+) -> None:
+    """As ``check_names``, of a data set's file, which is read for any model and scenario and does not choose them."""
+    chosen = sorted(CHOSEN_BESIDE.intersection(given))
+    if chosen:
+        raise OptionError(f"{path} has {chosen[0]}, which a data set cannot choose; give it to the run.")
+    try:
+        check_names(given, known, recbole_parameters)
+    except OptionError as error:
+        raise OptionError(f"{path}: {error}") from None
+
+
+def valid_names(known: Iterable[str], recbole_parameters: dict[str, list[str]]) -> set[str]:
     """The option names that something reads: those of the property files, and RecBole's."""
     return set(known) | UNLISTED | {name for names in recbole_parameters.values() for name in names}
 
