@@ -322,6 +322,20 @@ def test_stock_recbole_without_a_scenario_takes_our_metrics(tiny):
     assert result["arp@3"] == pytest.approx(result["averagepopularity@3"], abs=1e-3)
 
 
+@pytest.mark.parametrize("metrics", [["Recall", "Hit", "PL"], ["AUC", "LogLoss"]])
+def test_stock_recbole_without_a_scenario_ranks_sampled_candidates_and_reads_labels(tiny, metrics):
+    from recbole.quick_start import run_recbole
+
+    settings = {
+        "data_path": str(tiny.folder), "epochs": 1, "state": "ERROR", "topk": [3], "load_col": None,
+        "eval_args": {"split": {"LS": "valid_and_test"}, "mode": "uni9"}, "metrics": metrics,
+        "valid_metric": "AUC" if "AUC" in metrics else "Recall@3", "show_progress": False,
+    }  # fmt: skip
+    result = run_recbole(model="BPR", dataset="tiny", config_dict=settings)["test_result"]
+    assert all(math.isfinite(value) for value in result.values())
+    assert result.get("recall@3") == result.get("hit@3"), "of one item to be found for each user"
+
+
 @pytest.mark.parametrize("model", ["SiBraR", "BPR"])
 @pytest.mark.parametrize("scenario", ["warm", "item_cold"])
 def test_recboles_metrics_over_lists_shorter_than_k(tiny, model, scenario):

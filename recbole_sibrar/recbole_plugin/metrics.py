@@ -93,6 +93,8 @@ class ProtocolCollector(Collector):
         self, scores_tensor: Tensor, interaction: Interaction, positive_u: Tensor, positive_i: Tensor
     ) -> None:
         super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
+        if self.config["eval_type"] == EvaluatorType.VALUE:
+            return
         scores = scores_tensor
         n_items = scores.shape[1]
         order = self.order(n_items).to(scores.device)
@@ -115,6 +117,8 @@ class ProtocolCollector(Collector):
             ranked = (scores > -torch.inf).any(0)
             self._ranked = ranked if self._ranked is None else self._ranked | ranked
         users = interaction[self.config["USER_ID_FIELD"]]
+        if len(users) > len(scores):  # RecBole's sampled evaluation has a row for each candidate of a user
+            users = users.unique_consecutive()
         self.add_lists(users, Lists(pad(items * filled, padding), pad(hits, padding), relevant.sum(1)))
 
     def add_lists(self, users: Tensor, lists: Lists) -> None:
