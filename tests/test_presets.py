@@ -416,6 +416,13 @@ def test_a_file_says_what_holds_in_one_scenario_and_options_win(tiny):
         assert (config["epochs"], config["item_modalities"]) == wanted
 
 
+def test_a_data_set_may_be_called_as_a_model_or_a_preset(tiny, monkeypatch):
+    for name in ("SiBraR", "paper", "protocol"):
+        monkeypatch.setattr(tiny, "name", name)
+        tiny.write()
+        assert make_config("SiBraR", name, None, tiny.options())["preset"] == "paper"
+
+
 def test_what_holds_in_one_scenario_is_a_mapping_of_known_options(tiny):
     yaml = tiny.folder / "tiny" / "tiny.yaml"
     own = yaml.read_text()
@@ -436,9 +443,11 @@ def test_what_holds_in_one_scenario_is_a_mapping_of_known_options(tiny):
 def test_a_data_sets_file_has_options_of_any_model_and_chooses_none(tiny, line, message):
     yaml = tiny.folder / "tiny" / "tiny.yaml"
     own = yaml.read_text()
-    yaml.write_text(f"{own}fusion: attention\n")
-    for model in ("BPR", "SiBraR"):
-        make_config(model, "tiny", None, {**tiny.options(), "scenario": "warm"})
+    yaml.write_text(f"{own}variant: S\nimpute: knn\nembedding_size: 24\n")
+    options = {"data_path": str(tiny.folder), "scenario": "warm"}
+    found = {model: make_config(model, "tiny", None, options) for model in ("BPR", "SiBraR", "KernelRidge")}
+    assert {model_label(config) for config in found.values()} == {"BPR", "SiBraR_S-paper+knn", "KernelRidge+knn"}
+    assert [found[model]["embedding_size"] for model in ("BPR", "SiBraR")] == [24, 24]
     yaml.write_text(f"{own}{line}\n")
     with pytest.raises(OptionError, match=naming(message)):
         make_config("BPR", "tiny", None, {**tiny.options(), "scenario": "warm"})

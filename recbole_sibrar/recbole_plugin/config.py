@@ -45,16 +45,20 @@ def property_layers(model: str, dataset: str, data_path: Path | str, preset: str
     """
     folder = props_folder()
     of_model = folder / "model" / f"{model}.yaml"
-    beside = Path(str(data_path)) / dataset / f"{dataset}.yaml"
-    shipped = folder / "dataset" / f"{dataset}.yaml"
-    is_own = beside.is_file() or own_folder(data_path, dataset) is not None
     candidates = [
         folder / "protocol.yaml",
         of_model,
         *_preset(model, of_model, preset),
-        beside if is_own else shipped,
+        file_of_data(dataset, data_path),
     ]
     return [path for path in candidates if path.is_file()]
+
+
+def file_of_data(dataset: str, data_path: Path | str) -> Path:
+    """Where the data set's property file is, if it has one."""
+    beside = Path(str(data_path)) / dataset / f"{dataset}.yaml"
+    is_own = beside.is_file() or own_folder(data_path, dataset) is not None
+    return beside if is_own else props_folder() / "dataset" / f"{dataset}.yaml"
 
 
 def _preset(model: str, of_model: Path, wanted: str | None) -> list[Path]:
@@ -147,11 +151,12 @@ def apply_layers(config: Config, model: str, dataset: str) -> None:
     protocol, *general = property_layers(model, dataset, data_path, external.get("preset"))
     internal.update({**read_property_file(protocol), **option_defaults(model)})
     foreign = foreign_options(model)
+    of_data = file_of_data(dataset, data_path)
     for path in general:
         own = read_for_scenario(path, scenario.name)
-        if path.stem == dataset:
+        if path == of_data:
             check_names_of_data(path, own, {*internal, *foreign}, config.parameters)
-        internal.update(own)
+        internal.update({name: value for name, value in own.items() if name not in foreign or name in of_model})
     internal.update({name: value for name, value in scenario.options.items() if name not in foreign})
     internal["scenario"] = scenario.name
     _follow_topk(external, internal)
