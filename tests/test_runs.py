@@ -13,6 +13,9 @@ import pandas as pd
 import pytest
 import torch
 from conftest import naming
+from recbole.config import Config
+from recbole.data import data_preparation
+from recbole.data.dataset import Dataset as StockDataset
 
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.evaluation.protocol import CANDIDATE_CHOICES
@@ -307,6 +310,33 @@ def test_stock_baseline_under_the_protocol(tiny):
     options = tiny.options(scenario="user_cold")
     stock = run_recbole(model="BPR", dataset="tiny", config_dict=options)
     assert dict(stock["test_result"]) == run("BPR", "tiny", None, options).test_result
+
+
+def test_a_model_class_of_ones_own_follows_the_protocol_with_options_of_its_own(tiny):
+    from recbole.model.general_recommender import BPR
+    from recbole.quick_start import run_recbole
+
+    class Mine(BPR):
+        def __init__(self, config, dataset):
+            assert config["width"] == 5
+            super().__init__(config, dataset)
+
+    options = tiny.options(scenario="user_cold", eval_args={"split": {"RS": [0.5, 0.25, 0.25]}})
+    stock = run_recbole(model=Mine, dataset="tiny", config_dict={**options, "width": 5})
+    assert dict(stock["test_result"]) == run("BPR", "tiny", None, options).test_result
+
+
+@pytest.mark.parametrize("model", ["SASRec", "FM"])
+def test_a_scenario_is_for_general_recommenders(tiny, model):
+    with pytest.raises(OptionError, match=naming(f"scenario | {model}")):
+        Config(model, "tiny", config_dict=tiny.options(scenario="warm"))
+
+
+@pytest.mark.parametrize("model", ["BPR", "SiBraR"])
+def test_a_data_set_of_recboles_class_is_refused(tiny, model):
+    config = Config(model, "tiny", config_dict=tiny.options())
+    with pytest.raises(OptionError, match=naming(f"{model} | Dataset | create_dataset")):
+        data_preparation(config, StockDataset(config))
 
 
 def test_stock_recbole_without_a_scenario_takes_our_metrics(tiny):

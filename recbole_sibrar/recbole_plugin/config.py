@@ -17,6 +17,7 @@ from recbole_sibrar.errors import DataError, OptionError, nearest, suggestion
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.properties import PAPER, names_paper, parse_option, props_folder, read_paper, read_property_file
 from recbole_sibrar.properties import parse_value as parse_value  # also found here, where it once was
+from recbole_sibrar.recbole_plugin.capabilities import general_recommenders
 from recbole_sibrar.recbole_plugin.guess import guessed_modalities
 from recbole_sibrar.recbole_plugin.rules import PATH, WITHOUT_EFFECT, check_values
 from recbole_sibrar.scenarios import DEFAULT_SCENARIO, SCENARIOS, scenario_named
@@ -160,7 +161,8 @@ def apply_layers(config: Config, model: str, dataset: str) -> None:
     internal.update({name: value for name, value in scenario.options.items() if name not in foreign})
     internal["scenario"] = scenario.name
     _follow_topk(external, internal)
-    check_names(external, internal, config.parameters)
+    if model in general_recommenders():  # what one's own reads, nobody else knows
+        check_names(external, internal, config.parameters)
     if external.get("variant") is not None and "variant" in foreign:
         raise OptionError(f"variant is {external['variant']!r}, but {model} has no variants; leave it out.")
     checked = check_values({**internal, **external, "scenario": scenario.name}, defaults, of_model)

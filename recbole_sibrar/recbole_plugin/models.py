@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from recbole.config import Config
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
-from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
@@ -16,7 +15,6 @@ from torch import Tensor
 
 from recbole_sibrar.checked import CheckedOptions
 from recbole_sibrar.data.modalities import SIDES
-from recbole_sibrar.errors import OptionError
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.models.batches import PairBatch, UserBatch
 from recbole_sibrar.recbole_plugin.dataset import ScenarioDataset
@@ -36,13 +34,8 @@ class Adapter(GeneralRecommender):
     input_type = InputType.PAIRWISE
     core_class = None
 
-    def __init__(self, config: Config, dataset: Dataset):
+    def __init__(self, config: Config, dataset: ScenarioDataset):
         super().__init__(config, dataset)
-        if not isinstance(dataset, ScenarioDataset):
-            raise OptionError(
-                f"{type(self).__name__} needs recbole_sibrar's data set class, got {type(dataset).__name__}; "
-                "make it with recbole.data.create_dataset(config)."
-            )
         self.options = self._options(config)
         modalities = {side: dataset.modalities(side, self.options.read_modalities(side)) for side in SIDES}
         self.core = self.core_class(self.options, modalities, dataset.interaction_rows(), config["seed"])

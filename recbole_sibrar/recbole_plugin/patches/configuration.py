@@ -21,12 +21,15 @@ def apply() -> None:
 
     from recbole_sibrar.properties import parse_option
     from recbole_sibrar.recbole_plugin.config import apply_layers, own_folder
+    from recbole_sibrar.recbole_plugin.patches.models import cover
 
     original = Config._load_internal_config_dict
 
     @functools.wraps(original)
     def load_internal_config_dict(self: "Config", model: str, model_class: type, dataset: str) -> None:
         original(self, model, model_class, dataset)
+        if self.external_config_dict.get("scenario") is not None:
+            cover(model_class)
         apply_layers(self, model, dataset)
 
     def convert_config_dict(self: "Config", config_dict: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import functools
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from recbole_sibrar.errors import OptionError
 from recbole_sibrar.recbole_plugin.patches.replaced import replace
 
 if TYPE_CHECKING:
@@ -64,9 +65,11 @@ def _read_nothing_pickled() -> None:
 
 
 def _replace_loaders() -> None:
+    from recbole.data import dataset as classes
     from recbole.data import utils
     from recbole.utils import get_model
 
+    from recbole_sibrar.recbole_plugin.dataset import ScenarioDataset
     from recbole_sibrar.recbole_plugin.loaders import ScenarioEvalLoader, UserLoader, training_sampler
 
     create_samplers, get_dataloader = utils.create_samplers, utils.get_dataloader
@@ -79,6 +82,12 @@ def _replace_loaders() -> None:
     def create_scenario_samplers(
         config: "Config", dataset: "Dataset", built_datasets: "list[Dataset]"
     ) -> tuple[Any, ...]:
+        wanted = getattr(classes, f"{config['model']}Dataset", None)
+        if wanted is ScenarioDataset and not isinstance(dataset, ScenarioDataset):
+            raise OptionError(
+                f"{config['model']} needs recbole_sibrar's data set class, got {type(dataset).__name__}; make it with "
+                "recbole.data.create_dataset(config)."
+            )
         if config["scenario"] is None:
             return create_samplers(config, dataset, built_datasets)
         loader = own_train_loader(config)

@@ -5,10 +5,12 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from recbole_sibrar.errors import OptionError
 from recbole_sibrar.recbole_plugin.patches.replaced import replace
 
 if TYPE_CHECKING:
     from recbole.data.interaction import Interaction
+    from recbole.model.abstract_recommender import AbstractRecommender
 
 TOUCH_POINTS = {
     "recbole.utils.utils:get_model": ("b86d292b794a", "finds a model as recbole.model.general_recommender.<name>"),
@@ -25,28 +27,61 @@ def apply() -> None:
 
 
 def _register_models() -> None:
-    import recbole.data.dataset
     import recbole.model.general_recommender as general
-    import recbole.trainer
-    from recbole.utils import get_trainer
 
     from recbole_sibrar.recbole_plugin.capabilities import general_recommenders
     from recbole_sibrar.recbole_plugin.config import OUR_MODELS
-    from recbole_sibrar.recbole_plugin.dataset import ScenarioDataset
     from recbole_sibrar.recbole_plugin.models import ADAPTERS
-    from recbole_sibrar.recbole_plugin.trainer import protocol_trainer
 
     for name in OUR_MODELS:
-        path = f"recbole.model.general_recommender.{name.lower()}"
-        module = ModuleType(path, f"recbole_sibrar's {name}, registered by {__name__}")
-        module.__spec__ = importlib.util.spec_from_loader(path, loader=None)
-        setattr(module, name, ADAPTERS[name])
-        sys.modules[path] = module
+        _make_known(ADAPTERS[name])
         setattr(general, name, ADAPTERS[name])
     for name in general_recommenders():
-        trainer = get_trainer(getattr(general, name).type, name)
+        _follow_protocol(getattr(general, name))
+
+
+def cover(model_class: "type[AbstractRecommender]") -> None:
+    """A scenario is asked for with this model, which is RecBole's, ours, or a class of the user's own.
+
+    Raises:
+        OptionError: it is no general recommender.
+    """
+    from recbole.model.abstract_recommender import GeneralRecommender
+
+    from recbole_sibrar.recbole_plugin.capabilities import general_recommenders
+
+    name = model_class.__name__
+    if not issubclass(model_class, GeneralRecommender):
+        raise OptionError(f"scenario is given, but {name} is no general recommender, which the protocol is for.")
+    if name not in general_recommenders():
+        _make_known(model_class)
+        _follow_protocol(model_class)
+
+
+def _make_known(model_class: "type[AbstractRecommender]") -> None:
+    """RecBole finds the class by its name."""
+    name = model_class.__name__
+    path = f"recbole.model.general_recommender.{name.lower()}"
+    module = ModuleType(path, f"{model_class.__module__}.{name}, registered by {__name__}")
+    module.__spec__ = importlib.util.spec_from_loader(path, loader=None)
+    setattr(module, name, model_class)
+    sys.modules[path] = module
+
+
+def _follow_protocol(model_class: "type[AbstractRecommender]") -> None:
+    """RecBole finds our trainer and data set for the class."""
+    import recbole.data.dataset
+    import recbole.trainer
+    from recbole.utils import get_trainer
+
+    from recbole_sibrar.recbole_plugin.dataset import ScenarioDataset
+    from recbole_sibrar.recbole_plugin.trainer import ProtocolTrainer, protocol_trainer
+
+    name = model_class.__name__
+    trainer = get_trainer(model_class.type, name)
+    if not issubclass(trainer, ProtocolTrainer):
         setattr(recbole.trainer, f"{name}Trainer", protocol_trainer(trainer))
-        setattr(recbole.data.dataset, f"{name}Dataset", ScenarioDataset)
+    setattr(recbole.data.dataset, f"{name}Dataset", ScenarioDataset)
 
 
 def _replace_popularity_count() -> None:
