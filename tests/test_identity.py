@@ -144,8 +144,16 @@ def test_a_trained_model_meets_its_own_data_again_or_is_refused(tiny, model):
     trainer.model = trained
     assert trainer.evaluate(test_data, load_best_model=False) == result.test_result
     tiny.interactions("inter", [*tiny.pairs, (1, 2)])
-    with pytest.raises(DataError, match=naming("model.pth | interactions | 'tiny'")):
-        load_data_and_model("results/r/model.pth")
+    other = prepare(config)
+    train, _, test = other.loaders
+    other.trainer.resume_checkpoint("results/r/model.pth")
+    for refused in (
+        lambda: load_data_and_model("results/r/model.pth"),
+        lambda: other.trainer.evaluate(test, model_file="results/r/model.pth"),
+        lambda: other.trainer.fit(train),
+    ):
+        with pytest.raises(DataError, match=naming("model.pth | interactions | 'tiny'")):
+            refused()
 
 
 def test_recbole_alone_refuses_other_data_too(tiny):

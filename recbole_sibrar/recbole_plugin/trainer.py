@@ -58,6 +58,7 @@ class ProtocolTrainer:
         self.progress_file = self.history_file = None
         self._epoch = 0
         self.n_finished_epochs = 0
+        self._resumed: tuple[Path | str, dict[str, str]] | None = None
 
     @property
     def _core(self) -> InnerProductModel | None:
@@ -96,6 +97,8 @@ class ProtocolTrainer:
         **kwargs: object,
     ) -> tuple[float, dict[str, float]]:
         self._training_split = train_data._dataset
+        if self._resumed is not None:
+            checkpoint.check_same_data(*self._resumed, train_data._dataset.read, self.config["dataset"])
         if self.progress is not None:
             self.progress.begin_at(self.start_epoch)
         phase = getattr(valid_data, "phase", None)
@@ -176,7 +179,10 @@ class ProtocolTrainer:
         if not eval_data:
             return None
         if load_best_model:
-            checkpoint.restore(self.model, self._load(model_file or self.saved_model_file))
+            path = model_file or self.saved_model_file
+            state = self._load(path)
+            checkpoint.check_same_data(path, state["data"], eval_data._dataset.read, self.config["dataset"])
+            checkpoint.restore(self.model, state)
         self._phase = self.eval_collector.phase = getattr(eval_data, "phase", None)
         self._generator = torch.Generator().manual_seed(self.config["seed"] + distributed.rank())
         self._cold = {} if self._phase is None else cold_fallback(self.model, self._phase)
@@ -322,6 +328,7 @@ class ProtocolTrainer:
         self.best_valid_score = state["best_valid_score"]
         checkpoint.restore(self.model, state)
         self.optimizer.load_state_dict(state["optimizer"])
+        self._resumed = resume_file, state["data"]
         self.logger.info(f"Resuming from epoch {self.start_epoch}")
 
 
