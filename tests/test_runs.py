@@ -181,10 +181,14 @@ def test_chance_is_another_for_each_user(tiny):
     assert len(lists.unique(dim=0)) > len(lists) // 2 and len(lists.unique()) == ready.dataset.item_num - 1
 
 
-@pytest.mark.parametrize("scenario, one_epoch", [("item_cold", True), ("user_cold", True), ("warm", False)])
-def test_a_model_that_only_has_a_fallback_trains_for_one_epoch(tiny, scenario, one_epoch):
-    result = run("BPR", "tiny", None, tiny.options(scenario=scenario, epochs=3))
-    assert result.n_epochs == (1 if one_epoch else 3)
+@pytest.mark.parametrize(
+    "model, scenario, n_epochs",
+    [("BPR", "item_cold", 1), ("BPR", "user_cold", 1), ("BPR", "warm", 3), ("EASE", "warm", 1)],
+)
+@pytest.mark.parametrize("eval_step", [1, 2])
+def test_a_model_with_nothing_to_train_has_one_epoch_and_is_validated(tiny, model, scenario, n_epochs, eval_step):
+    result = run(model, "tiny", None, tiny.options(scenario=scenario, epochs=3, eval_step=eval_step))
+    assert result.n_epochs == n_epochs and result.valid_result
 
 
 # trap 5: no modality at all, ties

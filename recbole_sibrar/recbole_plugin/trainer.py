@@ -43,6 +43,7 @@ class ProtocolTrainer:
     USERS_PER_RANKING = 1024
     trained_on = checkpoint.SPLIT
     epochs: int
+    eval_step: int
 
     def __init__(self, config: Config, model: AbstractRecommender):
         make_folder(config["checkpoint_dir"])  # RecBole's way fails if another process does
@@ -108,6 +109,7 @@ class ProtocolTrainer:
                 f"{type(self.model).__name__} has no score for what is evaluated here, only the fallback of "
                 f"{cold_fallback(self.model, phase)}; it trains for one epoch, since more could not change a metric."
             )
+        self.eval_step = min(self.eval_step, self.epochs)  # fewer than those asked for here and in closed forms
         if self._core is not None:
             distributed.main_first(lambda: self.model.pretrain(self.config))
         self._shared_loss = distributed.shared_loss(self.model)
