@@ -227,6 +227,14 @@ def test_columns_that_are_not_given_stay_and_empty_cells_are_missing(shop, model
     assert named("p2") == before >= {"tags", "price", "since", "text"} and named("p32") == {"tags", "text"}
 
 
+@pytest.mark.parametrize("phase", ["train", "evaluation"])
+def test_what_is_not_given_is_what_evaluation_read(shop, dataset, phase):
+    model, items = fitted(dataset, missing={"rate": 0.5, "phase": phase}), shop.products["sku"].tolist()
+    before = model.score("b2", items)
+    model.add_items(pd.DataFrame({"item_id": items}))
+    assert np.allclose(model.score("b2", items), before, atol=1e-6)
+
+
 @pytest.mark.parametrize("nothing", [None, float("nan"), [np.nan] * 3, [None] * 3, np.full(3, np.nan), "nan nan nan"])
 def test_a_vector_of_nothing_is_missing_as_in_the_tables(model, nothing):
     model.add_items(pd.DataFrame({"item_id": ["p2"], "text": [nothing]}))

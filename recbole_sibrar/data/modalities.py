@@ -130,7 +130,7 @@ class Modalities:
     def rows(self, rows: Tensor) -> "Modalities":
         """The modalities of the entities ``rows``, in this order; what evaluation may read is what there is."""
         entries = tuple(
-            replace(entry, available=entry.available[rows], values=entry.features(rows), available_in_evaluation=None)
+            replace(entry, available=entry.evaluated[rows], values=entry.features(rows), available_in_evaluation=None)
             for entry in self.entries
         )
         return replace(self, entries=entries)
