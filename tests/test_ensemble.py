@@ -1,8 +1,10 @@
 """An ensemble against the networks that it is made of."""
 
+import pytest
 import torch
 from test_models import MODELS, batch, build, every_model, side_modalities
 
+from recbole_sibrar.models.imputation import IMPUTERS
 from recbole_sibrar.models.recommender import BranchRecommender
 
 ITEMS = torch.arange(25)
@@ -79,8 +81,9 @@ def test_parts_are_those_of_all_networks(model_class):
         torch.testing.assert_close(total, model.embeddings("item", torch.tensor([item]))[0])
 
 
-def test_all_networks_read_what_the_first_one_imputes():
-    model = build(MODELS[0], ensemble_size=2, impute="mean").eval()
+@pytest.mark.parametrize("how", IMPUTERS[1:])
+def test_all_networks_read_what_the_first_one_imputes(how):
+    model = build(MODELS[0], ensemble_size=2, impute=how).eval()
     encoder, items = model.entities("item"), ITEMS[1:]
     trained = model.embeddings("item", items)
     encoder.evaluated = encoder.evaluated & torch.tensor([name != "plot" for name in encoder.names])

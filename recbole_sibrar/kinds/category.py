@@ -67,10 +67,10 @@ class Category(Kind):
 
     def known_to(self, entry: Modality, trained: Tensor) -> Modality:
         """An entity whose category is unknown lacks the modality."""
-        known = entry.values[entry.available & trained].unique()
-        position = torch.full((entry.width,), -1).index_copy_(0, known, torch.arange(len(known)))
-        values = position[entry.values]
-        return shortened(entry, values.clamp(min=0), known, values >= 0)
+        known = entry.values[entry.available & trained & (entry.values >= 0)].unique()
+        position = torch.full((entry.width + 1,), -1).index_copy_(0, known, torch.arange(len(known)))
+        values = position[entry.values]  # the last for -1, which stays
+        return shortened(entry, values, known, (values >= 0) | (entry.values < 0))
 
     def blocks(self, entry: Modality, trained: Tensor, weights: dict[str, float]) -> list[Block]:
         return [CategoryBlock(entry, trained, weights[self.name])]
