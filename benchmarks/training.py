@@ -7,6 +7,7 @@
 this repository), is a process of its own; they take turns, step by step, and what is reported of a model is its median,
 in seconds of the processor and not by the clock, so that ratios hold on a busy machine as well. ``loss`` is how far the
 losses of a version's first steps are at most from those of this one, relatively: large where a version draws otherwise.
+``mixed`` is with mixed precision (``enable_amp``): bfloat16 where the processor has it.
 
 ``of products``: the floating-point operations of a step's matrix products by its time, as a share of the machine's
 speed at a product of two 1024 x 1024 matrices. ``of memory``: the numbers that a step's operations read and write by
@@ -31,6 +32,7 @@ PAPERS = {"preset": "paper", "embedding_size": 256, "train_batch_size": 2048}
 TEN_EACH = {"train_batch_size": 20_480, "train_neg_sample_args": {"distribution": "uniform", "sample_num": 10}}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "SiBraR, papers'": ("SiBraR", PAPERS),
+    "SiBraR, papers', mixed": ("SiBraR", {**PAPERS, "enable_amp": True}),
     "SiBraR, strong": ("SiBraR", {"preset": "strong"}),
     "SiBraR, bpr": ("SiBraR", {"preset": "paper"}),
     "CLCRec": ("CLCRec", {}),
@@ -90,11 +92,16 @@ def work(model: str, data: str, settings: dict[str, Any], best: bool) -> None:
     say(figures)
 
 
-def step_of(ready: Any, is_mixed: bool = False) -> Callable[[], float]:
-    """A step as RecBole's trainer makes it, with the next batch; its loss."""
+def step_of(ready: Any, is_mixed: bool | None = None) -> Callable[[], float]:
+    """A step as RecBole's trainer makes it, with the next batch; its loss.
+
+    Args:
+        is_mixed: with mixed precision, as ``enable_amp`` says by default.
+    """
     import torch
 
     device, optimizer, model = ready.config["device"], ready.trainer.optimizer, ready.model
+    is_mixed = ready.config["enable_amp"] if is_mixed is None else is_mixed
     model.train()
 
     def batches():
