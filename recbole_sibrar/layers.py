@@ -19,6 +19,9 @@ ACTIVATION_LAYERS = {
 
 STATISTICS_ROWS = 256
 
+ROUNDING = 1e-6
+"""Of a mean's length: rows that are nearer to it do not differ."""
+
 
 class _UnitRows(torch.autograd.Function):
     """Three passes over the rows for the gradient, and not the dozen of ``F.normalize``; none for a row of zeros, where
@@ -107,6 +110,11 @@ def hold_values(module: nn.Module, values: Any) -> None:
         module.register_buffer("values", values, persistent=False)
     else:
         module.values = values
+
+
+def differ(distance: Tensor, mean: Tensor) -> Tensor:
+    """() bool, whether rows at this mean distance () from their ``mean`` (F,) differ by more than rounding."""
+    return distance > ROUNDING * mean.norm()
 
 
 def centre(read: Callable[[Tensor], Tensor], entities: Tensor) -> tuple[Tensor, Tensor]:

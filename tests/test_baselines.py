@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from conftest import naming
 from sklearn.linear_model import Ridge
-from test_models import N_ITEMS, N_USERS, all_scores, interactions, side_modalities
+from test_models import N_ITEMS, N_USERS, all_scores, interactions, plot_of_cold_items, side_modalities
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.data.modalities import Modalities, Modality
@@ -163,6 +163,17 @@ def test_an_entity_without_training_and_content_has_the_mean_embedding(model_cla
     mean = model.embeddings(side, known).mean(0)
     assert torch.allclose(own, mean, atol=1e-5) or issubclass(model_class, ContentRegression)
     assert torch.isfinite(own).all()
+
+
+@every_baseline
+def test_a_modality_that_no_training_entity_has_is_not_read(model_class):
+    scores = []
+    for value in (1.0, 9.0):
+        model = build(model_class, modalities=content("item", plot=plot_of_cold_items(value))).eval()
+        model.loss(batch(model))
+        of_new = model.embed(model.modalities["item"].rows(torch.tensor([22])))
+        scores.append((all_scores(model), of_new))
+    assert all(map(torch.equal, *scores))
 
 
 @every_baseline

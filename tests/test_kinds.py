@@ -104,6 +104,7 @@ def test_one_and_the_same_number_has_no_deviation(number):
     n = 1000
     entry, trained = number_modality("price", np.append(np.full(n, number), number + 5)), torch.arange(n + 1) < n
     assert KINDS["number"].projection(entry, trained, [1], Inputs()).deviation == 1
+    assert not KINDS["number"].blocks(entry, trained, WEIGHTS)[0].factor
     spread = number_modality("price", np.append(np.arange(n), number))
     assert KINDS["number"].projection(spread, trained, [1], Inputs()).deviation == torch.arange(n).double().std(
         correction=0

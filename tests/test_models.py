@@ -7,7 +7,7 @@ from recbole_sibrar import layers
 from recbole_sibrar.data.modalities import Modalities, Modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
-from recbole_sibrar.kinds import KINDS, LINEAR_INPUTS, known_to
+from recbole_sibrar.kinds import KINDS, LINEAR_INPUTS, WEIGHTS, known_to
 from recbole_sibrar.kinds.interactions import InteractionProjection, interaction_modality
 from recbole_sibrar.kinds.tags import TagsProjection
 from recbole_sibrar.kinds.vector import VectorProjection
@@ -384,6 +384,21 @@ def test_untrained_ids_never_enter_a_score():
     assert torch.equal(all_scores(model), before)
 
 
+def plot_of_cold_items(value):
+    return Modality("plot", "vector", torch.arange(N_ITEMS) > N_TRAINED, torch.full((N_ITEMS, 7), value), 7)
+
+
+@pytest.mark.parametrize("setting", ["paper", "strong", "gated"])
+@every_model
+def test_a_modality_that_no_training_entity_has_is_not_read(model_class, setting):
+    scores = []
+    for value in (1.0, 9.0):
+        model = build(model_class, side_modalities(plot=plot_of_cold_items(value)), **SETTINGS[setting])
+        of_new = model.eval().embed(model.modalities["item"].rows(torch.tensor([22])))
+        scores.append((all_scores(model), of_new))
+    assert all(map(torch.equal, *scores))
+
+
 def test_tags_and_categories_without_a_training_entity_are_left_out():
     """Their embeddings are never trained. An item of unknown tags is one that has tags, but none that counts."""
     modalities = side_modalities()["item"]
@@ -415,6 +430,17 @@ def test_vectors_have_the_same_mean_length_whatever_their_file_has():
     projection = VectorProjection(Modality("image", "vector", trained, values, 6), trained, [6], LINEAR_INPUTS)
     projection.network = torch.nn.Identity()
     assert projection(values).norm(dim=1).mean().item() == pytest.approx(VectorProjection.LENGTH, rel=1e-5)
+
+
+@pytest.mark.parametrize("noise", [0, 1e-8])
+def test_vectors_that_are_all_the_same_are_no_measure_of_others(noise):
+    values = torch.full((50, 6), 0.3) + noise * torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
+    values[-1], there = 1.0, torch.ones(50, dtype=torch.bool)
+    entry, trained = Modality("image", "vector", there, values, 6), torch.arange(50) < 49
+    projection = VectorProjection(entry, trained, [6], LINEAR_INPUTS)
+    projection.network = torch.nn.Identity()
+    assert projection(values).norm(dim=1).max() < 1
+    assert not KINDS["vector"].blocks(entry, trained, WEIGHTS)[0].factor
 
 
 def test_parameter_counts():

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from recbole_sibrar.data.modalities import Features, Modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.kinds.feature_rows import CentredRows, DenseRows
-from recbole_sibrar.layers import centre, hold_values
+from recbole_sibrar.layers import centre, differ, hold_values
 
 ROWS_COUNTED = 4096
 
@@ -19,7 +19,8 @@ class Block(nn.Module):
     """One modality's columns, centred by the training entities that have it and scaled.
 
     Centring makes zero the value of the average training entity, so that a missing block says nothing. Scaling gives
-    the centred rows of the training entities a root mean square length of ``weight``.
+    the centred rows of the training entities a root mean square length of ``weight``. Where these are all the same,
+    the block says nothing of others.
 
     Args:
         modality: of N entities.
@@ -33,8 +34,8 @@ class Block(nn.Module):
         self.build(modality, known)
         mean, square = self.statistics(known) if len(known) else (self.columns_of(self.stored(known)).sum(0), 1.0)
         self.register_buffer("mean", mean, persistent=False)
-        length = torch.as_tensor(square, dtype=torch.float).sqrt().clamp(min=1e-6)
-        self.register_buffer("factor", weight / length, persistent=False)
+        length = torch.as_tensor(square, dtype=torch.float).sqrt()
+        self.register_buffer("factor", weight * differ(length, mean) / length.clamp(min=1e-6), persistent=False)
 
     @property
     def width(self) -> int:

@@ -16,7 +16,7 @@ from recbole_sibrar.errors import DataError
 from recbole_sibrar.kinds.block import Block
 from recbole_sibrar.kinds.kind import Files, Kind, wrong_value
 from recbole_sibrar.kinds.projection import Projection
-from recbole_sibrar.layers import centre, hold_values, mlp
+from recbole_sibrar.layers import centre, differ, hold_values, mlp
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class VectorProjection(Projection):
     """A linear layer on the vector.
 
     ``vector_scaling: short`` centres vectors by the training entities' mean and scales them to a mean length of 0.1
-    after it. Features such as pooled convolutional maps are all positive and share one large component. And the longer
-    a vector of many dimensions, the sooner it is learned by heart: a step of Adam moves all of its weights alike, and
-    thus the output by far more than that of a modality with few values.
+    after it, or the mean to it if they are all the same. Features such as pooled convolutional maps are all positive
+    and share one large component. And the longer a vector of many dimensions, the sooner it is learned by heart: a step
+    of Adam moves all of its weights alike, and thus the output by far more than that of a modality with few values.
     """
 
     LENGTH = 0.1
@@ -44,7 +44,8 @@ class VectorProjection(Projection):
         if self.options.vector_scaling == "short":
             known = trained.nonzero().squeeze(1)
             mean, lengths = centre(lambda entities: self.stored(entities).float(), known)
-            scale = (lengths.sum() / max(len(known), 1)).clamp(min=1e-6) / self.LENGTH
+            length = lengths.sum() / max(len(known), 1)
+            scale = torch.where(differ(length, mean), length, mean.norm()).clamp(min=1e-6) / self.LENGTH
         else:
             mean, scale = torch.zeros(modality.width), torch.ones(())
         self.register_buffer("mean", mean)

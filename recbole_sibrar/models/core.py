@@ -45,7 +45,8 @@ class Entities(nn.Module):
     Attributes:
         names: of the M modalities.
         trained: (N,) bool. available: (N, M) bool, what training reads.
-        evaluated: (N, M) bool, what there is in evaluation. kept: (M,) bool, the modalities that evaluation keeps.
+        evaluated: (N, M) bool, what there is in evaluation. kept: (M,) bool, the modalities that evaluation keeps, of
+            those that an entity of training has: nothing was learned of others.
         in_training: the features that training reads: the modalities, completed by the imputer if there is one.
 
     Args:
@@ -71,13 +72,13 @@ class Entities(nn.Module):
         self.side, self.names = modalities.side, modalities.names
         if kept is not None:
             modalities.select(kept)
-        is_kept = [kept is None or name in kept for name in self.names]
+        is_kept = torch.tensor([kept is None or name in kept for name in self.names])
         self.register_buffer("trained", trained, persistent=False)
         self.imputer = imputer
         self.in_training = modalities if imputer is None else imputer.complete(modalities.available)
         self.register_buffer("available", self.in_training.available, persistent=False)
         self.register_buffer("evaluated", modalities.evaluated, persistent=False)
-        self.register_buffer("kept", torch.tensor(is_kept), persistent=False)
+        self.register_buffer("kept", is_kept & self.available[trained].any(0), persistent=False)
 
     @property
     def read(self) -> Tensor:

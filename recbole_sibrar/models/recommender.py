@@ -472,8 +472,10 @@ class BranchRecommender(InnerProductModel):
             self._require_content(scenario, side)
 
     def _require_content(self, scenario: str, side: str) -> None:
-        encoder = self.entities(side)
-        content = [name for name, kept in zip(encoder.names, encoder.kept) if kept and name != INTERACTIONS]
+        left = self.options.eval_modalities(side)
+        content = [
+            name for name in self.entities(side).names if name != INTERACTIONS and (left is None or name in left)
+        ]
         if not self.options.is_single_branch(side):
             raise OptionError(
                 f"scenario {scenario} needs the {side} side to be single-branch, but single_branch is "
