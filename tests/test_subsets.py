@@ -86,6 +86,19 @@ def test_the_contribution_table_tells_signal_twin_and_noise_apart(toy, model, ca
         assert Path("out", name).stat().st_size > 0
 
 
+def test_names_of_modalities_and_runs_are_shown_as_they_are(tiny):
+    declared = {"g+h": {"kind": "tags", "field": "genres"}, "<b>|$_$": {"kind": "number", "field": "year"}}
+    (tiny.folder / "tiny" / "tiny.yaml").write_text(yaml.safe_dump({"modalities": {"item": declared}}, sort_keys=False))
+    run("SiBraR", "tiny", None, tiny.options(scenario="item_cold", epochs=1, run_name="a$_$b"))
+    for command in (["missing"], ["missing", "--rates", "0.5", "--output", "rates"], ["gap"]):
+        assert main([*command[:1], "results/a$_$b", *command[1:]]) == 0
+    assert pd.read_csv("results/missing/curve.csv")["n_modalities"].tolist() == [0, 1, 2]
+    added = pd.read_csv("results/missing/contributions.csv").set_index("modality")
+    assert list(added.index) == list(declared) and added.notna().all(axis=None)
+    for path in (Path("results/missing/missing.md"), Path("rates/rates.md")):
+        assert "<b>" not in path.read_text()
+
+
 @pytest.mark.parametrize("model", ["SiBraR", "CLCRec", "DropoutNet", "ContentRidge", "KernelRidge"])
 def test_one_modality_left_equals_a_model_evaluated_on_it_alone(toy, model):
     toy["epochs"] = 1  # so that both choose the same epoch

@@ -20,14 +20,16 @@ def subset_study(trained: Trained, side: str, phase: str, limit: int, seed: int,
         limit, seed: see ``modality_subsets``.
 
     Returns:
-        a row for each subset: model, modalities (joined by +, empty for none), n_modalities, n_users, each metric, and
-        ``<metric>_std``, its standard deviation over the users (NaN for metrics of the lists as a whole).
+        a row for each subset: the subset itself, model, modalities (joined by +, empty for none), n_modalities,
+        n_users, each metric, and ``<metric>_std``, its standard deviation over the users (NaN for metrics of the lists
+        as a whole).
     """
     rows = []
     subsets = modality_subsets(trained.modalities(side, phase), limit, seed)
     for subset in steps(subsets, f"{trained.name}, subsets", quiet=not progress):
         with trained.only(side, subset):
-            rows.append({"modalities": "+".join(subset), "n_modalities": len(subset), **_row(trained, phase)})
+            about = {"subset": subset, "modalities": "+".join(subset), "n_modalities": len(subset)}
+            rows.append({**about, **_row(trained, phase)})
     return pd.DataFrame(rows)
 
 
@@ -103,4 +105,4 @@ def _row(trained: Trained, phase: str) -> dict[str, Any]:
 def subset_values(table: pd.DataFrame, model: str, metric: str) -> dict[tuple[str, ...], float]:
     """{subset: metric} of one model in a table of ``subset_study``."""
     own = table[table["model"] == model]
-    return {tuple(text.split("+")) if text else (): value for text, value in zip(own["modalities"], own[metric])}
+    return dict(zip(own["subset"], own[metric]))

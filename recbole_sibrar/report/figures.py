@@ -37,6 +37,7 @@ PAPER: Any = {
     "axes.titlesize": 8, "lines.linewidth": 1.2, "lines.markersize": 3.5, "axes.linewidth": 0.6,
     "xtick.major.width": 0.6, "ytick.major.width": 0.6, "legend.handlelength": 1.6, "legend.columnspacing": 1.2,
     "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "recbole_sibrar", "pdf.fonttype": 42,
+    "text.parse_math": False,  # names with dollars are names
 }  # fmt: skip
 
 P = ParamSpec("P")

@@ -12,7 +12,7 @@ from recbole_sibrar.evaluation.missing import over_seeds, rate_study, retrained_
 from recbole_sibrar.evaluation.subsets import contributions, quality_curve
 from recbole_sibrar.evaluation.trained import Trained
 from recbole_sibrar.report import figures
-from recbole_sibrar.report.tables import write_csv, write_markdown, write_sources
+from recbole_sibrar.report.tables import escape_markdown, write_csv, write_markdown, write_sources
 
 
 def write_subset_study(
@@ -42,6 +42,7 @@ def write_subset_study(
     tables = [subset_study(model, model.side(side), phase, limit, seed, progress) for model in models]
     subsets = pd.concat(tables, ignore_index=True)
     values = {model.name: subset_values(subsets, model.name, metric) for model in models}
+    subsets = subsets.drop(columns="subset")
     curves = {name: quality_curve(own) for name, own in values.items()}
     gains = {
         model.name: contributions(values[model.name], model.modalities(model.side(side), phase)) for model in models
@@ -128,14 +129,15 @@ def _measured(
     """In sentences."""
     seeds = {name: sorted(own.config["seed"] for own in studied if own.name == name) for name in _names(studied)}
     config = studied[0].config
-    content = "; ".join(f"{side}s: {', '.join(names)}" for side, names in sides.items())
+    content = "; ".join(f"{side}s: {', '.join(map(escape_markdown, names))}" for side, names in sides.items())
     lines = [
-        f"{metric.upper()} on the {phase} split of {config['dataset']}, {config['scenario']}. At rate r a share r of "
-        f"the entities that have a modality lose it, each modality by itself ({content}); interactions stay.",
+        f"{metric.upper()} on the {phase} split of {escape_markdown(config['dataset'])}, {config['scenario']}. At rate "
+        f"r a share r of the entities that have a modality lose it, each modality by itself ({content}); interactions "
+        "stay.",
         f"Draws: seed {grid[0].seed}; a higher rate takes the same and more.",
         "`evaluation`: models trained on everything; `train`, `both`: trained again at each rate.",
         "Intervals: 95 % over the splits of a model's runs; none of one split.",
-        *(f"- {name}: seeds {', '.join(map(str, own))}" for name, own in seeds.items()),
+        *(f"- {escape_markdown(name)}: seeds {', '.join(map(str, own))}" for name, own in seeds.items()),
     ]
     return "\n".join(lines)
 
