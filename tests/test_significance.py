@@ -40,6 +40,12 @@ def test_against_scipy():
     assert found["t"] == pytest.approx(found["d_z"] * 200**0.5)
 
 
+def test_differences_that_are_equal_but_for_their_last_digits_are_ties():
+    found = paired_tests([1 / 3, 2 / 3, 1.0, 0.0, 0.1, 0.3], [0.0, 1 / 3, 2 / 3, 1 / 3, 2 / 3 + 0.1, 0.1 + 0.2])
+    wanted = stats.wilcoxon([1.0, 1.0, 1.0, -1.0, -2.0, 0.0])
+    assert (found["w"], found["w_p"]) == (wanted.statistic, wanted.pvalue)
+
+
 @pytest.mark.parametrize("values", [[], [0.5], [0.1, 0.2, 0.3]])
 def test_no_difference_is_no_evidence(values):
     found = paired_tests(values, values)
@@ -101,7 +107,7 @@ def test_overlapping_training_data_widen_it():
     assert found["p"] == pytest.approx(2 * stats.t.sf(2 / error, 2))
 
 
-@pytest.mark.parametrize("values, p", [([], 1), ([0.3], 1), ([0.0, 0.0], 1), ([0.3, 0.3], 0)])
+@pytest.mark.parametrize("values, p", [([], 1), ([0.3], 1), ([0.0, 0.0], 1), ([0.3, 0.3], 0), ([6e-17, 6e-17], 1)])
 def test_intervals_at_the_limits(values, p):
     assert interval(values)["p"] == p
 
