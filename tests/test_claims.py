@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import naming
 
 from recbole_sibrar.cli import main
+from recbole_sibrar.errors import DataError
 from recbole_sibrar.report.claims import CLAIMS, claims
 
 BEST, SAMPLING, CONTRAST, ONE, TWO, COSINE, _, PREDICTED, _, TAIL, PARAMETERS = (claim for claim, *_ in CLAIMS)
@@ -154,3 +156,9 @@ def test_the_command_writes_them(results, capsys):
     assert "not told apart" in capsys.readouterr().out
     assert len(pd.read_csv(results / "claims.csv")) == len(CLAIMS)
     assert f"## {BEST}" in (results / "claims.md").read_text()
+
+
+def test_a_study_of_unknown_runs_is_named(results):
+    (results / "gap" / "data.json").unlink()
+    with pytest.raises(DataError, match=naming("gap.csv | data.json")):
+        claims(results)

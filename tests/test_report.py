@@ -175,7 +175,7 @@ def made_up_run(folder, model, seed, score, **changes):
         **changes, "config": {**config, **changes.get("config", {})},
     }  # fmt: skip
     (folder / "result.json").write_text(json.dumps(result))
-    users = [f"u{n}" for n in range(50)]
+    users = ["NA", *(f"u{n}" for n in range(1, 50))]
     table = pd.DataFrame({"user_id": users, "ndcg@10": score + 0.01 * np.sin(np.arange(50)), "n_history": range(50),
                           "n_relevant": 3})  # fmt: skip
     table.to_csv(folder / "per_user.csv", index=False)
@@ -192,6 +192,7 @@ def test_seeds_are_a_row_and_other_options_another():
         "A epochs=1": 1, "A epochs=3": 3, "B": 3, "F": 1,
     }  # fmt: skip
     assert group.in_order == ["A epochs=1", "A epochs=3", "B", "F"], "what was not learned is last, however good"
+    assert group.comparison.tests.set_index("model").loc["B", "n_users"] == 50, "NA is a user, too"
     found = verdict(group)
     assert found["leader"] == "A epochs=1" and "A epochs=1: trained for one epoch only" in found["cautions"]
     activity = by_activity(group)
@@ -244,12 +245,19 @@ def test_many_runs_make_a_small_page():
     assert Path("results/report.html").stat().st_size < 400_000
 
 
+def left(name, text):
+    Path("results").mkdir()
+    Path("results", name).write_text(text)
+
+
 @pytest.mark.parametrize(
     "make, message",
     [
         (lambda: None, "no such folder of results"),
         (lambda: Path("results").mkdir(), "holds no result.json"),
-        (lambda: (Path("results").mkdir(), Path("results/result.json").write_text("{}")), "is not a result of a run"),
+        (lambda: left("result.json", "{}"), "result.json | is not a result of a run"),
+        (lambda: left("curve.csv", ""), "curve.csv | is not a table"),
+        (lambda: left("curve.csv", "a\n1\n"), "curve.csv | is not of a study | model"),
     ],
 )
 def test_mistakes_are_named(capsys, make, message):

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recbole_sibrar.errors import DataError
 from recbole_sibrar.evaluation.significance import interval, ratio_of, split_of, verdicts
 from recbole_sibrar.report.collection import Group, StoredRun, groups, read_runs
 from recbole_sibrar.report.comparison import goodness
-from recbole_sibrar.report.tables import write_csv, write_markdown
+from recbole_sibrar.report.tables import read_csv, write_csv, write_markdown
 
 HOLDS, DOES_NOT, UNDECIDED, ONE_SPLIT, NOT_MEASURED = (
     "holds", "does not hold", "not told apart", "one split only", "not measured",
@@ -146,9 +147,14 @@ def _studies(folder: Path, runs: list[StoredRun]) -> dict[str, pd.DataFrame]:
     found: dict[str, list[pd.DataFrame]] = {"subsets.csv": [], "gap.csv": []}
     for kind, tables in found.items():
         for path in sorted(folder.rglob(kind)):
-            sources = json.loads(path.with_name("data.json").read_text(encoding="utf-8"))
+            try:
+                sources = json.loads(path.with_name("data.json").read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                raise DataError(
+                    f"{path} has no data.json beside it, which says of which runs it is; remove it."
+                ) from None
             own = {name: by_name.get(Path(source["checkpoint"]).parent.name) for name, source in sources.items()}
-            table = pd.read_csv(path, keep_default_na=False, na_values=[""] if kind == "gap.csv" else [])
+            table = read_csv(path)
             for name, result in own.items():
                 if result is not None:
                     where = {name: result[name] for name in ("label", "dataset", "scenario")}

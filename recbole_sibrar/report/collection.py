@@ -15,6 +15,7 @@ from recbole_sibrar.errors import DataError
 from recbole_sibrar.evaluation.metrics import MAP_DIVISORS
 from recbole_sibrar.report.comparison import Comparison, Entry, compared, goodness
 from recbole_sibrar.report.result import PER_ITEM, RESULT, read_per_user
+from recbole_sibrar.report.tables import read_csv
 
 NEEDED = (
     "name", "dataset", "scenario", "seed", "n_parameters", "test_result", "valid_result", "seconds", "config",
@@ -56,7 +57,7 @@ class StoredRun:
     @property
     def per_item(self) -> pd.DataFrame | None:
         path = self.folder / PER_ITEM
-        return pd.read_csv(path, dtype={0: str}) if path.is_file() else None
+        return read_csv(path, dtype={0: str}) if path.is_file() else None
 
 
 def read_runs(folder: Path | str) -> list[StoredRun]:

@@ -12,7 +12,7 @@ from tabulate import tabulate
 from recbole_sibrar.evaluation.protocol import departures
 from recbole_sibrar.evaluation.significance import split_of
 from recbole_sibrar.files import write_json
-from recbole_sibrar.report.tables import write_csv
+from recbole_sibrar.report.tables import read_csv, write_csv
 
 CANDIDATES_PER_PLACE = 10  # with fewer, a list drawn at random holds much of what there is to find
 RESULT, PER_USER, PER_ITEM = "result.json", "per_user.csv", "per_item.csv"
@@ -127,7 +127,7 @@ def read_per_user(folder: Path | str, result: dict[str, Any]) -> pd.DataFrame | 
     path = Path(folder) / PER_USER
     if not path.is_file():
         return None
-    table = pd.read_csv(path, dtype={0: str})
+    table = read_csv(path, dtype={0: str})
     config = result["config"]
     return table.rename(columns={table.columns[0]: "user"}).assign(seed=config["seed"], split=split_of(config))
 

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from matplotlib.figure import Figure
 
+from recbole_sibrar.errors import DataError
 from recbole_sibrar.evaluation.missing import over_seeds
 from recbole_sibrar.report import figures
 from recbole_sibrar.report.html_tables import table_of
+from recbole_sibrar.report.tables import read_csv
 
 OF_EARLIER_RATES = {"where": "evaluation", "pattern": "uniform"}  # what earlier versions did not write
 HEADINGS = {
@@ -32,12 +33,19 @@ class Section:
 
 
 def read_studies(folder: Path | str) -> list[Section]:
-    """One section for each study below a folder."""
+    """One section for each study below a folder.
+
+    Raises:
+        DataError: a table is not what a study leaves.
+    """
     sections = []
     for kind, read in KINDS.items():
         for path in sorted(Path(folder).rglob(kind)):
             where = path.parent.relative_to(folder)
-            title, drawn, names = read(path)
+            try:
+                title, drawn, names = read(path)
+            except (LookupError, StopIteration) as error:
+                raise DataError(f"{path} is not of a study ({type(error).__name__}: {error}); remove it.") from None
             files = [path.with_name(f"{name}.csv") for name in names]
             tables = [_table(file, f"{file.stem} {where}") for file in files if file.is_file()]
             svgs = [(figures.inline_svg(figure, caption), caption) for figure, caption in drawn]
@@ -46,14 +54,14 @@ def read_studies(folder: Path | str) -> list[Section]:
 
 
 def _table(path: Path, name: str) -> dict[str, Any]:
-    table = pd.read_csv(path)
+    table = read_csv(path)
     if "model" in table:
         table = table[["model", *table.columns.drop("model")]]
     return table_of(name, table, HEADINGS.get(path.stem, path.stem))
 
 
 def _curve(path: Path) -> Drawn:
-    table = pd.read_csv(path)
+    table = read_csv(path)
     metric = table["metric"].iloc[0] if "metric" in table else "metric"
     curves = dict(list(table.groupby("model", sort=False)))
     caption = f"{metric.upper()} against the modalities left: mean, and range over the subsets of each size"
@@ -63,12 +71,12 @@ def _curve(path: Path) -> Drawn:
 
 
 def _rates(path: Path) -> Drawn:
-    table = pd.read_csv(path)
+    table = read_csv(path)
     table = table.assign(**{name: usual for name, usual in OF_EARLIER_RATES.items() if name not in table})
     metric = next(name for name in table if "@" in name)
     means = path.with_name("rates-mean.csv")
     if means.is_file():
-        metric = next(name for name in pd.read_csv(means) if "@" in name)
+        metric = next(name for name in read_csv(means) if "@" in name)
     caption = f"{metric.upper()} against the content left"
     return caption, [(figures.degradation_panels(over_seeds(table, metric), metric), caption)], ("rates-mean", "rates")
 
@@ -76,7 +84,7 @@ def _rates(path: Path) -> Drawn:
 def _gap(path: Path) -> Drawn:
     drawn, points = [], path.with_name("tsne.csv")
     if points.is_file():
-        for model, own in pd.read_csv(points, keep_default_na=False).groupby("model", sort=False):
+        for model, own in read_csv(points).groupby("model", sort=False):
             names = list(dict.fromkeys(own["modality"]))
             numbered = own.assign(modality=own["modality"].map(names.index))
             caption = f"Embeddings of {model} by modality (t-SNE); lines join the modalities of one item or user"
@@ -85,7 +93,7 @@ def _gap(path: Path) -> Drawn:
 
 
 def _trials(path: Path) -> Drawn:
-    table = pd.read_csv(path)
+    table = read_csv(path)
     drawn = []
     if set(figures.MAP_OPTIONS) <= set(table) and table["score"].notna().any():
         drawn.append((figures.search_map(table, *figures.MAP_OPTIONS, "score"), "The best score for each α and τ"))
@@ -97,7 +105,7 @@ def _paper(path: Path) -> Drawn:
 
 
 def _contrast(path: Path) -> Drawn:
-    table = pd.read_csv(path)
+    table = read_csv(path)
     caption = "NDCG@10 over α and τ, the papers' and ours"
     drawn = [(figures.paired_maps(table, "NDCG@10"), caption)] if table["ours"].notna().any() else []
     return caption, drawn, (path.stem,)

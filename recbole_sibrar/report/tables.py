@@ -3,9 +3,11 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from recbole_sibrar.errors import DataError
 from recbole_sibrar.evaluation.trained import Trained
 from recbole_sibrar.files import atomic_file, write_json
 
@@ -23,6 +25,18 @@ def write_csv(table: pd.DataFrame, path: Path | str) -> Path:
     with atomic_file(path, newline="") as file:
         table.to_csv(file, index=False)
     return Path(path)
+
+
+def read_csv(path: Path | str, **options: Any) -> pd.DataFrame:
+    """A table as ``write_csv`` leaves it: an empty cell is missing, and nothing else, since a user may be called NA.
+
+    Raises:
+        DataError: it is no table.
+    """
+    try:
+        return pd.read_csv(path, keep_default_na=False, na_values=[""], **options)
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} is not a table of ours ({type(error).__name__}: {error}); remove it.") from None
 
 
 def markdown(table: pd.DataFrame) -> str:
