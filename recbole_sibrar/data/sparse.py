@@ -63,6 +63,10 @@ class SparseRows:
         """(R,) the number of non-zero columns of each row."""
         return self.indptr.diff()
 
+    @property
+    def n_entries(self) -> int:
+        return len(self.columns)
+
     def to(self, device: torch.device | str) -> "SparseRows":
         return SparseRows(self.indptr.to(device), self.columns.to(device), self.n_columns)
 
@@ -100,11 +104,11 @@ class SparseRows:
 
     def row_of_entry(self) -> Tensor:
         """(nnz,) the row that each entry of ``columns`` belongs to."""
-        return torch.repeat_interleave(torch.arange(len(self.lengths), device=self.indptr.device), self.lengths)
+        return self.spread(torch.arange(len(self.lengths), device=self.indptr.device))
 
     def spread(self, values: Tensor) -> Tensor:
         """(R,) values of the rows -> (nnz,), of the entries of each row."""
-        return torch.repeat_interleave(values, self.lengths)
+        return torch.repeat_interleave(values, self.lengths, output_size=self.n_entries)  # else a GPU is waited for
 
     def contains(self, columns: Tensor) -> Tensor:
         """(R, K) columns -> (R, K) bool, whether each row has them; the matrix as ``from_pairs`` or ``select`` made it.
@@ -158,8 +162,12 @@ class SelectedRows(SparseRows):
         vars(self).update(matrix=matrix, rows=rows, indptr=F.pad(lengths.cumsum(0), (1, 0)), n_columns=matrix.n_columns)
 
     @cached_property
+    def n_entries(self) -> int:  # type: ignore[override]
+        return int(self.indptr[-1])
+
+    @cached_property
     def columns(self) -> Tensor:  # type: ignore[override]
-        entries = torch.arange(int(self.indptr[-1]), device=self.rows.device)
+        entries = torch.arange(self.n_entries, device=self.rows.device)
         entries = entries + self.spread(self.matrix.indptr[self.rows] - self.indptr[:-1])
         return self.matrix.columns[entries]
 
@@ -167,7 +175,7 @@ class SelectedRows(SparseRows):
     def is_most(self) -> bool:
         """Whether summing all rows of the matrix, whose transposed is known, costs less than copying and transposing
         these (measured with 800,000 entries and widths of 64 to 256)."""
-        return int(self.indptr[-1]) >= self.MOST * len(self.matrix.columns)
+        return self.n_entries >= self.MOST * self.matrix.n_entries
 
 
 class _WeightedRowSum(torch.autograd.Function):
@@ -212,8 +220,8 @@ def by_column(
         by_column = csr_array(parts, shape=(len(matrix.indptr) - 1, n_columns)).tocsc()
         indptr, rows = torch.from_numpy(by_column.indptr), torch.from_numpy(by_column.indices)
         return rows, indptr, None if weights is None else torch.from_numpy(by_column.data)
-    order = matrix.columns.argsort(stable=True)
-    indptr = F.pad(torch.bincount(matrix.columns, minlength=n_columns).cumsum(0), (1, 0))
+    columns, order = matrix.columns.sort(stable=True)
+    indptr = torch.searchsorted(columns, torch.arange(n_columns + 1, device=columns.device))
     return matrix.row_of_entry()[order], indptr, None if weights is None else weights[order]
 
 
