@@ -17,7 +17,7 @@ from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.report import figures
 from recbole_sibrar.report.collection import by_activity, groups, options_table, read_runs
 from recbole_sibrar.report.html_tables import table_of
-from recbole_sibrar.report.verdict import AHEAD, LEVEL_WITH, verdict
+from recbole_sibrar.report.verdict import AHEAD, BEHIND, LEVEL_WITH, TOO_FEW, verdict
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -209,6 +209,23 @@ def test_the_verdict_says_what_splits_say():
     relations = {model: relation for relation, model, *_ in verdict(group)["others"]}
     assert group.leader in ("A", "C") and relations["B"] == AHEAD
     assert [relations[model] for model in relations if model != "B"] == [LEVEL_WITH]
+
+
+def test_a_leader_by_its_other_splits_is_not_ahead_where_it_is_behind():
+    for seed, score in enumerate((0.3, 0.31, 0.3, 0.9, 0.9)):
+        made_up_run("r", "A", seed, score)
+    for seed in range(3):
+        made_up_run("r", "B", seed, 0.5)
+    (group,) = groups(read_runs("r"))
+    assert group.leader == "A" and verdict(group)["others"][0][:2] == (BEHIND, "B")
+
+
+def test_runs_without_a_split_in_common_are_not_compared():
+    for seed, label in enumerate("AB"):
+        made_up_run("r", label, seed, 0.3 - 0.1 * seed)
+    (group,) = groups(read_runs("r"))
+    found = verdict(group)
+    assert found["others"] == [(TOO_FEW, "B", "", "")] and found["basis"].startswith("without a split in common")
 
 
 def test_results_of_other_data_are_stale():

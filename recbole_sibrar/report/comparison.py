@@ -184,6 +184,8 @@ class Comparison:
     def basis(self) -> str:
         """What the tests rest on."""
         n = int(self.tests["n_splits"].max()) if len(self.tests) else 0
+        if not n:
+            return "without a split in common"
         return f"paired over {n} splits" if n > 1 else "paired over the users of one split, which say nothing of others"
 
     @property

@@ -13,7 +13,7 @@ from recbole_sibrar.errors import DataError
 from recbole_sibrar.files import atomic_file
 from recbole_sibrar.report import collection, figures
 from recbole_sibrar.report.collection import Group, StoredRun
-from recbole_sibrar.report.comparison import places
+from recbole_sibrar.report.comparison import goodness, places
 from recbole_sibrar.report.glossary import explain, glossary, heading_of
 from recbole_sibrar.report.html_tables import cell, table_of
 from recbole_sibrar.report.studies import read_studies
@@ -258,7 +258,7 @@ def _runs(groups: list[Group]) -> dict[str, Any]:
                         cell(result["valid_result"].get(metric)),
                         cell(result["test_result"].get(metric)),
                         cell(round(result["seconds"]["training"], 1), f"{result['seconds']['training']:.1f}"),
-                        cell(None, curve=_sparkline(result["history"])),
+                        cell(None, curve=_sparkline(result["history"], metric)),
                         cell("; ".join(notes[label])),
                     ]
                 )
@@ -274,7 +274,7 @@ def _given(result: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in result["options"].items())
 
 
-def _sparkline(history: list[dict[str, Any]], width: int = 72, height: int = 18) -> Markup | None:
+def _sparkline(history: list[dict[str, Any]], metric: str, width: int = 72, height: int = 18) -> Markup | None:
     """The points of a polyline, with the best epoch; None for fewer than two."""
     seen = [(entry["epoch"], entry["valid"]) for entry in history if entry["valid"] is not None]
     if len(seen) < 2:
@@ -288,7 +288,7 @@ def _sparkline(history: list[dict[str, Any]], width: int = 72, height: int = 18)
         return f"{x:.0f},{height - 2 - (height - 4) * (value - low) / spread:.0f}"
 
     points = " ".join(place(*point) for point in seen)
-    x, y = place(*max(seen, key=lambda point: point[1])).split(",")
+    x, y = place(*seen[goodness(metric, pd.Series([value for _, value in seen])).argmax()]).split(",")
     return Markup(f'<svg class="spark" viewBox="0 0 {width} {height}"><polyline points="{points}"/>'
                   f'<circle cx="{x}" cy="{y}" r="2"/></svg>')  # fmt: skip
 

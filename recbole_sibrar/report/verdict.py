@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import pandas as pd
+
 from recbole_sibrar.evaluation.significance import LEVEL
 from recbole_sibrar.report.collection import Group
 from recbole_sibrar.report.comparison import goodness
 
 AHEAD, LEVEL_WITH, TOO_FEW = "ahead of", "not told apart from", "too few splits in common with"
+BEHIND = "on the splits in common behind"
 
 
 def verdict(group: Group) -> dict[str, Any]:
@@ -40,25 +43,26 @@ def _relations(group: Group, metric: str) -> list[tuple[str, str, str, str]]:
     if not len(tests) or not contenders:
         return []
     own = tests[(tests["metric"] == metric) & tests["model"].isin(contenders)].set_index("model")
-    n_splits = group.comparison.tests["n_splits"].max()
+    n_splits = max(1, group.comparison.tests["n_splits"].max())
     rows = []
     for model in (label for label in group.in_order if label in own.index):
         row = own.loc[model]
-        relation = AHEAD if row["p_holm"] < LEVEL else LEVEL_WITH
+        is_better = goodness(metric, pd.Series([row["difference"]])).iloc[0] > 0
+        relation = (AHEAD if is_better else BEHIND) if row["p_holm"] < LEVEL else LEVEL_WITH
         if row["n_splits"] < n_splits:
             relation = TOO_FEW
         interval = "" if row["low"] != row["low"] else f"{signed(row['low'])} to {signed(row['high'])}"
         rows.append((relation, model, signed(row["difference"]), interval))
-    return sorted(rows, key=lambda row: (LEVEL_WITH, AHEAD, TOO_FEW).index(row[0]))
+    return sorted(rows, key=lambda row: (BEHIND, LEVEL_WITH, AHEAD, TOO_FEW).index(row[0]))
 
 
 def signed(value: float, digits: int = 3) -> str:
-    """A difference with its sign, as it is printed.
+    """A difference with its sign, as it is printed; nothing where there is none.
 
-    >>> signed(-0.0123)
-    '−0.012'
+    >>> signed(-0.0123), signed(float("nan"))
+    ('−0.012', '')
     """
-    return f"{value:+.{digits}f}".replace("-", "−")
+    return "" if value != value else f"{value:+.{digits}f}".replace("-", "−")
 
 
 def _cautions(group: Group) -> list[str]:
