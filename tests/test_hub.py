@@ -19,6 +19,7 @@ from recbole_sibrar import cli, hub
 from recbole_sibrar.dataset import Dataset
 from recbole_sibrar.errors import CheckpointError, DataError, OptionError
 from recbole_sibrar.recbole_plugin.run import run
+from recbole_sibrar.report.card import model_card
 from recbole_sibrar.serving.recommender import Recommender
 
 
@@ -133,6 +134,12 @@ def test_a_checkpoint_without_a_result_is_pushed_with_a_card_that_says_so(traine
     assert cli.main(["push", str(path), "me/shop"]) == 0
     head, body = card_of((fake.folder / "model" / "me" / "shop" / "README.md").read_text())
     assert "model-index" not in head and "no `result.json`" in body
+
+
+def test_a_card_shows_the_name_of_the_data_as_it_is():
+    config = {"model": "BPR", "dataset": "a<b>", "scenario": "warm"}
+    card = model_card("me/shop", {"config": config, "versions": {"recbole_sibrar": "1"}, "data": {}}, None)
+    assert card.count("a&lt;b&gt;") == 3 and "<b>" not in card
 
 
 @pytest.mark.parametrize("suffix", ["npz", "npy"])

@@ -9,7 +9,7 @@ import yaml
 
 from recbole_sibrar.checkpoint import SPLIT
 from recbole_sibrar.data.identity import combined
-from recbole_sibrar.report.tables import markdown
+from recbole_sibrar.report.tables import escape_markdown, markdown
 
 UNKNOWN = "unknown"  # among the Hub's names of licences, too
 TAGS = ["recommendation", "recommender-system", "cold-start", "multimodal", "recbole"]
@@ -22,13 +22,13 @@ def model_card(name: str, state: dict[str, Any], result: dict[str, Any] | None, 
         name: of the repository. state: the checkpoint. result: the run's ``result.json``, if it is known.
         licence: as the Hub calls it.
     """
-    config = state["config"]
+    config, dataset = state["config"], escape_markdown(state["config"]["dataset"])
     label = result["label"] if result else config["model"]
     head: dict[str, Any] = {"license": licence, "library_name": "recbole-sibrar", "tags": TAGS}
     if result:
         head["model-index"] = [{"name": label, "results": [_indexed(result)]}]
     parts = [
-        f"# {label} on {config['dataset']}, {config['scenario']}",
+        f"# {label} on {dataset}, {config['scenario']}",
         f"A {config['model']} of [recbole_sibrar](https://doi.org/10.1145/3640457.3688138) "
         f"{state['versions']['recbole_sibrar']}. Nothing is unpickled when it is loaded.",
         "```python\n"
@@ -38,13 +38,13 @@ def model_card(name: str, state: dict[str, Any], result: dict[str, Any] | None, 
         "## What is in it",
         _contents(state),
         "## Data",
-        _data(config, state, result),
+        _data(dataset, state, result),
         "## Results",
         _results(state, result),
         "## Options",
         _options(config, result),
         "## Licence",
-        _licence(licence, config["dataset"]),
+        _licence(licence, dataset),
     ]
     return _page(head, parts)
 
@@ -90,9 +90,9 @@ def _contents(state: dict[str, Any]) -> str:
     )
 
 
-def _data(config: dict[str, Any], state: dict[str, Any], result: dict[str, Any] | None) -> str:
+def _data(dataset: str, state: dict[str, Any], result: dict[str, Any] | None) -> str:
     counts = result.get("data_counts") if result else None
-    lines = [f"{config['dataset']}, fingerprint `{combined(state['data'])}`."]
+    lines = [f"{dataset}, fingerprint `{combined(state['data'])}`."]
     if counts:
         n = ", ".join(f"{count:,} ({phase})" for phase, count in counts["interactions"].items())
         lines[0] = f"{lines[0][:-1]}: {counts['users']:,} users, {counts['items']:,} items; interactions: {n}."
