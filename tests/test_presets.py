@@ -438,6 +438,8 @@ def test_what_holds_in_one_scenario_is_a_mapping_of_known_options(tiny):
         ("val_intervall: {rating: '[3,inf)'}", "tiny.yaml | 'val_intervall' | 'val_interval'"),
         ("preset: strong", "tiny.yaml | preset"),
         ("scenario: warm", "tiny.yaml | scenario"),
+        ("item_cold: {epoch: 3}", "tiny.yaml | 'epoch' | 'epochs'"),
+        ("item_cold: {preset: strong}", "tiny.yaml | preset"),
     ],
 )
 def test_a_data_sets_file_has_options_of_any_model_and_chooses_none(tiny, line, message):

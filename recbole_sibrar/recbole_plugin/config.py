@@ -156,7 +156,7 @@ def apply_layers(config: Config, model: str, dataset: str) -> None:
     for path in general:
         own = read_for_scenario(path, scenario.name)
         if path == of_data:
-            check_names_of_data(path, own, {*internal, *foreign}, config.parameters)
+            check_names_of_data(path, {*internal, *foreign}, config.parameters)
         internal.update({name: value for name, value in own.items() if name not in foreign or name in of_model})
     internal.update({name: value for name, value in scenario.options.items() if name not in foreign})
     internal["scenario"] = scenario.name
@@ -223,10 +223,10 @@ def check_names(given: Iterable[str], known: Iterable[str], recbole_parameters: 
             raise OptionError(f"Unknown option {name!r}. {suggestion(name, valid) or 'See --help for the options.'}")
 
 
-def check_names_of_data(
-    path: Path, given: Iterable[str], known: Iterable[str], recbole_parameters: dict[str, list[str]]
-) -> None:
+def check_names_of_data(path: Path, known: Iterable[str], recbole_parameters: dict[str, list[str]]) -> None:
     """As ``check_names``, of a data set's file, which is read for any model and scenario and does not choose them."""
+    values = read_property_file(path)
+    given = [name for key, value in values.items() for name in (value or () if key in SCENARIOS else [key])]
     chosen = sorted(CHOSEN_BESIDE.intersection(given))
     if chosen:
         raise OptionError(f"{path} has {chosen[0]}, which a data set cannot choose; give it to the run.")
