@@ -111,6 +111,16 @@ def test_a_new_user_with_a_known_history_has_the_known_vector_and_parts_add_up(m
             torch.testing.assert_close(total, model.embeddings(side, torch.tensor([3]))[0])
 
 
+@every_model
+def test_users_known_by_their_ids_have_it_too(model_class):
+    model = build(model_class, interaction_ridge=0.4, plain_side="embedding").eval()
+    known = model.entities("user").trained
+    added = model.embeddings("user", USERS) - torch.cat([BranchRecommender.embeddings(model, "user", USERS)] * 2, 1)
+    assert torch.equal(added[:, :8].any(1), known) and not added[known, 8:].any()
+    total = torch.stack([part.vector for part in model.parts("user", 3)]).sum(0)
+    torch.testing.assert_close(total, model.embeddings("user", torch.tensor([3]))[0])
+
+
 def test_it_is_learned_from_training_and_added_where_interactions_are_read():
     model = build(MODELS[0], interaction_ridge=0.4, **BOTH).eval()
     users, items = model.entities("user"), model.entities("item")

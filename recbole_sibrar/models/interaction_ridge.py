@@ -8,6 +8,7 @@ from torch import Tensor
 
 from recbole_sibrar.data.modalities import INTERACTIONS, OTHER_SIDE, Modalities
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
+from recbole_sibrar.kinds.id import Id
 from recbole_sibrar.models.attribution import Part
 from recbole_sibrar.models.ensemble import EnsembleRecommender
 from recbole_sibrar.models.recommender import BranchRecommender
@@ -109,7 +110,8 @@ class RidgeRecommender(EnsembleRecommender):
         widened = [part._replace(vector=_widened(part.vector.unsqueeze(0), side, profile)[0]) for part in parts]
         if not profile.lengths.any():
             return widened
-        return [*widened, Part(RIDGE, INTERACTIONS, self._ridge_rows(side, profile)[0])]
+        name = INTERACTIONS if INTERACTIONS in self.entities(side).names else Id.name
+        return [*widened, Part(RIDGE, name, self._ridge_rows(side, profile)[0])]
 
     def _with_ridge(self, fused: Tensor, side: str, profiles: SparseRows) -> Tensor:
         """(N, D) -> (N, 2 D)."""
@@ -122,8 +124,10 @@ class RidgeRecommender(EnsembleRecommender):
         return torch.cat([sums, nothing] if side == "user" else [nothing, sums], dim=1)
 
     def _profiles(self, side: str, ids: Tensor) -> SparseRows:
-        """The interactions of known entities (N,), where evaluation reads them."""
+        """The interactions of known entities (N,), where evaluation reads them, or an id in their place."""
         encoder = self.entities(side)
+        if encoder.names == (Id.name,):
+            return self.training_rows(side).select(ids)
         if INTERACTIONS not in encoder.names:
             return self._no_profiles(side, len(ids))
         place = encoder.names.index(INTERACTIONS)
