@@ -243,6 +243,21 @@ def test_entities_of_training_that_lack_content_are_estimated_too():
     torch.testing.assert_close(prior.of_side[lacking], prior("item", lacking, POSTER_ALONE.expand(3, -1)))
 
 
+def test_what_no_entity_of_training_has_is_nothing_to_lack():
+    item, trained, matrix = data()
+    new = Modality("trailer", "vector", ~trained, torch.ones(N_ITEMS, 2), 2)
+    priors = [
+        ContentPrior(Modalities("item", entries), trained, N_USERS, profile=0, strength=1.0)
+        for entries in (item.entries, (*item.entries, new))
+    ]
+    for prior in priors:
+        prior.fit(matrix)
+    torch.testing.assert_close(priors[1].of_other, priors[0].of_other)
+    used = item.available[COLD]
+    of_cold = priors[1]("item", COLD, torch.cat([used, torch.zeros(len(COLD), 1, dtype=torch.bool)], 1))
+    torch.testing.assert_close(of_cold, priors[0]("item", COLD, used))
+
+
 def test_a_loaded_prior_does_not_use_what_it_estimated_before():
     prior, _ = two_sided()
     turned = ("components.basis", "components.offset")

@@ -86,7 +86,7 @@ class KernelComponents(Components):
     An entity that lacks some of the content has the components that a second regression expects from what is left, from
     these modalities of the anchors to the anchors' components (``KernelRegression``). It is solved when such an entity
     is first met. (With a missing modality put at its mean, the entity would be far from all that are like it in the
-    others.)
+    others.) What no entity of training has, ``absent``, is nothing to lack.
     """
 
     LEAST = 10  # anchors that a regression from a part of the content needs; with fewer, what is missing is its mean
@@ -108,6 +108,7 @@ class KernelComponents(Components):
         anchors = self.known[places.long()]
         kernel = GaussianKernel.of(features(anchors, self.available[anchors]), gamma)
         self.gamma = gamma
+        self.register_buffer("absent", ~self.available[self.known].any(0), persistent=False)
         self.register_buffer("anchors", anchors, persistent=False)
         self.register_buffer("anchor_features", kernel.anchors, persistent=False)
         self.register_buffer("anchor_lengths", kernel.lengths, persistent=False)
@@ -176,7 +177,7 @@ class KernelComponents(Components):
         return self._directly(self._whole(ids))
 
     def is_plain(self, used: Tensor) -> Tensor:
-        return used.all(1)
+        return (used | self.absent).all(1)
 
     def forward(self, ids: Tensor, used: Tensor) -> Tensor:
         return self._by_kind(used, lambda place: self.features(ids[place], used[place]))
@@ -196,6 +197,7 @@ class KernelComponents(Components):
 
     def _of_kind(self, kind: Tensor, features: FeatureRows) -> Tensor:
         """(M,) bool, (R, F) features of entities that have these modalities -> (R, P)."""
+        kind = kind | self.absent
         key = tuple(kind.tolist())
         if not all(key) and key not in self._partial:
             self._partial[key] = self._regression(kind)
@@ -205,7 +207,7 @@ class KernelComponents(Components):
 
     def _regression(self, kind: Tensor) -> KernelRegression | None:
         """From these modalities to the components, or None where too few anchors have them."""
-        shown = self.anchors[self.available[self.anchors][:, kind].all(1)]
+        shown = self.anchors[(self.available[self.anchors] | self.absent)[:, kind].all(1)]
         if len(shown) < self.LEAST:
             return None
         every = self._whole(shown)
