@@ -122,6 +122,25 @@ def test_cold_entities_have_no_interactions_in_any_model_input(tiny, scenario):
     assert len(rows.columns) == len(train.inter_feat)
 
 
+def test_interactions_of_one_time_are_in_no_order_of_ids(tiny):
+    lines = [f"u{user}\ti{item}\t5" for user, item in tiny.pairs]
+    last = []
+    for seed, written in ((1, lines), (2, lines[::-1])):
+        tiny.file("inter", "user_id:token\titem_id:token\ttimestamp:float", written)
+        split = {"split": {"LS": "valid_and_test"}, "order": "TO"}
+        ready = prepared(tiny, "Pop", scenario="warm", eval_args=split, seed=seed)
+        last.append(
+            dict(zip(*(ready.loaders[2]._dataset.inter_feat[name].tolist() for name in ("user_id", "item_id"))))
+        )
+    assert last[0] == last[1]
+    largest = Counter()
+    for loader in ready.loaders:
+        feat = loader._dataset.inter_feat
+        for user, item in zip(feat["user_id"].tolist(), feat["item_id"].tolist()):
+            largest[user] = max(largest[user], item)
+    assert np.mean([last[0][user] == item for user, item in largest.items()]) < 0.5
+
+
 @pytest.mark.parametrize("scenario", ["warm", "item_cold"])
 @pytest.mark.parametrize("model", [*OUR_MODELS, "BPR"])
 def test_training_and_validation_do_not_see_the_test_split(tiny, scenario, model):

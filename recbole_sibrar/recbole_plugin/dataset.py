@@ -272,6 +272,8 @@ class ScenarioDataset(Dataset):
             field: np.bincount(self.inter_feat[field], minlength=self.num(field))
             for field in (self.uid_field, self.iid_field)
         }
+        if self.config["eval_args"]["order"] == "TO":
+            self.inter_feat = self.inter_feat.sample(frac=1, random_state=0)  # else ties would be in the order of ids
         scenario, drawn = scenario_named(self.scenario), None
         if self.benchmark_filename_list is not None:
             datasets = super().build()
