@@ -1,6 +1,7 @@
 """The baselines against closed forms, slow loops and scikit-learn, and what all of them promise."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -295,6 +296,17 @@ def test_what_modalities_add_makes_up_the_score(model_class, side):
             for of in parts:
                 assert {part.modality for part in parts[of]} <= {*model.sides[of].names, "(mean)"}
                 assert {part.source for part in parts[of]} == {model_class.__name__}
+
+
+@every_closed_form
+def test_a_history_that_is_missing_in_evaluation_is_not_read(model_class):
+    """As that of a new user is not."""
+    model = solved(model_class)
+    users, lacking = model.entities("user"), torch.arange(1, 10)
+    users.evaluated = users.evaluated.index_fill(0, lacking, False)
+    (history,) = model.modalities["user"].rows(lacking).entries
+    new = Modalities("user", (replace(history, available=torch.zeros_like(history.available)),))
+    torch.testing.assert_close(model.embeddings("user", lacking), model.embed(new))
 
 
 @every_closed_form

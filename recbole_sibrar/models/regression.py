@@ -173,6 +173,7 @@ class ContentRegression(PenaltyPath, ContentModel):
         return self._filled(self.other_side, self._scaled(sums, self._mean(profiles.lengths)), ~used.any(1))
 
     def scorable(self, side: str) -> Tensor:
-        """Without content an entity has the features of the average training entity, and with them its scores."""
+        """Without content an entity has the features of the average training entity, and with them its scores; of the
+        other side it needs a history that evaluation may read."""
         trained = self.trained(side)
-        return torch.ones_like(trained) if side == self.content_side else trained
+        return torch.ones_like(trained) if side == self.content_side else trained & self.entities(side).read[:, 0]
