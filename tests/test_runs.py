@@ -465,6 +465,18 @@ def test_hyper_tuning_sees_validation_results_only(tiny, monkeypatch):
     assert ours.best_valid_score == tuning.best_score
 
 
+@pytest.mark.parametrize("metric, mode", [("GAUC", "full"), ("AUC", "uni9")])
+def test_recboles_objective_without_a_scenario_chooses_by_recboles_metrics(tiny, metric, mode):
+    from recbole.quick_start import objective_function
+
+    settings = {
+        "model": "BPR", "dataset": "tiny", "data_path": str(tiny.folder), "epochs": 1, "state": "ERROR", "load_col": None,
+        "metrics": [metric], "valid_metric": metric, "eval_args": {"mode": mode}, "show_progress": False,
+    }  # fmt: skip
+    found = objective_function(config_dict=settings, saved=False)
+    assert found["best_valid_score"] == found["best_valid_result"][metric.lower()] > 0
+
+
 def test_run_recbole_says_what_it_does_not_read(tiny):
     from recbole.quick_start import run_recbole
 

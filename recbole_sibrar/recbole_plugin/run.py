@@ -128,7 +128,8 @@ def prepare(config: Config) -> Prepared:
 
 def _prepare(config: Config) -> Prepared:
     init_seed(config["seed"], config["reproducibility"])
-    check(config)
+    if config["scenario"] is not None:
+        check(config)
     model_class = get_model(config["model"])
     dataset = create_dataset(config)
     getLogger().info(dataset)
