@@ -470,7 +470,7 @@ def test_recboles_objective_without_a_scenario_chooses_by_recboles_metrics(tiny,
     from recbole.quick_start import objective_function
 
     settings = {
-        "model": "BPR", "dataset": "tiny", "data_path": str(tiny.folder), "epochs": 1, "state": "ERROR", "load_col": None,
+        "model": "BPR", "dataset": "tiny", "data_path": str(tiny.folder), "epochs": 1, "state": "ERROR",
         "metrics": [metric], "valid_metric": metric, "eval_args": {"mode": mode}, "show_progress": False,
     }  # fmt: skip
     found = objective_function(config_dict=settings, saved=False)
