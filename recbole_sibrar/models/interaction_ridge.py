@@ -9,6 +9,7 @@ from torch import Tensor
 from recbole_sibrar.data.modalities import INTERACTIONS, OTHER_SIDE, Modalities
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 from recbole_sibrar.kinds.id import Id
+from recbole_sibrar.layers import differ
 from recbole_sibrar.models.attribution import Part
 from recbole_sibrar.models.ensemble import EnsembleRecommender
 from recbole_sibrar.models.recommender import BranchRecommender
@@ -22,9 +23,6 @@ SAMPLE = 4096
 """So many entities tell how far scores spread."""
 
 ROWS = 8192
-
-ROUNDING = 1e-12
-"""Of the square of a mean: embeddings that differ by less are the same."""
 
 
 def ridge_table(views: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,7 +56,7 @@ def ridge_table(views: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
     for rows in known_rows():
         covariance += (rows - mean).T @ (rows - mean) / n_views
     length = covariance.diagonal().sum()
-    if length <= ROUNDING * mean.square().sum():
+    if not differ(length.sqrt(), mean):
         return views.new_zeros(views.shape[1:]), covariance.to(views)
     penalised = covariance * there.any(0).sum()
     penalised.diagonal().add_(PENALTY * length)
