@@ -2,9 +2,10 @@
 
 import glob
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,9 @@ def _preset(model: str, of_model: Path, wanted: str | None) -> list[Path]:
     return [folder / f"{name}.yaml"]
 
 
-def read_for_scenario(path: Path, scenario: str) -> dict[str, Any]:
-    """A property file of a preset or data set, whose part ``item_cold: {epochs: 5}`` wins over the rest where the
-    scenario has this name.
+def parts_of(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """A property file of a preset or data set: what holds in every scenario, and {scenario: what wins over it there},
+    of parts such as ``item_cold: {epochs: 5}``.
 
     Raises:
         OptionError: the file is malformed, or such a part is.
@@ -88,7 +89,9 @@ def read_for_scenario(path: Path, scenario: str) -> dict[str, Any]:
     for name, part in parts.items():
         if not isinstance(part, dict):
             raise OptionError(f"{path}: {name} is {part!r}; expected options of this scenario, 'option: value'.")
-    return {**values, **{name: parse_option(name, value) for name, value in parts[scenario].items()}}
+    return values, {
+        scenario: {name: parse_option(name, value) for name, value in part.items()} for scenario, part in parts.items()
+    }
 
 
 def read_config_files(
@@ -154,9 +157,10 @@ def apply_layers(config: Config, model: str, dataset: str) -> None:
     foreign = foreign_options(model)
     of_data = file_of_data(dataset, data_path)
     for path in general:
-        own = read_for_scenario(path, scenario.name)
+        values, parts = parts_of(path)
         if path == of_data:
-            check_names_of_data(path, {*internal, *foreign}, config.parameters)
+            check_names_of_data(path, [*values, *chain(*parts.values())], {*internal, *foreign}, config.parameters)
+        own = {**values, **parts[scenario.name]}
         internal.update({name: value for name, value in own.items() if name not in foreign or name in of_model})
     internal.update({name: value for name, value in scenario.options.items() if name not in foreign})
     internal["scenario"] = scenario.name
@@ -223,10 +227,10 @@ def check_names(given: Iterable[str], known: Iterable[str], recbole_parameters: 
             raise OptionError(f"Unknown option {name!r}. {suggestion(name, valid) or 'See --help for the options.'}")
 
 
-def check_names_of_data(path: Path, known: Iterable[str], recbole_parameters: dict[str, list[str]]) -> None:
+def check_names_of_data(
+    path: Path, given: Collection[str], known: Iterable[str], recbole_parameters: dict[str, list[str]]
+) -> None:
     """As ``check_names``, of a data set's file, which is read for any model and scenario and does not choose them."""
-    values = read_property_file(path)
-    given = [name for key, value in values.items() for name in (value or () if key in SCENARIOS else [key])]
     chosen = sorted(CHOSEN_BESIDE.intersection(given))
     if chosen:
         raise OptionError(f"{path} has {chosen[0]}, which a data set cannot choose; give it to the run.")
