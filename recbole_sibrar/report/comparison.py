@@ -216,10 +216,12 @@ def compared(
         only_verdict: whether to test the metric alone that models are chosen by, and not within each split.
     """
     valid_metric = config["valid_metric"].lower()
-    tests, of_splits = pd.DataFrame(), pd.DataFrame()
+    tests, of_splits, said = pd.DataFrame(), pd.DataFrame(), departures(config)
     if reference in values:
         tests = verdicts(values, reference, [valid_metric] if only_verdict else columns, ratio_of(config))
         of_splits = pd.DataFrame() if only_verdict else split_tests(values, reference, columns)
+    elif reference and len(entries) > 1:
+        said.append(f"Nothing is tested: no run of {reference}, the reference, has values of users")
     return Comparison(
         dataset,
         scenario,
@@ -230,7 +232,7 @@ def compared(
         entries,
         tests,
         of_splits,
-        tuple(departures(config)),
+        tuple(said),
     )
 
 
@@ -417,6 +419,9 @@ def write_comparison(comparison: Comparison, folder: Path | str) -> None:
             },
             f"{stem}-significance.md",
         )
+    else:  # those of an earlier comparison
+        for suffix in ("-significance.csv", "-splits.csv", "-significance.md"):
+            Path(f"{stem}{suffix}").unlink(missing_ok=True)
     finished = comparison.table[comparison.table["n_seeds"] > 0]
     if len(finished):
         shown = {name: heading for name, heading in comparison.shown.items() if name in comparison.columns}
