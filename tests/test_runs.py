@@ -17,12 +17,13 @@ from recbole.config import Config
 from recbole.data import data_preparation
 from recbole.data.dataset import Dataset as StockDataset
 
-from recbole_sibrar.errors import OptionError
+from recbole_sibrar.errors import CheckpointError, OptionError
 from recbole_sibrar.evaluation.protocol import CANDIDATE_CHOICES
 from recbole_sibrar.recbole_plugin.config import OUR_MODELS
 from recbole_sibrar.recbole_plugin.quick_start import load_data_and_model
 from recbole_sibrar.recbole_plugin.run import make_config, prepare, run
 from recbole_sibrar.recbole_plugin.trainer import ProtocolTrainer
+from recbole_sibrar.serving.recommender import Recommender
 
 SCENARIOS = ["warm", "user_cold", "item_cold"]
 every_scenario = pytest.mark.parametrize("scenario", SCENARIOS)
@@ -347,6 +348,23 @@ def test_a_model_class_of_ones_own_follows_the_protocol_with_options_of_its_own(
     options = tiny.options(scenario="user_cold", eval_args={"split": {"RS": [0.5, 0.25, 0.25]}})
     stock = run_recbole(model=Mine, dataset="tiny", config_dict={**options, "width": 5})
     assert dict(stock["test_result"]) == run("BPR", "tiny", None, options).test_result
+
+
+@pytest.mark.parametrize("scenario", ["item_cold", None])
+def test_a_class_that_derives_from_one_of_our_models_has_its_preset_and_scores_cold_items(tiny, scenario):
+    from recbole.model.general_recommender import SiBraR
+    from recbole.quick_start import run_recbole
+
+    class Mine(SiBraR):
+        def __init__(self, config, dataset):
+            assert config["width"] == 5
+            super().__init__(config, dataset)
+
+    options = tiny.options(scenario=scenario, preset="strong", ensemble_size=1)
+    own = run_recbole(model=Mine, dataset="tiny", config_dict={**options, "width": 5})
+    assert dict(own["test_result"]) == run("SiBraR", "tiny", None, options).test_result
+    with pytest.raises(CheckpointError, match="Mine"):
+        Recommender.load(next(Path("saved").glob("Mine-*")))
 
 
 @pytest.mark.parametrize("model", ["SASRec", "FM"])

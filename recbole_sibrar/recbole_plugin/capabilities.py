@@ -38,6 +38,12 @@ COLUMNS = {
 OTHERS = "RecBole's other general recommenders"
 
 
+def known_as(model_class: type) -> str:
+    """The name of a model class; of one that derives from ours that of ours, whose options it has."""
+    cores = getattr(model_class, "core_class", object).__mro__
+    return next((core.__name__ for core in cores if core in MODELS.values()), model_class.__name__)
+
+
 def capabilities_of(name: str) -> Capabilities:
     """Of one of our models, or of RecBole's."""
     return MODELS[name].capabilities if name in MODELS else CONTENT_FREE.get(name, Capabilities())

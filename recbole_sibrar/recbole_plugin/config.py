@@ -140,6 +140,9 @@ def apply_layers(config: Config, model: str, dataset: str) -> None:
 
     The protocol applies to our own models and to every model for which a ``scenario`` is given; any other run of
     RecBole stays as it is.
+
+    Args:
+        model: the name by which the class is known (``capabilities.known_as``).
     """
     external = config.external_config_dict
     if model not in OUR_MODELS and external.get("scenario") is None:
@@ -165,7 +168,7 @@ def apply_layers(config: Config, model: str, dataset: str) -> None:
     internal.update({name: value for name, value in scenario.options.items() if name not in foreign})
     internal["scenario"] = scenario.name
     _follow_topk(external, internal)
-    if model in general_recommenders():  # what one's own reads, nobody else knows
+    if config.model in general_recommenders():  # what one's own reads, nobody else knows
         check_names(external, internal, config.parameters)
     if external.get("variant") is not None and "variant" in foreign:
         raise OptionError(f"variant is {external['variant']!r}, but {model} has no variants; leave it out.")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from logging import getLogger
 from pathlib import Path
 from time import perf_counter
@@ -33,7 +34,7 @@ from recbole_sibrar.files import check_plain_name, owned, remove_leftovers
 from recbole_sibrar.models.priors import PRIORS
 from recbole_sibrar.progress import Progress
 from recbole_sibrar.recbole_plugin import distributed
-from recbole_sibrar.recbole_plugin.capabilities import SOLVED, UNSERVED, general_recommenders
+from recbole_sibrar.recbole_plugin.capabilities import SOLVED, UNSERVED, general_recommenders, known_as
 from recbole_sibrar.recbole_plugin.checks import begin_log, check, check_sizes, options_blamed, without_effect
 from recbole_sibrar.recbole_plugin.config import (
     DEFAULT_DATASET,
@@ -459,10 +460,18 @@ def prepare_trained(path: Path | str, **options: Any) -> Prepared:
 
 
 def stored_model(state: dict[str, Any]) -> AbstractRecommender:
-    """The model of RecBole that a checkpoint holds, made from what is in it; the data set's files are not read."""
+    """The model of RecBole that a checkpoint holds, made from what is in it; the data set's files are not read.
+
+    Raises:
+        CheckpointError: it is of a class of the user's own that this process has not seen, or that derives from ours.
+    """
+    name = state["config"]["model"]
+    module = f"recbole.model.general_recommender.{name.lower()}"
+    if find_spec(module) is None or known_as(get_model(name)) != name:
+        raise CheckpointError(f"The checkpoint is of {name}, a model class of one's own, which cannot be made anew.")
     with command_line_hidden():
         config = Config(config_dict=state["config"])
     init_seed(config["seed"], config["reproducibility"])
-    model = get_model(config["model"])(config, StoredSplit(config, state["serving"])).to(config["device"])
+    model = get_model(name)(config, StoredSplit(config, state["serving"])).to(config["device"])
     checkpoint.restore(model, state)
     return model

@@ -22,7 +22,7 @@ from recbole_sibrar.models.optimizer import TableAdamW, large_tables
 from recbole_sibrar.models.penalties import PenaltyPath
 from recbole_sibrar.progress import steps
 from recbole_sibrar.recbole_plugin import distributed, random_state
-from recbole_sibrar.recbole_plugin.capabilities import capabilities_of
+from recbole_sibrar.recbole_plugin.capabilities import capabilities_of, known_as
 from recbole_sibrar.recbole_plugin.checks import options_blamed
 from recbole_sibrar.report.tables import write_csv
 
@@ -336,7 +336,7 @@ class ProtocolTrainer:
 
 def cold_fallback(model: AbstractRecommender, phase: Phase) -> dict[str, str]:
     """The cold sides that a model cannot score and what stands in, {"user": ..., "item": ...}; empty if it can."""
-    served = capabilities_of(type(model).__name__).cold_sides
+    served = capabilities_of(known_as(type(model))).cold_sides
     fallback = {}
     if "user" not in served and phase.cold_users[phase.users].any():
         fallback["user"] = "training popularity"

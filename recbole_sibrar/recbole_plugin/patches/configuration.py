@@ -20,7 +20,8 @@ def apply() -> None:
     from recbole.config import Config
 
     from recbole_sibrar.properties import parse_option
-    from recbole_sibrar.recbole_plugin.config import apply_layers, own_folder
+    from recbole_sibrar.recbole_plugin.capabilities import known_as
+    from recbole_sibrar.recbole_plugin.config import OUR_MODELS, apply_layers, own_folder
     from recbole_sibrar.recbole_plugin.patches.models import cover
 
     original = Config._load_internal_config_dict
@@ -28,9 +29,10 @@ def apply() -> None:
     @functools.wraps(original)
     def load_internal_config_dict(self: "Config", model: str, model_class: type, dataset: str) -> None:
         original(self, model, model_class, dataset)
-        if self.external_config_dict.get("scenario") is not None:
+        name = known_as(model_class)
+        if self.external_config_dict.get("scenario") is not None or name in OUR_MODELS:
             cover(model_class)
-        apply_layers(self, model, dataset)
+        apply_layers(self, name, dataset)
 
     def convert_config_dict(self: "Config", config_dict: dict[str, Any]) -> dict[str, Any]:
         return {key: parse_option(key, value) for key, value in config_dict.items()}
