@@ -151,6 +151,10 @@ def test_an_error_inside_recbole_names_the_options_that_are_not_defaults(tiny):
         ("Pop", {"learning_rate": 0.1}, "learning_rate | 0.1 | Pop"),
         ("ContentRidge", {"train_batch_size": 9, "weight_decay": 0.1}, "train_batch_size | 9 | ContentRidge"),
         ("BPR", {"missing": {"rate": 0.5}}, "missing | {'rate': 0.5} | BPR"),
+        *(
+            (model, {"missing": {"modality": {"interactions": 0.5}}}, f"missing | interactions | {model}")
+            for model in ("MF", "CLCRec", "DropoutNet")
+        ),
         ("MF", {"vector_storage": "disk"}, "vector_storage | 'disk' | MF"),
         ("SiBraR", {"temperature": 0.2, "variant": "S"}, "temperature | 0.2 | variant=SC"),
         ("SiBraR", {"softmax_negatives": 9}, "softmax_negatives | 9 | rec_loss=softmax"),
@@ -169,6 +173,12 @@ def test_warnings_name_what_has_no_effect(tiny, monkeypatch, model, options, mes
     kept = {name: value for name, value in tiny.options().items() if name != "embedding_size"}
     with pytest.warns(UserWarning, match=naming(message)):
         make_config(model, "tiny", None, {**kept, **options})
+
+
+@pytest.mark.parametrize("model", ["SiBraR", "KernelRidge", "LinearAutoencoder"])
+def test_missing_interactions_give_no_warning_where_they_are_read(tiny, recwarn, model):
+    make_config(model, "tiny", None, {"data_path": str(tiny.folder), "missing": {"modality": {"interactions": 0.5}}})
+    assert not [warning for warning in recwarn if "missing" in str(warning.message)]
 
 
 def test_defaults_give_no_warning(tiny, recwarn):

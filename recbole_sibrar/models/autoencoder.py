@@ -35,7 +35,7 @@ class LinearAutoencoder(PenaltyPath):
     """A linear autoencoder of the interactions (``priors.interactions``); an epoch is a lambda, validation chooses."""
 
     options_class = LinearAutoencoderOptions
-    capabilities = Capabilities(new_entities=True)
+    capabilities = Capabilities(missing_interactions=True, new_entities=True)
 
     def __init__(
         self, options: LinearAutoencoderOptions, modalities: dict[str, Modalities], interactions: SparseRows, seed: int

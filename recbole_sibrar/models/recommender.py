@@ -82,7 +82,12 @@ class BranchRecommender(InnerProductModel):
 
     options_class = ModelOptions
     capabilities = Capabilities(
-        cold_items=True, cold_users=True, missing_modalities=True, new_content=True, new_entities=True
+        cold_items=True,
+        cold_users=True,
+        missing_modalities=True,
+        missing_interactions=True,
+        new_content=True,
+        new_entities=True,
     )
     encoder_class = None
 

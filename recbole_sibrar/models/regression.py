@@ -43,7 +43,12 @@ class ContentRegression(PenaltyPath, ContentModel):
     """
 
     capabilities = Capabilities(
-        cold_items=True, cold_users=True, missing_modalities=True, new_content=True, new_entities=True
+        cold_items=True,
+        cold_users=True,
+        missing_modalities=True,
+        missing_interactions=True,
+        new_content=True,
+        new_entities=True,
     )
     FACTORS = 3072
     NUMBERS = 1 << 27  # of the tables of all entities' components, 512 MiB

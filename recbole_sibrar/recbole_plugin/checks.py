@@ -12,6 +12,8 @@ from recbole.data.dataset import Dataset
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import InputType, get_model, init_logger
 
+from recbole_sibrar.data.missing import MissingOptions
+from recbole_sibrar.data.modalities import INTERACTIONS
 from recbole_sibrar.errors import OptionError, SibrarError, WorkerError, WriteError, nearest
 from recbole_sibrar.recbole_plugin import distributed
 from recbole_sibrar.recbole_plugin.capabilities import capabilities_of, solves
@@ -111,12 +113,16 @@ def without_effect(given: set[str], config: Config) -> list[str]:
             for name in OF_STEPS
             if name in given and config[name] is not None
         ]
-    if not capabilities_of(model).missing_modalities:
+    takes, of_interactions = capabilities_of(model), INTERACTIONS in MissingOptions.parse(config["missing"]).modality
+    if not takes.missing_modalities:
+        unread = ("vector_storage", *(() if takes.missing_interactions and of_interactions else ("missing",)))
         sentences += [
             f"{name} is {shown(config[name])}, but {model} reads no modalities that could be missing."
-            for name in ("missing", "vector_storage")
+            for name in unread
             if name in given and config[name] != config.internal_config_dict[name]
         ]
+    elif "missing" in given and of_interactions and not takes.missing_interactions:
+        sentences.append(f"missing.modality.interactions has no effect: {model} knows who has interactions by the id.")
     if "tail_ratio" in given and "tailpercentage" not in [name.lower() for name in config["metrics"]]:
         sentences.append(f"tail_ratio is {config['tail_ratio']!r}, but has an effect on TailPercentage only.")
     if config["device"].type == "cpu":
