@@ -95,8 +95,12 @@ def test_the_nearest_are_those_of_scikit_learn():
     assert np.allclose(after.entries[1].values[lacking], expected, atol=1e-5)
 
 
-def graph(weights, known, n):
-    """What is imputed of one number for ``n`` items, items i and j having ``weights[i, j]`` users in common."""
+def graph(weights, known, n, hidden=()):
+    """What is imputed of one number for ``n`` items, items i and j having ``weights[i, j]`` users in common.
+
+    Args:
+        known: {item: number} in training. hidden: of these in evaluation.
+    """
     pairs, user = [], 0
     for (first, second), weight in weights.items():
         for _ in range(weight):
@@ -105,7 +109,8 @@ def graph(weights, known, n):
     available = torch.tensor([item in known for item in range(n)])
     values = torch.tensor([float(known.get(item, 1e6)) for item in range(n)], dtype=torch.double)
     modalities = Modalities("item", (Modality("year", "number", available, values, 1),))
-    return completed("graph", modalities, torch.arange(n) > 0, links(pairs, n)).entries[0].values.tolist()
+    has = torch.tensor([[item in known and item not in hidden] for item in range(n)])
+    return Imputer("graph", modalities, torch.arange(n) > 0, links(pairs, n)).complete(has).entries[0].values.tolist()
 
 
 def test_known_values_spread_over_the_graph_and_stay():
@@ -115,6 +120,12 @@ def test_known_values_spread_over_the_graph_and_stay():
     assert path[1:] == pytest.approx([0, 1, 2, 3], abs=1e-4)
     alone = graph({(1, 2): 1, (3, 4): 1}, {1: 0, 2: 6}, 6)
     assert alone[1:] == [0, 6, 3, 3, 3], "what nothing reaches has the mean"
+
+
+def test_what_is_hidden_in_evaluation_does_not_come_back_over_the_graph():
+    edges = {(1, 2): 1, (1, 3): 1, (4, 5): 1}
+    before, after = (graph(edges, {1: one, 3: 9, 4: 6}, 6, hidden=(1, 4)) for one in (0, 60))
+    assert before[1] == after[1] == 9 and after[2] == 60 and after[4] == 25, "known neighbours, else the mean"
 
 
 @pytest.mark.parametrize("how", HOWS)

@@ -66,7 +66,8 @@ class Imputer:
       of which it is one. With A the common interactions, D their sums, and x_j known values of training entities, which
       stay as they are, at most ``STEPS`` times :math:`x_i \leftarrow \sum_j (D^{-1} A)_{ij} x_j`, from the mean on.
       Rows sum to one here, so that what is imputed is an average; the authors take :math:`D^{-1/2} A D^{-1/2}`. An
-      entity without training interactions has no neighbours, and the mean.
+      entity without training interactions has no neighbours, and the mean. What is known in training and hidden in
+      evaluation is the average of the known neighbours alone, since the others may have theirs from it.
 
     Args:
         how: one of ``IMPUTERS`` but ``none``.
@@ -213,10 +214,11 @@ class Imputer:
             before, table[reached] = table[reached], inner @ table[reached] + from_known
             if np.abs(table[reached] - before).max(initial=0) <= CLOSE * np.abs(table).max():
                 break
-        rows = lacking.numpy()
-        linked = np.diff(links.indptr)[rows] > 0
-        result = mean.repeat(len(rows), 1)
-        result[torch.from_numpy(linked)] = torch.from_numpy(links[rows[linked]] @ table)
+        weights, is_hidden = links[lacking.numpy()], own[lacking.numpy()]
+        weights.data *= own[weights.indices] | ~np.repeat(is_hidden, np.diff(weights.indptr))
+        total = weights.sum(1)
+        linked, result = total > 0, mean.repeat(len(lacking), 1)
+        result[torch.from_numpy(linked)] = torch.from_numpy(weights[linked] @ table / total[linked, None])
         return result
 
     def _links_of_all(self) -> sparse.csr_array:
