@@ -1,6 +1,7 @@
 """The papers' claims, from runs and studies whose differences are known."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ def make_run(folder, label, seed, ndcg, aplt=0.3, n_parameters=1000, scenario="i
               "model": model.split("_")[0], **options}  # fmt: skip
     metrics = {"ndcg@10": ndcg + shift, "aplt@10": aplt + shift}
     result = {
-        "name": f"{label}-{seed}", "label": label, "model": config["model"], "preset": preset or None, "dataset": "toy",
+        "name": f"{label}-{scenario}-{seed}", "label": label, "model": config["model"], "preset": preset or None, "dataset": "toy",
         "scenario": scenario, "seed": seed, "n_parameters": n_parameters, "test_result": metrics,
         "valid_result": metrics, "seconds": {"training": 1.0}, "config": config, "versions": {}, "n_candidates": 500,
     }  # fmt: skip
@@ -156,6 +157,20 @@ def test_the_command_writes_them(results, capsys):
     assert "not told apart" in capsys.readouterr().out
     assert len(pd.read_csv(results / "claims.csv")) == len(CLAIMS)
     assert f"## {BEST}" in (results / "claims.md").read_text()
+
+
+def test_a_study_is_of_the_runs_of_this_name_and_data_wherever_they_are(results):
+    before = claims(results)
+    for n, path in enumerate(results.glob("*-item_cold-*")):
+        path.rename(results / f"run{n}")
+    assert claims(results).equals(before)
+    (path,) = (path for path in results.glob("run*/result.json") if '"SiBraR_SC-paper-item_cold-1"' in path.read_text())
+    shutil.copytree(path.parent, results / "copy" / "run")
+    with pytest.raises(DataError, match=naming(f"{path.parent} | {results / 'copy' / 'run'}")):
+        claims(results)
+    shutil.rmtree(results / "copy")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "data": {"interactions": "other"}}))
+    assert claims(results).set_index("claim").loc[ONE, "splits"] == 2
 
 
 def test_a_study_of_unknown_runs_is_named(results):

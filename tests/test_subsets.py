@@ -132,6 +132,7 @@ def test_rates_and_training_at_rates(toy):
     other = run("SiBraR", "toy", None, {**toy, "epochs": 3, "seed": 1})
     assert main([*command[:2], f"results/{other.name}", *command[2:], "--rates", "0"]) == 0
     again, means = pd.read_csv("out/rates.csv"), pd.read_csv("out/rates-mean.csv")
+    assert len(json.loads(Path("out/data.json").read_text())) == 2
     assert again["ndcg@5"].tolist() == pytest.approx(
         [result.test_result["ndcg@5"]] * 2 + [other.test_result["ndcg@5"]] * 2
     )

@@ -143,7 +143,6 @@ def _presets(group: Group) -> list[str]:
 
 def _studies(folder: Path, runs: list[StoredRun]) -> dict[str, pd.DataFrame]:
     """What ``missing`` and ``gap`` left, with the run of each row."""
-    by_name = {run.folder.name: run.result for run in runs}
     found: dict[str, list[pd.DataFrame]] = {"subsets.csv": [], "gap.csv": []}
     for kind, tables in found.items():
         for path in sorted(folder.rglob(kind)):
@@ -153,14 +152,31 @@ def _studies(folder: Path, runs: list[StoredRun]) -> dict[str, pd.DataFrame]:
                 raise DataError(
                     f"{path} has no data.json beside it, which says of which runs it is; remove it."
                 ) from None
-            own = {name: by_name.get(Path(source["checkpoint"]).parent.name) for name, source in sources.items()}
             table = read_csv(path)
-            for name, result in own.items():
-                if result is not None:
+            for name, source in sources.items():
+                if (result := _result_of(source, runs)) is not None:
                     where = {name: result[name] for name in ("label", "dataset", "scenario")}
                     where["split"] = split_of(result["config"])
                     tables.append(table[table["model"] == name].assign(**where))
     return {kind: pd.concat(tables) if tables else pd.DataFrame() for kind, tables in found.items()}
+
+
+def _result_of(source: dict[str, Any], runs: list[StoredRun]) -> dict[str, Any] | None:
+    """Of the run of this name that a study looked at, in its place or moved, if it is still of these data.
+
+    Raises:
+        DataError: there are several such runs.
+    """
+    place = Path(source["checkpoint"]).parent
+    found = [
+        run for run in runs
+        if place.name in (run.folder.name, run.result["name"]) and run.result["data"] == source["data"]
+    ]  # fmt: skip
+    found = [run for run in found if run.folder.resolve() == place.resolve()] or found
+    if len(found) > 1:
+        folders = " and ".join(str(run.folder) for run in found)
+        raise DataError(f"{folders} have the same name and data; give one of them another folder and study it again.")
+    return found[0].result if found else None
 
 
 # tests of a claim in a place

@@ -56,9 +56,11 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def write_sources(models: Sequence[Trained], folder: Path | str) -> Path:
-    """``data.json``: the checkpoint of each ``TrainedModel`` and the fingerprints of its data."""
-    path = Path(folder) / "data.json"
-    write_json(path, {model.name: {"checkpoint": str(model.path), "data": model.data} for model in models})
+    """``data.json``: the checkpoint of each ``TrainedModel`` and the fingerprints of its data; seeds that share a name
+    have those of their folders."""
+    path, names = Path(folder) / "data.json", [model.name for model in models]
+    keys = [model.name if names.count(model.name) == 1 else model.path.parent.name for model in models]
+    write_json(path, {key: {"checkpoint": str(own.path), "data": own.data} for key, own in zip(keys, models)})
     return path
 
 
