@@ -26,8 +26,8 @@ def make_run(folder, label, seed, ndcg, aplt=0.3, n_parameters=1000, scenario="i
               "model": model.split("_")[0], **options}  # fmt: skip
     metrics = {"ndcg@10": ndcg + shift, "aplt@10": aplt + shift}
     result = {
-        "name": f"{label}-{scenario}-{seed}", "label": label, "model": config["model"], "preset": preset or None, "dataset": "toy",
-        "scenario": scenario, "seed": seed, "n_parameters": n_parameters, "test_result": metrics,
+        "name": f"{label}-{scenario}-{seed}", "label": label, "model": config["model"], "preset": preset or None,
+        "dataset": "toy", "scenario": scenario, "seed": seed, "n_parameters": n_parameters, "test_result": metrics,
         "valid_result": metrics, "seconds": {"training": 1.0}, "config": config, "versions": {}, "n_candidates": 500,
     }  # fmt: skip
     path = Path(folder) / f"{label}-{scenario}-{seed}"
