@@ -376,7 +376,7 @@ def _ray_trial(drawn: dict[str, Any], study: Study, given: dict[str, Any], worst
 
 def _write_best(trials: Trials) -> None:
     best, study = trials.best, trials.study
-    kept = {name: value for name, value in study.options.items() if name not in ("output_dir", "data_path", "seed")}
+    kept = {name: value for name, value in study.options.items() if name not in ("output_dir", "data_path")}
     settings = {**kept, "scenario": trials.config["scenario"], **best["options"]}
     comment = (
         f"# {trials.config['valid_metric']} {best['score']:.6f} on the validation split, the best of "
