@@ -25,6 +25,7 @@ from recbole_sibrar.evaluation.protocol import CANDIDATE_CHOICES
 from recbole_sibrar.experiments import execute
 from recbole_sibrar.files import atomic_directory, atomic_file, save_tensors
 from recbole_sibrar.models.recommender import BranchRecommender
+from recbole_sibrar.recbole_plugin.capabilities import SOLVED
 from recbole_sibrar.recbole_plugin.config import OUR_MODELS
 from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.recbole_plugin.trainer import ProtocolTrainer
@@ -289,14 +290,15 @@ def test_a_batch_larger_than_the_data(tiny):
 
 
 def test_a_user_who_has_seen_everything(tiny):
-    """Without negatives such a user cannot be trained; the softmax over the catalogue needs none."""
+    """Without negatives such a user cannot be trained; the softmax over the catalogue and closed forms need none."""
     tiny.interactions("a.inter", [*((1, item) for item in range(1, 31)), *tiny.pairs[11:]])
     tiny.interactions("b.inter", [(2, item) for item in range(1, 31)][:9])
     tiny.interactions("c.inter", [(3, item) for item in range(1, 31)][:9])
     given = tiny.options(benchmark_filename=["a", "b", "c"])
     with pytest.raises(DataError, match=naming("'u1' | 30")):
         run("SiBraR", "tiny", None, given)
-    assert math.isfinite(run("SiBraR", "tiny", None, {**given, **SOFTMAX}).test_result["ndcg@3"])
+    for model, options in (("SiBraR", SOFTMAX), *((model, {}) for model in SOLVED)):
+        assert math.isfinite(run(model, "tiny", None, {**given, **options}).test_result["ndcg@3"])
 
 
 @pytest.mark.parametrize("scenario", ["user_cold", "item_cold", "warm"])

@@ -132,7 +132,7 @@ def without_effect(given: set[str], config: Config) -> list[str]:
     unused = sorted(given.intersection(("ip", "port")) - set(config.external_config_dict))
     sentences += [f"{name} has no effect in a run of one process; see nproc." for name in unused]
     loader = getattr(get_model(model), "train_loader", lambda config: None)(config)
-    if "train_neg_sample_args" in given and loader is not None and loader is not PairLoader:
+    if "train_neg_sample_args" in given and (solves(model) or loader not in (None, PairLoader)):
         sentences.append(f"train_neg_sample_args has no effect: {model} learns without negatives here.")
     if loader is PairLoader and config["train_neg_sample_args"]["dynamic"]:
         sentences.append(f"train_neg_sample_args.dynamic has no effect: {model} draws its negatives itself.")

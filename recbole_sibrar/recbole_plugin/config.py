@@ -18,7 +18,7 @@ from recbole_sibrar.errors import DataError, OptionError, nearest, suggestion
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.properties import PAPER, names_paper, parse_option, props_folder, read_paper, read_property_file
 from recbole_sibrar.properties import parse_value as parse_value  # also found here, where it once was
-from recbole_sibrar.recbole_plugin.capabilities import general_recommenders
+from recbole_sibrar.recbole_plugin.capabilities import general_recommenders, solves
 from recbole_sibrar.recbole_plugin.guess import guessed_modalities
 from recbole_sibrar.recbole_plugin.rules import PATH, WITHOUT_EFFECT, check_values
 from recbole_sibrar.scenarios import DEFAULT_SCENARIO, SCENARIOS, scenario_named
@@ -157,6 +157,8 @@ def apply_layers(config: Config, model: str, dataset: str) -> None:
     defaults, of_model = dict(internal), {} if model in OUR_MODELS else _recboles("model", model, config)
     protocol, *general = property_layers(model, dataset, data_path, external.get("preset"))
     internal.update({**read_property_file(protocol), **option_defaults(model)})
+    if solves(model):
+        internal["train_neg_sample_args"] = None
     foreign = foreign_options(model)
     of_data = file_of_data(dataset, data_path)
     for path in general:
