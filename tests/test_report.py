@@ -228,6 +228,22 @@ def test_runs_without_a_split_in_common_are_not_compared():
     assert found["others"] == [(TOO_FEW, "B", "", "")] and found["basis"].startswith("without a split in common")
 
 
+@pytest.mark.parametrize(
+    "options, title",
+    [
+        ({"split_seed": 1}, "split_seed 1"),
+        ({"benchmark_filename": ["a"]}, "benchmark_filename ['a']"),
+        ({"eval_args": {"split": {"RS": [5, 1, 1]}}}, "eval_args.split {'RS': [5, 1, 1]}"),
+    ],
+)
+def test_runs_whose_splits_are_drawn_in_other_ways_are_not_in_one_table(options, title):
+    for seed in (1, 2):
+        made_up_run("r", "A", seed, 0.3)
+        made_up_run("r", "B", seed, 0.2, config=options)
+    rows = {tuple(group.rows): group.title for group in groups(read_runs("r"))}
+    assert set(rows) == {("A",), ("B",)} and title in rows["B",] and "topk" not in rows["B",]
+
+
 def test_results_of_other_data_are_stale():
     made_up_run("r", "A", 1, 0.3, data={"interactions": "before"})
     os.utime("r/A-1-1/result.json", (0, 0))

@@ -28,13 +28,10 @@ OPTIONAL_OPTIONS = {
 }  # fmt: skip
 # What may differ between the runs of a row.
 OF_A_SEED = FREE_TO_DIFFER | {"seed", "run_name", "data_path", "resume"}
+# Runs that differ in one of them, or in how their splits are drawn, are not in one table.
 NOT_COMPARABLE = (
-    "eval_candidates",
-    "map_divisor",
-    "split_rounding",
-    "topk",
-    "valid_metric",
-)  # runs that differ in one of them are not in one table
+    "benchmark_filename", "eval_candidates", "map_divisor", "split_rounding", "split_seed", "topk", "valid_metric",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -125,13 +122,20 @@ def groups(runs: list[StoredRun]) -> list[Group]:
     current = _current_data(runs)
     found = defaultdict(list)
     for run in runs:
-        special = tuple(json.dumps(run.result["config"].get(name)) for name in NOT_COMPARABLE)
-        found[run.result["dataset"], run.result["scenario"], special].append(run)
-    alike = [key[:2] for key in found]
-    return [
-        _group(key, members, current, alike.count(key[:2]) > 1)
-        for key, members in sorted(found.items(), key=lambda entry: entry[0])
-    ]
+        found[run.result["dataset"], run.result["scenario"], _protocol(run.result["config"])].append(run)
+    made = []
+    for (dataset, scenario, protocol), members in sorted(found.items(), key=lambda entry: entry[0]):
+        alike = [own for *where, own in found if where == [dataset, scenario]]
+        apart = [f"{name} {json.loads(text)}" for name, text in protocol if any((name, text) not in a for a in alike)]
+        made.append(_group(dataset, scenario, members, current, apart))
+    return made
+
+
+def _protocol(config: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """What runs of one table share, as JSON."""
+    of_split = {f"eval_args.{name}": value for name, value in (config["eval_args"] or {}).items()}
+    options = {name: config.get(name) for name in NOT_COMPARABLE} | of_split
+    return tuple((name, json.dumps(value, sort_keys=True)) for name, value in sorted(options.items()))
 
 
 def _current_data(runs: list[StoredRun]) -> dict[str, dict[str, str]]:
@@ -143,13 +147,8 @@ def _current_data(runs: list[StoredRun]) -> dict[str, dict[str, str]]:
 
 
 def _group(
-    key: tuple[str, str, tuple[str, ...]],
-    members: list[StoredRun],
-    current: dict[str, dict[str, str]],
-    with_details: bool,
+    dataset: str, scenario: str, members: list[StoredRun], current: dict[str, dict[str, str]], apart: list[str]
 ) -> Group:
-    dataset, scenario, special = key
-    details = [f"{name} {json.loads(value)}" for name, value in zip(NOT_COMPARABLE, special)] if with_details else []
     rows = _rows(members)
     entries = []
     for label, runs in rows.items():
@@ -168,7 +167,7 @@ def _group(
     seeds = sorted({run.result["seed"] for run in members})
     values = _per_user(rows)
     comparison = compared(dataset, scenario, seeds, config, entries, values, leader, columns, only_verdict=True)
-    return Group(", ".join([dataset, scenario, *details]), rows, comparison, leader, values)
+    return Group(", ".join([dataset, scenario, *apart]), rows, comparison, leader, values)
 
 
 def _per_user(rows: dict[str, list[StoredRun]]) -> dict[str, pd.DataFrame]:
