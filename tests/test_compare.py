@@ -314,6 +314,16 @@ def test_mistakes_in_a_plan(values, message):
         Plan.from_mapping(values)
 
 
+@pytest.mark.parametrize(
+    "name, value", [("topk", [3, 5]), ("split_seed", 1), ("eval_args", {"split": {"RS": [0.5, 0.25, 0.25]}})]
+)
+def test_models_of_one_table_have_one_protocol(tiny, name, value):
+    models = ["Pop", {"model": "BPR", "options": {name: value}}]
+    values = {"models": models, "datasets": "tiny", "scenarios": "warm", "options": tiny.options()}
+    with pytest.raises(OptionError, match=naming(f"{name} | BPR | Pop")):
+        plan_runs(Plan.from_mapping(values))
+
+
 def test_specs():
     assert Plan.from_mapping({"models": "BPR", "columns": ["NDCG@10"]}).columns == ("ndcg@10",)
     assert ModelSpec.parse("BPR") == ModelSpec("BPR") and str(ModelSpec.parse("SiBraR:S")) == "SiBraR:S"

@@ -15,6 +15,7 @@ from recbole_sibrar.experiments.runs import Run, check_distinct
 from recbole_sibrar.files import owned
 from recbole_sibrar.recbole_plugin.checks import computed_metrics
 from recbole_sibrar.recbole_plugin.config import Config
+from recbole_sibrar.report.collection import protocol_of
 from recbole_sibrar.report.comparison import Comparison, Entry, compared, default_columns, write_comparison
 
 SECONDS_TO_WRITE = 120  # what another comparison may take to write into the same folder
@@ -32,6 +33,7 @@ def plan_runs(plan: Plan, chosen: dict[Key, dict[str, Any]] | None = None) -> li
     chosen = chosen or {}
     runs = [cell.run(seed, chosen.get(cell.key, {})) for cell in cells(plan) for seed in plan.all_seeds]
     check_distinct(runs)
+    _check_one_protocol(runs)
     reference_label(plan, runs)
     for run in runs:
         _check_columns(plan.columns, run.config)
@@ -48,6 +50,19 @@ def reference_label(plan: Plan, runs: Sequence[Run]) -> str:
     if label not in labels:
         raise OptionError(f"The reference {plan.reference!r} is not compared. {nearest(plan.reference, labels)}")
     return label
+
+
+def _check_one_protocol(runs: Iterable[Run]) -> None:
+    first: dict[tuple[str, str], Run] = {}
+    for run in runs:
+        other = first.setdefault((run.dataset, run.scenario), run)
+        wanted = dict(protocol_of(other.config))
+        for name, value in protocol_of(run.config):
+            if value != wanted.get(name):
+                raise OptionError(
+                    f"{name} is {value} for {run.label} and {wanted.get(name)} for {other.label}, which are to be "
+                    "in one table; give it to all of the models."
+                )
 
 
 def _check_columns(columns: Iterable[str] | None, config: Config) -> None:

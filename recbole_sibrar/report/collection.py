@@ -122,7 +122,7 @@ def groups(runs: list[StoredRun]) -> list[Group]:
     current = _current_data(runs)
     found = defaultdict(list)
     for run in runs:
-        found[run.result["dataset"], run.result["scenario"], _protocol(run.result["config"])].append(run)
+        found[run.result["dataset"], run.result["scenario"], protocol_of(run.result["config"])].append(run)
     made = []
     for (dataset, scenario, protocol), members in sorted(found.items(), key=lambda entry: entry[0]):
         alike = [own for *where, own in found if where == [dataset, scenario]]
@@ -131,8 +131,8 @@ def groups(runs: list[StoredRun]) -> list[Group]:
     return made
 
 
-def _protocol(config: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """What runs of one table share, as JSON."""
+def protocol_of(config: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """What runs of one table share: (option, value as JSON)."""
     of_split = {f"eval_args.{name}": value for name, value in (config["eval_args"] or {}).items()}
     options = {name: config.get(name) for name in NOT_COMPARABLE} | of_split
     return tuple((name, json.dumps(value, sort_keys=True)) for name, value in sorted(options.items()))
