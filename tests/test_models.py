@@ -350,6 +350,8 @@ def test_an_entity_without_any_modality_scores_as_the_average_training_entity(mo
     trained = model.sides["item"].trained.nonzero().squeeze(1)
     expected = model.embeddings("item", trained).mean(0)
     assert torch.allclose(model.embeddings("item", torch.tensor([24]))[0], expected, atol=1e-6)
+    model.sides["item"].kept = torch.zeros(5, dtype=torch.bool)  # nothing is left of any
+    assert torch.allclose(model.embeddings("item", trained), expected, atol=1e-6)
 
 
 @every_model

@@ -461,11 +461,16 @@ class BranchRecommender(InnerProductModel):
         return fused
 
     def _mean(self, side: str) -> Tensor:
-        """(D,) of the training entities that have a modality left; zero if none has."""
-        known = (self.entities(side).trained & self.entities(side).read.any(1)).nonzero().squeeze(1)
+        """(D,) of the training entities that have a modality left; if none has, of all as training reads them."""
+        encoder = self.entities(side)
+        known = (encoder.trained & encoder.read.any(1)).nonzero().squeeze(1)
+        if len(known):
+            return BranchRecommender.embeddings(self, side, known).mean(0)  # of this network, also in an ensemble
+        known = (encoder.trained & encoder.available.any(1)).nonzero().squeeze(1)
         if not len(known):
             return torch.zeros((), device=known.device)
-        return BranchRecommender.embeddings(self, side, known).mean(0)  # of this network, also in an ensemble
+        parts = [self.fused_in_training(side, ids, encoder.available[ids]) for ids in known.split(8192)]
+        return torch.cat(parts).mean(0)
 
     def requirements(self, scenario: str) -> None:
         """Check before training that each cold side has content to be scored by.
