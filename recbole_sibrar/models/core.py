@@ -23,7 +23,7 @@ class Capabilities:
         cold_items, cold_users: it scores such entities by their content; without, a fallback stands in.
         missing_modalities: it takes entities that lack some of their content.
         missing_interactions: it reads the interactions of an entity as one of its modalities, which may be missing;
-            others know an entity of their training by its id.
+            without, an entity of training is what was learned of its id.
         new_content: a trained model takes entities of the side with content that the data set does not have.
         new_entities: it takes such users and items.
         pretraining: it needs another model's vectors, which are made and cached before it is trained.

@@ -17,9 +17,7 @@ from recbole_sibrar.errors import CheckpointError, DataError, OptionError, neare
 from recbole_sibrar.files import save_tensors
 from recbole_sibrar.kinds.vocabulary import MOST_NAMED
 from recbole_sibrar.models import MODELS
-from recbole_sibrar.models.content import ContentNetwork
 from recbole_sibrar.models.core import InnerProductModel
-from recbole_sibrar.models.recommender import BranchRecommender
 from recbole_sibrar.serving import known
 from recbole_sibrar.serving.catalogue import Catalogue, concatenated, merged
 from recbole_sibrar.serving.directory import Directory, EntityId, Request, User, as_id, check_lists
@@ -193,11 +191,11 @@ class Recommender(AnyRecommender):
         self._warn_of_fixed(fixed)
 
     def _is_fixed(self, item: str) -> bool:
-        """Whether it is embedded by what a network of content has learned of it, and not by its features alone."""
-        if not isinstance(self.model, ContentNetwork) or not self.directory.is_known("item", item):
+        """Whether it is embedded by what the model has learned of its id, and not by its features alone."""
+        if self.model.capabilities.missing_interactions or not self.directory.is_known("item", item):
             return False
         number = self.directory.find("item", item)
-        return number < self.n_trained["item"] and bool(self.model.trained("item")[number])
+        return number < self.n_trained["item"] and bool(self.model.entities("item").trained[number])
 
     def _warn_of_fixed(self, items: Sequence[str]) -> None:
         unread = ("item", "of training")
@@ -290,7 +288,7 @@ class Recommender(AnyRecommender):
         return SparseRows.from_pairs(rows[is_there] - 1, columns[is_there], n_users, len(kept))
 
     def _by_modality(self, side: str) -> dict[str, Tensor]:
-        if not isinstance(self.model, BranchRecommender):
+        if not hasattr(self.model, "modality_embeddings"):
             return {}
         encoder, numbers = self.model.sides[side], self._catalogue[side].numbers
         trained = torch.arange(self.n_trained[side])
