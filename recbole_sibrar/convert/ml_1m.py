@@ -15,8 +15,7 @@ from recbole_sibrar.convert.corpus import Corpus, add_ages, add_encoders, add_it
 from recbole_sibrar.convert.encoders import Encode
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair, of_ages
 from recbole_sibrar.convert.vectors import located, read_embeddings
-from recbole_sibrar.data.atomic import LARGEST
-from recbole_sibrar.data.tables import read_table, refuse_duplicates
+from recbole_sibrar.data.tables import finite_numbers, read_table, refuse_duplicates
 from recbole_sibrar.errors import DataError
 
 USER_KINDS = {"gender": "category", "age": "category", "occupation": "category"}
@@ -157,11 +156,7 @@ def _read(path: Path, columns: Sequence[str], text: Collection[str] = ()) -> pd.
     for column in columns:
         if column in text:
             continue
-        numbers = pd.to_numeric(frame[column], errors="coerce")
-        wrong = ~(numbers.abs() <= LARGEST)
-        if wrong.any():
-            line = wrong.idxmax()
-            raise DataError(f"{path}, line {line}: {frame[column][line]!r} in {column} is not a finite number.")
+        numbers = finite_numbers(path, frame, column)
         if column in ("rating", "timestamp"):
             frame[column] = numbers
     if "item_id" not in frame:

@@ -14,12 +14,12 @@ from recbole_sibrar.convert.atomic import prepare
 from recbole_sibrar.convert.corpus import Corpus, add_ages, named_values
 from recbole_sibrar.convert.filters import StepLog, k_core, of_ages
 from recbole_sibrar.convert.vectors import located, read_embeddings
-from recbole_sibrar.data.atomic import LARGEST
 from recbole_sibrar.data.tables import (
     Lines,
     below,
     clean,
     find_file,
+    finite_numbers,
     is_marker,
     join_tags,
     read_lines,
@@ -239,11 +239,7 @@ def _years(lines: Lines, column: int) -> np.ndarray:
 
 def _read_counts(path: Path) -> pd.DataFrame:
     frame = read_table(path, ["user_id", "track_id", "count"])
-    numbers = pd.to_numeric(frame["count"], errors="coerce")
-    wrong = ~(numbers.abs() <= LARGEST)
-    if wrong.any():
-        line = wrong.idxmax()
-        raise DataError(f"{path}, line {line}: count {frame['count'][line]!r} is not a finite number.")
+    numbers = finite_numbers(path, frame, "count")
     plays = pd.DataFrame({"user_id": frame["user_id"], "item_id": frame["track_id"], "plays": numbers})
     return plays.groupby(["user_id", "item_id"], as_index=False, sort=False)["plays"].sum()
 

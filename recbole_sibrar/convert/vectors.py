@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
-from typing import IO, Any, NoReturn, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ import torch
 from recbole_sibrar import hub
 from recbole_sibrar.data.frames import Frame, is_file, is_list, plain_frame
 from recbole_sibrar.data.tables import OPENERS, SEPARATORS, Lines, below, is_number, parquet_blocks, read_blocks
-from recbole_sibrar.data.vectors import LARGEST, check_scale
+from recbole_sibrar.data.vectors import LARGEST, check_scale, check_size
 from recbole_sibrar.errors import DataError, OptionError
 
 Embedded = Path | str | Mapping[Any, object] | tuple[Iterable[object], object] | Frame | Sequence[Any] | np.ndarray
@@ -124,14 +124,11 @@ class Spool:
 
     def _refuse(
         self, ids: Sequence[str] | np.ndarray, values: np.ndarray, row: int, lines: Sequence[int] | np.ndarray | None
-    ) -> NoReturn:
+    ) -> None:
         place = f"{self.source}" if lines is None else f"{self.source}, line {lines[row]}"
         if self.half and np.isfinite(values[row]).all():
             raise DataError(f"{place}: a number of id {str(ids[row])!r} is too large for float16; leave out --float16.")
-        raise DataError(
-            f"{place}: NaN, infinity or a number above {LARGEST:.0e} for id {str(ids[row])!r}; leave out entities "
-            "without a vector, or scale all vectors."
-        )
+        check_size(f"{place}: the vector of id {str(ids[row])!r}", values[row])
 
     def _check_ids(self, ids: np.ndarray, numbers: np.ndarray) -> None:
         for number, token in zip(numbers.tolist(), ids.tolist()):

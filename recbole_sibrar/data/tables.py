@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from recbole_sibrar.data.atomic import LARGEST
 from recbole_sibrar.data.frames import named_range, with_index
 from recbole_sibrar.errors import DataError, nearest
 
@@ -427,6 +428,23 @@ def parquet_blocks(path: str | Path, n_rows: int = 4096) -> Iterator[pd.DataFram
                 yield with_index(frame)
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a readable Parquet file ({str(error):.200}).") from None
+
+
+def finite_numbers(path: str | Path, frame: pd.DataFrame, column: str) -> pd.Series:
+    """A column of numbers.
+
+    Args:
+        frame: of texts, with the numbers of its lines as the index.
+
+    Raises:
+        DataError: a cell is no number that float32 holds.
+    """
+    numbers = pd.to_numeric(frame[column], errors="coerce")
+    wrong = ~(numbers.abs() <= LARGEST)
+    if wrong.any():
+        line = wrong.idxmax()
+        raise DataError(f"{path}, line {line}: {frame[column][line]!r} in {column} is not a finite number.")
+    return numbers
 
 
 def refuse_duplicates(path: str | Path, ids: pd.Series) -> None:

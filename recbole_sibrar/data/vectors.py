@@ -42,6 +42,21 @@ def check_scale(source: object, largest: float) -> None:
         )
 
 
+def check_size(what: str, vector: np.ndarray) -> None:
+    """
+    Args:
+        what: whose vector it is, and where it stands.
+
+    Raises:
+        DataError: it holds what is no number, or one too large to count.
+    """
+    if not (np.abs(vector) <= LARGEST).all():
+        raise DataError(
+            f"{what} holds NaN, infinity or a number above {LARGEST:.0e}; leave it out where there is no vector, or "
+            "scale all vectors."
+        )
+
+
 class DiskVectors:
     """The vectors of N entities, left in the file; indexed as the (N, D) tensor that they stand for.
 
@@ -215,11 +230,7 @@ def _parse(path: Path, separators: tuple[str, str]) -> tuple[np.ndarray, np.ndar
                 raise DataError(
                     f"{path}, line {first_line + offset}: {len(row)} numbers for id {token!r}, expected {width}."
                 )
-            if not (np.abs(row) <= LARGEST).all():
-                raise DataError(
-                    f"{path}, line {first_line + offset}: NaN, infinity or a number above {LARGEST:.0e} for id "
-                    f"{token!r}; leave the cell empty where the vector is missing, or scale all vectors."
-                )
+            check_size(f"{path}, line {first_line + offset}: the vector of id {token!r}", row)
             ids.append(token)
             rows.append(row)
         if rows:

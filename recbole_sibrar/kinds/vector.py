@@ -11,7 +11,7 @@ from torch import Tensor
 from recbole_sibrar.checked import option
 from recbole_sibrar.data.atomic import check_known, find_dataset_file
 from recbole_sibrar.data.modalities import Declaration, Features, Modality
-from recbole_sibrar.data.vectors import DiskVectors, read_vectors, row_blocks
+from recbole_sibrar.data.vectors import DiskVectors, check_size, read_vectors, row_blocks
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.kinds.block import Block
 from recbole_sibrar.kinds.kind import Files, Kind, wrong_value
@@ -107,16 +107,15 @@ class Vector(Kind):
         for row in np.flatnonzero(available):
             cell = cells[row].split() if isinstance(cells[row], str) else cells[row]
             try:
-                vector = np.asarray(cell, dtype=np.float32)
+                vector = np.asarray(cell, dtype=np.float64)
             except (TypeError, ValueError, OverflowError):
                 raise wrong_value(entry, tokens[row], cell, f"{entry.width} numbers") from None
             if vector.shape == (entry.width,) and np.isnan(vector).all():
                 available[row] = False  # as in the tables that a data set is made of
                 continue
-            if vector.shape != (entry.width,) or not np.isfinite(vector).all():
-                raise DataError(
-                    f"{tokens[row]!r}: {entry.name} holds {vector.size} numbers; expected {entry.width} finite ones."
-                )
+            if vector.shape != (entry.width,):
+                raise DataError(f"{tokens[row]!r}: {entry.name} holds {vector.size} numbers; expected {entry.width}.")
+            check_size(f"{tokens[row]!r}: {entry.name}", vector)
             values[row] = vector
         return Modality(entry.name, self.name, torch.from_numpy(available), torch.from_numpy(values), entry.width)
 
