@@ -64,9 +64,10 @@ def test_modalities_apart_are_told_apart():
     assert prediction.accuracy == 1 and prediction.chance == 0.5
 
 
-def test_too_few_entities_are_refused():
-    with pytest.raises(DataError, match="the rarest with 3 entities"):
-        modality_prediction(torch.randn(3, 2, 4), torch.ones(3, 2, dtype=torch.bool), seed=0)
+@pytest.mark.parametrize(("n", "n_modalities"), [(3, 2), (0, 0)])
+def test_too_few_entities_are_refused(n, n_modalities):
+    with pytest.raises(DataError, match=f"the rarest with {n} entities"):
+        modality_prediction(torch.randn(n, n_modalities, 4), torch.ones(n, n_modalities, dtype=torch.bool), seed=0)
 
 
 def test_the_same_seed_draws_the_same():

@@ -90,7 +90,7 @@ def modality_prediction(embeddings: Tensor, available: Tensor, seed: int) -> Mod
         DataError: fewer than two modalities with five entities each.
     """
     generator = np.random.default_rng(seed)
-    n_each = int(available.sum(0).min())
+    n_each = min(available.sum(0).tolist(), default=0)
     if available.shape[1] < 2 or n_each < N_FOLDS:
         raise DataError(
             f"{available.shape[1]} modalities, the rarest with {n_each} entities; predicting the modality needs two "
