@@ -22,7 +22,7 @@ from recbole_sibrar.layers import mlp
 
 N_BINS = 8
 ROUNDING = 1e-12
-"""Of a number: a smaller deviation is that of one and the same number, whose mean is rounded."""
+"""Of a number, which is a double: a smaller deviation is that of one and the same number, whose mean is rounded."""
 
 
 @dataclass(frozen=True)

@@ -36,28 +36,23 @@ UNLISTED = {
 CHOSEN_BESIDE = {"model", "dataset", "scenario", "preset", "data_path"}
 
 
-def property_layers(model: str, dataset: str, data_path: Path | str, preset: str | None = None) -> list[Path]:
+def property_layers(model: str, of_data: Path, preset: str | None = None) -> list[Path]:
     """The property files between RecBole's defaults and the user's own settings, the later ones winning.
 
     ``protocol.yaml``, ``model/<model>.yaml``, ``preset/<preset>.yaml`` (the one asked for, or the model's own), the
-    data set's file (in ``props/dataset/`` or beside its atomic files).
+    data set's file ``of_data``.
 
     Raises:
         OptionError: the model has no presets, or not this one.
     """
     folder = props_folder()
     of_model = folder / "model" / f"{model}.yaml"
-    candidates = [
-        folder / "protocol.yaml",
-        of_model,
-        *_preset(model, of_model, preset),
-        file_of_data(dataset, data_path),
-    ]
+    candidates = [folder / "protocol.yaml", of_model, *_preset(model, of_model, preset), of_data]
     return [path for path in candidates if path.is_file()]
 
 
 def file_of_data(dataset: str, data_path: Path | str) -> Path:
-    """Where the data set's property file is, if it has one."""
+    """Where the data set's property file is, if it has one: beside its atomic files or in ``props/dataset/``."""
     beside = Path(str(data_path)) / dataset / f"{dataset}.yaml"
     is_own = beside.is_file() or own_folder(data_path, dataset) is not None
     return beside if is_own else props_folder() / "dataset" / f"{dataset}.yaml"
@@ -152,15 +147,16 @@ def apply_layers(config: Config, model: str, dataset: str) -> None:
     internal = config.internal_config_dict
     default = read_property_file(props_folder() / "protocol.yaml")["data_path"]
     data_path = PATH.check("data_path", external.get("data_path", default))
-    if own_folder(data_path, dataset):
+    folder = own_folder(data_path, dataset)
+    if folder:
         _forget_recboles(dataset, config)
     defaults, of_model = dict(internal), {} if model in OUR_MODELS else _recboles("model", model, config)
-    protocol, *general = property_layers(model, dataset, data_path, external.get("preset"))
+    of_data = file_of_data(dataset, data_path)
+    protocol, *general = property_layers(model, of_data, external.get("preset"))
     internal.update({**read_property_file(protocol), **option_defaults(model)})
     if solves(model):
         internal["train_neg_sample_args"] = None
     foreign = foreign_options(model)
-    of_data = file_of_data(dataset, data_path)
     for path in general:
         values, parts = parts_of(path)
         if path == of_data:
@@ -179,7 +175,6 @@ def apply_layers(config: Config, model: str, dataset: str) -> None:
         raise OptionError(f"train_batch_size is None, which {model} of RecBole cannot follow; give a number.")
     external.update({name: checked[name] for name in external})
     internal.update({name: checked[name] for name in internal if name not in external})
-    folder = own_folder(data_path, dataset)
     if folder and model in OUR_MODELS and checked["modalities"] is None:
         fields_of_ids = {"user": checked["USER_ID_FIELD"], "item": checked["ITEM_ID_FIELD"]}
         separators = checked["field_separator"], checked["seq_separator"]
