@@ -67,13 +67,15 @@ def test_commands_and_examples():
 
 @pytest.mark.parametrize(
     "path",
-    {
-        path
-        for page in ("docs/running", "docs/architecture")
-        for path in re.findall(
-            r"`((?:recbole_sibrar|models|data|kinds|evaluation|report|recbole_plugin)/[\w/]+\.py)`", text_of(page)
-        )
-    },
+    sorted(
+        {
+            path
+            for page in ("docs/running", "docs/architecture")
+            for path in re.findall(
+                r"`((?:recbole_sibrar|models|data|kinds|evaluation|report|recbole_plugin)/[\w/]+\.py)`", text_of(page)
+            )
+        }
+    ),
 )
 def test_files_named_on_a_page_exist(path):
     assert (ROOT / path).is_file() or (ROOT / "recbole_sibrar" / path).is_file()
