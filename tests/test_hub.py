@@ -137,9 +137,9 @@ def test_a_checkpoint_without_a_result_is_pushed_with_a_card_that_says_so(traine
 
 
 def test_a_card_shows_the_name_of_the_data_as_it_is():
-    config = {"model": "BPR", "dataset": "a<b>", "scenario": "warm"}
+    config = {"model": "BPR", "dataset": "a<b>", "scenario": "warm", "preset": "a`b"}
     card = model_card("me/shop", {"config": config, "versions": {"recbole_sibrar": "1"}, "data": {}}, None)
-    assert card.count("a&lt;b&gt;") == 3 and "<b>" not in card
+    assert card.count("a&lt;b&gt;") == 3 and "<b>" not in card and "preset: a\\`b" in card
 
 
 @pytest.mark.parametrize("suffix", ["npz", "npy"])

@@ -71,6 +71,18 @@ def test_names_are_cut_where_they_would_leave_no_room(recwarn):
     assert not [said for said in recwarn if "constrained_layout" in str(said.message)]
 
 
+def test_names_that_begin_with_an_underscore_are_in_the_legend():
+    curve = pd.DataFrame({"n_modalities": [1, 2], "mean": [0.1, 0.2], "min": 0.1, "max": 0.2, "model": "_a"})
+    other = curve.assign(model="B")
+    history = [{"epoch": n, "valid": 0.1} for n in (1, 2)]
+    for drawn in (
+        figures.quality_curves({"_a": curve, "B": other}, "ndcg@3"),
+        figures.lines(pd.concat([curve, other]), "n_modalities", "mean", "model", "x", "y"),
+        figures.training_curves({"_a": history, "B": history}, "NDCG@3"),
+    ):
+        assert "_a<" in figures.inline_svg(drawn, "of two models")
+
+
 def test_text_of_a_result_cannot_become_markup(page):
     path = folder_of("BPR-tiny-item_cold-seed2020") / "result.json"
     result = json.loads(path.read_text())

@@ -52,7 +52,7 @@ def model_card(name: str, state: dict[str, Any], result: dict[str, Any] | None, 
 def vectors_card(name: str, file: str, n: int, width: int, dtype: np.dtype, licence: str = UNKNOWN) -> str:
     """Of a file of ``n`` vectors with ids."""
     parts = [
-        f"# {file}: {n:,} vectors of {width:,} numbers",
+        f"# {escape_markdown(file)}: {n:,} vectors of {width:,} numbers",
         f"One vector ({dtype}) for each of {n:,} ids, for [recbole_sibrar](https://doi.org/10.1145/3640457.3688138):",
         "```bash\nrecbole-sibrar convert table --name NAME --interactions orders.csv "
         f"--item-vectors {file.partition('.')[0]}=hub:{name}/{file}\n```",
@@ -129,7 +129,7 @@ def _options(config: dict[str, Any], result: dict[str, Any] | None) -> str:
     own = (result or {}).get("options") or {}
     names = [f"{name}: {config[name]}" for name in ("variant", "preset") if config.get(name)]
     lines = [*names, *(f"{name}: {value}" for name, value in own.items())]
-    return "\n".join(f"* `{line}`" for line in lines) or "Those of the property files."
+    return "\n".join(f"* {escape_markdown(line)}" for line in lines) or "Those of the property files."
 
 
 def _licence(licence: str, of_what: str) -> str:

@@ -115,6 +115,11 @@ def _cut(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
+def _shown(name: object) -> str:
+    """A label of a legend, which leaves out those that begin with an underscore."""
+    return f" {name}" if str(name).startswith("_") else str(name)
+
+
 def _legend(figure: Figure, axis: Axes, columns: int = 2) -> None:
     """Below the axes, where it hides nothing."""
     handles, labels = axis.get_legend_handles_labels()
@@ -134,7 +139,7 @@ def quality_curves(curves: dict[str, pd.DataFrame], metric: str) -> Figure:
     """
     figure, (axis,) = _axes(height=2.5)
     for position, (model, curve) in enumerate(curves.items()):
-        axis.plot(curve["n_modalities"], curve["mean"], label=model, **style(position))
+        axis.plot(curve["n_modalities"], curve["mean"], label=_shown(model), **style(position))
         axis.fill_between(curve["n_modalities"], curve["min"], curve["max"], color=style(position)["color"], alpha=0.12)
     sizes = sorted({size for curve in curves.values() for size in curve["n_modalities"]})
     axis.set(xlabel="modalities left", ylabel=metric.upper(), xticks=sizes)
@@ -159,8 +164,8 @@ def degradation_panels(table: pd.DataFrame, metric: str) -> Figure:
     for axis, (where, pattern) in zip(axes, panels):
         for position, name in enumerate(models):
             own = table[(table["where"] == where) & (table["pattern"] == pattern) & (table["model"] == name)]
-            left, look = 100 * (1 - own["rate"]), style(position)
-            axis.plot(left, own[metric], label=name, linestyle=DASHES[position // len(COLOURS) % len(DASHES)], **look)
+            left, look = 100 * (1 - own["rate"]), {"label": _shown(name), **style(position)}
+            axis.plot(left, own[metric], linestyle=DASHES[position // len(COLOURS) % len(DASHES)], **look)
             axis.fill_between(left, own["low"], own["high"], color=look["color"], alpha=0.1, linewidth=0)
         axis.set(xlabel="% of the content left", ylabel=metric.upper(), ylim=(lowest - margin, highest + margin))
         axis.invert_xaxis()
@@ -182,7 +187,7 @@ def lines(
     figure, (axis,) = _axes(height=2.5)
     for position, (name, own) in enumerate(table.groupby(group, sort=False)):
         if position < LINES:
-            axis.plot(own[x], own[y], label=name, **style(position))
+            axis.plot(own[x], own[y], label=_shown(name), **style(position))
     axis.set(xlabel=xlabel, ylabel=ylabel)
     if names is not None:
         axis.set_xticks(range(len(names)), names)
@@ -219,7 +224,7 @@ def tsne_panels(panels: dict[str, pd.DataFrame], names: dict[str, list[str]], li
         axis.set_xlabel(model)
         axis.spines[["left", "bottom"]].set_visible(False)
     for place, name in enumerate(everything):
-        axes[0].plot([], [], linestyle="", label=name, **style(place))
+        axes[0].plot([], [], linestyle="", label=_shown(name), **style(place))
     axes[0].plot([], [], color=COLOURS[6], linewidth=0.7, label="one item or user" if linked else None)
     _legend(figure, axes[0], columns=3)
     return figure
@@ -250,7 +255,7 @@ def training_curves(histories: dict[str, list[dict[str, Any]]], metric: str) -> 
     for position, (model, history) in enumerate(list(histories.items())[:LINES]):
         seen = [entry for entry in history if entry["valid"] is not None]
         look = {**style(position), "markersize": 2}
-        axis.plot([entry["epoch"] for entry in seen], [entry["valid"] for entry in seen], label=model, **look)
+        axis.plot([entry["epoch"] for entry in seen], [entry["valid"] for entry in seen], label=_shown(model), **look)
     axis.set(xlabel="epoch", ylabel=f"validation {metric}")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(figure, axis)
