@@ -47,6 +47,13 @@ def test_where_both_sides_are_cold_no_part_shares_a_user_or_an_item():
     assert all((a == b).all() for a, b in zip(alone.entities["item"], split.entities["item"]))
 
 
+def test_where_both_sides_are_cold_users_are_drawn_whatever_items_are():
+    numbers = np.arange(40)
+    drawn = [BOTH_COLD.split({"user": numbers, "item": numbers}, [2, 1, 1], seed).entities for seed in range(40)]
+    alike = [len(np.intersect1d(own["user"][2], own["item"][2])) for own in drawn]
+    assert np.mean(alike) == pytest.approx(10 * 10 / 40, abs=0.5)
+
+
 def test_cold_start_split_refuses_what_it_cannot_split():
     with pytest.raises(DataError, match="2 entities are too few"):
         cold_start_split(np.array([1, 2]), [8, 1, 1], seed=0)

@@ -30,7 +30,7 @@ def rounded_up(n: int, shares: Sequence[float]) -> tuple[int, int, int]:
 
 
 def draw_entities(
-    entities: np.ndarray, ratios: Sequence[float], seed: int, rounding: str = SPLIT_ROUNDINGS[0]
+    entities: np.ndarray, ratios: Sequence[float], seed: int | tuple[int, ...], rounding: str = SPLIT_ROUNDINGS[0]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw the entities of train, valid and test.
 

@@ -49,7 +49,10 @@ class Scenario:
             entities: {side: (N,) its entity of each interaction}.
             ratios: the shares of *entities* for train, valid, test. rounding: one of ``SPLIT_ROUNDINGS``.
         """
-        drawn = {side: draw_entities(entities[side], ratios, seed, rounding) for side in self.cold_sides}
+        drawn = {}
+        for side in self.cold_sides:  # with one seed for both, of as many users as items the same places would be drawn
+            own = seed if side == self.cold_sides[-1] else (seed, 1)
+            drawn[side] = draw_entities(entities[side], ratios, own, rounding)
         part_of = np.stack([part[np.searchsorted(ids, entities[side])] for side, (ids, part) in drawn.items()])
         rows = [np.flatnonzero((part_of == phase).all(axis=0)) for phase in range(3)]
         return Split(rows, {side: [ids[part == p] for p in range(3)] for side, (ids, part) in drawn.items()})
