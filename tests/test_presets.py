@@ -438,6 +438,8 @@ def test_what_holds_in_one_scenario_is_a_mapping_of_known_options(tiny):
         ("val_intervall: {rating: '[3,inf)'}", "tiny.yaml | 'val_intervall' | 'val_interval'"),
         ("preset: strong", "tiny.yaml | preset"),
         ("scenario: warm", "tiny.yaml | scenario"),
+        ("run_name: mine", "tiny.yaml | run_name"),
+        ("warm: {seed: 5}", "tiny.yaml | seed"),
         ("item_cold: {epoch: 3}", "tiny.yaml | 'epoch' | 'epochs'"),
         ("item_cold: {preset: strong}", "tiny.yaml | preset"),
     ],

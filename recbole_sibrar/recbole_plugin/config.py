@@ -32,8 +32,8 @@ UNLISTED = {
     "wandb_project", "embedding_size", "tail_ratio", *WITHOUT_EFFECT,
 }  # fmt: skip
 
-# What is known before a data set's file is read.
-CHOSEN_BESIDE = {"model", "dataset", "scenario", "preset", "data_path"}
+# What is known before a data set's file is read, or sets a run apart from others on the same data.
+CHOSEN_BESIDE = {"model", "dataset", "scenario", "preset", "data_path", "seed", "run_name"}
 
 
 def property_layers(model: str, of_data: Path, preset: str | None = None) -> list[Path]:
