@@ -304,7 +304,7 @@ def test_tags_with_another_separator_are_told_of_it(shop, separator, capsys):
     frames(shop, items=shop.products.assign(tags=tags), vectors=None)
     said = capsys.readouterr().out
     assert f"'tags': category (guessed); tags with {separator.strip()!r} between them?" in said
-    assert "'title': text (guessed); read by models as ngrams, or if encoded\n" in said
+    assert "'title': text (guessed); read by no model unless its kind is ngrams or it is encoded\n" in said
     frames(shop, items=shop.products.assign(tags=tags), vectors=None, tag_separator=separator.strip())
     assert "'tags': tags (guessed)\n" in capsys.readouterr().out
 

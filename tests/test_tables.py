@@ -369,7 +369,8 @@ def test_a_column_of_texts_is_said_to_be_read_only_as_what(tmp_path, capsys):
     (tmp_path / "orders.csv").write_text("user_id,item_id\na,p1\nb,p2\n")
     tables = ["--interactions", str(tmp_path / "orders.csv"), "--items", str(tmp_path / "products.csv")]
     assert main(["convert", "table", "--name", "shop", *tables]) == 0
-    assert "'description': text (guessed); read by models as ngrams, or if encoded" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "'description': text (guessed); read by no model unless its kind is ngrams or it is encoded" in said
 
 
 @pytest.mark.parametrize("ids", [["7", "x", "9"], [3, 1, 2], pd.RangeIndex(4, 10, 2), None])

@@ -270,7 +270,7 @@ def _side(
             dates.append(column)
         kinds[column] = kind = given.get(column) or guess_kind(table[column], tag_separator)
         guessed = "" if column in given else " (guessed)"
-        unread = "; read by models as ngrams, or if encoded" if kind == TEXT else ""
+        unread = "; read by no model unless its kind is ngrams or it is encoded" if kind == TEXT else ""
         if guessed and kind in ("category", TEXT) and (separator := _other_separator(table[column])):
             unread += f"; tags with {separator!r} between them? Then --tag-separator (tag_separator) is {separator!r}"
         print(f"  {name} column {column!r}: {kind}{guessed}{said}{unread}")
