@@ -12,6 +12,7 @@ from conftest import names
 import recbole_sibrar
 from recbole_sibrar import checkpoint
 from recbole_sibrar.cli import main, parse_options
+from recbole_sibrar.doctor import bfloat16
 from recbole_sibrar.errors import CheckpointError, OptionError
 from recbole_sibrar.properties import parse_value
 from recbole_sibrar.recbole_plugin.patches import TOUCH_POINTS
@@ -135,6 +136,16 @@ def test_option_forms():
 @pytest.mark.parametrize("text", ["1e-4", "None", "True", "[1, 2]", "{'a': 0.5}", "word", "a,b", "(1, 2)"])
 def test_values_survive_recboles_second_reading(text):
     assert parse_value(parse_value(text)) == parse_value(text)
+
+
+@pytest.mark.parametrize(
+    "flags, said", [("avx2 avx512_bf16 sse", "on"), ("fp asimd bf16", "on"), ("avx512f sse", "off"), (None, "unknown")]
+)
+def test_doctor_knows_whether_the_processor_has_bfloat16(tmp_path, flags, said):
+    path = tmp_path / "cpuinfo"
+    if flags:
+        path.write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
+    assert bfloat16(path).startswith(said)
 
 
 def test_doctor(capsys):
