@@ -73,9 +73,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def atomic_file(
-    path: str | Path, mode: str = "w", encoding: str = "utf-8", newline: str | None = None
-) -> Iterator[IO[Any]]:
+def atomic_file(path: str | Path, mode: str = "w", newline: str | None = None) -> Iterator[IO[Any]]:
     """Open a file that replaces ``path`` only when the block ends without an exception.
 
     What killed processes left of the same file is removed first.
@@ -86,16 +84,16 @@ def atomic_file(
     path = Path(path)
     make_folder(path.parent)
     remove_leftovers(path.parent, [glob.escape(path.name)])
-    with _naming(path), _replacing(path, mode, encoding, newline) as file:
+    with _naming(path), _replacing(path, mode, newline) as file:
         yield file
 
 
 @contextmanager
-def _replacing(path: Path, mode: str, encoding: str | None, newline: str | None) -> Iterator[IO[Any]]:
+def _replacing(path: Path, mode: str, newline: str | None) -> Iterator[IO[Any]]:
     handle, temporary = _temporary_file(path)
     try:
-        binary = "b" in mode
-        with os.fdopen(handle, mode, encoding=None if binary else encoding, newline=newline) as file:
+        encoding = None if "b" in mode else "utf-8"
+        with os.fdopen(handle, mode, encoding=encoding, newline=newline) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

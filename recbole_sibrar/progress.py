@@ -93,6 +93,6 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def steps(items: Iterable[T], name: str, total: int | None = None, quiet: bool = False) -> Iterator[T]:
+def steps(items: Iterable[T], name: str, quiet: bool = False) -> Iterator[T]:
     """The items one after the other; on a terminal with a bar that goes away at the end, elsewhere silently."""
-    return iter(tqdm(items, desc=name, total=total, leave=False, disable=True if quiet else None, file=sys.stderr))
+    return iter(tqdm(items, desc=name, leave=False, disable=True if quiet else None, file=sys.stderr))

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import DTypeLike
 from scipy.sparse import csr_array
 from torch import Tensor
 
@@ -53,9 +52,9 @@ class SparseRows:
         columns = torch.cat([rows.columns for rows in parts])
         return cls(F.pad(lengths.cumsum(0), (1, 0)), columns, parts[0].n_columns)
 
-    def to_scipy(self, dtype: DTypeLike = np.float32) -> csr_array:
+    def to_scipy(self) -> csr_array:
         """The matrix of zeros and ones."""
-        ones, shape = np.ones(len(self.columns), dtype=dtype), (len(self.lengths), self.n_columns)
+        ones, shape = np.ones(len(self.columns), dtype=np.float32), (len(self.lengths), self.n_columns)
         return csr_array((ones, self.columns.cpu().numpy(), self.indptr.cpu().numpy()), shape=shape)
 
     @property

@@ -217,11 +217,11 @@ def read_table(path: str | Path, required: Iterable[str] = ()) -> pd.DataFrame:
     return checked(path, frame, required)
 
 
-def read_values(path: str | Path, required: Iterable[str] = ()) -> pd.DataFrame:
+def read_values(path: str | Path) -> pd.DataFrame:
     """As ``read_table``, but the cells of a Parquet table stay what they are: numbers, lists, None."""
     if table_format(path) != ".parquet":
-        return read_table(path, required)
-    return checked(path, _read_parquet(path), required)
+        return read_table(path)
+    return checked(path, _read_parquet(path))
 
 
 def checked(path: str | Path, frame: pd.DataFrame, required: Iterable[str] = ()) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from recbole_sibrar.evaluation.trained import Trained
 from recbole_sibrar.progress import steps
 
 
-def subset_study(trained: Trained, side: str, phase: str, limit: int, seed: int, progress: bool = True) -> pd.DataFrame:
+def subset_study(trained: Trained, side: str, phase: str, limit: int, seed: int) -> pd.DataFrame:
     """A trained model on subsets of one side's modalities.
 
     Args:
@@ -26,7 +26,7 @@ def subset_study(trained: Trained, side: str, phase: str, limit: int, seed: int,
     """
     rows = []
     subsets = modality_subsets(trained.modalities(side, phase), limit, seed)
-    for subset in steps(subsets, f"{trained.name}, subsets", quiet=not progress):
+    for subset in steps(subsets, f"{trained.name}, subsets"):
         with trained.only(side, subset):
             about = {"subset": subset, "modalities": "+".join(subset), "n_modalities": len(subset)}
             rows.append({**about, **_row(trained, phase)})
@@ -34,7 +34,7 @@ def subset_study(trained: Trained, side: str, phase: str, limit: int, seed: int,
 
 
 def rate_study(
-    trained: Trained, side: str, phase: str, rates: Iterable[float], options: MissingOptions, progress: bool = True
+    trained: Trained, side: str, phase: str, rates: Iterable[float], options: MissingOptions
 ) -> pd.DataFrame:
     """A trained model while its entities lose more and more of their modalities in evaluation.
 
@@ -46,7 +46,7 @@ def rate_study(
         ``split`` and ``test_to_train`` in place of the modalities'.
     """
     rows = []
-    for rate in steps(rates, f"{trained.name}, {options.pattern}", quiet=not progress):
+    for rate in steps(rates, f"{trained.name}, {options.pattern}"):
         with trained.without(side, options.at(rate)):
             rows.append({**_place(trained, rate, options), **_row(trained, phase)})
     return pd.DataFrame(rows)

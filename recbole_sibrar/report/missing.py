@@ -23,7 +23,6 @@ def write_subset_study(
     seed: int,
     output: Path | str,
     metric: str,
-    progress: bool = True,
 ) -> dict[str, pd.DataFrame]:
     """Evaluate models on subsets of their modalities and write what comes out.
 
@@ -39,7 +38,7 @@ def write_subset_study(
     Returns:
         {"subsets" | "curve" | "contributions": table}.
     """
-    tables = [subset_study(model, model.side(side), phase, limit, seed, progress) for model in models]
+    tables = [subset_study(model, model.side(side), phase, limit, seed) for model in models]
     subsets = pd.concat(tables, ignore_index=True)
     values = {model.name: subset_values(subsets, model.name, metric) for model in models}
     subsets = subsets.drop(columns="subset")
@@ -84,7 +83,6 @@ def write_rate_study(
     grid: Sequence[MissingOptions],
     output: Path | str,
     metric: str,
-    progress: bool = True,
 ) -> tuple[pd.DataFrame, list[Studied]]:
     """Evaluate models, one after the other, at rising rates of loss; train them at each, too, below ``output/runs``,
     where content is to be missing in training.
@@ -107,7 +105,7 @@ def write_rate_study(
         sides[own] = list(dict.fromkeys([*sides.get(own, ()), *model.core.modalities[own].content.names]))
         for options in grid:
             if options.phase == "evaluation":
-                tables.append(rate_study(model, own, phase, rates, options, progress))
+                tables.append(rate_study(model, own, phase, rates, options))
             else:
                 tables.append(retrained_study(model, own, phase, rates, options, output / "runs"))
         studied.append(Studied(model.name, model.path, model.data, model.config))
