@@ -173,6 +173,13 @@ def test_a_study_is_of_the_runs_of_this_name_and_data_wherever_they_are(results)
     assert claims(results).set_index("claim").loc[ONE, "splits"] == 2
 
 
+def test_a_study_speaks_of_runs_of_its_protocol_alone(results):
+    for model in ("SiBraR_SC", "MuBraR_SC"):
+        make_run(results, f"{model}-paper", 9, 0.3, eval_candidates="all")
+    table = claims(results).set_index("claim").loc[ONE]
+    assert sorted(table["verdict"]) == ["holds", "not measured"]
+
+
 def test_a_study_of_unknown_runs_is_named(results):
     (results / "gap" / "data.json").unlink()
     with pytest.raises(DataError, match=naming("gap.csv | data.json")):

@@ -11,7 +11,7 @@ import pandas as pd
 
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.evaluation.significance import interval, ratio_of, split_of, verdicts
-from recbole_sibrar.report.collection import Group, StoredRun, groups, read_runs
+from recbole_sibrar.report.collection import Group, StoredRun, groups, protocol_of, read_runs
 from recbole_sibrar.report.comparison import goodness
 from recbole_sibrar.report.tables import read_csv, write_csv, write_markdown
 
@@ -59,7 +59,7 @@ class Place:
     """A data set in a scenario with the models of one preset, and the studies of them.
 
     Attributes:
-        studies: {file: its rows, with the ``label`` and the ``split`` of the run in each}.
+        studies: {file: its rows, with the ``label``, the ``split`` and the ``_place_of`` of the run in each}.
     """
 
     group: Group
@@ -155,10 +155,14 @@ def _studies(folder: Path, runs: list[StoredRun]) -> dict[str, pd.DataFrame]:
             table = read_csv(path)
             for name, source in sources.items():
                 if (result := _result_of(source, runs)) is not None:
-                    where = {name: result[name] for name in ("label", "dataset", "scenario")}
-                    where["split"] = split_of(result["config"])
+                    where = {"label": result["label"], "split": split_of(result["config"]), "place": _place_of(result)}
                     tables.append(table[table["model"] == name].assign(**where))
     return {kind: pd.concat(tables) if tables else pd.DataFrame() for kind, tables in found.items()}
+
+
+def _place_of(result: dict[str, Any]) -> str:
+    """What runs of one group share."""
+    return repr((result["dataset"], result["scenario"], protocol_of(result["config"])))
 
 
 def _result_of(source: dict[str, Any], runs: list[StoredRun]) -> dict[str, Any] | None:
@@ -253,9 +257,9 @@ def _gap(measure: str, other: str, sign: int = 1) -> Callable[[Place], Finding]:
 
 def _of_study(place: Place, table: pd.DataFrame, measure: str, other: str = "MuBraR_SC", sign: int = 1) -> Finding:
     """SiBraR_SC against another model, paired over the splits that both were studied on."""
-    comparison, models = place.group.comparison, ("SiBraR_SC", other)
+    models = ("SiBraR_SC", other)
     if len(table):
-        table = table[(table["dataset"] == comparison.dataset) & (table["scenario"] == comparison.scenario)]
+        table = table[table["place"] == _place_of(next(iter(place.group.rows.values()))[0].result)]
     if not len(table) or measure not in table:
         return Finding(measure, remark="no study of it")
     labels = [f"{model}-{place.preset}" for model in models]
