@@ -315,7 +315,7 @@ class Recommender(AnyRecommender):
         self._warn_of_histories(requests, known)
         if INTERACTIONS in known.names:
             self._warn_of_items(requests)
-        rows = pd.DataFrame([request.features for request in requests], index=range(len(requests)))
+        rows = pd.DataFrame([request.features for request in requests], index=range(len(requests)), dtype=object)
         # items added after training have no column in the interaction matrix
         histories = [[item for item in request.history if item < self.n_trained["item"]] for request in requests]
         names = [request.name for request in requests]
