@@ -394,6 +394,7 @@ WRONG_ARGUMENTS = {
     "history None": (lambda r: r.recommend([{"history": None}]), "history of user '#0' is None; expected a list"),
     "history text": (lambda r: r.recommend([{"id": "x", "history": "i1"}]), "history of user 'x' is 'i1'; expected"),
     "age of 400 digits": (lambda r: r.recommend([{"age": 10**400}]), "'#0': age is '1000"),
+    "id of 400 digits": (lambda r: r.recommend([10**400]), "Unknown user id '1000"),
     "candidates text": (lambda r: r.recommend(["u1"], candidates="i1"), "candidates is 'i1'; expected a list of item"),
     "candidates number": (lambda r: r.recommend(["u1"], candidates=3), "candidates is 3; expected a list"),
     "score text": (lambda r: r.score("u1", "i1"), "items is 'i1'; expected a list of item ids"),

@@ -156,7 +156,9 @@ def as_id(side: str, value: object) -> str:
     """
     value = value.item() if isinstance(value, np.generic) else value
     is_text = isinstance(value, str) and value.strip() != ""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = (
+        isinstance(value, int) and not isinstance(value, bool) or isinstance(value, float) and math.isfinite(value)
+    )
     if not is_text and not is_number:
         raise OptionError(f"{value!r} is no {side} id; expected a text or a number.")
     if is_text and set(str(value)) & set("\t\r\n"):
