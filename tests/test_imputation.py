@@ -208,8 +208,29 @@ def trained(tiny, name, **options):
 )
 def test_new_items_and_items_that_lose_content_are_imputed_as_known_ones(tiny, name, how):
     assert trained(tiny, name, impute=how).label.endswith(f"+{how}")
+    check_items_that_stay_as_they_are(tiny)
     check_a_new_item(tiny)
     check_what_is_lost_in_evaluation()
+
+
+@pytest.mark.filterwarnings("ignore:embedding_size is 8")
+@pytest.mark.parametrize("how", HOWS)
+def test_what_evaluation_hides_does_not_come_back_to_an_item_that_is_changed(tiny, how):
+    trained(tiny, "ContentRidge", impute=how, missing={"rate": 0.5, "phase": "evaluation"})
+    check_items_that_stay_as_they_are(tiny)
+
+
+def check_items_that_stay_as_they_are(tiny):
+    """An item that was removed and comes back is what it was, with the neighbours that it had."""
+    model, items = Recommender.load("results/run"), [f"i{n}" for n in range(1, tiny.n_items + 1)]
+    before = model.score("u1", items)
+    model.remove_items(items)
+    model.add_items(pd.DataFrame({"item_id": items}))
+    model.save("again.pth")
+    for own in (model, Recommender.load("again.pth")):
+        assert np.allclose(own.score("u1", items), before, atol=1e-5)
+        for item in items[:3]:
+            assert own.explain("u1", item)["contribution"].sum() == pytest.approx(before[item], abs=1e-4)
 
 
 def check_a_new_item(tiny):

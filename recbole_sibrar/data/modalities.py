@@ -99,10 +99,13 @@ class Modalities:
     Attributes:
         side: ``user`` or ``item``.
         entries: M modalities over the same N entities.
+        numbers: (N,) int64, of new features the entities of the training data that have them now, any larger number for
+            an entity that the training data do not have; None if there is none of them.
     """
 
     side: str
     entries: tuple[Modality, ...]
+    numbers: Tensor | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -133,7 +136,7 @@ class Modalities:
             replace(entry, available=entry.evaluated[rows], values=entry.features(rows), available_in_evaluation=None)
             for entry in self.entries
         )
-        return replace(self, entries=entries)
+        return replace(self, entries=entries, numbers=None if self.numbers is None else self.numbers[rows])
 
     def to(self, device: torch.device | str) -> "Modalities":
         """With masks and values there; vectors on disk stay."""

@@ -108,22 +108,24 @@ class Imputer:
     def complete(self, has: Tensor) -> Modalities:
         """The entities, where they are left with ``has`` (N, M) of what they have; the last answer is kept."""
         if self._last is None or not torch.equal(self._last[0], has):
-            self._last = has, self._complete(self.modalities, has, self.filled(has), are_known=True)
+            known = replace(self.modalities, numbers=torch.arange(len(has)))
+            self._last = has, self._complete(known, has, self.filled(has))
         return self._last[1]
 
     def complete_new(self, features: Modalities, has: Tensor) -> Modalities:
-        """R entities that the training data do not have, of whose features ``has`` (R, M) may be read."""
-        return self._complete(features, has, has | self.can_fill, are_known=False)
+        """R entities that the training data do not have, or have with other features, of which ``has`` (R, M) may be
+        read."""
+        return self._complete(features, has, has | self.can_fill)
 
-    def _complete(self, features: Modalities, has: Tensor, filled: Tensor, are_known: bool) -> Modalities:
+    def _complete(self, features: Modalities, has: Tensor, filled: Tensor) -> Modalities:
         entries = []
         for m, entry in enumerate(features.entries):
             lacking = (filled[:, m] & ~has[:, m]).nonzero().squeeze(1)
-            values = self._with_stand_ins(m, features, has, lacking, are_known) if len(lacking) else entry.values
+            values = self._with_stand_ins(m, features, has, lacking) if len(lacking) else entry.values
             entries.append(replace(entry, available=filled[:, m], available_in_evaluation=None, values=values))
-        return replace(features, entries=tuple(entries))
+        return replace(features, entries=tuple(entries), numbers=None)
 
-    def _with_stand_ins(self, m: int, features: Modalities, has: Tensor, lacking: Tensor, are_known: bool) -> Features:
+    def _with_stand_ins(self, m: int, features: Modalities, has: Tensor, lacking: Tensor) -> Features:
         """The values of a modality, with what is imputed at the entities ``lacking`` (K,)."""
         known, values = self.modalities.entries[m], features.entries[m].values
         kind = KINDS[known.kind]
@@ -131,20 +133,22 @@ class Imputer:
             columns = self._mean(m) * (self.how == "mean" or kind.zero_is_mean)
             made, same = kind.from_columns(columns.unsqueeze(0), known), torch.zeros_like(lacking)
             return _with_rows(values, lacking, made.select(same) if isinstance(made, SparseRows) else made[same])
-        made = [kind.from_columns(columns, known) for columns in self._averages(m, features, has, lacking, are_known)]
+        made = [kind.from_columns(columns, known) for columns in self._averages(m, features, has, lacking)]
         return _with_rows(values, lacking, _stacked(made))
 
-    def _averages(
-        self, m: int, features: Modalities, has: Tensor, lacking: Tensor, are_known: bool
-    ) -> Iterator[Tensor]:
+    def _averages(self, m: int, features: Modalities, has: Tensor, lacking: Tensor) -> Iterator[Tensor]:
         """Yield (B, F), the columns of some of the entities ``lacking`` after the other."""
-        if self.how == "graph" and are_known:
-            yield from self._spread(m, lacking).split(ROWS)
+        n = len(self.donors)
+        numbers = torch.full_like(lacking, n) if features.numbers is None else features.numbers[lacking]
+        if self.how == "graph":
+            columns, is_known = self._mean(m).repeat(len(lacking), 1), numbers < n
+            if is_known.any():
+                columns[is_known] = self._spread(m, numbers[is_known]).to(columns)
+            yield from columns.split(ROWS)
             return
-        for ids in lacking.split(ROWS):
+        for ids, own in zip(lacking.split(ROWS), numbers.split(ROWS)):
             columns = self._mean(m).repeat(len(ids), 1)
-            if self.how == "knn":
-                self._put_nearest(columns, m, features, has[ids], ids, are_known)
+            self._put_nearest(columns, m, features, has[ids], ids, own)
             yield columns
 
     def _columns(self, m: int, ids: Tensor) -> Tensor:
@@ -162,9 +166,10 @@ class Imputer:
     # the nearest
 
     def _put_nearest(
-        self, columns: Tensor, m: int, features: Modalities, has: Tensor, ids: Tensor, are_known: bool
+        self, columns: Tensor, m: int, features: Modalities, has: Tensor, ids: Tensor, numbers: Tensor
     ) -> None:
-        """Put the means of the nearest into ``columns`` (R, F) of the entities ``ids``, which are left with ``has``."""
+        """Put the means of the nearest into ``columns`` (R, F) of the entities ``ids``, which are left with ``has``;
+        ``numbers``: of them in the training data."""
         others = has[:, self.content].clone()
         others[:, self.content.index(m)] = False
         for pattern in others.unique(dim=0):
@@ -177,7 +182,7 @@ class Imputer:
             shown = self.features.embed(content, pattern.expand(len(rows), -1))
             places = search.kneighbors(self._shown(shown, pattern.tolist()), min(NEAREST + 1, len(donors)), False)
             nearest = donors[torch.from_numpy(places)]
-            counted = nearest != ids[rows].unsqueeze(1) if are_known else torch.ones_like(nearest, dtype=torch.bool)
+            counted = nearest != numbers[rows].unsqueeze(1)
             counted &= counted.cumsum(1) <= NEAREST
             table = self._columns(m, nearest.flatten()).double().view(*nearest.shape, -1)
             total, n = (table * counted.unsqueeze(-1)).sum(1), counted.sum(1, keepdim=True)

@@ -43,7 +43,8 @@ class Catalogue:
                 parts[-1][1].append(row)
             else:
                 parts.append((block, [row]))
-        return concatenated([self._blocks[block].rows(torch.tensor(rows)) for block, rows in parts])
+        found = concatenated([self._blocks[block].rows(torch.tensor(rows)) for block, rows in parts])
+        return replace(found, numbers=torch.tensor(numbers))
 
 
 def concatenated(parts: Sequence[Modalities]) -> Modalities:
@@ -52,7 +53,7 @@ def concatenated(parts: Sequence[Modalities]) -> Modalities:
     if len(parts) == 1:
         return first
     columns = zip(*(part.entries for part in parts))
-    return replace(first, entries=tuple(_concatenated(entries) for entries in columns))
+    return Modalities(first.side, tuple(_concatenated(entries) for entries in columns))
 
 
 def _concatenated(entries: Sequence[Modality]) -> Modality:

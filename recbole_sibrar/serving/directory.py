@@ -50,7 +50,7 @@ class Directory:
 
     def add(self, side: str, token: str) -> int:
         """The number of an id, a new one if it is not known; an item that was removed is offered again."""
-        number = self._number[side].setdefault(token, len(self.tokens[side]))
+        number = self._number[side].setdefault(token, self.number(side, token))
         if number == len(self.tokens[side]):
             self.tokens[side].append(token)
         if side == "item":
@@ -62,6 +62,10 @@ class Directory:
         offered = torch.ones(len(self.tokens["item"]), dtype=torch.bool)
         offered[[0, *self.removed]] = False
         return offered
+
+    def number(self, side: str, token: str) -> int:
+        """The number of an id; of one that is not known that of the next new one."""
+        return self._number[side].get(token, len(self.tokens[side]))
 
     def is_known(self, side: str, token: str) -> bool:
         return token in self._number[side]

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,8 @@ class Recommender(AnyRecommender):
 
     def _put(self, side: str, tokens: Sequence[str], features: Modalities) -> None:
         """Add entities, or change them."""
-        embeddings = self.model.embed(features) if side == "item" else None
+        numbers = torch.tensor([self.directory.number(side, token) for token in tokens])
+        embeddings = self.model.embed(replace(features, numbers=numbers)) if side == "item" else None
         numbers = [self.directory.add(side, token) for token in tokens]
         self._catalogue[side].put(numbers, features)
         if embeddings is not None:
