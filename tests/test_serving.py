@@ -15,7 +15,7 @@ from conftest import names, naming
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_sibrar import Dataset
+from recbole_sibrar import Dataset, serving
 from recbole_sibrar.cli import main
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.vectors import STORAGES, DiskVectors
@@ -78,6 +78,20 @@ def test_vectors_on_disk_train_and_serve_as_those_in_memory(tiny, model):
         assert isinstance(picture.values, DiskVectors)
         results = [TrainedModel(f"results/{storage}").evaluate("test")[0] for storage in STORAGES]
         assert results[0] == results[1] == memory.test_result
+
+
+def test_new_items_are_embedded_a_part_at_a_time(tiny, monkeypatch):
+    """A kernel holds a row of thousands of numbers for each."""
+    path, sizes = trained(tiny, "KernelRidge"), []
+    items = pd.concat([new_item(tiny, number, f"new{number}") for number in range(1, 6)])
+    monkeypatch.setattr(serving.recommender, "AT_A_TIME", 2)
+    recommender = Recommender.load(path)
+    embed = recommender.model.embed
+    monkeypatch.setattr(recommender.model, "embed", lambda own: sizes.append(len(own.available)) or embed(own))
+    recommender.add_items(items)
+    for number in range(1, 6):
+        assert recommender.similar_items(f"new{number}", k=1)["cosine"][0] == pytest.approx(1)
+    assert sizes == [2, 2, 1]
 
 
 def test_a_new_item_scores_as_the_same_item_did_when_cold(tiny):

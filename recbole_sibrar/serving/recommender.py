@@ -27,6 +27,9 @@ from recbole_sibrar.serving.interface import AnyRecommender
 from recbole_sibrar.serving.topk import top_k
 from recbole_sibrar.serving.vocabulary import Vocabulary
 
+AT_A_TIME = 4096
+"""So many items are embedded at once."""
+
 CORE = "core."  # before the names of a model's parameters, which RecBole's interface to it owns
 
 
@@ -136,12 +139,15 @@ class Recommender(AnyRecommender):
 
     def _put(self, side: str, tokens: Sequence[str], features: Modalities) -> None:
         """Add entities, or change them."""
-        numbers = torch.tensor([self.directory.number(side, token) for token in tokens])
-        embeddings = self.model.embed(replace(features, numbers=numbers)) if side == "item" else None
+        embeddings = []
+        if side == "item":
+            numbered = replace(features, numbers=torch.tensor([self.directory.number(side, token) for token in tokens]))
+            parts = torch.arange(len(tokens)).split(AT_A_TIME)
+            embeddings = [self.model.embed(numbered.rows(part)) for part in parts]
         numbers = [self.directory.add(side, token) for token in tokens]
         self._catalogue[side].put(numbers, features)
-        if embeddings is not None:
-            self._items = _with_rows(self._items, numbers, embeddings)
+        if embeddings:
+            self._items = _with_rows(self._items, numbers, torch.cat(embeddings))
 
     # items
 
