@@ -285,12 +285,22 @@ def test_dates_are_seconds_from_files_from_frames_and_in_serving(shop, written, 
         model.add_items(pd.DataFrame({"sku": ["x"], "since": ["2024-02-30"]}))
 
 
-@pytest.mark.parametrize("cells", [["2024-02-29", "soon"], ["2024-02-30", "2024-02-29"], ["2024-02", "2024-03"]])
-def test_what_are_not_all_dates_are_texts(shop, cells, capsys):
+@pytest.mark.parametrize(
+    ("cells", "wrong"),
+    [
+        (["2024-02-29", "soon"], 1),
+        (["2024-02-29", "2024-02-30"], 1),
+        (["2024-02", "2024-03"], 0),
+        (["5", "2024-02-29"], 1),
+    ],
+)
+def test_what_are_not_all_dates_are_texts(shop, cells, wrong, capsys):
     frames(shop, convert=lambda frame: frame.assign(since=(cells * 60)[: len(frame)]) if "price" in frame else frame)
     said = capsys.readouterr().out
     assert "'since': category (guessed)" in said and "as seconds" not in said
-    with pytest.raises(DataError, match=naming(f"timestamp | '{cells[0]}' | 2024-05-31 10:15:00")):
+    with pytest.raises(
+        DataError, match=naming(f"line {1 + wrong} | timestamp | '{cells[wrong]}' | 2024-05-31 10:15:00")
+    ):
         frames(shop, convert=lambda frame: frame.assign(timestamp=(cells * 200)[: len(frame)]))
 
 

@@ -16,7 +16,7 @@ from recbole_sibrar.convert.encoders import Encode
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair
 from recbole_sibrar.convert.vectors import Embedded, Vectors, embeddings_of, located
 from recbole_sibrar.data.atomic import LARGEST
-from recbole_sibrar.data.dates import as_seconds
+from recbole_sibrar.data.dates import as_seconds, is_moment
 from recbole_sibrar.data.frames import Table, is_file, is_list, plain_frame, texts_of
 from recbole_sibrar.data.tables import (
     MISSING,
@@ -193,7 +193,8 @@ def _read_interactions(source: Table, user_column: str, item_column: str) -> pd.
         if not wrong.any():
             frame[column] = numbers
         elif column in ("rating", "timestamp"):
-            line = wrong.idxmax()
+            neither = wrong & ~texts.map(is_moment)
+            line = (neither if neither.any() else wrong).idxmax()
             raise DataError(
                 f"{path}, line {line}: {frame[column][line]!r} in {column} is neither a finite number nor, as all of "
                 "its cells, a date such as 2024-05-31 10:15:00."

@@ -17,6 +17,18 @@ def is_date(cell: object) -> bool:
     return isinstance(cell, date) or isinstance(cell, str) and DATE.fullmatch(cell.strip()) is not None
 
 
+def is_moment(text: str) -> bool:
+    """Whether a text ``is_date``, and there is such a day and time.
+
+    >>> [is_moment(text) for text in ("2024-02-29", "2023-02-29", "29 Feb")]
+    [True, False, False]
+    """
+    try:
+        return is_date(text) and seconds(text) is not None
+    except (ValueError, OverflowError):
+        return False
+
+
 def seconds(cell: date | str) -> int | float:
     """Since 1970, of a cell that ``is_date``.
 
