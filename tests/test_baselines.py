@@ -203,7 +203,9 @@ def test_scenarios_and_modalities_that_cannot_be_served_are_refused(model_class,
         build(model_class, side, pretrained=False, **{f"{side}_modalities": "interactions,plot"})
     known = content(side)
     bare = {**known, side: known[side].select(["interactions"])}
-    with pytest.raises(OptionError, match=f"{model_class.__name__} needs a {side} modality beside the interactions"):
+    with pytest.raises(
+        OptionError, match=f"{model_class.__name__} needs a modality of the {side}s beside the interactions"
+    ):
         build(model_class, side, bare, pretrained=False)
 
 

@@ -561,7 +561,7 @@ def test_wrong_options_are_named(options, message):
     "options, scenario, message",
     [
         ({"single_branch": "user"}, "item_cold", "needs the item side to be single-branch"),
-        ({"eval_item_modalities": ["interactions"]}, "item_cold", "needs a item modality beside"),
+        ({"eval_item_modalities": ["interactions"]}, "item_cold", "needs a modality of the items beside"),
         ({"single_branch": "item"}, "user_cold", "needs the user side"),
     ],
 )
