@@ -70,8 +70,8 @@ class ContentModel(InnerProductModel):
         content = modalities.content
         if not content.entries:
             raise OptionError(
-                f"{name} needs a modality of the {side}s beside the interactions; declare one under 'modalities: {side}:' in "
-                "the data set's YAML, or use the content of the other side with --content_side."
+                f"{name} needs a modality of the {side}s beside the interactions; declare one under 'modalities: "
+                f"{side}:' in the data set's YAML, or use the content of the other side with --content_side."
             )
         return content
 
