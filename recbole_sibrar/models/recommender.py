@@ -494,7 +494,8 @@ class BranchRecommender(InnerProductModel):
         if not content:
             raise OptionError(
                 f"scenario {scenario} needs a modality of the {side}s beside the interactions, which a cold {side} has "
-                f"not; declare one under 'modalities: {side}:' in the data set's YAML, or name it in --{side}_modalities."
+                f"not; declare one under 'modalities: {side}:' in the data set's YAML, or name it in "
+                f"--{side}_modalities."
             )
 
 
