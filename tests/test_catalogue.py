@@ -218,6 +218,18 @@ def test_a_known_item_is_changed_and_no_other_score(shop, model):
     assert np.allclose(model.score("b2", ["p1", "p31"]), old, atol=1e-6)
 
 
+def test_what_was_replaced_is_not_held(shop, model, checkpoint):
+    once = Recommender.load(checkpoint)
+    rows = [pd.concat([shop.new_product(n, "new"), shop.new_product(n + 1, "p1")]) for n in (4, 5)]
+    for row in rows * 20:
+        model.add_items(row)
+    once.add_items(rows[1])
+    own = model._catalogue["item"]
+    assert sum(len(block.available) for block in own._blocks) <= 2 * len(own.numbers)
+    for item in ("p1", "new", "p40"):
+        pd.testing.assert_frame_equal(model.explain("b2", item), once.explain("b2", item))
+
+
 def test_columns_that_are_not_given_stay_and_empty_cells_are_missing(shop, model):
     def named(item):
         return set(model.explain("b2", item)["item_modality"])

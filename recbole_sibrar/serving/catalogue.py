@@ -20,6 +20,7 @@ class Catalogue:
         self.known = known
         self._blocks: list[Modalities] = []
         self._place: dict[int, tuple[int, int]] = {}
+        self._n_rows = 0  # of all blocks
 
     def __contains__(self, number: int) -> bool:
         return number in self._place
@@ -30,9 +31,14 @@ class Catalogue:
         return sorted(self._place)
 
     def put(self, numbers: Sequence[int], features: Modalities) -> None:
-        """Add entities, or change them."""
+        """Add entities, or change them; at most half of what is held was replaced."""
         self._place.update({number: (len(self._blocks), row) for row, number in enumerate(numbers)})
         self._blocks.append(features)
+        self._n_rows += len(numbers)
+        if self._n_rows > 2 * len(self._place):
+            numbers, features = self.numbers, self.rows(self.numbers)
+            self._blocks, self._n_rows = [], 0
+            self.put(numbers, features)
 
     def rows(self, numbers: Sequence[int]) -> Modalities:
         """The features of these entities, in this order; all of them are here."""
