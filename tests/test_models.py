@@ -9,6 +9,7 @@ from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.kinds import KINDS, LINEAR_INPUTS, WEIGHTS, known_to
 from recbole_sibrar.kinds.interactions import InteractionProjection, interaction_modality
+from recbole_sibrar.kinds.ngrams import NGramsProjection
 from recbole_sibrar.kinds.tags import TagsProjection
 from recbole_sibrar.kinds.vector import VectorProjection
 from recbole_sibrar.models import MODELS as ALL_MODELS
@@ -424,6 +425,15 @@ def test_tags_are_a_sum_in_which_rare_ones_are_shrunk():
     first, second = projection.table.weight
     expected = torch.stack([first * 3 / 8 + second / 6, second / 6])
     torch.testing.assert_close(projection(projection.stored(torch.tensor([0, 3]))), expected)
+
+
+def test_the_weights_of_ngrams_sum_to_one_in_the_mean_of_training_however_long_texts_are():
+    has = torch.tensor([True, True, True, False])
+    rows = SparseRows.from_pairs(torch.tensor([0, 0, 1, 2, 2, 2]), torch.tensor([0, 1, 0, 0, 1, 2]), 4, 3)
+    entry = Modality("title", "ngrams", has, rows, 3)
+    projection = NGramsProjection(entry, torch.tensor([True, True, False, True]), [3], LINEAR_INPUTS)
+    importance = torch.tensor([2 / 7, 1 / 6, 0])  # 2 and 1 of 5 more
+    torch.testing.assert_close(projection.importance, importance / ((2 / 7 + 1 / 6 + 2 / 7) / 2))
 
 
 def test_vectors_have_the_same_mean_length_whatever_their_file_has():
