@@ -24,7 +24,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recbole_sibrar import __version__ as VERSION
 from recbole_sibrar.errors import OptionError, SibrarError, WriteError, nearest
-from recbole_sibrar.serving.directory import as_id
 from recbole_sibrar.serving.interface import AnyRecommender
 from recbole_sibrar.serving.kept import KeptCatalogue, apply
 
@@ -332,7 +331,7 @@ def _check_rows(recommender: AnyRecommender, rows: list[dict[str, Any]], known: 
             if isinstance(row.get(name), str):
                 raise HTTPException(422, f"{name} is a text; a client's files are not read here: send the vector.")
         given = [row[name] for name in names if name in row][:1]  # none at all is told when the row is read
-        token = as_id("item", given[0]).strip() if given else None
+        token = directory.token("item", given[0]).strip() if given else None
         if token is not None and known is not directory.is_offered(token):
             code, said = (404, "is not there; add it with POST") if known else (409, "is there; change it with PUT")
             raise HTTPException(code, f"Item {token!r} {said}.")

@@ -24,6 +24,7 @@ from recbole_sibrar.models import MODELS
 from recbole_sibrar.recbole_plugin.quick_start import load_data_and_model
 from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.recbole_plugin.trained import TrainedModel
+from recbole_sibrar.serving.directory import Directory
 from recbole_sibrar.serving.recommender import Recommender
 from recbole_sibrar.serving.topk import top_k
 
@@ -510,6 +511,17 @@ def test_a_known_id_alone_is_the_known_user_however_it_is_written(recommender):
     lists = recommender.recommend(["u1", *users], k=4, exclude_seen=False).groupby("user", sort=False)["item"].agg(list)
     known = recommender.recommend(["u1"], k=4, exclude_seen=False)["item"].tolist()
     assert lists["u1"] == [*known * 3, *lists["nobody"]] and lists["nobody"] != known
+
+
+@pytest.mark.parametrize("known, meant", [("7", "7"), ("7.0", "7.0"), ("8", "7")])
+def test_a_whole_number_with_a_point_is_the_id_without_unless_it_is_one_itself(known, meant):
+    tokens = {side: ["[PAD]", known] for side in ("user", "item")}
+    directory = Directory(tokens, SparseRows.from_pairs([], [], 2, 2))
+    for value in (7.0, np.float32(7)):
+        assert directory.token("item", value) == meant
+    assert directory.token("item", 7.5) == "7.5"
+    if known == meant:
+        assert directory.find("item", 7.0) == 1 and directory.requests([7.0, {"id": 7.0}])[1].name == meant
 
 
 def test_no_user_of_a_recbole_model(tiny):

@@ -67,6 +67,17 @@ class Directory:
         """The number of an id; of one that is not known that of the next new one."""
         return self._number[side].get(token, len(self.tokens[side]))
 
+    def token(self, side: str, value: object) -> str:
+        """An id as text; 45.0, as a column with gaps has it, is 45, unless 45.0 is itself an id.
+
+        Raises:
+            OptionError: it is no id, as ``as_id`` says.
+        """
+        text = as_id(side, value)
+        if isinstance(value, (float, np.floating)) and float(value).is_integer() and not self.is_known(side, text):
+            return str(int(value))
+        return text
+
     def is_known(self, side: str, token: str) -> bool:
         return token in self._number[side]
 
@@ -81,7 +92,7 @@ class Directory:
         Raises:
             DataError: the id is unknown.
         """
-        token = as_id(side, token)
+        token = self.token(side, token)
         number = self._number[side].get(token)
         if number is None:
             raise DataError(f"Unknown {side} id {token!r}. {suggestion(token, self._number[side])}".strip())
@@ -103,14 +114,14 @@ class Directory:
         if isinstance(user, dict):
             values = dict(user)
             key = next((key for key in ("id", *self.user_keys) if key in values), None)
-            name = name if key is None else as_id("user", values.pop(key))
+            name = name if key is None else self.token("user", values.pop(key))
             if key is not None and not values and self.is_known("user", name):
                 return Request(name, known=self.find("user", name))
             history = self.find_items(values.pop("history", ()), f"history of user {name!r}")
             return Request(name, history=tuple(history), features=values)
         if isinstance(user, (list, tuple, set, np.ndarray, pd.Series)):
             return Request(name, history=tuple(self.find_items(user, f"history of user {name!r}")))
-        return Request(as_id("user", user), known=self.find("user", user))
+        return Request(self.token("user", user), known=self.find("user", user))
 
     def candidates(self, items: Iterable[EntityId] | None = None) -> Tensor:
         """(I,) bool: these items, or all that are offered.

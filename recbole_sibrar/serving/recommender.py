@@ -21,7 +21,7 @@ from recbole_sibrar.models import MODELS
 from recbole_sibrar.models.core import InnerProductModel
 from recbole_sibrar.serving import known
 from recbole_sibrar.serving.catalogue import Catalogue, concatenated, merged
-from recbole_sibrar.serving.directory import Directory, EntityId, Request, User, as_id, check_lists
+from recbole_sibrar.serving.directory import Directory, EntityId, Request, User, check_lists
 from recbole_sibrar.serving.features import features_of
 from recbole_sibrar.serving.interface import AnyRecommender
 from recbole_sibrar.serving.topk import top_k
@@ -168,7 +168,7 @@ class Recommender(AnyRecommender):
             DataError: an id is empty or occurs twice. OptionError: a column is no modality.
         """
         ids, rows = self.vocabulary.entities(items, "item", self.model.modalities["item"], "items")
-        ids = [as_id("item", token) for token in ids]
+        ids = [self.directory.token("item", token) for token in ids]
         seen, padding = set(), self.directory.tokens["item"][0]
         for token in ids:
             if token == padding:
