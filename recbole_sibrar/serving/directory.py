@@ -50,8 +50,9 @@ class Directory:
 
     def add(self, side: str, token: str) -> int:
         """The number of an id, a new one if it is not known; an item that was removed is offered again."""
-        number = self._number[side].setdefault(token, self.number(side, token))
+        number = self.number(side, token)
         if number == len(self.tokens[side]):
+            self._number[side][token] = number
             self.tokens[side].append(token)
         if side == "item":
             self.removed.discard(number)
