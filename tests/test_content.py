@@ -10,6 +10,7 @@ from shop import Shop
 
 from recbole_sibrar import Dataset
 from recbole_sibrar.cli import main
+from recbole_sibrar.cli.serving import without_known
 from recbole_sibrar.errors import DataError, OptionError
 from recbole_sibrar.serving.content import PENALTY, by_content
 from recbole_sibrar.serving.recommender import Recommender
@@ -36,6 +37,16 @@ def test_liked_items_bring_their_department(shop):
         model.evaluate()
     with pytest.raises(DataError, match="Unknown user id 'b1'"):
         model.recommend(["b1"])
+
+
+def test_whole_numbers_with_a_point_are_the_ids_without():
+    items = pd.DataFrame({"item_id": [1, 2, 3], "tags": ["tea|green", "tea|cup", "cup|green"]})
+    model = Dataset.from_frames(items=items).fit()
+    added = pd.DataFrame({"item_id": [2.0, 9.0], "tags": ["tea", "tea"]})
+    assert without_known(added, model)["item_id"].tolist() == [9.0]
+    model.add_items(added)
+    assert set(model.recommend([[1.0]], k=9)["item"]) == {"2", "3", "9"}
+    assert without_known(added, model).empty
 
 
 def test_scores_against_the_closed_form_in_numpy():

@@ -183,16 +183,17 @@ def _load(arguments: argparse.Namespace, kept: KeptCatalogue | None = None) -> A
     newest = recommender if kept is None else kept.newest(recommender)
     if arguments.new_items:
         items = read_values(arguments.new_items)
-        newest.add_items(items if newest is recommender else _without_known(items, newest))
+        newest.add_items(items if newest is recommender else without_known(items, newest))
     return newest
 
 
-def _without_known(items: pd.DataFrame, saved: AnyRecommender) -> pd.DataFrame:
+def without_known(items: pd.DataFrame, saved: AnyRecommender) -> pd.DataFrame:
     """The rows of items that were not saved; the others may have been changed since they were added."""
     column = saved.vocabulary.id_column("item", items.columns)
     if column is None:
         return items
-    return items[[not saved.directory.is_known("item", str(token).strip()) for token in items[column]]]
+    directory = saved.directory
+    return items[[not directory.is_known("item", directory.token("item", token).strip()) for token in items[column]]]
 
 
 def _recommend(arguments: argparse.Namespace) -> int:
