@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from recbole_sibrar import cli
+from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.experiments import execute
 
 # A shell's background jobs ignore Ctrl-C, and so would the runs that the tests start.
@@ -31,6 +32,12 @@ def isolated(tmp_path, monkeypatch):
 
 SOFTMAX = {"rec_loss": "softmax", "contrastive_set": "batch", "modality_draw": "entity"}
 """The options that go with the softmax loss, beside the preset paper."""
+
+
+def rows_of_trained(trained):
+    """Training interactions (N, N) of the entities ``trained`` (N,), each with one of its own."""
+    places = trained.nonzero().squeeze(1)
+    return SparseRows.from_pairs(places, places, len(trained), len(trained))
 
 
 class TinyData:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import naming
+from conftest import naming, rows_of_trained
 from sklearn.linear_model import Ridge
 from test_models import N_ITEMS, N_USERS, all_scores, interactions, plot_of_cold_items, side_modalities
 
@@ -251,7 +251,7 @@ def test_models_command(capsys):
 
 def test_a_missing_modality_adds_nothing_to_the_content_layer():
     known = side_modalities()["item"].select(["plot", "year", "label", "genres"])
-    layer = ContentLayer(known, torch.ones(N_ITEMS, dtype=torch.bool), 6)
+    layer = ContentLayer(known, rows_of_trained(torch.ones(N_ITEMS, dtype=torch.bool)), 6)
     ids, used = torch.arange(N_ITEMS), known.available
     expected = torch.zeros(N_ITEMS, 6)
     for item in range(N_ITEMS):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import rows_of_trained
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.errors import DataError
@@ -67,7 +68,7 @@ def test_what_is_missing_is_a_mask_and_never_read(data):
     assert (~entry.available).nonzero().squeeze(1).tolist() == [0, LACKING]
     entry = known_to(known, trained).entries[0]
     assert not (entry.available & ~known.entries[0].available).any()
-    projection = data.kind.projection(entry, trained, [4], LINEAR_INPUTS)
+    projection = data.kind.projection(entry, rows_of_trained(trained), [4], LINEAR_INPUTS)
     rows = projection(projection.stored(entry.available.nonzero().squeeze(1)))
     assert rows.shape == (int(entry.available.sum()), 4) and torch.isfinite(rows).all()
     features = LinearFeatures(known_to(known, trained), trained, WEIGHTS)
@@ -103,12 +104,11 @@ def test_one_and_the_same_number_has_no_deviation(number):
     """An item with another number is not some 10^16 standard deviations away."""
     n = 1000
     entry, trained = number_modality("price", np.append(np.full(n, number), number + 5)), torch.arange(n + 1) < n
-    assert KINDS["number"].projection(entry, trained, [1], Inputs()).deviation == 1
+    assert KINDS["number"].projection(entry, rows_of_trained(trained), [1], Inputs()).deviation == 1
     assert not KINDS["number"].blocks(entry, trained, WEIGHTS)[0].factor
     spread = number_modality("price", np.append(np.arange(n), number))
-    assert KINDS["number"].projection(spread, trained, [1], Inputs()).deviation == torch.arange(n).double().std(
-        correction=0
-    )
+    of_spread = KINDS["number"].projection(spread, rows_of_trained(trained), [1], Inputs()).deviation
+    assert of_spread == torch.arange(n).double().std(correction=0)
 
 
 def test_the_average_of_one_value_is_the_value(data):

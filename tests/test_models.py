@@ -1,16 +1,16 @@
 import pytest
 import torch
 import yaml
-from conftest import SOFTMAX, naming
+from conftest import SOFTMAX, naming, rows_of_trained
 
 from recbole_sibrar import layers
 from recbole_sibrar.data.modalities import Modalities, Modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.kinds import KINDS, LINEAR_INPUTS, WEIGHTS, known_to
+from recbole_sibrar.kinds import agreement as agreement_of
+from recbole_sibrar.kinds.agreement import agreement
 from recbole_sibrar.kinds.interactions import InteractionProjection, interaction_modality
-from recbole_sibrar.kinds.ngrams import NGramsProjection
-from recbole_sibrar.kinds.tags import TagsProjection
 from recbole_sibrar.kinds.vector import VectorProjection
 from recbole_sibrar.models import MODELS as ALL_MODELS
 from recbole_sibrar.models import recommender
@@ -418,28 +418,80 @@ def test_tags_and_categories_without_a_training_entity_are_left_out():
     assert known_to(modalities, trained).names == modalities.names
 
 
-def test_tags_are_a_sum_in_which_rare_ones_are_shrunk():
-    rows = SparseRows.from_pairs(torch.tensor([0, 0, 1, 2, 3]), torch.tensor([0, 1, 0, 0, 1]), 4, 2)
-    modality = Modality("tags", "tags", torch.ones(4, dtype=torch.bool), rows, 2)
-    projection = TagsProjection(modality, torch.tensor([True, True, True, False]), [3], LINEAR_INPUTS)
-    first, second = projection.table.weight
-    expected = torch.stack([first * 3 / 8 + second / 6, second / 6])
-    torch.testing.assert_close(projection(projection.stored(torch.tensor([0, 3]))), expected)
+def in_two_groups(kind, values):
+    """A projection of six entities, of which the first five are known to training, the first two by the same users."""
+    interactions = SparseRows.from_pairs([0, 0, 1, 1, 2, 3, 4], [0, 1, 0, 1, 2, 3, 4], 6, 5)
+    entry = Modality("content", kind, torch.tensor([True] * 4 + [False, True]), values, 3)
+    return KINDS[kind].projection(entry, interactions, [3], LINEAR_INPUTS), interactions
 
 
-def test_the_weights_of_ngrams_sum_to_one_in_the_mean_of_training_however_long_texts_are():
-    has = torch.tensor([True, True, True, False])
-    rows = SparseRows.from_pairs(torch.tensor([0, 0, 1, 2, 2, 2]), torch.tensor([0, 1, 0, 0, 1, 2]), 4, 3)
-    entry = Modality("title", "ngrams", has, rows, 3)
-    projection = NGramsProjection(entry, torch.tensor([True, True, False, True]), [3], LINEAR_INPUTS)
-    importance = torch.tensor([2 / 7, 1 / 6, 0])  # 2 and 1 of 5 more
-    torch.testing.assert_close(projection.importance, importance / ((2 / 7 + 1 / 6 + 2 / 7) / 2))
+SHARED = torch.tensor([0, 0, 1, 1, 0, 1])
+
+
+def test_a_value_counts_as_far_as_its_entities_agree_in_their_interactions():
+    """Entities 0 and 1 have the same users, 2 and 3 have not; 4 lacks the modality, and 5 is new."""
+    projection, interactions = in_two_groups("category", SHARED)
+    rows = torch.nn.functional.normalize(interactions.select(torch.arange(4)).mark(torch.zeros(4, 5)))
+    rows -= rows.mean(0)
+    pairs = torch.tensor([2 * rows[0] @ rows[1], 2 * rows[2] @ rows[3], 0])
+    typical = (pairs / 2).sum() / 2
+    of_a_value = (pairs + 20 * typical).clamp(min=0) / (torch.tensor([2, 2, 0]) + 20)
+    common = torch.tensor([2, 2, 0]) * of_a_value / (rows**2).sum(1).mean()
+    assert common[0] > common[1] > 0
+    torch.testing.assert_close(projection.importance, (common / (1 + common)).sqrt())
+    embedded = projection(projection.stored(torch.tensor([1, 5])))
+    torch.testing.assert_close(embedded, projection.table.weight[:2] * projection.importance[:2].unsqueeze(1))
+
+
+def test_values_at_random_count_little_and_those_that_interactions_follow_much():
+    generator = torch.Generator().manual_seed(0)
+    group = torch.arange(200) % 4
+    liked = torch.rand(200, 100, generator=generator) < torch.where(
+        group.unsqueeze(1) == torch.arange(100) % 4, 0.3, 0.05
+    )
+    interactions = SparseRows.from_pairs(*liked.nonzero().unbind(1), 200, 100)
+    at_random = 4 + torch.randint(10, (200,), generator=generator)
+    every = torch.arange(200)
+    values = SparseRows.from_pairs(torch.cat([every, every]), torch.cat([group, at_random]), 200, 14)
+    weights = agreement(values, interactions)
+    assert weights[:4].min() > 0.9 and weights[4:].mean() < 0.3
+
+
+def test_tags_and_ngrams_count_as_categories_do():
+    importance = in_two_groups("category", SHARED)[0].importance
+    tags = SparseRows.from_pairs([*range(6), 5], [*SHARED.tolist(), 2], 6, 3)
+    projection, _ = in_two_groups("tags", tags)
+    torch.testing.assert_close(projection.importance, importance)
+    weighted = projection.table.weight * importance.unsqueeze(1)
+    embedded = projection(projection.stored(torch.tensor([0, 5])))
+    torch.testing.assert_close(embedded, torch.stack([weighted[0], weighted[1] + weighted[2]]))
+    several = SparseRows.from_pairs([0, 0, 1, 2, 3], [0, 1, 0, 1, 1], 6, 3)
+    of_tags, of_ngrams = (in_two_groups(kind, several)[0].importance for kind in ("tags", "ngrams"))
+    torch.testing.assert_close(of_ngrams, of_tags / (5 / 4))
+
+
+def test_the_agreement_of_many_values_is_the_same_in_parts(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    values, interactions = (
+        SparseRows.from_pairs(*torch.randint(30, (2, 200), generator=generator), 30, 30) for _ in range(2)
+    )
+    whole = agreement(values, interactions)
+    monkeypatch.setattr(agreement_of, "ENTRIES", 50)
+    assert 0 < whole.max() < 1 and torch.equal(agreement(values, interactions), whole)
+
+
+@pytest.mark.parametrize("rows", [[], [0, 1, 2]])
+def test_entities_without_interactions_or_all_alike_have_nothing_in_common_beyond_chance(rows):
+    interactions = SparseRows.from_pairs(rows, [0] * len(rows), 3, 4)
+    assert not agreement(SparseRows.from_pairs([0, 1, 2], [0, 0, 1], 3, 2), interactions).any()
 
 
 def test_vectors_have_the_same_mean_length_whatever_their_file_has():
     values = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)) * 30 + 7
     trained = torch.ones(50, dtype=torch.bool)
-    projection = VectorProjection(Modality("image", "vector", trained, values, 6), trained, [6], LINEAR_INPUTS)
+    projection = VectorProjection(
+        Modality("image", "vector", trained, values, 6), rows_of_trained(trained), [6], LINEAR_INPUTS
+    )
     projection.network = torch.nn.Identity()
     assert projection(values).norm(dim=1).mean().item() == pytest.approx(VectorProjection.LENGTH, rel=1e-5)
 
@@ -449,7 +501,7 @@ def test_vectors_that_are_all_the_same_are_no_measure_of_others(noise):
     values = torch.full((50, 6), 0.3) + noise * torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
     values[-1], there = 1.0, torch.ones(50, dtype=torch.bool)
     entry, trained = Modality("image", "vector", there, values, 6), torch.arange(50) < 49
-    projection = VectorProjection(entry, trained, [6], LINEAR_INPUTS)
+    projection = VectorProjection(entry, rows_of_trained(trained), [6], LINEAR_INPUTS)
     projection.network = torch.nn.Identity()
     assert projection(values).norm(dim=1).max() < 1
     assert not KINDS["vector"].blocks(entry, trained, WEIGHTS)[0].factor
@@ -632,7 +684,7 @@ def test_an_interaction_row_is_a_weighted_sum_of_what_is_not_hidden(scaling, hid
     """Against the product with the dense rows, entries hidden as dropout of them would."""
     options = ModelOptions(interaction_scaling=scaling, interaction_dropout=hidden, activate_projections="none")
     entry = side_modalities()["item"].select(["interactions"]).entries[0]
-    projection = InteractionProjection(entry, torch.ones(len(entry.available), dtype=torch.bool), [4], options)
+    projection = InteractionProjection(entry, entry.values, [4], options)
     rows = projection.stored(torch.arange(len(entry.available)))
     torch.manual_seed(1)
     found = projection(rows)

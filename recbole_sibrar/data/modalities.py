@@ -158,3 +158,8 @@ class Modalities:
             if name not in by_name:
                 raise OptionError(f"Unknown {self.side} modality {name!r}. {nearest(name, by_name)}")
         return replace(self, entries=tuple(by_name[name] for name in names))
+
+
+def rows_of(side: str, interactions: SparseRows) -> SparseRows:
+    """Users x items -> the entities of a side x those of the other one."""
+    return interactions if side == "user" else interactions.transposed()

@@ -13,6 +13,7 @@ from torch import Tensor
 from recbole_sibrar.data.modalities import Features, Modality
 from recbole_sibrar.data.sparse import SparseRows, gather_rows
 from recbole_sibrar.data.tables import clean
+from recbole_sibrar.kinds.agreement import agreement
 from recbole_sibrar.kinds.block import Block, SparseBlock, most_frequent, with_columns
 from recbole_sibrar.kinds.kind import Kind, wrong_value
 from recbole_sibrar.kinds.projection import Projection, table_of
@@ -21,7 +22,7 @@ from recbole_sibrar.layers import further_layers
 
 
 class CategoryProjection(Projection):
-    """An embedding of the category."""
+    """An embedding of the category; with ``tag_weighting: shrunk`` times its weight, as if it were a tag."""
 
     is_dense = False
 
@@ -30,9 +31,17 @@ class CategoryProjection(Projection):
         self.table = table_of(modality.width, sizes[0])
         self.network = further_layers(sizes, self.activation)
 
+    def weigh(self, modality: Modality, known: Tensor, interactions: SparseRows) -> None:
+        if self.options.tag_weighting == "shrunk":
+            values = one_each(modality.values[known], modality.width)
+            self.register_buffer("importance", agreement(values, interactions.select(known)))
+
     def project(self, features: Features) -> Tensor:
-        rows = gather_rows(self.table.weight, features.clamp(min=0))
-        return self.network(rows * (features >= 0).unsqueeze(1))
+        places = features.clamp(min=0)
+        rows, weights = gather_rows(self.table.weight, places), (features >= 0).float()
+        if self.options.tag_weighting == "shrunk":
+            weights = weights * self.importance[places]
+        return self.network(rows * weights.unsqueeze(1))
 
 
 class CategoryBlock(SparseBlock):
@@ -48,9 +57,13 @@ class CategoryBlock(SparseBlock):
         return int(self.column.max()) + 1
 
     def shown(self, features: Features) -> SparseRows:
-        every = torch.arange(len(features) + 1, device=features.device)
-        categories = SparseRows(every, features, len(self.column)).keep(features >= 0)
-        return with_columns(categories, self.column)
+        return with_columns(one_each(features, len(self.column)), self.column)
+
+
+def one_each(values: Tensor, n_values: int) -> SparseRows:
+    """(N,) places in a vocabulary, -1 for none -> (N, n_values)."""
+    every = torch.arange(len(values) + 1, device=values.device)
+    return SparseRows(every, values, n_values).keep(values >= 0)
 
 
 class Category(Kind):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from recbole_sibrar.data.modalities import Modality
+from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.tables import clean
 from recbole_sibrar.kinds.block import Block
 from recbole_sibrar.kinds.kind import wrong_value
@@ -36,18 +37,16 @@ def hashed(text: str) -> list[str]:
 
 
 class NGramsProjection(TagsProjection):
-    """As of tags; with ``tag_weighting: shrunk`` the weights of an entity's n-grams sum to one in the mean of training.
+    """As of tags; with ``tag_weighting: shrunk`` divided by how many n-grams an entity of training has in the mean.
 
     A description has a hundred of them and more. Their sum would be that much longer than what other modalities give,
     and be learned by heart that much faster (docs/experiments.md).
     """
 
-    def build(self, modality: Modality, trained: Tensor, sizes: list[int]) -> None:
-        super().build(modality, trained, sizes)
+    def weigh(self, modality: Modality, known: Tensor, interactions: SparseRows) -> None:
+        super().weigh(modality, known, interactions)
         if self.options.tag_weighting == "shrunk":
-            known = modality.values.select((modality.available & trained).nonzero().squeeze(1))
-            mean = self.importance[known.columns].sum() / max(1, len(known.lengths))
-            self.importance /= mean if mean > 0 else 1
+            self.importance /= modality.values.lengths[known].float().mean().nan_to_num().clamp(min=1)
 
 
 class NGrams(Tags):

@@ -27,22 +27,27 @@ class Projection(nn.Module):
 
     Args:
         modality: the features.
-        trained: (N,) bool, the entities that occur in training; statistics are taken from them alone.
+        interactions: (N, V) those of training; statistics are taken from the entities that have some.
         sizes: hidden widths and d_c.
         options: how the features are read: ``CommonInputs`` and those of the kind.
     """
 
     is_dense = True
 
-    def __init__(self, modality: Modality, trained: Tensor, sizes: list[int], options: CommonInputs):
+    def __init__(self, modality: Modality, interactions: SparseRows, sizes: list[int], options: CommonInputs):
         super().__init__()
         self.options, self.activation = options, options.activation
-        self.build(modality, modality.available & trained, list(sizes))
+        known = modality.available & (interactions.lengths > 0)
+        self.build(modality, known, list(sizes))
+        self.weigh(modality, known.nonzero().squeeze(1), interactions)
         self.activates = options.activate_projections == "dense" and self.is_dense
         self.output = ACTIVATION_LAYERS[options.activation]() if self.activates else nn.Identity()
 
     def build(self, modality: Modality, trained: Tensor, sizes: list[int]) -> None:
         raise NotImplementedError
+
+    def weigh(self, modality: Modality, known: Tensor, interactions: SparseRows) -> None:
+        """Say how much each value counts, from the entities ``known`` (K,) of training that have the modality."""
 
     def stored(self, rows: Tensor) -> Features:
         """The features of the entities ``rows`` (R,), which must have the modality."""

@@ -17,6 +17,7 @@ from recbole_sibrar.data.modalities import Features, Modality
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 from recbole_sibrar.data.tables import is_empty, join_tags
 from recbole_sibrar.kinds import block
+from recbole_sibrar.kinds.agreement import agreement
 from recbole_sibrar.kinds.block import ROWS_COUNTED, Block, SparseBlock, most_frequent, with_columns
 from recbole_sibrar.kinds.kind import Kind, wrong_value
 from recbole_sibrar.kinds.projection import RowsProjection
@@ -26,28 +27,28 @@ from recbole_sibrar.kinds.vocabulary import shortened, warn_of_unknown
 @dataclass(frozen=True)
 class TagInputs:
     tag_weighting: str = option(
-        "the mean of an entity's tags, or their sum, rare tags shrunk (shrunk)", ("mean", "shrunk"), default="mean"
+        "the mean of an entity's tags, or their sum, each shrunk by how far its entities agree (shrunk), as categories "
+        "are, too",
+        ("mean", "shrunk"),
+        default="mean",
     )
 
 
 class TagsProjection(RowsProjection):
     """A linear layer on the entity's tags: the mean of their embeddings (torch's embedding bag, as the authors have).
 
-    ``tag_weighting: shrunk`` is a sum in which tag t counts n_t / (n_t + 5), n_t the number of training entities that
-    have it. In a ridge regression on tags that occur apart from each other, a penalty of 5 has the same effect. Without
-    it a word of one title is learned by heart, since Adam moves the weight of a rare tag as fast as that of a frequent
-    one. A sum, not a mean, says how many tags there are: films of many genres are seen by more people.
+    ``tag_weighting: shrunk`` is a sum in which a tag counts as far as the training entities that have it agree in their
+    interactions (``kinds.agreement``). Without it a word that falls on titles at random is learned by heart: Adam moves
+    the weight of such a tag as fast as that of a genre. A sum, not a mean, says how many tags there are: films of many
+    genres are seen by more people.
     """
 
-    SHRINKAGE = 5
     is_dense = False
 
-    def build(self, modality: Modality, trained: Tensor, sizes: list[int]) -> None:
-        super().build(modality, trained, sizes)
+    def weigh(self, modality: Modality, known: Tensor, interactions: SparseRows) -> None:
         if self.options.tag_weighting == "shrunk":
-            known = modality.values.select(trained.nonzero().squeeze(1)).columns
-            count = torch.bincount(known, minlength=modality.width)
-            self.register_buffer("importance", count / (count + self.SHRINKAGE))
+            weights = agreement(modality.values.select(known), interactions.select(known))
+            self.register_buffer("importance", weights)
 
     def project(self, features: Features) -> Tensor:
         if self.options.tag_weighting == "shrunk":

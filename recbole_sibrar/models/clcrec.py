@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_sibrar.checked import option
-from recbole_sibrar.data.modalities import Modalities
+from recbole_sibrar.data.modalities import Modalities, rows_of
 from recbole_sibrar.data.sparse import SparseRows, gather_rows
 from recbole_sibrar.layers import ACTIVATION_LAYERS, further_layers, single, unit_rows
 from recbole_sibrar.models.batches import DistinctPairs, PairBatch
@@ -62,7 +62,7 @@ class CLCRec(ContentNetwork):
             nn.init.xavier_normal_(table.weight)
         sizes = [*options.content_hidden_sizes, width]
         side = self.content_side
-        self.content = ContentLayer(self.content_in_training, self.trained(side), sizes[0])
+        self.content = ContentLayer(self.content_in_training, rows_of(side, interactions), sizes[0])
         self.network = further_layers(sizes, options.activation)
 
     def _encode(self, ids: Tensor, used: Tensor, features: Modalities | None = None) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_sibrar.checked import option
-from recbole_sibrar.data.modalities import INTERACTIONS, OTHER_SIDE, SIDES, Modalities
+from recbole_sibrar.data.modalities import INTERACTIONS, OTHER_SIDE, SIDES, Modalities, rows_of
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.kinds import KINDS, LINEAR_INPUTS, known_to
@@ -54,10 +54,11 @@ class ContentModel(InnerProductModel):
         trained = trained_entities(interactions)
         content = known_to(self._content(modalities[side], options), trained[side])
         self.modalities = {side: content, self.other_side: modalities[self.other_side].select([INTERACTIONS])}
+        rows = rows_of(side, interactions)
         for name in SIDES:
             left, imputer = None, None
             if name == side:
-                left, imputer = options.eval_modalities(side), imputer_of(options, content, trained[side], interactions)
+                left, imputer = options.eval_modalities(side), imputer_of(options, content, trained[side], rows)
             self.sides[name] = Entities(self.modalities[name], trained[name], left, imputer)
 
     @staticmethod
@@ -191,15 +192,15 @@ class ContentLayer(nn.Module):
 
     Args:
         modalities: M modalities of N entities.
-        trained: (N,) bool; statistics are taken from these entities alone.
+        interactions: (N, V) those of training; statistics are taken from the entities that have some.
         width: D of the output.
     """
 
-    def __init__(self, modalities: Modalities, trained: Tensor, width: int):
+    def __init__(self, modalities: Modalities, interactions: SparseRows, width: int):
         super().__init__()
         self.width = width
         self.projections = nn.ModuleList(
-            KINDS[entry.kind].projection(entry, trained, [width], LINEAR_INPUTS) for entry in modalities.entries
+            KINDS[entry.kind].projection(entry, interactions, [width], LINEAR_INPUTS) for entry in modalities.entries
         )
 
     def forward(self, ids: Tensor, used: Tensor, features: Modalities | None = None) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_sibrar.checked import option
-from recbole_sibrar.data.modalities import INTERACTIONS, Modalities
+from recbole_sibrar.data.modalities import INTERACTIONS, Modalities, rows_of
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 from recbole_sibrar.files import save_tensors
 from recbole_sibrar.layers import further_layers
@@ -66,7 +66,7 @@ class DropoutNet(ContentNetwork):
         super().__init__(options, modalities, interactions, seed)
         width, side = options.embedding_size, self.content_side
         sizes = [*options.hidden_sizes, width]
-        self.content = ContentLayer(self.content_in_training, self.trained(side), sizes[0])
+        self.content = ContentLayer(self.content_in_training, rows_of(side, interactions), sizes[0])
         self.first, self.rest = nn.ModuleDict(), nn.ModuleDict()
         for name in (side, self.other_side):
             self.first[name] = nn.Linear(width, sizes[0])

@@ -22,7 +22,7 @@ class EntityEncoder(Entities):
 
     Args:
         modalities: M modalities of N entities.
-        trained: (N,) bool, the entities that occur in training.
+        interactions: (N, V) those of training.
         encoder_class: ``SharedEncoder``, ``EncoderPerModality`` or ``NoEncoder``.
         options: widths, layers, dropout.
         kept, imputer: see ``Entities``.
@@ -31,13 +31,13 @@ class EntityEncoder(Entities):
     def __init__(
         self,
         modalities: Modalities,
-        trained: Tensor,
+        interactions: SparseRows,
         encoder_class: type[Encoder],
         options: ModelOptions,
         kept: list[str] | None = None,
         imputer: Imputer | None = None,
     ):
-        super().__init__(modalities, trained, kept, imputer)
+        super().__init__(modalities, interactions.lengths > 0, kept, imputer)
         self.width, self.has_joint = options.embedding_size, options.joint_modality and len(self.names) > 1
         if encoder_class is NoEncoder:
             common, self.encoder = self.width, NoEncoder()
@@ -54,7 +54,7 @@ class EntityEncoder(Entities):
                 activate_output=options.activate_output,
             )
         self.projections = nn.ModuleList(
-            KINDS[modality.kind].projection(modality, trained, [*options.projection_hidden_sizes, common], options)
+            KINDS[modality.kind].projection(modality, interactions, [*options.projection_hidden_sizes, common], options)
             for modality in self.in_training.entries
         )
         if encoder_class is not NoEncoder and self._is_linear(options):

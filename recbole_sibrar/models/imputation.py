@@ -252,11 +252,10 @@ class Imputer:
 def imputer_of(
     options: ImputeOptions, modalities: Modalities, trained: Tensor, interactions: SparseRows
 ) -> Imputer | None:
-    """What the options ask for, for a side; ``interactions``: users x items, the training interactions."""
+    """What the options ask for, for a side; ``interactions``: of its entities, those of training."""
     if options.impute == "none":
         return None
-    own = interactions if modalities.side == "user" else interactions.transposed()
-    return Imputer(options.impute, modalities, trained, own)
+    return Imputer(options.impute, modalities, trained, interactions)
 
 
 def _stacked(parts: Sequence[Features]) -> Features:

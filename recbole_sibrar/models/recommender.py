@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from recbole_sibrar.data.modalities import INTERACTIONS, OTHER_SIDE, SIDES, Modalities
+from recbole_sibrar.data.modalities import INTERACTIONS, OTHER_SIDE, SIDES, Modalities, rows_of
 from recbole_sibrar.data.sparse import SparseRows, gather_rows
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.kinds import known_to
@@ -23,7 +23,7 @@ from recbole_sibrar.layers import unit_rows
 from recbole_sibrar.models import losses
 from recbole_sibrar.models.attribution import Part, beside_zeros, shapley_parts
 from recbole_sibrar.models.batches import DistinctPairs, PairBatch, UserBatch
-from recbole_sibrar.models.core import Capabilities, InnerProductModel, trained_entities
+from recbole_sibrar.models.core import Capabilities, InnerProductModel
 from recbole_sibrar.models.drawn import drawn_products
 from recbole_sibrar.models.encoders import NoEncoder
 from recbole_sibrar.models.entity import EntityEncoder
@@ -93,20 +93,18 @@ class BranchRecommender(InnerProductModel):
 
     def __init__(self, options: ModelOptions, modalities: dict[str, Modalities], interactions: SparseRows, seed: int):
         super().__init__(options, seed)
-        trained = trained_entities(interactions)
-        self.sides = nn.ModuleDict(
-            {side: self._side(side, modalities[side], trained[side], interactions) for side in SIDES}
-        )
+        rows = {side: rows_of(side, interactions) for side in SIDES}
+        self.sides = nn.ModuleDict({side: self._side(side, modalities[side], rows[side]) for side in SIDES})
         self.fusion = nn.ModuleDict({side: self._fusion(encoder) for side, encoder in self.sides.items()})
         self.priors = nn.ModuleDict(self._priors())
-        self.register_buffer("catalogue", trained["item"].nonzero().squeeze(1), persistent=False)
+        self.register_buffer("catalogue", self.entities("item").trained.nonzero().squeeze(1), persistent=False)
         self.register_buffer("indptr", interactions.indptr, persistent=False)
         position = torch.full((interactions.n_columns,), -1)
         position[self.catalogue] = torch.arange(len(self.catalogue))
         self.register_buffer("targets", position[interactions.columns], persistent=False)
 
-    def _side(self, side: str, modalities: Modalities, trained: Tensor, interactions: SparseRows) -> EntityEncoder:
-        options, imputer = self.options, None
+    def _side(self, side: str, modalities: Modalities, interactions: SparseRows) -> EntityEncoder:
+        options, imputer, trained = self.options, None, interactions.lengths > 0
         if options.is_single_branch(side):
             self.modalities[side] = modalities = known_to(modalities, trained)
             encoder_class, kept = self.encoder_class, options.eval_modalities(side)
@@ -117,7 +115,7 @@ class BranchRecommender(InnerProductModel):
             encoder_class, kept, options = NoEncoder, None, options.of_plain_side()
         if side == "user" and options.hides_targets:
             options = replace(options, softmax_targets="all", interaction_dropout=0.0)
-        return EntityEncoder(self.modalities[side], trained, encoder_class, options, kept, imputer)
+        return EntityEncoder(self.modalities[side], interactions, encoder_class, options, kept, imputer)
 
     def _fusion(self, encoder: EntityEncoder) -> Fusion:
         fusion_class = FUSIONS[self.options.fusion] if len(encoder.names) > 1 else MeanFusion
@@ -155,7 +153,7 @@ class BranchRecommender(InnerProductModel):
     def training_rows(self, side: str) -> SparseRows:
         """Entities of a side x those of the other one, the training interactions."""
         users = SparseRows(self.indptr, self.catalogue[self.targets], len(self.entities("item").trained))
-        return users if side == "user" else users.transposed()
+        return rows_of(side, users)
 
     def loss(self, batch: Any) -> tuple[Tensor, ...]:
         """(recommendation loss, weighted contrastive loss or none) of a ``PairBatch`` or ``UserBatch``."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from recbole_sibrar.checked import option
-from recbole_sibrar.data.modalities import Modalities
+from recbole_sibrar.data.modalities import Modalities, rows_of
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 from recbole_sibrar.models.components import Components, sums_by_rows
 from recbole_sibrar.models.content import ContentModel, ContentOptions
@@ -57,7 +57,7 @@ class ContentRegression(PenaltyPath, ContentModel):
         self, options: RegressionOptions, modalities: dict[str, Modalities], interactions: SparseRows, seed: int
     ):
         super().__init__(options, modalities, interactions, seed)
-        self._hold(interactions if self.other_side == "user" else interactions.transposed())
+        self._hold(rows_of(self.other_side, interactions))
         n = {side: len(self.trained(side)) for side in self.sides}
         self.n_trained = int(self.trained(self.content_side).sum())
         self.components = self.make_components(max(1, min(self.FACTORS, self.NUMBERS // sum(n.values()))))
