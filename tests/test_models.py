@@ -568,14 +568,16 @@ def test_hidden_and_shown_entries_are_a_profile_with_something_hidden_in_every_r
 
 @pytest.mark.parametrize("single_branch", ["item", "both"])
 @pytest.mark.parametrize("targets", ["all", "hidden"])
-def test_an_item_to_predict_is_hidden_from_the_profile_that_predicts_it(single_branch, targets):
+def test_a_pair_to_predict_is_hidden_from_both_profiles(single_branch, targets):
     share = {"all": 0.0, "hidden": 0.99}[targets]
     settings = HIDDEN | {"softmax_targets": targets, "interaction_dropout": share, "activate_projections": "none"}
     model = build(SiBraR, **settings, variant="base", single_branch=single_branch)
-    profile = model.sides["user"].projections[0]
+    of_users, of_items = (model.sides[side].projections[0] for side in ("user", "item"))
+    of_items.hidden = 0
     sum(model.loss(UserBatch(torch.arange(1, 5)))).backward()
-    reads_items = profile.table.weight.grad is not None and bool(profile.table.weight.grad.any())
-    assert reads_items == (targets == "all")
+    reads_items = of_users.table.weight.grad is not None and bool(of_users.table.weight.grad.any())
+    reads_users = bool(of_items.table.weight.grad[1:5].any())
+    assert reads_items == reads_users == (targets == "all")
 
 
 @pytest.mark.parametrize("name", ALL_MODELS)

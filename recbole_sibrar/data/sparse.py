@@ -82,6 +82,20 @@ class SparseRows:
         indptr = F.pad(entries.cumsum(0), (1, 0))[self.indptr]
         return SparseRows(indptr, self.columns[entries], self.n_columns)
 
+    def without(self, rows: Tensor, columns: Tensor) -> "SparseRows":
+        """The matrix, as ``from_pairs`` or ``select`` made it, without its entries at the places (N,), (N,).
+
+        >>> matrix = SparseRows.from_pairs([0, 0, 1], [3, 4, 4], 2, 5)
+        >>> matrix.without(torch.tensor([0, 1]), torch.tensor([4, 3])).columns.tolist()
+        [3, 4]
+        """
+        kept = torch.ones_like(self.columns, dtype=torch.bool)
+        if len(kept):
+            keys, wanted = self._keys(), rows * self.n_columns + columns
+            place = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
+            kept[place[keys[place] == wanted]] = False
+        return self.keep(kept)
+
     def among(self, columns: Tensor) -> "SparseRows":
         """The matrix of some of its columns (K,), which are sorted.
 
@@ -117,10 +131,14 @@ class SparseRows:
         """
         if not len(self.columns):
             return torch.zeros_like(columns, dtype=torch.bool)
-        keys = self.row_of_entry() * self.n_columns + self.columns
+        keys = self._keys()
         wanted = torch.arange(len(columns), device=columns.device).unsqueeze(1) * self.n_columns + columns
         place = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
         return keys[place] == wanted
+
+    def _keys(self) -> Tensor:
+        """(nnz,) a number for the place of each entry, in ascending order where columns are."""
+        return self.row_of_entry() * self.n_columns + self.columns
 
     def has(self, rows: Tensor, columns: Tensor) -> Tensor:
         """(N,) rows, (N,) columns -> (N,) bool, whether each place is non-zero; the matrix as ``from_pairs`` made it.

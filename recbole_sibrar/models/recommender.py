@@ -233,12 +233,23 @@ class BranchRecommender(InnerProductModel):
             drawn, weights = self._softmax_items(targets, n_negatives, generator)
             items, targets = self.catalogue[drawn], targets.among(drawn)
             shown = None if shown is None else shown.among(drawn)
-        views = self._views("item", items, generator)
+        views = self._views("item", items, generator, profiles=self._without(targets, batch.users, items))
         terms = [losses.softmax_over_items(users.fused, views.fused, targets, shown, weights)]
         if self.options.contrasts:
             contrast = self._contrast(users, generator) + self._contrast(views, generator)
             terms.append(self.options.contrastive_weight * contrast)
         return tuple(terms)
+
+    def _without(self, targets: SparseRows, users: Tensor, items: Tensor) -> SparseRows | None:
+        """The profiles of ``items`` (I,) without a step's ``targets`` (B, I) of ``users`` (B,), where those are hidden.
+
+        An item of few users would else be learned by heart: its profile names them.
+        """
+        encoder = self.entities("item")
+        if not self.options.hides_targets or INTERACTIONS not in encoder.names:
+            return None
+        rows = encoder.projections[encoder.names.index(INTERACTIONS)].stored(items)
+        return rows.without(targets.columns, users[targets.row_of_entry()])
 
     def _n_negatives(self) -> int | None:
         """How many a batch of the softmax loss shares; None for the whole catalogue."""
