@@ -117,6 +117,15 @@ def test_adding_items_changes_no_old_score_and_makes_them_rankable(recommender, 
     assert "fresh" in set(recommender.recommend(["u3"], k=40)["item"])
 
 
+def test_a_model_of_some_modalities_takes_the_whole_table(tiny):
+    model = Recommender.load(trained(tiny, item_modalities=["interactions", "genres"]))
+    new = pd.concat([new_item(tiny, 2, "all"), new_item(tiny, 2, "some")[["item_id", "genres"]]])
+    model.add_items(new)
+    assert model.score("u1", ["all", "some"]).nunique() == 1
+    with pytest.raises(OptionError, match="Unknown item modality 'yeer'"):
+        model.add_items(new.rename(columns={"year": "yeer"}))
+
+
 def test_a_user_given_as_history_and_side_information_gets_the_list_of_the_id(recommender):
     directory = recommender.directory
     start, stop = directory.interactions.indptr[directory.find("user", "u7") :][:2].tolist()

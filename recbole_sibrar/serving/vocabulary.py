@@ -12,10 +12,11 @@ import pandas as pd
 from recbole_sibrar.data.dates import is_date, seconds
 from recbole_sibrar.data.encoders import LOADERS
 from recbole_sibrar.data.frames import Frame, is_list, plain_frame
-from recbole_sibrar.data.modalities import Modalities, Modality
+from recbole_sibrar.data.modalities import SIDES, Modalities, Modality
 from recbole_sibrar.data.tables import is_marker
 from recbole_sibrar.errors import DataError, OptionError, nearest
 from recbole_sibrar.kinds import KINDS
+from recbole_sibrar.kinds.reading import parse_declarations
 
 ID = {"user": "user_id", "item": "item_id"}
 
@@ -39,6 +40,7 @@ class Vocabulary:
     others: dict[str, list[str]] = field(default_factory=dict)
     encoders: dict[str, dict[str, str]] = field(default_factory=dict)
     dates: Collection[str] = ()
+    _of_data: dict[str, set[str]] = field(default_factory=dict, repr=False)
     _loaded: dict[str, Callable[[list[Any]], Any]] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -53,7 +55,8 @@ class Vocabulary:
         for key in tables:
             if key not in known:
                 raise OptionError(f"tables has the key {key!r}. {nearest(key, known)}")
-        return cls(**tables)
+        of_data = {side: {d.name for d in parse_declarations(config.get("modalities"), side)} for side in SIDES}
+        return cls(**tables, _of_data=of_data)
 
     def id_column(self, side: str, columns: Collection[str]) -> str | None:
         """Which of the columns holds the ids."""
@@ -64,7 +67,8 @@ class Vocabulary:
         return " or ".join(map(repr, dict.fromkeys([self.columns.get(side, ID[side]), ID[side]])))
 
     def entities(self, table: Frame, side: str, known: Modalities, what: str) -> tuple[list[Any], pd.DataFrame]:
-        """A table of entities to their ids, as they are, and their modalities as ``features_of`` takes them.
+        """A table of entities to their ids, as they are, and their modalities as ``features_of`` takes them, without
+        those of the data set that the model does not read.
 
         Args:
             table: a data frame of pandas, Polars or Arrow.
@@ -83,7 +87,8 @@ class Vocabulary:
         if column is None:
             raise DataError(f"{what}: the columns are {list(frame.columns)}; one must be {self._id_named(side)}.")
         ids = [token.strip() if isinstance(token, str) else token for token in frame[column]]
-        return ids, self.features(frame.drop(columns=column), side, known)
+        unread = self._of_data.get(side, set()).difference(known.names).intersection(frame.columns)
+        return ids, self.features(frame.drop(columns=[column, *unread]), side, known)
 
     def features(self, frame: pd.DataFrame, side: str, known: Modalities) -> pd.DataFrame:
         """The columns of modalities, with cells as ``features_of`` takes them."""
