@@ -94,6 +94,15 @@ def test_the_command(tiny, capsys):
     assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == first
 
 
+def test_a_modality_that_very_few_have_is_left_out_by_name(tiny):
+    rows = [f"i{item}\tgroup{item % 2}\t{1990 if item < 4 else ''}" for item in range(1, tiny.n_items + 1)]
+    tiny.file("item", "item_id:token\tgenres:token_seq\tyear:float", rows)
+    result = run("SiBraR", "tiny", None, tiny.options(scenario="item_cold"))
+    with pytest.warns(UserWarning, match="year left out, which fewer than 5 of the items have"):
+        assert main(["gap", f"results/{result.name}", "--output", "out"]) == 0
+    assert set(pd.read_csv("out/pairs.csv")["first"]) == {"interactions", "genres", "picture"}
+
+
 def test_every_point_is_drawn_in_pictures_and_in_pages():
     rng = np.random.default_rng(0)
     points = pd.DataFrame({"entity": range(50), "modality": 0, "x": rng.random(50), "y": rng.random(50)})

@@ -72,12 +72,13 @@ def test_rates_for_single_modalities(tiny):
 
 
 @pytest.mark.parametrize("phase", ["train", "evaluation"])
-def test_a_modality_that_all_entities_lose_is_survived(tiny, phase):
+def test_content_that_all_entities_lose_is_survived_and_said(tiny, phase, caplog):
     options = tiny.options(scenario="item_cold", missing={"rate": 1, "phase": phase})
     ready = prepare(make_config("SiBraR", "tiny", None, options))
     ready.trainer.fit(*ready.loaders[:2], verbose=False)
     result = ready.trainer.evaluate(ready.loaders[2])
     assert 0 <= result["ndcg@3"] <= 1
+    assert "None of the 3 cold items to be evaluated has a modality that SiBraR reads" in caplog.text
 
 
 @pytest.mark.parametrize(

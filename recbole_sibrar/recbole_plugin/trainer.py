@@ -109,6 +109,12 @@ class ProtocolTrainer:
                 f"{type(self.model).__name__} has no score for what is evaluated here, only the fallback of "
                 f"{cold_fallback(self.model, phase)}; it trains for one epoch, since more could not change a metric."
             )
+        if phase is not None and self._core is not None:
+            for side, n in without_content(self.model, self._core, phase).items():
+                self.logger.warning(
+                    f"None of the {n:,} cold {side}s to be evaluated has a modality that {type(self.model).__name__} "
+                    f"reads: all of them are the mean {side} to it, and metrics say nothing of the model."
+                )
         self.eval_step = min(self.eval_step, self.epochs)  # fewer than those asked for here and in closed forms
         if self._core is not None:
             distributed.main_first(lambda: self.model.pretrain(self.config))
@@ -350,6 +356,19 @@ def only_fallback(model: AbstractRecommender, phase: Phase) -> bool:
     fallback = cold_fallback(model, phase)
     no_user = "user" in fallback and bool(phase.cold_users[phase.users].all())
     return no_user or ("item" in fallback and bool(phase.cold_items[phase.positives.columns].all()))
+
+
+def without_content(model: AbstractRecommender, core: InnerProductModel, phase: Phase) -> dict[str, int]:
+    """{side: how many}, where all entities that are evaluated are cold and none has anything that the model reads."""
+    evaluated = {"user": phase.users, "item": phase.positives.columns.unique()}
+    cold = {"user": phase.cold_users, "item": phase.cold_items}
+    return {
+        side: len(ids)
+        for side, ids in evaluated.items()
+        if side not in cold_fallback(model, phase)
+        and bool(cold[side][ids].all())
+        and not bool(core.sides[side].read[ids.to(core.sides[side].trained.device)].any())
+    }
 
 
 def protocol_trainer(base: type) -> type:

@@ -1,9 +1,11 @@
 """The files of a study of the modality gap."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
+from torch import Tensor
 
 from recbole_sibrar.evaluation import gap
 from recbole_sibrar.evaluation.trained import Trained
@@ -35,7 +37,7 @@ def write_gap_study(
         available = model.available(own)
         chosen = gap.sample_entities(available, limit, seed)
         available = available[chosen]
-        present = available.any(0)
+        present = _frequent(model, own, available)
         embeddings, available = model.modality_embeddings(own, chosen)[:, present], available[:, present]
         names[model.name] = [name for name, there in zip(model.core.sides[own].names, present.tolist()) if there]
         pairs[model.name] = gap.pair_measures(embeddings, available, names[model.name])
@@ -67,3 +69,15 @@ def _named(points: dict[str, pd.DataFrame], names: dict[str, list[str]]) -> Iter
     for model, table in points.items():
         named = table.assign(model=model, modality=[names[model][number] for number in table["modality"]])
         yield named[["model", "entity", "modality", "x", "y"]].round(3)
+
+
+def _frequent(model: Trained, side: str, available: Tensor) -> Tensor:
+    """(N, M) bool -> (M,) bool, the modalities that are told apart; one that very few have is left out."""
+    n = available.sum(0)
+    names, enough = model.core.sides[side].names, n >= gap.N_FOLDS
+    rare = [name for name, is_rare in zip(names, ((n > 0) & ~enough).tolist()) if is_rare]
+    if not rare or enough.sum() < 2:
+        return n > 0
+    few = ", ".join(rare)
+    warnings.warn(f"{model.name}: {few} left out, which fewer than {gap.N_FOLDS} of the {side}s have.", stacklevel=2)
+    return enough
