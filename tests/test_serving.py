@@ -6,6 +6,7 @@ import time
 import warnings
 from functools import partial
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
@@ -520,6 +521,15 @@ def test_a_known_id_alone_is_the_known_user_however_it_is_written(recommender):
     lists = recommender.recommend(["u1", *users], k=4, exclude_seen=False).groupby("user", sort=False)["item"].agg(list)
     known = recommender.recommend(["u1"], k=4, exclude_seen=False)["item"].tolist()
     assert lists["u1"] == [*known * 3, *lists["nobody"]] and lists["nobody"] != known
+
+
+def test_a_uuid_is_the_id_that_tables_of_uuids_gave():
+    number = UUID(int=7)
+    tokens = {side: ["[PAD]", str(number)] for side in ("user", "item")}
+    directory = Directory(tokens, SparseRows.from_pairs([], [], 2, 2))
+    assert directory.requests([number, {"id": number}, [number]]) == directory.requests(
+        [str(number), {"id": str(number)}, [str(number)]]
+    )
 
 
 @pytest.mark.parametrize("known, meant", [("7", "7"), ("7.0", "7.0"), ("8", "7")])

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import DataError, OptionError, suggestion
 
-EntityId = str | int
+EntityId = str | int | UUID
 """Of a user or an item, as the data set has it; the text of a number is the same id."""
 
 User = EntityId | Sequence[EntityId] | dict[str, Any]
@@ -167,10 +168,10 @@ def as_id(side: str, value: object) -> str:
     """An id as text.
 
     Raises:
-        OptionError: it is neither text nor a number: nothing, NaN, the empty text, a list; or a text with a tab, a
+        OptionError: it is neither text, number nor UUID: nothing, NaN, the empty text, a list; or a text with a tab, a
             line break, or what no file holds.
     """
-    value = value.item() if isinstance(value, np.generic) else value
+    value = value.item() if isinstance(value, np.generic) else str(value) if isinstance(value, UUID) else value
     is_text = isinstance(value, str) and value.strip() != ""
     is_number = (
         isinstance(value, int) and not isinstance(value, bool) or isinstance(value, float) and math.isfinite(value)
