@@ -48,7 +48,8 @@ def agreement(values: SparseRows, interactions: SparseRows) -> Tensor:
     typical = max(0.0, (pairs / n.clip(1)).sum() / max(1, (n - 1).clip(0).sum()))
     n_more = ENTITIES * (ENTITIES - 1)
     common = n * np.maximum(0, (pairs + n_more * typical) / (n * (n - 1) + n_more))
-    return torch.from_numpy(np.sqrt(common / (common + own.mean()).clip(TINY))).float()
+    variance = own.sum() / max(1, len(own))
+    return torch.from_numpy(np.sqrt(common / (common + variance).clip(TINY))).float()
 
 
 def _squared_lengths(by_value: csr_array, rows: csr_array, mean: np.ndarray) -> np.ndarray:
