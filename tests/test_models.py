@@ -11,6 +11,7 @@ from recbole_sibrar.kinds import KINDS, LINEAR_INPUTS, WEIGHTS, known_to
 from recbole_sibrar.kinds import agreement as agreement_of
 from recbole_sibrar.kinds.agreement import agreement
 from recbole_sibrar.kinds.interactions import InteractionProjection, interaction_modality
+from recbole_sibrar.kinds.number import number_modality, piecewise_linear
 from recbole_sibrar.kinds.vector import VectorProjection
 from recbole_sibrar.models import MODELS as ALL_MODELS
 from recbole_sibrar.models import recommender
@@ -443,18 +444,31 @@ def test_a_value_counts_as_far_as_its_entities_agree_in_their_interactions():
     torch.testing.assert_close(embedded, projection.table.weight[:2] * projection.importance[:2].unsqueeze(1))
 
 
+def liked_by_group(group, generator):
+    """Interactions (N, 100) of the entities of four groups, each with a quarter that its entities like more."""
+    shares = torch.where(group.unsqueeze(1) == torch.arange(100) % 4, 0.3, 0.05)
+    liked = torch.rand(shares.shape, generator=generator) < shares
+    return SparseRows.from_pairs(*liked.nonzero().unbind(1), *shares.shape)
+
+
 def test_values_at_random_count_little_and_those_that_interactions_follow_much():
-    generator = torch.Generator().manual_seed(0)
-    group = torch.arange(200) % 4
-    liked = torch.rand(200, 100, generator=generator) < torch.where(
-        group.unsqueeze(1) == torch.arange(100) % 4, 0.3, 0.05
-    )
-    interactions = SparseRows.from_pairs(*liked.nonzero().unbind(1), 200, 100)
-    at_random = 4 + torch.randint(10, (200,), generator=generator)
-    every = torch.arange(200)
+    generator, every = torch.Generator().manual_seed(0), torch.arange(200)
+    group, at_random = every % 4, 4 + torch.randint(10, (200,), generator=generator)
     values = SparseRows.from_pairs(torch.cat([every, every]), torch.cat([group, at_random]), 200, 14)
-    weights = agreement(values, interactions)
+    weights = agreement(values, liked_by_group(group, generator))
     assert weights[:4].min() > 0.9 and weights[4:].mean() < 0.3
+
+
+def test_the_bins_of_a_number_count_as_tags_do():
+    generator, every = torch.Generator().manual_seed(0), torch.arange(200)
+    interactions, weights = liked_by_group(every // 50, generator), []
+    for numbers in (every, torch.rand(200, generator=generator)):
+        entry = number_modality("price", numbers.numpy())
+        projection = KINDS["number"].projection(entry, interactions, [3], LINEAR_INPUTS)
+        columns = piecewise_linear(projection.values, projection.edges) * projection.importance
+        torch.testing.assert_close(projection(projection.values), projection.network(columns))
+        weights.append(projection.importance)
+    assert weights[0].min() > 0.8 and weights[1].mean() < 0.3
 
 
 def test_tags_and_ngrams_count_as_categories_do():

@@ -42,6 +42,16 @@ class SparseRows:
         return cls(indptr, keys % n_columns, n_columns)
 
     @classmethod
+    def one_each(cls, columns: Tensor, n_columns: int) -> "SparseRows":
+        """One column for each row, -1 for none: (R,).
+
+        >>> SparseRows.one_each(torch.tensor([2, -1, 0]), 3).indptr.tolist()
+        [0, 1, 1, 2]
+        """
+        every = torch.arange(len(columns) + 1, device=columns.device)
+        return cls(every, columns, n_columns).keep(columns >= 0)
+
+    @classmethod
     def stacked(cls, parts: "Sequence[SparseRows]") -> "SparseRows":
         """The rows of several matrices of one width, one after the other.
 

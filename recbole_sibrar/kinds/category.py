@@ -33,7 +33,7 @@ class CategoryProjection(Projection):
 
     def weigh(self, modality: Modality, known: Tensor, interactions: SparseRows) -> None:
         if self.options.tag_weighting == "shrunk":
-            values = one_each(modality.values[known], modality.width)
+            values = SparseRows.one_each(modality.values[known], modality.width)
             self.register_buffer("importance", agreement(values, interactions.select(known)))
 
     def project(self, features: Features) -> Tensor:
@@ -57,13 +57,7 @@ class CategoryBlock(SparseBlock):
         return int(self.column.max()) + 1
 
     def shown(self, features: Features) -> SparseRows:
-        return with_columns(one_each(features, len(self.column)), self.column)
-
-
-def one_each(values: Tensor, n_values: int) -> SparseRows:
-    """(N,) places in a vocabulary, -1 for none -> (N, n_values)."""
-    every = torch.arange(len(values) + 1, device=values.device)
-    return SparseRows(every, values, n_values).keep(values >= 0)
+        return with_columns(SparseRows.one_each(features, len(self.column)), self.column)
 
 
 class Category(Kind):

@@ -14,7 +14,9 @@ from torch import Tensor
 from recbole_sibrar.checked import option
 from recbole_sibrar.data.atomic import LARGEST, parse_numbers
 from recbole_sibrar.data.modalities import Declaration, Features, Modality
+from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import DataError
+from recbole_sibrar.kinds.agreement import agreement
 from recbole_sibrar.kinds.block import Block
 from recbole_sibrar.kinds.kind import Kind, wrong_value
 from recbole_sibrar.kinds.projection import Projection
@@ -40,7 +42,7 @@ class NumberProjection(Projection):
     ``number_encoding: standardized`` gives it in standard deviations from the training entities' mean (the authors'
     code feeds it raw, years and all). ``bins`` is piecewise linear (Gorishniy et al., NeurIPS 2022): bin t of 8
     quantile bins of the training entities holds how far the number has come through it, clipped to [0, 1], so that a
-    single linear layer can bend at the bins' edges.
+    single linear layer can bend at the bins' edges; with ``tag_weighting: shrunk`` times the weight of bin t as a tag.
     """
 
     def build(self, modality: Modality, trained: Tensor, sizes: list[int]) -> None:
@@ -56,9 +58,17 @@ class NumberProjection(Projection):
             width = 1
         self.network = mlp([width, *sizes], self.activation)
 
+    def weigh(self, modality: Modality, known: Tensor, interactions: SparseRows) -> None:
+        if self.options.number_encoding == "bins" and self.options.tag_weighting == "shrunk":
+            bins = torch.searchsorted(self.edges[1:-1], modality.values[known])
+            self.register_buffer("importance", agreement(SparseRows.one_each(bins, N_BINS), interactions.select(known)))
+
     def project(self, features: Features) -> Tensor:
         if self.options.number_encoding == "bins":
-            return self.network(piecewise_linear(features, self.edges))
+            columns = piecewise_linear(features, self.edges)
+            if self.options.tag_weighting == "shrunk":
+                columns = columns * self.importance
+            return self.network(columns)
         return self.network(((features - self.mean) / self.deviation).float().unsqueeze(1))
 
 

@@ -28,7 +28,7 @@ from recbole_sibrar.kinds.vocabulary import shortened, warn_of_unknown
 class TagInputs:
     tag_weighting: str = option(
         "the mean of an entity's tags, or their sum, each shrunk by how far its entities agree (shrunk), as categories "
-        "are, too",
+        "and bins of numbers are, too",
         ("mean", "shrunk"),
         default="mean",
     )
