@@ -86,10 +86,9 @@ class DropoutNet(ContentNetwork):
         vectors = self._cached(Path(folder), matrix, show_progress)
         for name, values in vectors.items():
             self.preference(name).copy_(values)
-        if self.content_side == "item":
-            matrix = matrix.transposed()
-        sums = weighted_row_sum(matrix, vectors[self.other_side])
-        self.transformed.copy_(sums / matrix.lengths.clamp(min=1).unsqueeze(1))
+        rows = rows_of(self.content_side, matrix)
+        sums = weighted_row_sum(rows, vectors[self.other_side])
+        self.transformed.copy_(sums / rows.lengths.clamp(min=1).unsqueeze(1))
 
     def _cached(self, folder: Path, matrix: SparseRows, show_progress: bool) -> dict[str, Tensor]:
         options = self.options
