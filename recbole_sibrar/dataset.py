@@ -69,8 +69,9 @@ class Dataset:
         Args:
             interactions: a user and an item in each row; None where there are none yet.
             items, users: a row of features for each, ids in the same column. Those without interactions stay.
-            vectors, user_vectors: {name: vectors} of items and users: an array with a row for each row of the table,
-                {id: vector}, (ids, array), a data frame or a file. None, or a row of NaN, where there is none.
+            vectors, user_vectors: {name: vectors} of items and users: an array (or sparse matrix) with a row for each
+                row of the table, {id: vector}, (ids, array), a data frame or a file. None, or a row of NaN, where there
+                is none.
             kinds: {column: a kind in ``convert.assemble.TYPES``}, where the guess is wrong; a text is left out.
             user_column, item_column: of the ids.
             tag_separator: between the tags of a cell.

@@ -10,6 +10,7 @@ import torch
 from conftest import names, naming
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import coo_array, csc_matrix, csr_array
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.convert import atomic, own_tables
@@ -17,7 +18,7 @@ from recbole_sibrar.convert.filters import k_core
 from recbole_sibrar.convert.vectors import embeddings_of, read_embeddings
 from recbole_sibrar.data import tables
 from recbole_sibrar.data.tables import read_table
-from recbole_sibrar.errors import DataError
+from recbole_sibrar.errors import DataError, OptionError
 from recbole_sibrar.kinds.reading import load_modalities, parse_declarations
 from recbole_sibrar.properties import read_property_file
 
@@ -341,6 +342,22 @@ TENSOR = torch.tensor([[1, 2], [torch.nan, torch.nan], [3, 4]], requires_grad=Tr
 def test_masked_arrays_and_tensors_with_a_gradient(values, form):
     vectors = embeddings_of(form(values), "text")
     assert vectors.ids.tolist() == ["a", "c"] and vectors.values.tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int64", "float32", "float64"])
+@pytest.mark.parametrize("form", [csr_array, coo_array, csc_matrix])
+def test_sparse_matrices_are_arrays(form, dtype, monkeypatch):
+    monkeypatch.setattr("recbole_sibrar.convert.vectors.BLOCK_NUMBERS", 4)
+    values = np.eye(3, dtype=dtype)
+    for source, rows in (((list("abc"), form(values)), None), (form(values), list("abc"))):
+        vectors = embeddings_of(source, "text", rows)
+        assert vectors.ids.tolist() == list("abc") and np.array_equal(vectors.values, values)
+
+
+@pytest.mark.parametrize("values", [np.eye(2) * 1j, csr_array(np.eye(2) * 1j), [[1j, 2], [3, 4]]])
+def test_complex_numbers_are_no_vectors(values):
+    with pytest.raises(OptionError, match="'text' are no table of numbers"):
+        embeddings_of((["a", "b"], values), "text")
 
 
 def test_vectors_of_others_than_those_with_interactions():

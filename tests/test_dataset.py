@@ -223,6 +223,8 @@ def test_cells_are_what_a_person_means():
             "text": ["7", None],
             "moment": pd.Series([np.datetime64("1970-01-02T00:00:00", "ns"), None], [10, 11], object),
             "date": pd.Series([np.datetime64("1970-01-02"), None], [10, 11], object),
+            "month": pd.Series([pd.Period("1970-01"), None], [10, 11], object),
+            "range": pd.cut(pd.Series([1, None], [10, 11]), [0, 2]),
         },
         index=pd.Index([10, 11], name="sku"),
     )
@@ -230,7 +232,7 @@ def test_cells_are_what_a_person_means():
     assert plain.to_dict("list") == {
         "sku": [10, 11], "whole": [1, None], "fraction": [1.5, None], "day": ["1970-01-02T00:00:00", None],
         "flag": [True, None], "text": ["7", None], "moment": ["1970-01-02T00:00:00", None],
-        "date": ["1970-01-02", None],
+        "date": ["1970-01-02", None], "month": ["1970-01", None], "range": ["(0.0, 2.0]", None],
     }  # fmt: skip
     assert type(plain["whole"][1]) is int and plain.index.tolist() == [1, 2]
 

@@ -11,6 +11,7 @@ from typing import IO, Any, TypeVar
 import numpy as np
 import pandas as pd
 import torch
+from scipy.sparse import issparse
 
 from recbole_sibrar import hub
 from recbole_sibrar.data.frames import Frame, is_file, is_list, plain_frame
@@ -179,7 +180,8 @@ def embeddings_of(
 
     Args:
         source: a file; {id: vector}; (ids, array); an array with a row for each of ``rows``; a data frame with the id
-            in its first column. None, and a row of NaN or of masked numbers, say that there is no vector.
+            in its first column. An array may be a sparse matrix of scipy. None, and a row of NaN or of masked numbers,
+            say that there is no vector.
         name: of the modality, for messages.
         rows: ids of the table that the array stands beside.
         half, folder: see ``Spool``.
@@ -204,28 +206,32 @@ def embeddings_of(
         ids, values = frame[token].tolist(), _matrix(name, cells)
     else:
         ids, values = list[object]() if rows is None else list(rows), _matrix(name, source)
-        if rows is None or len(ids) != len(values):
+        if rows is None or len(ids) != values.shape[0]:
             beside = "there is no table" if rows is None else f"its table has {len(ids):,} rows"
             raise OptionError(
-                f"The vectors {name!r} are an array of {len(values):,} rows, but {beside}; give {{id: vector}} or "
+                f"The vectors {name!r} are an array of {values.shape[0]:,} rows, but {beside}; give {{id: vector}} or "
                 "(ids, array)."
             )
     if pd.isna(pd.Series(ids, dtype=object)).any():
         raise DataError(f"The vectors {name!r} have a row without an id; name it or leave it out.")
     spool = Spool(f"the vectors {name!r}", None, half, folder)
-    for start in range(0, len(values), size := max(1, BLOCK_NUMBERS // max(1, values.shape[1]))):
-        spool.add([str(token) for token in ids[start : start + size]], values[start : start + size])
+    for start in range(0, values.shape[0], size := max(1, BLOCK_NUMBERS // max(1, values.shape[1]))):
+        block = values[start : start + size]
+        spool.add([str(token) for token in ids[start : start + size]], block.toarray() if issparse(block) else block)
     return spool.finish()
 
 
-def _matrix(name: str, rows: object) -> np.ndarray:
+def _matrix(name: str, rows: Any) -> Any:
+    """(R, D) numbers, as an array or, if they are, a sparse matrix."""
+    if issparse(rows) and rows.ndim == 2 and rows.dtype.kind in "biuf":
+        return rows.tocsr()
     try:
         rows = [_plain(row) for row in rows] if isinstance(rows, (list, tuple)) else _plain(rows)
         matrix = np.asarray(rows)
-        matrix = matrix if matrix.dtype in (np.float16, np.float32) else np.asarray(rows, dtype=np.float64)
+        matrix = matrix if matrix.dtype in (np.float16, np.float32, complex) else np.asarray(rows, dtype=np.float64)
     except (TypeError, ValueError):
         matrix = None
-    if matrix is None or matrix.ndim != 2:
+    if matrix is None or matrix.ndim != 2 or np.iscomplexobj(matrix):
         raise OptionError(f"The vectors {name!r} are no table of numbers with a row for each id, all of one length.")
     return matrix
 

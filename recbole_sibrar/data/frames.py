@@ -120,7 +120,7 @@ def _cell(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, (set, frozenset)):
         return sorted(value, key=str)  # in an order that the next process has, too
-    return value
+    return str(value) if isinstance(value, (pd.Period, pd.Interval)) else value
 
 
 def texts_of(frame: pd.DataFrame) -> pd.DataFrame:
