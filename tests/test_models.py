@@ -439,7 +439,7 @@ def test_a_value_counts_as_far_as_its_entities_agree_in_their_interactions():
     of_a_value = (pairs + 20 * typical).clamp(min=0) / (torch.tensor([2, 2, 0]) + 20)
     common = torch.tensor([2, 2, 0]) * of_a_value / (rows**2).sum(1).mean()
     assert common[0] > common[1] > 0
-    torch.testing.assert_close(projection.importance, (common / (1 + common)).sqrt())
+    torch.testing.assert_close(projection.importance, common / (1 + common))
     embedded = projection(projection.stored(torch.tensor([1, 5])))
     torch.testing.assert_close(embedded, projection.table.weight[:2] * projection.importance[:2].unsqueeze(1))
 
@@ -456,7 +456,7 @@ def test_values_at_random_count_little_and_those_that_interactions_follow_much()
     group, at_random = every % 4, 4 + torch.randint(10, (200,), generator=generator)
     values = SparseRows.from_pairs(torch.cat([every, every]), torch.cat([group, at_random]), 200, 14)
     weights = agreement(values, liked_by_group(group, generator))
-    assert weights[:4].min() > 0.9 and weights[4:].mean() < 0.3
+    assert weights[:4].min() > 0.8 and weights[4:].mean() < 0.1
 
 
 def test_the_bins_of_a_number_count_as_tags_do():
@@ -468,7 +468,7 @@ def test_the_bins_of_a_number_count_as_tags_do():
         columns = piecewise_linear(projection.values, projection.edges) * projection.importance
         torch.testing.assert_close(projection(projection.values), projection.network(columns))
         weights.append(projection.importance)
-    assert weights[0].min() > 0.8 and weights[1].mean() < 0.3
+    assert weights[0].min() > 0.7 and weights[1].mean() < 0.1
 
 
 def test_tags_and_ngrams_count_as_categories_do():

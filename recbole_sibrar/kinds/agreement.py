@@ -18,15 +18,15 @@ def agreement(values: SparseRows, interactions: SparseRows) -> Tensor:
     r"""How well the mean interactions of a value's entities stand for those of any entity with it.
 
     Interactions are rows of length one, centred by their mean, c, of variance s^2. Two entities with value v have
-    :math:`\tau_v` in common in the mean, the inner product of their rows. The mean row of n_v entities correlates with
-    what is common to all that have the value by
+    :math:`\tau_v` in common in the mean, the inner product of their rows. The mean row of n_v entities is to be shrunk
+    towards that of all (James and Stein, 1961) by
 
-    .. math:: w_v = \sqrt{\frac{n_v \tau_v}{n_v \tau_v + s^2}}, \quad
+    .. math:: w_v = \frac{n_v \tau_v}{n_v \tau_v + s^2}, \quad
         \tau_v = \max\Big(0, \frac{\sum_{i \neq j} c_i^\top c_j + P \tau}{n_v (n_v - 1) + P}\Big)
 
-    the root of the factor by which James and Stein (1961) shrink that mean. Few entities make few pairs: beside them P
-    more, as many as those of ``ENTITIES`` entities, agree as pairs do in the mean of all values, by tau. So a word that
-    falls on films at random counts next to nothing, and a genre more the more films have it.
+    Few entities make few pairs: beside them P more, as many as those of ``ENTITIES`` entities, agree as pairs do in the
+    mean of all values, by tau. So a word that falls on films at random counts next to nothing, and a genre more the
+    more films have it.
 
     Args:
         values: (N, V), of N entities.
@@ -49,7 +49,7 @@ def agreement(values: SparseRows, interactions: SparseRows) -> Tensor:
     n_more = ENTITIES * (ENTITIES - 1)
     common = n * np.maximum(0, (pairs + n_more * typical) / (n * (n - 1) + n_more))
     variance = own.sum() / max(1, len(own))
-    return torch.from_numpy(np.sqrt(common / (common + variance).clip(TINY))).float()
+    return torch.from_numpy(common / (common + variance).clip(TINY)).float()
 
 
 def _squared_lengths(by_value: csr_array, rows: csr_array, mean: np.ndarray) -> np.ndarray:
