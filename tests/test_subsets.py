@@ -113,11 +113,13 @@ def test_one_modality_left_equals_a_model_evaluated_on_it_alone(toy, model):
     assert after == result.test_result, "the restriction ends with its context"
 
 
-def test_rates_and_training_at_rates(toy):
+def test_rates_and_training_at_rates(toy, recwarn):
     result = run("SiBraR", "toy", None, {**toy, "epochs": 3})
     command = ["missing", f"results/{result.name}", "--metric", "ndcg@5", "--output", "out"]
     command += ["--where", "evaluation", "both"]
+    recwarn.clear()
     assert main([*command, "--rates", "0", "0.5", "1"]) == 0
+    assert not [warning for warning in recwarn if "no effect" in str(warning.message)], "of what nobody gave"
     table = pd.read_csv("out/rates.csv")
     evaluated, retrained = (
         table[table["where"] == where].set_index("rate")["ndcg@5"] for where in ("evaluation", "both")

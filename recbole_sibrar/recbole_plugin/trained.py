@@ -1,6 +1,7 @@
 """A trained model with its data, to be evaluated again under other conditions."""
 
 import json
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -176,4 +177,6 @@ class TrainedModel:
             changed = checkpoint.differing_option(finished["config"], as_json(settings), checkpoint.FREE_TO_DIFFER)
             if not changed and not checkpoint.differing_data(finished.get("data", {}), self.data):
                 return finished
-        return asdict(run(settings["model"], settings["dataset"], options=settings))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the first run has said which of its options have no effect
+            return asdict(run(settings["model"], settings["dataset"], options=settings))
