@@ -35,7 +35,7 @@ LINES = 8  # models that a figure of lines tells apart
 PAPER: Any = {
     "font.size": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7,
     "axes.titlesize": 8, "lines.linewidth": 1.2, "lines.markersize": 3.5, "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6, "ytick.major.width": 0.6, "legend.handlelength": 1.6, "legend.columnspacing": 1.2,
+    "xtick.major.width": 0.6, "ytick.major.width": 0.6, "legend.handlelength": 2.8, "legend.columnspacing": 1.2,
     "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "recbole_sibrar", "pdf.fonttype": 42,
     "text.parse_math": False,  # names with dollars are names
 }  # fmt: skip
@@ -152,7 +152,7 @@ def degradation_panels(table: pd.DataFrame, metric: str) -> Figure:
     """A metric against the share of the content that is left; a panel for each pattern (across) and place of the loss.
 
     Args:
-        table: of ``evaluation.missing.over_seeds``; intervals are shaded.
+        table: of ``evaluation.missing.over_seeds``; intervals are shaded where there are few models.
     """
     panels = list(table[["where", "pattern"]].drop_duplicates().itertuples(index=False))
     columns, models = table["pattern"].nunique(), list(dict.fromkeys(table["model"]))
@@ -166,7 +166,8 @@ def degradation_panels(table: pd.DataFrame, metric: str) -> Figure:
             own = table[(table["where"] == where) & (table["pattern"] == pattern) & (table["model"] == name)]
             left, look = 100 * (1 - own["rate"]), {"label": _shown(name), **style(position)}
             axis.plot(left, own[metric], linestyle=DASHES[position // len(COLOURS) % len(DASHES)], **look)
-            axis.fill_between(left, own["low"], own["high"], color=look["color"], alpha=0.1, linewidth=0)
+            if len(models) <= LINES:
+                axis.fill_between(left, own["low"], own["high"], color=look["color"], alpha=0.1, linewidth=0)
         axis.set(xlabel="% of the content left", ylabel=metric.upper(), ylim=(lowest - margin, highest + margin))
         axis.invert_xaxis()
         if len(panels) > 1:
