@@ -354,7 +354,7 @@ def test_sparse_matrices_are_arrays(form, dtype, monkeypatch):
         assert vectors.ids.tolist() == list("abc") and np.array_equal(vectors.values, values)
 
 
-@pytest.mark.parametrize("values", [np.eye(2) * 1j, csr_array(np.eye(2) * 1j), [[1j, 2], [3, 4]]])
+@pytest.mark.parametrize("values", [np.eye(2) * 1j, np.eye(2, dtype="complex64"), csr_array([[1j]]), [[1j, 2], [3, 4]]])
 def test_complex_numbers_are_no_vectors(values):
     with pytest.raises(OptionError, match="'text' are no table of numbers"):
         embeddings_of((["a", "b"], values), "text")

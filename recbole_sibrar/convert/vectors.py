@@ -228,10 +228,11 @@ def _matrix(name: str, rows: Any) -> Any:
     try:
         rows = [_plain(row) for row in rows] if isinstance(rows, (list, tuple)) else _plain(rows)
         matrix = np.asarray(rows)
-        matrix = matrix if matrix.dtype in (np.float16, np.float32, complex) else np.asarray(rows, dtype=np.float64)
+        if matrix.dtype not in (np.float16, np.float32):
+            matrix = None if np.iscomplexobj(matrix) else np.asarray(rows, dtype=np.float64)
     except (TypeError, ValueError):
         matrix = None
-    if matrix is None or matrix.ndim != 2 or np.iscomplexobj(matrix):
+    if matrix is None or matrix.ndim != 2:
         raise OptionError(f"The vectors {name!r} are no table of numbers with a row for each id, all of one length.")
     return matrix
 
