@@ -288,6 +288,8 @@ def locate(path: str | Path) -> Path:
         return path
     others = folder.parent.glob(f"*/{glob.escape(name)}") if folder.name else ()
     found = sorted(other for other in others if _is_short_for(folder.name, other.parent.name))
+    if not found and path.is_dir():
+        raise CheckpointError(f"{path} holds no {name}; expected a checkpoint or the folder of a finished run.")
     if not found:
         raise CheckpointError(f"{path}: no such checkpoint.")
     if len(found) > 1:

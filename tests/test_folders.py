@@ -93,6 +93,9 @@ def test_the_preset_may_be_left_out_where_it_is_clear(tiny):
     for other in ("SiBraR_S-tiny-warm-seed2020", "SiBraR_SC-paper-tiny-warm-seed2020"):
         with pytest.raises(CheckpointError, match="no such checkpoint"):
             locate(f"results/{other}")
+    Path("results/begun").mkdir()
+    with pytest.raises(CheckpointError, match="results/begun holds no model.pth; expected .* a finished run"):
+        locate("results/begun")
     with pytest.raises(CheckpointError, match="None is no checkpoint"):
         locate(None)
 
