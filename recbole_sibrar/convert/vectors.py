@@ -3,6 +3,7 @@
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -225,13 +226,12 @@ def _matrix(name: str, rows: Any) -> Any:
     """(R, D) numbers, as an array or, if they are, a sparse matrix."""
     if issparse(rows) and rows.ndim == 2 and rows.dtype.kind in "biuf":
         return rows.tocsr()
-    try:
+    matrix: np.ndarray | None = None
+    with suppress(TypeError, ValueError):
         rows = [_plain(row) for row in rows] if isinstance(rows, (list, tuple)) else _plain(rows)
-        matrix = np.asarray(rows)
-        if matrix.dtype not in (np.float16, np.float32):
-            matrix = None if np.iscomplexobj(matrix) else np.asarray(rows, dtype=np.float64)
-    except (TypeError, ValueError):
-        matrix = None
+        found = np.asarray(rows)
+        if not np.iscomplexobj(found):
+            matrix = found if found.dtype in (np.float16, np.float32) else np.asarray(rows, dtype=np.float64)
     if matrix is None or matrix.ndim != 2:
         raise OptionError(f"The vectors {name!r} are no table of numbers with a row for each id, all of one length.")
     return matrix
