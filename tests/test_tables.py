@@ -125,6 +125,12 @@ CELL = st.one_of(
 HEADER = ["item_id", "a", "b"]
 
 
+def written(rows, separator, style=csv.QUOTE_MINIMAL):
+    file = io.StringIO(newline="")
+    csv.writer(file, delimiter=separator, quoting=style, lineterminator="\n").writerows(rows)
+    return file.getvalue()
+
+
 @st.composite
 def tables(draw):
     """(file name, text, its rows or None where it is no table, whether quotes are parts of the cells)."""
@@ -134,14 +140,13 @@ def tables(draw):
     style = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, None]))
     if style is None:
         text = "".join(f"{separator.join(row)}\n" for row in [HEADER, *rows])
+        read = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+        assume(read == [HEADER, *rows] or text != written(read, separator))  # a csv writer's text of other cells
         if any(set(cell) & {separator, "\n"} for row in rows for cell in row):
-            read = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
             assume(any(len(row) != len(HEADER) for row in read))  # quotes that happen to enclose a cell
             rows = None
     else:
-        file = io.StringIO(newline="")
-        csv.writer(file, delimiter=separator, quoting=style, lineterminator="\n").writerows([HEADER, *rows])
-        text = file.getvalue()
+        text = written([HEADER, *rows], separator, style)
     if draw(st.booleans()):
         text = text.replace("\n", "\r\n")
     broken = draw(st.sampled_from(["", "", "", "more", "fewer"]))
