@@ -167,6 +167,7 @@ def without_quotes(cell):
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tables())
 @example(("items.csv", 'item_id,a,b\ni0,"x\ni1,y",z\n', None, True))
+@example(("items.tsv", 'item_id\ta\tb\ni0\t\t""""\n', [["i0", "", '"']], True))
 def test_a_table_comes_back_cell_by_cell_or_its_line_is_named(capsys, table):
     name, text, rows, is_exact = table
     write(text, name)
