@@ -16,6 +16,7 @@ from recbole_sibrar.kinds.vector import VectorProjection
 from recbole_sibrar.models import MODELS as ALL_MODELS
 from recbole_sibrar.models import recommender
 from recbole_sibrar.models.batches import PairBatch, UserBatch
+from recbole_sibrar.models.calibration import FACTORS
 from recbole_sibrar.models.fusion import FUSIONS
 from recbole_sibrar.models.mubrar import MuBraR
 from recbole_sibrar.models.options import ModelOptions
@@ -126,6 +127,9 @@ def build(model_class, modalities=None, seed=3, **options):
     matrix = SparseRows.from_pairs(*interactions(), N_USERS, N_ITEMS)
     model = model_class(ModelOptions(**{"embedding_size": 8, **options}), modalities or side_modalities(), matrix, seed)
     model.pretrain(None, show_progress=False)
+    for name, values in model.named_buffers():
+        if name.endswith(FACTORS):
+            values.uniform_(0.5, 2)[0] = 1
     return model
 
 

@@ -164,6 +164,19 @@ class InnerProductModel(nn.Module):
         """
         return function(*rows) if self.share_rows is None else self.share_rows(function, *rows)
 
+    @property
+    def calibrates(self) -> bool:
+        """Whether ``calibrate`` changes anything."""
+        return False
+
+    def calibrate(self, positives: SparseRows, items: Tensor) -> None:
+        """Once after training: adapt what ``embeddings`` makes of what was learned to held-out interactions.
+
+        Args:
+            positives: users x items, those of validation. items: (V,) of its candidates those without training
+                interactions.
+        """
+
     def embeddings(self, side: str, ids: Tensor) -> Tensor:
         """(N,) ids -> (N, D), for scoring: defined for every entity, whatever it lacks, and never untrained."""
         raise NotImplementedError

@@ -86,6 +86,10 @@ class EnsembleRecommender(BranchRecommender):
         terms = self._of_each(BranchRecommender.loss, batch)
         return terms[0] if len(terms) == 1 else tuple(torch.stack(values).mean() for values in zip(*terms))
 
+    def calibrate(self, positives: SparseRows, items: Tensor) -> None:
+        """Each network by itself."""
+        self._scoring(BranchRecommender.calibrate, positives, items)
+
     def modality_embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
         return self._side_by_side(BranchRecommender.modality_embeddings, side, ids, chunk)
 

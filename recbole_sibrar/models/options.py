@@ -72,6 +72,12 @@ class ModelOptions(Inputs, ImputeOptions):
         low=0,
         default=0.0,
     )
+    calibration: bool = option(
+        "after training, multiply the embeddings of items without interactions, for each choice of up to 8 content "
+        "modalities, by what validation in cold start shows to be right",
+        needs={"single_branch": ("item", "both")},
+        default=False,
+    )
     rec_loss: str = option("the papers' bpr, or softmax over the training catalogue", REC_LOSSES, default="bpr")
     softmax_targets: str = option(
         "all of a user's items, or only those that interaction_dropout hides from the user's profile (hidden)",

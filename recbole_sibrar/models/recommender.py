@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_sibrar.data.modalities import INTERACTIONS, OTHER_SIDE, SIDES, Modalities, rows_of
-from recbole_sibrar.data.sparse import SparseRows, gather_rows
+from recbole_sibrar.data.sparse import SparseRows, gather_rows, weighted_row_sum
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.kinds import known_to
 from recbole_sibrar.kinds.id import id_modality
@@ -23,6 +23,7 @@ from recbole_sibrar.layers import unit_rows
 from recbole_sibrar.models import losses
 from recbole_sibrar.models.attribution import Part, beside_zeros, shapley_parts
 from recbole_sibrar.models.batches import DistinctPairs, PairBatch, UserBatch
+from recbole_sibrar.models.calibration import Calibration
 from recbole_sibrar.models.core import Capabilities, InnerProductModel
 from recbole_sibrar.models.drawn import drawn_products
 from recbole_sibrar.models.encoders import NoEncoder
@@ -40,6 +41,9 @@ WHOLE_CATALOGUE = 20_000
 """With more training items the softmax loss draws ``NEGATIVES`` for a batch, unless their number is given."""
 
 NEGATIVES = 4096
+
+SAMPLE = 4096
+"""So many items tell the mean embedding from some of their modalities, and what these are worth."""
 
 TARGETS = 8192
 """Where negatives are drawn, so many of a batch's targets are predicted at most: a step costs what a batch does."""
@@ -97,6 +101,8 @@ class BranchRecommender(InnerProductModel):
         self.sides = nn.ModuleDict({side: self._side(side, modalities[side], rows[side]) for side in SIDES})
         self.fusion = nn.ModuleDict({side: self._fusion(encoder) for side, encoder in self.sides.items()})
         self.priors = nn.ModuleDict(self._priors())
+        calibrated = self.entities("item").names, options.embedding_size
+        self.calibration = Calibration(*calibrated) if options.calibration else None
         self.register_buffer("catalogue", self.entities("item").trained.nonzero().squeeze(1), persistent=False)
         self.register_buffer("indptr", interactions.indptr, persistent=False)
         position = torch.full((interactions.n_columns,), -1)
@@ -154,6 +160,25 @@ class BranchRecommender(InnerProductModel):
         """Entities of a side x those of the other one, the training interactions."""
         users = SparseRows(self.indptr, self.catalogue[self.targets], len(self.entities("item").trained))
         return rows_of(side, users)
+
+    @property
+    def calibrates(self) -> bool:
+        return self.calibration is not None
+
+    @torch.no_grad()
+    def calibrate(self, positives: SparseRows, items: Tensor) -> None:
+        encoder, items = self.entities("item"), _sample(items)
+        users = positives.lengths.nonzero().squeeze(1)
+        if self.calibration is None or not len(items) or not len(users):
+            return
+        of_users = BranchRecommender.embeddings(self, "user", users)[:, : encoder.width]
+        interactions = weighted_row_sum(positives.select(users).transposed().select(items), of_users)
+        self.calibration.fit(
+            lambda places, used: self._from_modalities("item", items[places], used),
+            encoder.available[items],
+            interactions,
+            of_users.T @ of_users,
+        )
 
     def loss(self, batch: Any) -> tuple[Tensor, ...]:
         """(recommendation loss, weighted contrastive loss or none) of a ``PairBatch`` or ``UserBatch``."""
@@ -403,7 +428,7 @@ class BranchRecommender(InnerProductModel):
         """(N,) ids -> (N, D + P) fused embeddings, with the training entities' mean where no modality is left."""
         used = self.entities(side).read
         fused = torch.cat([self._fused(side, part, used[part]) for part in ids.split(chunk)])
-        return self._fill_empty(side, fused, used[ids])
+        return self._fill_empty(side, self._calibrated(side, fused, used[ids]), used[ids])
 
     def _fused(self, side: str, ids: Tensor, used: Tensor) -> Tensor:
         features = self.entities(side).features_in_evaluation(ids)
@@ -411,9 +436,13 @@ class BranchRecommender(InnerProductModel):
 
     def fused_in_training(self, side: str, ids: Tensor, used: Tensor) -> Tensor:
         """(N, D + P) of known entities, from the modalities ``used`` (N, M) of what training reads of them."""
-        encoder = self.entities(side)
         priors = [prior(side, ids, used) for prior in self.priors.values()]
-        return _beside(encoder.fuse(self.fusion[side], encoder(ids, used), used), priors)
+        return _beside(self._from_modalities(side, ids, used), priors)
+
+    def _from_modalities(self, side: str, ids: Tensor, used: Tensor) -> Tensor:
+        """(N, D), as ``fused_in_training`` without priors."""
+        encoder = self.entities(side)
+        return encoder.fuse(self.fusion[side], encoder(ids, used), used)
 
     def _fused_of(self, features: Modalities, used: Tensor) -> Tensor:
         encoder = self.entities(features.side)
@@ -424,7 +453,25 @@ class BranchRecommender(InnerProductModel):
     def embed(self, features: Modalities) -> Tensor:
         """(N, D + P) fused embeddings of entities that the training data do not have, from their features."""
         features, used = self.entities(features.side).readable(features)
-        return self._fill_empty(features.side, self._fused_of(features, used), used)
+        fused = self._calibrated(features.side, self._fused_of(features, used), used)
+        return self._fill_empty(features.side, fused, used)
+
+    def _calibrated(self, side: str, fused: Tensor, used: Tensor) -> Tensor:
+        """(N, D + P) embeddings from the modalities ``used`` (N, M), those of items as validation shows to be right."""
+        if self.calibration is None or side != "item":
+            return fused
+        factors, added = self.calibration(used, self._mean_from)
+        networks, priors = fused.tensor_split([added.shape[1]], dim=1)
+        return _beside(factors * networks + added, [priors])
+
+    def _mean_from(self, number: int) -> Tensor:
+        """(D,) the mean embedding of training items from the modalities of the number, zero if none has them."""
+        return self._once(f"items from {number}", lambda: self._mean_of(self.calibration.choice(number)))
+
+    def _mean_of(self, used: Tensor) -> Tensor:
+        encoder = self.entities("item")
+        ids = _sample((encoder.trained & (encoder.available | ~used).all(1)).nonzero().squeeze(1))
+        return self._from_modalities("item", ids, used.expand(len(ids), -1)).sum(0) / max(1, len(ids))
 
     def described(self, side: str) -> bool:
         return self.options.is_single_branch(side) and super().described(side)
@@ -444,15 +491,22 @@ class BranchRecommender(InnerProductModel):
             mean = own.embeddings(self, side, ids) if isinstance(entity, int) else own.embed(self, entity)
             return [Part(type(self).__name__, "(mean)", mean[0])]
         rows = encoder(ids, used) if isinstance(entity, int) else encoder.embed(entity, used)
-        blocks = [(type(self).__name__, self._network_parts(side, rows, used))]
+        values, name, mean = self._network_parts(side, rows, used), type(self).__name__, None
+        if self.calibration is not None and side == "item":
+            (factor,), (mean,) = self.calibration(used, self._mean_from)
+            values = factor * values
+        blocks = [(name, values)]
         blocks += [(prior.model, prior.parts(side, entity, used[0])) for prior in self.priors.values()]
         widths = [values.shape[1] for _, values in blocks]
-        return [
-            Part(source, name, beside_zeros(row, widths, n))
+        parts = [
+            Part(source, modality, beside_zeros(row, widths, n))
             for n, (source, values) in enumerate(blocks)
-            for name, row, there in zip(encoder.names, values, used[0])
+            for modality, row, there in zip(encoder.names, values, used[0])
             if there and (n == 0 or row.any())
         ]
+        if mean is not None and mean.any():
+            parts.append(Part(name, "(mean)", beside_zeros(mean, widths, 0)))
+        return parts
 
     def _network_parts(self, side: str, rows: Tensor, used: Tensor) -> Tensor:
         """(M, D) of one entity, from what its encoder returns (1, M, ...)."""
@@ -506,6 +560,11 @@ class BranchRecommender(InnerProductModel):
                 f"not; declare one under 'modalities: {side}:' in the data set's YAML, or name it in "
                 f"--{side}_modalities."
             )
+
+
+def _sample(ids: Tensor) -> Tensor:
+    """Of many ids ``SAMPLE`` or a few more."""
+    return ids[:: max(1, len(ids) // SAMPLE)]
 
 
 def _beside(fused: Tensor, priors: list[Tensor]) -> Tensor:

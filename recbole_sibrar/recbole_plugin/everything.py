@@ -8,6 +8,7 @@ from recbole.data import utils
 from recbole.utils import get_model, get_trainer, init_seed
 
 from recbole_sibrar import checkpoint
+from recbole_sibrar.models.calibration import FACTORS
 from recbole_sibrar.recbole_plugin.dataset import ScenarioDataset
 
 WHOLE_MODEL = "model-all.pth"  # in the folder of a run, beside the model that the test figures belong to
@@ -17,14 +18,15 @@ def train_on_everything(config: Config, dataset: ScenarioDataset, chosen: Path) 
     """Train the same model on all interactions, those of validation and test too, and write it beside the chosen one.
 
     It has as many epochs as the checkpoint that validation chose; for a closed form, whose epochs are penalties, that
-    is the penalty.
+    is the penalty. There is nothing left to calibrate it by, so that it has the factors of the chosen one.
 
     Args:
         dataset: after ``build``.
         chosen: the checkpoint of its best epoch.
     """
     path = chosen.with_name(WHOLE_MODEL)
-    n_epochs = checkpoint.load(chosen)["epoch"] + 1
+    state = checkpoint.load(chosen)
+    n_epochs, parameters = state["epoch"] + 1, state["state_dict"]
     init_seed(config["seed"], config["reproducibility"])
     dataset = dataset.whole()
     sampler, *_ = utils.create_samplers(config, dataset, [dataset, None, None])
@@ -34,5 +36,8 @@ def train_on_everything(config: Config, dataset: ScenarioDataset, chosen: Path) 
     trainer.epochs, trainer.trained_on = n_epochs, checkpoint.EVERYTHING
     getLogger().info(f"Training on everything for {n_epochs} epochs")
     trainer.fit(loader, None, saved=False, show_progress=config["show_progress"])
+    for name, value in model.state_dict().items():
+        if name.endswith(FACTORS):
+            value.copy_(parameters[name])
     trainer._save_checkpoint(n_epochs - 1, verbose=False, saved_model_file=str(path))
     return path

@@ -16,7 +16,7 @@ from recbole_sibrar import checkpoint
 from recbole_sibrar.errors import TrainingError
 from recbole_sibrar.evaluation.protocol import Phase
 from recbole_sibrar.evaluation.ranking import Ranking
-from recbole_sibrar.files import make_folder
+from recbole_sibrar.files import make_folder, save_tensors
 from recbole_sibrar.models.core import InnerProductModel
 from recbole_sibrar.models.optimizer import TableAdamW, large_tables
 from recbole_sibrar.models.penalties import PenaltyPath
@@ -121,10 +121,23 @@ class ProtocolTrainer:
         self._shared_loss = distributed.shared_loss(self.model)
         try:
             with options_blamed(self.config):
-                return super().fit(train_data, valid_data, *args, **kwargs)
+                best = super().fit(train_data, valid_data, *args, **kwargs)
+            if phase is not None and self._core is not None and self._core.calibrates and kwargs.get("saved", True):
+                self._calibrate(phase)
+            return best
         finally:
             self._save_best_solved()
             self.tensorboard.close()  # else its thread and file stay, of each trial of a search
+
+    def _calibrate(self, phase: Phase) -> None:
+        """The model of the best epoch, and its checkpoint. The scores that chose the epoch are those before."""
+        state = self._load(self.saved_model_file)
+        checkpoint.restore(self.model, state)
+        self.model.eval()
+        items = (phase.candidates & phase.cold_items).nonzero().squeeze(1)
+        self._core.calibrate(phase.positives.to(self.device), items.to(self.device))
+        if distributed.is_main():
+            save_tensors(self.saved_model_file, {**state, "state_dict": self.model.state_dict()})
 
     def _train_epoch(self, train_data: AbstractDataLoader, epoch_idx: int, *args: object, **kwargs: object) -> Any:
         if self.progress_file is not None and epoch_idx > self.start_epoch:

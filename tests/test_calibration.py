@@ -1,0 +1,141 @@
+"""What validation says of the modalities of items that have no interactions."""
+
+import numpy as np
+import pytest
+import torch
+from test_models import N_ITEMS, N_USERS, build, every_model
+
+from recbole_sibrar import checkpoint
+from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.models import calibration as module
+from recbole_sibrar.models.calibration import FACTORS, FEWEST, MOST, Calibration, slope
+from recbole_sibrar.recbole_plugin.run import run
+from recbole_sibrar.recbole_plugin.trained import TrainedModel
+from recbole_sibrar.serving.recommender import Recommender
+
+USERS, ITEMS = torch.arange(N_USERS), torch.arange(N_ITEMS)
+
+
+def test_the_slope_is_that_of_least_squares():
+    rng = np.random.default_rng(0)
+    users, items, interactions = rng.normal(size=(50, 3)), rng.normal(size=(9, 3)), rng.integers(0, 2, (50, 9))
+    scores = users @ items.T
+    centred = [table - table.mean(1, keepdims=True) for table in (scores, interactions)]
+    expected = np.linalg.lstsq(centred[0].reshape(-1, 1), centred[1].reshape(-1), rcond=None)[0]
+    found, error = slope(*map(torch.tensor, (items, interactions.T @ users, users.T @ users)))
+    assert found.item() == pytest.approx(expected.item()) and 0 < error < 1
+
+
+def fitted(lengths, n_items=400, names=("interactions", "good", "weak", "noise"), missing=0.0):
+    """Factors where the embedding from a choice of modalities is the truth times its length, and noise."""
+    generator = torch.Generator().manual_seed(0)
+    truth, users = torch.randn(n_items, 4, generator=generator), torch.randn(300, 4, generator=generator)
+    noise = torch.randn(n_items, 4, generator=generator)
+    likes = (truth @ users.T + 2 * torch.randn(n_items, 300, generator=generator) > 2).float()
+
+    def embed(places, used):
+        chosen = [name for name, there in zip(names, used[0].tolist()) if there and name != "interactions"]
+        length = max((lengths[name] for name in chosen if name != "noise"), default=0.0)
+        return (length * truth + (lengths["noise"] if "noise" in chosen else 0.0) * noise)[places]
+
+    calibration = Calibration(names, 4)
+    available = torch.rand(n_items, len(names), generator=generator) >= missing
+    calibration.fit(embed, available, likes @ users, users.T @ users)
+    return {
+        tuple(name for name, there in zip(names, calibration.choice(number).tolist()) if there): factor
+        for number, factor in enumerate(calibration.factors.tolist())
+    }
+
+
+def test_what_is_too_short_is_lengthened_and_what_is_noise_is_not_trusted():
+    factors = fitted({"good": 1.0, "weak": 0.25, "noise": 0.5})
+    assert factors[()] == factors["good", "weak", "noise"] == 1 and factors["good",] == pytest.approx(1.25, abs=0.05)
+    assert factors["weak",] == pytest.approx(4 * factors["good",], rel=0.05) and factors["noise",] < 0.3
+    assert 1 < factors["weak", "noise"] < factors["weak",]
+
+
+@pytest.mark.parametrize("n_items", [0, 1, FEWEST - 1])
+def test_few_items_leave_embeddings_as_they_are(n_items):
+    assert set(fitted({"good": 1.0, "weak": 0.25, "noise": 0.5}, n_items=n_items).values()) == {1.0}
+
+
+def test_embeddings_that_are_all_the_same_are_left_alone():
+    assert set(fitted({"good": 0.0, "weak": 0.0, "noise": 0.0}).values()) == {1.0}
+    assert fitted({"good": 1.0, "weak": 0.0, "noise": 0.0})["weak",] == 1
+
+
+def test_more_modalities_than_there_are_choices_for_are_left_alone():
+    calibration = Calibration(tuple(f"m{n}" for n in range(MOST + 1)), 3)
+    factors, added = calibration(torch.rand(6, MOST + 1) > 0.5, None)
+    assert (factors == 1).all() and not added.any()
+
+
+@every_model
+@pytest.mark.parametrize("networks", [1, 2])
+def test_embeddings_of_items_without_interactions_are_scaled_around_the_mean_of_training(model_class, networks):
+    options = {"ensemble_size": networks, "single_branch": "both"}
+    model, alone = (build(model_class, calibration=given, **options).eval() for given in (True, False))
+    assert torch.equal(model.embeddings("user", USERS), alone.embeddings("user", USERS))
+    encoder = model.entities("item")
+    with_interactions = encoder.read[:, encoder.names.index("interactions")]
+    found, plain = model.embeddings("item", ITEMS), alone.embeddings("item", ITEMS)
+    assert torch.equal(found[with_interactions], plain[with_interactions])
+    item = int((~with_interactions & encoder.read.any(1)).nonzero()[0])
+    used = encoder.read[item]
+    same = (encoder.trained & (encoder.available | ~used).all(1)).nonzero().squeeze(1)
+    for network, before, own in zip((model, *model.others), plain[item].split(8), found[item].split(8)):
+        factor = network.calibration.factors[int(sum(1 << n for n, there in enumerate(used[1:].tolist()) if there))]
+        mean = network.fused_in_training("item", same, used.expand(len(same), -1)).mean(0)
+        torch.testing.assert_close(own, mean + factor * (before - mean))
+
+
+@every_model
+def test_the_training_of_all_networks_is_as_without(model_class):
+    model, alone = (build(model_class, calibration=given, ensemble_size=2) for given in (True, False))
+    ours, others = model.state_dict(), alone.state_dict()
+    assert all(torch.equal(ours[name], value) for name, value in others.items())
+    assert {name.rpartition("calibration")[0] for name in ours.keys() - others.keys()} == {"", "others.0."}
+
+
+@every_model
+def test_nothing_held_out_changes_nothing(model_class):
+    model = build(model_class, calibration=True, ensemble_size=2).eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.calibrate(SparseRows.from_pairs([], [], N_USERS, N_ITEMS), ITEMS[20:])
+    model.calibrate(SparseRows.from_pairs([1], [22], N_USERS, N_ITEMS), ITEMS[:0])
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+STRONG = {"preset": "strong", "epochs": 3, "ensemble_size": 2}
+
+
+def factors_in(path):
+    return {name: value for name, value in checkpoint.load(path)["state_dict"].items() if name.endswith(FACTORS)}
+
+
+def test_a_run_calibrates_its_best_epoch_and_every_reader_of_the_checkpoint_agrees(tiny, monkeypatch):
+    monkeypatch.setattr(module, "FEWEST", 2)
+    options = tiny.options(scenario="item_cold", fit="all", **STRONG)
+    with_it, without = (
+        run("SiBraR", "tiny", None, {**options, "calibration": given, "run_name": str(given)})
+        for given in (True, False)
+    )
+    assert with_it.history == without.history and with_it.best_valid_score == without.best_valid_score
+    factors = factors_in("results/True/model.pth")
+    assert [len(values) for values in factors.values()] == [8, 8]
+    assert any((values != 1).any() for values in factors.values())
+    assert not factors_in("results/False/model.pth")
+    parameters = [checkpoint.load(f"results/{given}/model.pth")["state_dict"] for given in (True, False)]
+    assert all(torch.equal(parameters[0][name], value) for name, value in parameters[1].items())
+    trained = TrainedModel("results/True")
+    assert trained.evaluate("test")[0] == pytest.approx(with_it.test_result)
+    served = Recommender.load("results/True/model.pth")
+    torch.testing.assert_close(served._items, trained.core.embeddings("item", torch.arange(31)))
+    whole = factors_in("results/True/model-all.pth")
+    assert all(torch.equal(whole[name], values) for name, values in factors.items())
+
+
+@pytest.mark.parametrize("scenario", ["warm", "user_cold"])
+def test_without_cold_items_in_validation_there_is_nothing_to_calibrate_by(tiny, scenario):
+    run("SiBraR", "tiny", None, tiny.options(scenario=scenario, run_name="run", **STRONG))
+    assert all((values == 1).all() for values in factors_in("results/run/model.pth").values())
