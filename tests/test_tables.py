@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import naming
+from conftest import names, naming
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +23,7 @@ from recbole_sibrar.data.atomic import read_atomic
 from recbole_sibrar.data.modalities import Modalities
 from recbole_sibrar.data.tables import MISSING, is_marker, parquet_blocks, read_table
 from recbole_sibrar.errors import DataError
+from recbole_sibrar.kinds import KINDS
 from recbole_sibrar.kinds.category import category_modality
 from recbole_sibrar.kinds.number import number_modality
 from recbole_sibrar.kinds.tags import tags_modality
@@ -147,6 +148,9 @@ def tables(draw):
             rows = None
     else:
         text = written([HEADER, *rows], separator, style)
+        lines = text.split("\n")[:-1]
+        is_plain = separator == "\t" and all(line.count(separator) == len(HEADER) - 1 for line in lines)
+        assume(not is_plain or len(lines) == 1 + n)  # a plain text of other cells
     if draw(st.booleans()):
         text = text.replace("\n", "\r\n")
     broken = draw(st.sampled_from(["", "", "", "more", "fewer"]))
@@ -222,6 +226,35 @@ def test_markers_of_missing_values_are_counted_and_missing(marker, capsys):
 def test_separators_of_tags_are_no_patterns(separator):
     assert guess_kind(pd.Series([f"1st{separator}b", "b", "4th", "c"]), separator) == "tags"
     assert guess_kind(pd.Series(["1st", "abc", "1st"]), separator) == "text"
+
+
+TAGS = [[f"t{n % 5}", f"t{n % 7}", f"t{n % 9}"] for n in range(60)]
+NAMES = [f"{first} {last}" for first in ("Ada", "Max", "Eva") for last in "NOPQRST"]
+
+
+@pytest.mark.parametrize("read, option", [("table", "--tag-separator"), ("token_seq", "seq_separator")])
+@pytest.mark.parametrize(
+    "cells, separator",
+    [
+        *(([mark.join(tags) for tags in TAGS], mark.strip()) for mark in "|,;/"),
+        ([" ".join(tags) for tags in TAGS], " "),
+        ([", ".join(sorted(tags)[:2]) for tags in TAGS * 3], ","),
+        ([*(", ".join(tags) for tags in TAGS), "a@b"], None),
+        (NAMES * 3, None),
+        ([f"{name.replace(' ', ', ')}{n % 9}" for n, name in enumerate(NAMES * 3)], None),
+        (["rock", "pop", ""] * 20, None),
+    ],
+)
+def test_tags_with_another_separator_than_expected_are_told_of_it(cells, separator, read, option, recwarn):
+    column = pd.Series(["", *cells], name="genres")
+    if read == "table":
+        KINDS["tags"].written(column, "@", "items.csv")
+    else:
+        KINDS["tags"].from_column("genres", column, "@")
+    said = [str(warning.message) for warning in recwarn]
+    assert [names(text, f"genres | no cell holds '@' | {option} | is {separator!r}") for text in said] == [True] * (
+        separator is not None
+    )
 
 
 def test_which_texts_are_missing_can_be_said():

@@ -30,10 +30,10 @@ from recbole_sibrar.data.tables import (
 )
 from recbole_sibrar.errors import DataError, OptionError, nearest
 from recbole_sibrar.kinds import KINDS
+from recbole_sibrar.kinds.tags import SEPARATORS, tags_between
 
 MAX_CATEGORY_SHARE = 0.5
 MAX_CATEGORY_LENGTH = 40
-SEPARATORS_OF_TAGS = ("|", ",", ";", "/")
 
 
 def convert(
@@ -380,14 +380,9 @@ def guess_kind(column: pd.Series, tag_separator: str) -> str:
 
 
 def _other_separator(column: pd.Series) -> str:
-    """What stands between the parts of texts that are probably tags, as the parts occur again and again; "" if none."""
+    """What stands between the parts of texts that are probably tags; "" if none."""
     cells = column[column != ""]
-    for separator in SEPARATORS_OF_TAGS:
-        parts = cells.str.split(separator, regex=False).explode().str.strip()
-        several = cells.str.contains(separator, regex=False).mean()
-        if several > 0.3 and 3 * parts.nunique() <= len(parts):
-            return separator
-    return ""
+    return next((separator for separator in SEPARATORS if tags_between(cells, separator) is not None), "")
 
 
 def _parse(column: pd.Series, kind: str, tag_separator: str, path: str | Path) -> pd.Series:

@@ -1,5 +1,6 @@
 """A set of tags, such as genres."""
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,10 @@ from recbole_sibrar.kinds.block import ROWS_COUNTED, Block, SparseBlock, most_fr
 from recbole_sibrar.kinds.kind import Kind, wrong_value
 from recbole_sibrar.kinds.projection import RowsProjection
 from recbole_sibrar.kinds.vocabulary import shortened, warn_of_unknown
+
+SEPARATORS = ("|", ",", ";", "/")
+"""What else usually stands between tags, beside a blank."""
+MOSTLY = 0.9
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,9 @@ class Tags(Kind):
     inputs, linear_inputs = TagInputs, {"tag_weighting": "shrunk"}
 
     def from_column(self, name: str, column: pd.Series, separator: str) -> Modality:
-        lists = [self.from_cell(cell, separator) for cell in column.fillna("")]
+        column = column.fillna("")
+        _warn_of_other_separator(column, separator, name, f"write {separator!r} there, or seq_separator is {{!r}}")
+        lists = [self.from_cell(cell, separator) for cell in column]
         return tags_modality(name, lists, sorted({tag for tags in lists for tag in tags}))
 
     def known_to(self, entry: Modality, trained: Tensor) -> Modality:
@@ -178,6 +185,7 @@ class Tags(Kind):
         return 0.8 if lists.explode().nunique() < lists.str.len().sum() else 0.0
 
     def written(self, column: pd.Series, separator: str, path: str | Path) -> pd.Series:
+        _warn_of_other_separator(column, separator, f"{path}: {column.name}", "--tag-separator (tag_separator) is {!r}")
         return column.map(lambda cell: join_tags(cell if is_list(cell) else cell.split(separator)))
 
     def n_values(self, column: pd.Series) -> int:
@@ -192,6 +200,35 @@ def tags_modality(name: str, lists: Iterable[Iterable[str]], vocabulary: Sequenc
     columns = np.array([tag for tags in lists for tag in tags], dtype=np.int64)
     matrix = SparseRows.from_pairs(rows, columns, len(lists), max(len(number), 1))
     return Modality(name, "tags", matrix.lengths > 0, matrix, matrix.n_columns, tuple(vocabulary))
+
+
+def _warn_of_other_separator(column: pd.Series, separator: str, name: str, advice: str) -> None:
+    """Of cells none of which holds the ``separator``, say what else probably stands between their tags.
+
+    Tags occur again and again, while hardly two entities have the same ones.
+    """
+    cells = column[column.map(lambda cell: isinstance(cell, str) and cell != "")]
+    if not len(cells) or cells.str.contains(separator, regex=False).any():
+        return
+    counts = cells.value_counts()
+    is_unique = (counts == 1).mean() > MOSTLY
+    for other in (*SEPARATORS, " "):
+        parts = tags_between(cells, other)
+        if parts is not None and (is_unique or other != " " and parts.nunique() < len(counts)):
+            text = cells[cells.str.contains(other, regex=False)].iloc[0]
+            warnings.warn(
+                f"{name}: no cell holds {separator!r}, so that {text!r:.100} is one tag; if {other!r} stands between "
+                f"tags, {advice.format(other)}.",
+                stacklevel=2,
+            )
+            return
+
+
+def tags_between(cells: pd.Series, separator: str) -> pd.Series | None:
+    """The parts of present texts, if they are probably tags, as they occur again and again."""
+    parts = cells.str.split(separator, regex=False).explode().str.strip()
+    several = cells.str.contains(separator, regex=False).mean()
+    return parts if several > 0.3 and 3 * parts.nunique() <= len(parts) else None
 
 
 def _tags_of(entry: Modality, cell: object, token: str) -> list[str]:
