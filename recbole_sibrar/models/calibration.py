@@ -66,8 +66,8 @@ class Calibration(nn.Module):
         r"""Regress the interactions of items that the network was not trained with on their scores.
 
         :math:`\rho_S` is the ratio of two slopes, that of the items' scores from S and that of their scores from all
-        they have. It counts as far as it is no chance: James and Stein's factor between it and one, by the standard
-        error of the first slope.
+        they have. It counts as far as it is no chance: James and Stein's factor between it and one, by its standard
+        error, in which the slopes' errors are those of the same items.
 
         Args:
             embed: (R,) places among V items, (R, M) bool -> (R, D) embeddings from these modalities.
@@ -79,7 +79,8 @@ class Calibration(nn.Module):
         places = available.any(1).nonzero().squeeze(1)
         if len(places) < FEWEST:
             return
-        whole, _ = slope(embed(places, available[places]), interactions[places], users)
+        errors = interactions.new_zeros(len(available), dtype=torch.double)
+        whole, errors[places] = slope(embed(places, available[places]), interactions[places], users)
         if not whole > 0:
             return
         for number in range(1, len(self.factors)):
@@ -87,10 +88,11 @@ class Calibration(nn.Module):
             places = (available | ~used).all(1).nonzero().squeeze(1)
             if len(places) < FEWEST:
                 continue
-            own, error = slope(embed(places, used.expand(len(places), -1)), interactions[places], users)
-            excess = own.clamp(min=0) / whole - 1
-            certain = (1 - (error / whole / excess).square()).clamp(min=0).nan_to_num(0, 0, 0)
-            self.factors[number] = 1 + certain * excess.nan_to_num(0, 0, 0)
+            own, own_errors = slope(embed(places, used.expand(len(places), -1)), interactions[places], users)
+            ratio = own.clamp(min=0) / whole
+            error = (-ratio * errors).index_add(0, places, own_errors).norm() / whole
+            certain = (1 - (error / (ratio - 1)).square()).clamp(min=0).nan_to_num(0, 0, 0)
+            self.factors[number] = 1 + certain * (ratio - 1).nan_to_num(0, 0, 0)
 
     @torch.no_grad()
     def forward(self, used: Tensor, mean_of: Callable[[int], Tensor]) -> tuple[Tensor, Tensor]:
@@ -118,7 +120,8 @@ def slope(embeddings: Tensor, interactions: Tensor, users: Tensor) -> tuple[Tens
         embeddings: (N, D), of the items. interactions, users: see ``Calibration.fit``.
 
     Returns:
-        () the slope and () its standard error, both NaN without items or where all are the same.
+        () the slope and (N,) what each item adds to its error, whose norm is the standard error; NaN without items or
+        where all are the same.
 
     >>> one_user = torch.tensor([[1.0]])
     >>> slope(torch.tensor([[-2.0], [2.0]]), torch.tensor([[0.0], [1.0]]), one_user)[0]
@@ -129,4 +132,4 @@ def slope(embeddings: Tensor, interactions: Tensor, users: Tensor) -> tuple[Tens
     products, squares = (items * interactions).sum(1), ((items @ users) * items).sum(1)
     total = squares.sum()
     result = products.sum() / total
-    return result, (products - result * squares).square().sum().sqrt() / total
+    return result, (products - result * squares) / total
