@@ -1,15 +1,17 @@
 """What validation says of the modalities of items that have no interactions."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from test_models import N_ITEMS, N_USERS, build, every_model
+from test_models import N_ITEMS, N_USERS, batch, build, every_model
 
 from recbole_sibrar import checkpoint
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.models import calibration as module
 from recbole_sibrar.models.calibration import FACTORS, FEWEST, MOST, Calibration, slope
-from recbole_sibrar.recbole_plugin.run import run
+from recbole_sibrar.recbole_plugin.run import make_config, prepare, run
 from recbole_sibrar.recbole_plugin.trained import TrainedModel
 from recbole_sibrar.serving.recommender import Recommender
 
@@ -116,6 +118,13 @@ def test_nothing_held_out_changes_nothing(model_class):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+@every_model
+def test_training_goes_on_uncalibrated(model_class):
+    model = build(model_class, calibration=True, ensemble_size=2)
+    model.loss(batch(model.options))
+    assert all((values == 1).all() for name, values in model.named_buffers() if name.endswith(FACTORS))
+
+
 STRONG = {"preset": "strong", "epochs": 3, "ensemble_size": 2}
 
 
@@ -149,3 +158,10 @@ def test_a_run_calibrates_its_best_epoch_and_every_reader_of_the_checkpoint_agre
 def test_without_cold_items_in_validation_there_is_nothing_to_calibrate_by(tiny, scenario):
     run("SiBraR", "tiny", None, tiny.options(scenario=scenario, run_name="run", **STRONG))
     assert all((values == 1).all() for values in factors_in("results/run/model.pth").values())
+
+
+def test_what_is_not_saved_is_not_calibrated(tiny):
+    prepared = prepare(make_config("SiBraR", "tiny", None, tiny.options(scenario="item_cold", **STRONG)))
+    train_data, valid_data, _ = prepared.loaders
+    prepared.trainer.fit(train_data, valid_data, False, False)
+    assert len(prepared.trainer.history) == 3 and not list(Path(".").rglob("*.pth"))

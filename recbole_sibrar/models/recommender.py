@@ -183,6 +183,8 @@ class BranchRecommender(InnerProductModel):
     def loss(self, batch: Any) -> tuple[Tensor, ...]:
         """(recommendation loss, weighted contrastive loss or none) of a ``PairBatch`` or ``UserBatch``."""
         generator = self._next_step()
+        if self.calibration is not None:
+            self.calibration.factors.fill_(1)  # until it is fitted to the new parameters
         if isinstance(batch, PairBatch):
             return self._pair_loss(batch, generator)
         return self._user_loss(batch, generator)

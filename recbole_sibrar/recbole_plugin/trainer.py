@@ -94,6 +94,8 @@ class ProtocolTrainer:
         self,
         train_data: AbstractDataLoader,
         valid_data: AbstractDataLoader | None = None,
+        verbose: bool = True,
+        saved: bool = True,
         *args: object,
         **kwargs: object,
     ) -> tuple[float, dict[str, float]]:
@@ -121,8 +123,8 @@ class ProtocolTrainer:
         self._shared_loss = distributed.shared_loss(self.model)
         try:
             with options_blamed(self.config):
-                best = super().fit(train_data, valid_data, *args, **kwargs)
-            if phase is not None and self._core is not None and self._core.calibrates and kwargs.get("saved", True):
+                best = super().fit(train_data, valid_data, verbose, saved, *args, **kwargs)
+            if phase is not None and self._core is not None and self._core.calibrates and saved:
                 self._calibrate(phase)
             return best
         finally:
