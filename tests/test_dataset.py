@@ -1,5 +1,6 @@
 """From tables in memory to recommendations."""
 
+import json
 import warnings
 from datetime import datetime, timezone
 from pathlib import Path
@@ -76,9 +77,15 @@ def test_from_two_tables_and_vectors_with_gaps_to_a_product_that_never_existed(s
     assert not list(Path().glob("*.inter")) and not Path("results").exists()
 
 
-def test_lists_are_tags_or_vectors_and_kinds_can_be_said(shop, capsys):
-    cells = [None if np.isnan(row).any() else row.tolist() for row in shop.text]
-    tags = [None if pd.isna(cell) else cell.split("|") for cell in shop.products["tags"]]
+def printed(cells):
+    """As ``to_csv`` writes arrays of numpy."""
+    return None if cells is None else str(np.array(cells, dtype=object))
+
+
+@pytest.mark.parametrize("written", [lambda cells: cells, json.dumps, str, printed], ids=["no", "json", "str", "numpy"])
+def test_lists_are_tags_or_vectors_and_kinds_can_be_said(shop, written, capsys):
+    cells = [None if np.isnan(row).any() else written(row.tolist()) for row in shop.text]
+    tags = [written([] if pd.isna(cell) else cell.split("|")) for cell in shop.products["tags"]]
     dataset = frames(shop, items=shop.products.assign(tags=tags, text=cells), vectors=None, folder="a/shop")
     assert files(dataset.folder) == files(frames(shop, folder="b/shop").folder)
     said = capsys.readouterr().out
@@ -130,6 +137,13 @@ WRONG = {
     "name": (lambda s: frames(s, vectors={"tags": s.text}), "'tags' is taken"),
     "ragged": (lambda s: frames(s, vectors={"text": {"p1": [1], "p2": [1, 2]}}), "'text' are no table of numbers"),
     "NaN": (lambda s: frames(s, vectors={"text": {"p1": [1, np.nan]}}), "NaN, infinity | id 'p1'"),
+    "text beside lists": (lambda s: frames(s, items=s.products.assign(v=[[1, 2]] * 59 + ["x"])), "line 60 | v | 'x'"),
+    "lists of several lengths": (
+        lambda s: frames(s, items=s.products.assign(v=["[1]"] + ["[1, 2]"] * 59)), "line 2 | v | [1, 2] | v=tags"
+    ),
+    "text that UTF-8 cannot hold in a list": (
+        lambda s: frames(s, items=s.products.assign(v=['["\\ud800"]'] * 60)), "line 1 | v | UTF-8"
+    ),
     "gap in a list": (
         lambda s: frames(s, items=s.products.assign(tags=[[1, np.nan]] * 60), kinds={"tags": "tags"}), "line 1 | nan"
     ),

@@ -18,6 +18,7 @@ from recbole_sibrar.convert.vectors import Embedded, Vectors, embeddings_of, loc
 from recbole_sibrar.data.atomic import LARGEST
 from recbole_sibrar.data.dates import as_seconds, is_moment
 from recbole_sibrar.data.frames import Table, is_file, is_list, plain_frame, texts_of
+from recbole_sibrar.data.lists import as_lists
 from recbole_sibrar.data.tables import (
     MISSING,
     checked,
@@ -255,11 +256,17 @@ def _side(
             raise OptionError(f"--{name}-modalities: {path} has no column {column!r}. {nearest(column, columns)}")
         if kind not in TYPES:
             raise OptionError(f"--{name}-modalities {column}={kind}: unknown kind. {nearest(kind, TYPES)}")
-    table, vectors = _without_vectors(name, table, id_field, given, half, folder)
+    for column in columns:
+        if given.get(column, "tags") == "tags" and not table[column].map(is_list).any():
+            written = as_lists(_without_markers(table[column], missing)[0])
+            table[column] = table[column] if written is None else written
+    lists = [column for column in columns if table[column].map(is_list).any()]
+    check_cells(str(path), table[lists])
+    table, vectors = _without_vectors(name, path, table, id_field, given, half, folder)
     check_column_names(path, table.columns)
     kinds, texts, dates = {}, {}, []
     for column in table.columns.drop(id_field):
-        if table[column].map(is_list).any():
+        if column in lists:
             table[column] = _tags(path, table[column], given.get(column))
             kinds[column] = "tags"
             print(f"  {name} column {column!r}: tags (lists)")
@@ -304,15 +311,30 @@ def _add_embedded(side: Side) -> None:
 
 
 def _without_vectors(
-    name: str, table: pd.DataFrame, id_field: str, given: Collection[str], half: bool, folder: str | Path
-) -> tuple[pd.DataFrame, dict[str, Vectors]]:
-    """The table without the columns that hold lists of numbers, and these as vectors; not those ``given`` a kind."""
+    name: str, path: str | Path, table: pd.DataFrame, id_field: str, given: Collection[str], half: bool,
+    folder: str | Path,
+) -> tuple[pd.DataFrame, dict[str, Vectors]]:  # fmt: skip
+    """The table without the columns that hold lists of numbers, and these as vectors; not those ``given`` a kind.
+
+    Raises:
+        DataError: lists of several lengths, or beside what is none.
+    """
     vectors = {}
     for column in table.columns.drop([id_field, *given]):
-        cells = table[column][table[column].map(is_list)]
-        if len(cells) and all(not isinstance(entry, str) for cell in cells for entry in cell) and cells.map(len).any():
-            vectors[column] = embeddings_of(table.loc[cells.index, [id_field, column]], column, None, half, folder)
-            print(f"  {name} column {column!r}: vector (lists)")
+        cells = table[column][table[column].map(len) > 0]
+        lists = cells[cells.map(is_list)]
+        if not len(lists) or any(isinstance(entry, str) for cell in lists for entry in cell):
+            continue
+        sizes = cells.map(lambda cell: len(cell) if is_list(cell) else 0)
+        if sizes.nunique() > 1:
+            first, n = lists.index[0], len(lists.iloc[0])
+            row = (sizes != n).idxmax()
+            raise DataError(
+                f"{path}, line {row}: {column} is {cells[row]!r:.100}; expected {n} numbers, as in line {first}. If they "
+                f"are tags, --{name}-modalities {column}=tags (kinds) says so."
+            )
+        vectors[column] = embeddings_of(table.loc[lists.index, [id_field, column]], column, None, half, folder)
+        print(f"  {name} column {column!r}: vector (lists)")
     return table.drop(columns=list(vectors)), vectors
 
 

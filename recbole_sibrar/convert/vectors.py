@@ -16,6 +16,7 @@ from scipy.sparse import issparse
 
 from recbole_sibrar import hub
 from recbole_sibrar.data.frames import Frame, is_file, is_list, plain_frame
+from recbole_sibrar.data.lists import list_in
 from recbole_sibrar.data.tables import OPENERS, SEPARATORS, Lines, below, is_number, parquet_blocks, read_blocks
 from recbole_sibrar.data.vectors import LARGEST, check_scale, check_size
 from recbole_sibrar.errors import DataError, OptionError
@@ -348,7 +349,9 @@ def _table(separator: str) -> Reader:
             if kept.any():
                 numbers = np.asarray(lines)[kept]
                 rows = block.rows(kept) if isinstance(block, Lines) else compress(block[1], kept)
-                yield ids[kept], _parse_numbers(path, rows, numbers, width), numbers
+                cells = [_numbers_in(row[1:]) for row in rows]
+                if width > 1 or any(cells):
+                    yield ids[kept], _parse_numbers(path, cells, numbers, width), numbers
 
     return read
 
@@ -366,17 +369,28 @@ def _is_header(cells: Sequence[str]) -> bool:
     return is_counted and (len(names) > 2 or not token or token.casefold().endswith("id"))
 
 
-def _parse_numbers(path: Path, rows: Iterable[list[str]], lines: np.ndarray, width: int) -> np.ndarray:
+def _parse_numbers(path: Path, rows: list[list[Any] | None], lines: np.ndarray, width: int) -> np.ndarray:
+    width = next((len(numbers) for numbers in rows if numbers is not None), width)
     values = np.full((len(lines), width), np.nan, dtype=np.float32)
-    for index, (_, *cells) in enumerate(rows):
-        if not any(map(str.strip, cells)):
+    for index, numbers in enumerate(rows):
+        if numbers is None:
             continue
+        if len(numbers) != width:
+            raise DataError(f"{path}, line {lines[index]}: {len(numbers)} numbers, expected {width}.")
         try:
             with np.errstate(over="ignore"):
-                values[index] = np.array(cells, dtype=np.float32)
-        except ValueError as error:
+                values[index] = np.array(numbers, dtype=np.float32)
+        except (TypeError, ValueError) as error:
             raise DataError(f"{path}, line {lines[index]}: {error}; expected numbers.") from None
     return values
+
+
+def _numbers_in(cells: list[str]) -> list[Any] | None:
+    """The cells, or the numbers of the list in the only cell; None if there are none."""
+    if not any(map(str.strip, cells)):
+        return None
+    written = list_in(cells[0]) if len(cells) == 1 else None
+    return cells if written is None else written or None
 
 
 def _parquet(path: Path, wanted: pd.Index | None) -> Blocks:

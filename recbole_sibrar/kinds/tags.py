@@ -14,6 +14,7 @@ from torch import Tensor
 
 from recbole_sibrar.checked import option
 from recbole_sibrar.data.frames import is_list
+from recbole_sibrar.data.lists import list_in
 from recbole_sibrar.data.modalities import Features, Modality
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 from recbole_sibrar.data.tables import is_empty, join_tags
@@ -175,7 +176,8 @@ class Tags(Kind):
 
     def from_table(self, cell: object, separator: str) -> object:
         if isinstance(cell, str):
-            return join_tags(cell.split(separator)).split()
+            written = list_in(cell)
+            return join_tags(cell.split(separator) if written is None else map(str, written)).split()
         return [join_tags([tag]) if isinstance(tag, str) else tag for tag in cell] if is_list(cell) else cell
 
     def fits(self, cells: pd.Series, separator: str) -> float:

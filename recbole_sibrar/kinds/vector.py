@@ -10,6 +10,7 @@ from torch import Tensor
 
 from recbole_sibrar.checked import option
 from recbole_sibrar.data.atomic import check_known, find_dataset_file
+from recbole_sibrar.data.lists import list_in
 from recbole_sibrar.data.modalities import Declaration, Features, Modality
 from recbole_sibrar.data.vectors import DiskVectors, check_size, read_vectors, row_blocks
 from recbole_sibrar.errors import DataError
@@ -100,6 +101,10 @@ class Vector(Kind):
 
     def from_columns(self, columns: Tensor, entry: Modality) -> Tensor:
         return columns.float()
+
+    def from_table(self, cell: object, separator: str) -> object:
+        written = list_in(cell) if isinstance(cell, str) else None
+        return cell if written is None else written
 
     def parse(self, entry: Modality, cells: list[Any], tokens: Sequence[str], told: set[tuple[str, str]]) -> Modality:
         values = np.zeros((len(cells), entry.width), dtype=np.float32)

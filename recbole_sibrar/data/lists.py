@@ -1,0 +1,42 @@
+"""Lists in tables, as texts: as JSON, Python and numpy write them."""
+
+import ast
+import json
+import re
+from contextlib import suppress
+from typing import Any
+
+import pandas as pd
+
+TEXT = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
+TEXTS = re.compile(rf"\[\s*(?:(?:{TEXT})[\s,]*)*\]", re.DOTALL)
+
+
+def list_in(text: str) -> list[Any] | None:
+    """The list of texts or numbers that a text is; None if it is none.
+
+    >>> list_in("['Sci Fi', \\"Rock'n'Roll\\"]"), list_in("['Sci Fi' 'War']"), list_in('["Sci Fi"]')
+    (['Sci Fi', "Rock'n'Roll"], ['Sci Fi', 'War'], ['Sci Fi'])
+    >>> list_in("[1, 2.5]"), list_in("[1.  2.5]"), list_in("[]"), list_in("[REC]"), list_in("[0.1 ... 0.2]")
+    ([1, 2.5], [1.0, 2.5], [], None, None)
+    """
+    text = text.strip()
+    if not (text.startswith("[") and text.endswith("]")):
+        return None
+    with suppress(ValueError, RecursionError):
+        found = json.loads(text)
+        return None if any(isinstance(entry, (list, dict)) for entry in found) else found
+    with suppress(ValueError, SyntaxError):
+        if TEXTS.fullmatch(text):
+            return [ast.literal_eval(entry) for entry in re.findall(TEXT, text, re.DOTALL)]
+        return [float(number) for number in text[1:-1].replace(",", " ").split()]
+    return None
+
+
+def as_lists(column: pd.Series) -> pd.Series | None:
+    """A column of texts that are lists, but those that are empty, as these lists; else None."""
+    texts = column[column != ""]
+    if not len(texts) or list_in(texts.iloc[0]) is None:
+        return None
+    lists = texts.map(list_in)
+    return None if lists.isna().any() else lists.reindex(column.index, fill_value="")
