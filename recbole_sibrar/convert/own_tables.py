@@ -330,8 +330,8 @@ def _without_vectors(
             first, n = lists.index[0], len(lists.iloc[0])
             row = (sizes != n).idxmax()
             raise DataError(
-                f"{path}, line {row}: {column} is {cells[row]!r:.100}; expected {n} numbers, as in line {first}. If they "
-                f"are tags, --{name}-modalities {column}=tags (kinds) says so."
+                f"{path}, line {row}: {column} is {cells[row]!r:.100}; expected {n} numbers, as in line {first}. "
+                f"If they are tags, --{name}-modalities {column}=tags (kinds) says so."
             )
         vectors[column] = embeddings_of(table.loc[lists.index, [id_field, column]], column, None, half, folder)
         print(f"  {name} column {column!r}: vector (lists)")
