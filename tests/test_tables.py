@@ -257,6 +257,12 @@ def test_tags_with_another_separator_than_expected_are_told_of_it(cells, separat
     )
 
 
+@pytest.mark.parametrize("n_with, kind", [(1, "text"), (50, "tags")])
+def test_a_separator_in_a_few_titles_makes_no_tags_of_them(n_with, kind):
+    titles = [f"thing {n}{' | Official' if n < n_with else ''}" for n in range(99)]
+    assert guess_kind(pd.Series([*titles, titles[-1]]), "|") == kind
+
+
 def test_which_texts_are_missing_can_be_said():
     orders()
     write("item_id,country\ni0,NA\ni1,NA\ni2,?\ni3,DE\n", "items.csv")

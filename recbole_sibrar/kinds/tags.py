@@ -181,10 +181,12 @@ class Tags(Kind):
         return [join_tags([tag]) if isinstance(tag, str) else tag for tag in cell] if is_list(cell) else cell
 
     def fits(self, cells: pd.Series, separator: str) -> float:
-        if not cells.str.contains(separator, regex=False).any():
+        share = cells.str.contains(separator, regex=False).mean()
+        if not share > 0:
             return 0.0
-        lists = cells.str.split(separator, regex=False)
-        return 0.8 if lists.explode().nunique() < lists.str.len().sum() else 0.0
+        tags = cells.str.split(separator, regex=False).explode()
+        most = 1.0 if share > 0.05 else 0.5  # a few titles may hold it, too
+        return 0.8 if tags.nunique() < most * len(tags) else 0.0
 
     def written(self, column: pd.Series, separator: str, path: str | Path) -> pd.Series:
         _warn_of_other_separator(column, separator, f"{path}: {column.name}", "--tag-separator (tag_separator) is {!r}")
