@@ -108,6 +108,22 @@ def test_a_pair_is_kept_if_one_of_its_interactions_passes_the_filters(tiny):
         assert sum(map(len, splits(tiny, val_interval={"rating": "[0,5]"}))) == 100
 
 
+def test_a_filter_of_features_sees_each_row_whatever_its_texts_and_ids(tiny):
+    """Items 3 and later are from 1993 on; the item NA is one of them, and quotes in titles belong to the titles."""
+    titles = {5: '"Heat', 9: "NA", 25: 'Heat"'}
+    rows = [f"i{n}\t{titles.get(n, 'x')}\t{1990 + n}\t{n} {n + 0.5}" for n in range(1, 31)]
+    tiny.file(
+        "item", "item_id:token\ttitle:token\tyear:float\tsize:float_seq", [row.replace("i7\t", "NA\t") for row in rows]
+    )
+    pairs = [(f"u{user}", "NA" if item == 7 else f"i{item}") for user, item in tiny.pairs]
+    tiny.file("inter", "user_id:token\titem_id:token", ["\t".join(pair) for pair in pairs])
+    columns = {"inter": ["user_id", "item_id"], "item": "*"}
+    found = set.union(*splits(tiny, load_col=columns, val_interval={"year": "[1993,inf)"}))
+    assert found == {pair for pair in pairs if pair[1] not in ("i1", "i2")}
+    with pytest.raises(OptionError, match=naming("val_interval.size | float_seq | token or float")):
+        splits(tiny, load_col=columns, val_interval={"size": ["1"]})
+
+
 @pytest.mark.parametrize("model", ["Pop", "BPR"])
 def test_overlapping_split_files(tiny, model):
     """The best possible recall is 1, whatever the files have in common."""

@@ -26,6 +26,7 @@ from recbole_sibrar.data.modalities import (
 )
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.splits import PHASES, SPLIT_ROUNDINGS, check_disjoint, rounded_up
+from recbole_sibrar.data.tables import is_marker
 from recbole_sibrar.data.vectors import STORAGES
 from recbole_sibrar.errors import DataError, OptionError, nearest
 from recbole_sibrar.evaluation.protocol import Phase, build_phases
@@ -77,21 +78,27 @@ class ScenarioDataset(Dataset):
         super()._load_data(token, dataset_path)
 
     def _load_feat(self, filepath: str, source: FeatureSource) -> pd.DataFrame:
-        """RecBole's reader pads short lines and parses in Python; interactions are read strictly and by columns."""
-        if self.scenario is None or source is not FeatureSource.INTERACTION:
-            return super()._load_feat(filepath, source)
+        """RecBole's reader pads short lines, lets a quote in a text swallow rows, and takes ids such as NA for none."""
+        ids = {
+            FeatureSource.INTERACTION: [self.uid_field, self.iid_field],
+            FeatureSource.USER: [self.uid_field],
+            FeatureSource.ITEM: [self.iid_field],
+        }.get(source)
         load, unload = self._get_load_and_unload_col(source)
+        if self.scenario is None or ids is None or load == set():
+            return super()._load_feat(filepath, source)
         separator = self.config["field_separator"]
         header = read_header(filepath, separator)
         kept = [name for name in header if (not load or name in load) and name not in (unload or ())]
-        for field in (self.uid_field, self.iid_field):
+        for field in ids:
             if field not in kept:
                 raise DataError(
                     f"{filepath}: column {field!r} is needed but absent or not loaded; found {list(header)}."
                 )
             check_id_type(filepath, field, header[field])
+        is_inter = source is FeatureSource.INTERACTION
         for name in kept:
-            if header[name] not in ("token", "float"):
+            if is_inter and header[name] not in ("token", "float"):
                 raise DataError(
                     f"{filepath}: column {name!r} is {header[name]}; interactions take token and float only."
                 )
@@ -99,16 +106,24 @@ class ScenarioDataset(Dataset):
         for name in kept:
             kind = FeatureType(header[name])
             self.field2source[name], self.field2type[name], self.field2seqlen[name] = source, kind, 1
-            if kind == FeatureType.FLOAT:
+            if name in ids:
+                if (frame[name] == "").any():
+                    raise DataError(f"{filepath}, line {(frame[name] == '').idxmax()}: {name} is empty.")
+            elif kind == FeatureType.FLOAT:
                 self.field2bucketnum[name] = 2
-                texts, frame[name] = frame[name], parse_numbers(frame[name], filepath, name)
+                texts = frame[name] if is_inter else frame[name].mask(frame[name].map(is_marker), "")
+                frame[name] = parse_numbers(texts, filepath, name)
                 if name == self.time_field:
                     frame[name] = exact_integers(texts, frame[name])
-            elif name in (self.uid_field, self.iid_field) and (frame[name] == "").any():
-                raise DataError(f"{filepath}, line {(frame[name] == '').idxmax()}: {name} is empty.")
+            elif kind != FeatureType.TOKEN:
+                frame[name] = self._sequences(frame[name], kind)
+                self.field2seqlen[name] = int(frame[name].map(len).max())
+            elif not is_inter:
+                frame[name] = frame[name].where(frame[name] != "", None)
         field, is_split = self.time_field, self.benchmark_filename_list is not None
         if (
-            field in frame
+            is_inter
+            and field in frame
             and not scenario_named(self.scenario).cold_sides
             and not is_split
             and self.config["eval_args"]["order"] == "TO"
@@ -117,6 +132,10 @@ class ScenarioDataset(Dataset):
             if missing.any():
                 raise DataError(f"{filepath}, line {missing.idxmax()}: no {field}, but eval_args.order is TO.")
         return frame.reset_index(drop=True)
+
+    def _sequences(self, column: pd.Series, kind: FeatureType) -> pd.Series:
+        to_value = float if kind == FeatureType.FLOAT_SEQ else str
+        return column.map(lambda cell: np.array([to_value(c) for c in cell.split(self.config["seq_separator"]) if c]))
 
     def _load_inter_feat(self, token: str, dataset_path: str) -> None:
         """A pair of user and item counts once in each split file."""
@@ -243,11 +262,15 @@ class ScenarioDataset(Dataset):
                 f"val_interval names {field!r}, which is no column that is loaded. {nearest(field, self.field2type)} "
                 f"Others are loaded with load_col ({self.config['load_col']})."
             )
-        is_number = self.field2type[field] in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ)
+        kind = self.field2type[field]
+        if kind in (FeatureType.TOKEN_SEQ, FeatureType.FLOAT_SEQ):
+            raise OptionError(f"val_interval.{field}: the column is {kind.value}; only token or float can be filtered.")
+        is_number = kind == FeatureType.FLOAT
         if is_number != isinstance(interval, str):
             expected = "an interval such as '[3,inf)'" if is_number else "a list of the tokens to keep, such as [a, b]"
-            kind = self.field2type[field].value
-            raise OptionError(f"val_interval.{field} is {interval!r}, but the column is {kind}; expected {expected}.")
+            raise OptionError(
+                f"val_interval.{field} is {interval!r}, but the column is {kind.value}; expected {expected}."
+            )
 
     def _check_time(self) -> None:
         """A split by time needs times."""
