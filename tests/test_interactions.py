@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import naming
@@ -15,6 +16,7 @@ from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import DataError, OptionError
 from recbole_sibrar.kinds.number import N_BINS, number_modality, piecewise_linear, quantile_edges
 from recbole_sibrar.recbole_plugin.run import make_config, prepare, run
+from recbole_sibrar.serving.recommender import Recommender
 
 HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
 LEAVE_ONE_OUT = {"order": "TO", "split": {"LS": "valid_and_test"}}
@@ -122,6 +124,23 @@ def test_a_filter_of_features_sees_each_row_whatever_its_texts_and_ids(tiny):
     assert found == {pair for pair in pairs if pair[1] not in ("i1", "i2")}
     with pytest.raises(OptionError, match=naming("val_interval.size | float_seq | token or float")):
         splits(tiny, load_col=columns, val_interval={"size": ["1"]})
+
+
+def test_names_of_ones_own_for_the_fields_are_all_that_is_needed(tiny):
+    lines = [f"u{user}\ti{item}\t{item % 5}\t{user * item}" for user, item in tiny.pairs]
+    tiny.file("inter", HEADER, lines)
+    options = tiny.options(scenario="item_cold", val_interval={"rating": "[2,inf)"})
+    expected = run("ContentRidge", "tiny", None, options)
+    with pytest.raises(DataError, match=naming("'sku' is needed | ITEM_ID_FIELD")):
+        run("ContentRidge", "tiny", None, {**options, "ITEM_ID_FIELD": "sku"})
+    for path in (tiny.folder / "tiny").glob("tiny.[iup]*"):
+        path.write_text(path.read_text().replace("item_id:", "sku:").replace("user_id:", "buyer:"))
+    tiny.file("inter", "buyer:token\tsku:token\tstars:float\twhen:float", lines)
+    names = {"USER_ID_FIELD": "buyer", "ITEM_ID_FIELD": "sku", "RATING_FIELD": "stars", "TIME_FIELD": "when"}
+    result = run("ContentRidge", "tiny", None, {**options, **names, "val_interval": {"stars": "[2,inf)"}})
+    assert result.test_result == expected.test_result and result.data_counts == expected.data_counts
+    assert prepared(tiny, **names, eval_args=LEAVE_ONE_OUT).dataset.inter_feat["when"].max() == 40 * 30
+    Recommender.load(f"results/{result.name}").add_items(pd.DataFrame({"sku": ["new"], "genres": ["any"]}))
 
 
 @pytest.mark.parametrize("model", ["Pop", "BPR"])

@@ -153,7 +153,8 @@ def apply_layers(config: Config, model: str, dataset: str) -> None:
     defaults, of_model = dict(internal), {} if model in OUR_MODELS else _recboles("model", model, config)
     of_data = file_of_data(dataset, data_path)
     protocol, *general = property_layers(model, of_data, external.get("preset"))
-    internal.update({**read_property_file(protocol), **option_defaults(model)})
+    of_protocol = read_property_file(protocol)
+    internal.update({**of_protocol, **option_defaults(model)})
     if solves(model):
         internal["train_neg_sample_args"] = None
     foreign = foreign_options(model)
@@ -175,6 +176,9 @@ def apply_layers(config: Config, model: str, dataset: str) -> None:
         raise OptionError(f"train_batch_size is None, which {model} of RecBole cannot follow; give a number.")
     external.update({name: checked[name] for name in external})
     internal.update({name: checked[name] for name in internal if name not in external})
+    if internal["load_col"] == of_protocol["load_col"]:
+        names = ("USER_ID_FIELD", "ITEM_ID_FIELD", "RATING_FIELD", "TIME_FIELD")
+        internal["load_col"] = {"inter": [checked[name] for name in names]}
     if folder and model in OUR_MODELS and checked["modalities"] is None:
         fields_of_ids = {"user": checked["USER_ID_FIELD"], "item": checked["ITEM_ID_FIELD"]}
         separators = checked["field_separator"], checked["seq_separator"]

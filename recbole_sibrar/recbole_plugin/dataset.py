@@ -93,7 +93,8 @@ class ScenarioDataset(Dataset):
         for field in ids:
             if field not in kept:
                 raise DataError(
-                    f"{filepath}: column {field!r} is needed but absent or not loaded; found {list(header)}."
+                    f"{filepath}: column {field!r} is needed but absent or not loaded; found {list(header)}. "
+                    "USER_ID_FIELD and ITEM_ID_FIELD say what the ids are called."
                 )
             check_id_type(filepath, field, header[field])
         is_inter = source is FeatureSource.INTERACTION

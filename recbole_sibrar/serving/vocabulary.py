@@ -56,7 +56,8 @@ class Vocabulary:
             if key not in known:
                 raise OptionError(f"tables has the key {key!r}. {nearest(key, known)}")
         of_data = {side: {d.name for d in parse_declarations(config.get("modalities"), side)} for side in SIDES}
-        return cls(**tables, _of_data=of_data)
+        named = {side: config.get(f"{side.upper()}_ID_FIELD") or ID[side] for side in SIDES}
+        return cls(**{"columns": named, **tables}, _of_data=of_data)
 
     def id_column(self, side: str, columns: Collection[str]) -> str | None:
         """Which of the columns holds the ids."""
