@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import naming
+from conftest import names, naming
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.errors import DataError
@@ -178,6 +178,29 @@ def test_a_study_speaks_of_runs_of_its_protocol_alone(results):
         make_run(results, f"{model}-paper", 9, 0.3, eval_candidates="all")
     table = claims(results).set_index("claim").loc[ONE]
     assert sorted(table["verdict"]) == ["holds", "not measured"]
+
+
+@pytest.mark.parametrize("other", [{"side": "user"}, {"phase": "valid"}])
+def test_studies_of_the_other_side_or_of_validation_do_not_count(results, other):
+    before = claims(results)
+    shutil.copytree(results / "subsets", results / "others")
+    path = results / "others" / "data.json"
+    path.write_text(json.dumps({name: {**own, **other} for name, own in json.loads(path.read_text()).items()}))
+    table = pd.read_csv(results / "others" / "subsets.csv")
+    table.assign(**{"ndcg@10": np.linspace(1, 0, len(table))}).to_csv(results / "others" / "subsets.csv", index=False)
+    assert claims(results).equals(before)
+
+
+def test_studies_of_several_settings_are_not_mixed(results):
+    path = make_run(results / "wide", "SiBraR_SC-paper", 1, 0.3, embedding_size=256).rename(results / "wide" / "run")
+    result = path / "result.json"
+    result.write_text(json.dumps({**json.loads(result.read_text()), "name": "run"}))
+    source = {"run": {"checkpoint": str(path / "model.pth"), "data": {}}}
+    (results / "wide" / "data.json").write_text(json.dumps(source))
+    rows = [{"model": "run", "modalities": "a", "n_modalities": 1, "ndcg@10": 0.0}]
+    pd.DataFrame(rows).to_csv(results / "wide" / "subsets.csv", index=False)
+    row = claims(results).set_index("claim").loc[ONE]
+    assert row["verdict"] == "not measured" and names(row["remark"], "several settings | SiBraR_SC-paper")
 
 
 def test_a_study_of_unknown_runs_is_named(results):

@@ -14,6 +14,7 @@ from recbole_sibrar.evaluation.significance import interval, ratio_of, split_of,
 from recbole_sibrar.report.collection import Group, StoredRun, groups, protocol_of, read_runs
 from recbole_sibrar.report.comparison import goodness
 from recbole_sibrar.report.tables import read_csv, write_csv, write_markdown
+from recbole_sibrar.scenarios import SCENARIOS
 
 HOLDS, DOES_NOT, UNDECIDED, ONE_SPLIT, NOT_MEASURED = (
     "holds", "does not hold", "not told apart", "one split only", "not measured",
@@ -59,7 +60,8 @@ class Place:
     """A data set in a scenario with the models of one preset, and the studies of them.
 
     Attributes:
-        studies: {file: its rows, with the ``label``, the ``split`` and the ``_place_of`` of the run in each}.
+        studies: {file: its rows, with the ``side`` that was studied and of the run the ``label``, the ``split``, the
+            ``settings`` and the ``_place_of``}.
     """
 
     group: Group
@@ -142,7 +144,7 @@ def _presets(group: Group) -> list[str]:
 
 
 def _studies(folder: Path, runs: list[StoredRun]) -> dict[str, pd.DataFrame]:
-    """What ``missing`` and ``gap`` left, with the run of each row."""
+    """What ``missing`` and ``gap`` left of the test split, with the run of each row."""
     found: dict[str, list[pd.DataFrame]] = {"subsets.csv": [], "gap.csv": []}
     for kind, tables in found.items():
         for path in sorted(folder.rglob(kind)):
@@ -154,9 +156,15 @@ def _studies(folder: Path, runs: list[StoredRun]) -> dict[str, pd.DataFrame]:
                 ) from None
             table = read_csv(path)
             for name, source in sources.items():
-                if (result := _result_of(source, runs)) is not None:
-                    where = {"label": result["label"], "split": split_of(result["config"]), "place": _place_of(result)}
-                    tables.append(table[table["model"] == name].assign(**where))
+                run = _run_of(source, runs)
+                if run is None or source.get("phase", "test") != "test":
+                    continue
+                where = {
+                    "side": source.get("side", _usual_side(run.result["scenario"])), "label": run.result["label"],
+                    "split": split_of(run.result["config"]), "settings": repr(sorted(run.settings.items())),
+                    "place": _place_of(run.result),
+                }  # fmt: skip
+                tables.append(table[table["model"] == name].assign(**where))
     return {kind: pd.concat(tables) if tables else pd.DataFrame() for kind, tables in found.items()}
 
 
@@ -165,8 +173,13 @@ def _place_of(result: dict[str, Any]) -> str:
     return repr((result["dataset"], result["scenario"], protocol_of(result["config"])))
 
 
-def _result_of(source: dict[str, Any], runs: list[StoredRun]) -> dict[str, Any] | None:
-    """Of the run of this name that a study looked at, in its place or moved, if it is still of these data.
+def _usual_side(scenario: str) -> str:
+    """That which ``missing`` and ``gap`` look at unless they are told otherwise."""
+    return ("item", *SCENARIOS[scenario].cold_sides)[-1]
+
+
+def _run_of(source: dict[str, Any], runs: list[StoredRun]) -> StoredRun | None:
+    """The run of this name that a study looked at, in its place or moved, if it is still of these data.
 
     Raises:
         DataError: there are several such runs.
@@ -180,7 +193,7 @@ def _result_of(source: dict[str, Any], runs: list[StoredRun]) -> dict[str, Any] 
     if len(found) > 1:
         folders = " and ".join(str(run.folder) for run in found)
         raise DataError(f"{folders} have the same name and data; give one of them another folder and study it again.")
-    return found[0].result if found else None
+    return found[0] if found else None
 
 
 # tests of a claim in a place
@@ -263,6 +276,12 @@ def _of_study(place: Place, table: pd.DataFrame, measure: str, other: str = "MuB
     if not len(table) or measure not in table:
         return Finding(measure, remark="no study of it")
     labels = [f"{model}-{place.preset}" for model in models]
+    table = table[table["label"].isin(labels)]
+    if (is_usual := table["side"] == _usual_side(place.group.comparison.scenario)).any():
+        table = table[is_usual]
+    settings = table.groupby("label")["settings"].nunique()
+    if (settings > 1).any():
+        return Finding(measure, remark=f"studies of several settings of {', '.join(settings.index[settings > 1])}")
     means = table.assign(value=table[measure].astype(float)).groupby(["label", "split"])["value"].mean().unstack()
     if not set(labels) <= set(means.index):
         return Finding(measure, remark=f"no study of {', '.join(sorted(set(labels) - set(means.index)))}")

@@ -55,7 +55,7 @@ def write_gap_study(
         points[model.name] = gap.tsne_points(embeddings, available, seed)
     table, all_pairs = pd.DataFrame(rows), pd.concat(pairs, names=["model"]).reset_index(level=0)
     output = Path(output)
-    write_sources(models, output)
+    write_sources(models, output, [{"side": model.side(side)} for model in models])
     write_csv(table, output / "gap.csv")
     write_csv(all_pairs, output / "pairs.csv")
     write_csv(pd.concat(_named(points, names)), output / "tsne.csv")

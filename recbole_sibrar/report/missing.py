@@ -49,7 +49,7 @@ def write_subset_study(
     curve, gain = (pd.concat(parts, names=["model"]).reset_index(level=0) for parts in (curves, gains))
     curve.insert(1, "metric", metric)
     output = Path(output)
-    write_sources(models, output)
+    write_sources(models, output, [{"side": model.side(side), "phase": phase} for model in models])
     for name, table in (("subsets", subsets), ("curve", curve), ("contributions", gain)):
         write_csv(table, output / f"{name}.csv")
     figures.save(figures.quality_curves(curves, metric), output / "curve")

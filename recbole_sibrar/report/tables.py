@@ -1,7 +1,8 @@
 """Tables as files: CSV for programs, Markdown for people."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +56,15 @@ def markdown(table: pd.DataFrame) -> str:
     return tabulate(cells, headers="keys", showindex=False, floatfmt=".4f", tablefmt="github", missingval="")
 
 
-def write_sources(models: Sequence[Trained], folder: Path | str) -> Path:
-    """``data.json``: the checkpoint of each ``TrainedModel`` and the fingerprints of its data; seeds that share a name
-    have those of their folders."""
+def write_sources(
+    models: Sequence[Trained], folder: Path | str, studied: Iterable[Mapping[str, str]] | None = None
+) -> Path:
+    """``data.json``: the checkpoint of each ``TrainedModel``, the fingerprints of its data and what was ``studied`` of
+    it; seeds that share a name have those of their folders."""
     path, names = Path(folder) / "data.json", [model.name for model in models]
     keys = [model.name if names.count(model.name) == 1 else model.path.parent.name for model in models]
-    write_json(path, {key: {"checkpoint": str(own.path), "data": own.data} for key, own in zip(keys, models)})
+    parts = zip(keys, models, studied or repeat({}))
+    write_json(path, {key: {"checkpoint": str(own.path), "data": own.data, **about} for key, own, about in parts})
     return path
 
 
