@@ -47,6 +47,14 @@ def test_guesses_follow_the_header_and_the_cells(undeclared):
     assert make_config("BPR", "tiny", None, undeclared.options(scenario="warm"))["modalities"] is None
 
 
+def test_tags_with_another_separator_are_guessed_and_told_of_it(undeclared):
+    rows = [f"i{n}\tt{n % 5}|t{n % 7}|t{n % 6}\tthe number {n}, said" for n in range(1, 31)]
+    undeclared.file("item", "item_id:token\tgenres:token_seq\ttitle:token", rows)
+    with pytest.warns(UserWarning, match=naming("genres | no cell holds ' ' | '|'")):
+        result = run("ContentRidge", "tiny", None, undeclared.options(scenario="item_cold"))
+    assert result.modalities["item"] == ["genres", "picture"]
+
+
 def test_what_is_declared_is_not_guessed_about(tiny, capsys):
     (tiny.folder / "tiny" / "tiny.yaml").write_text("modalities: {item: {genres: tags}}\n")
     assert make_config("SiBraR", "tiny", None, tiny.options())["modalities"] == {"item": {"genres": "tags"}}

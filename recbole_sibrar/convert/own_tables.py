@@ -31,7 +31,7 @@ from recbole_sibrar.data.tables import (
 )
 from recbole_sibrar.errors import DataError, OptionError, nearest
 from recbole_sibrar.kinds import KINDS
-from recbole_sibrar.kinds.tags import SEPARATORS, tags_between
+from recbole_sibrar.kinds.tags import other_separator
 
 MAX_CATEGORY_SHARE = 0.5
 MAX_CATEGORY_LENGTH = 40
@@ -279,7 +279,7 @@ def _side(
         kinds[column] = kind = given.get(column) or guess_kind(table[column], tag_separator)
         guessed = "" if column in given else " (guessed)"
         unread = "; read by no model unless its kind is ngrams or it is encoded" if kind == TEXT else ""
-        if guessed and kind in ("category", TEXT) and (separator := _other_separator(table[column])):
+        if guessed and kind in ("category", TEXT) and (separator := other_separator(table[column])):
             unread += f"; tags with {separator!r} between them? Then --tag-separator (tag_separator) is {separator!r}"
         print(f"  {name} column {column!r}: {kind}{guessed}{said}{unread}")
         if kind == TEXT:
@@ -399,12 +399,6 @@ def guess_kind(column: pd.Series, tag_separator: str) -> str:
     is_long = values.str.len().max() > MAX_CATEGORY_LENGTH
     fits[TEXT] = 0.6 if is_long or values.nunique() > MAX_CATEGORY_SHARE * len(values) else 0.0
     return max(fits, key=lambda name: fits[name])
-
-
-def _other_separator(column: pd.Series) -> str:
-    """What stands between the parts of texts that are probably tags; "" if none."""
-    cells = column[column != ""]
-    return next((separator for separator in SEPARATORS if tags_between(cells, separator) is not None), "")
 
 
 def _parse(column: pd.Series, kind: str, tag_separator: str, path: str | Path) -> pd.Series:

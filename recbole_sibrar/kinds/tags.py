@@ -217,7 +217,7 @@ def _warn_of_other_separator(column: pd.Series, separator: str, name: str, advic
     counts = cells.value_counts()
     is_unique = (counts == 1).mean() > MOSTLY
     for other in (*SEPARATORS, " "):
-        parts = tags_between(cells, other)
+        parts = _tags_between(cells, other)
         if parts is not None and (is_unique or other != " " and parts.nunique() < len(counts)):
             text = cells[cells.str.contains(other, regex=False)].iloc[0]
             warnings.warn(
@@ -228,7 +228,13 @@ def _warn_of_other_separator(column: pd.Series, separator: str, name: str, advic
             return
 
 
-def tags_between(cells: pd.Series, separator: str) -> pd.Series | None:
+def other_separator(column: pd.Series) -> str:
+    """What stands between the parts of texts, "" if missing, that are probably tags; "" if nothing does."""
+    cells = column[column != ""]
+    return next((separator for separator in SEPARATORS if _tags_between(cells, separator) is not None), "")
+
+
+def _tags_between(cells: pd.Series, separator: str) -> pd.Series | None:
     """The parts of present texts, if they are probably tags, as they occur again and again."""
     parts = cells.str.split(separator, regex=False).explode().str.strip()
     several = cells.str.contains(separator, regex=False).mean()

@@ -12,6 +12,7 @@ from recbole_sibrar.convert.own_tables import guess_kind
 from recbole_sibrar.data.atomic import find_dataset_file, read_atomic, read_header
 from recbole_sibrar.data.tables import is_marker
 from recbole_sibrar.errors import DataError
+from recbole_sibrar.kinds.tags import other_separator
 from recbole_sibrar.recbole_plugin import distributed
 
 NO_SEPARATOR = "\0"
@@ -72,7 +73,8 @@ def _kind(column: pd.Series, declared: str, separator: str) -> str | dict[str, A
     if not (column != "").any():
         return None
     if declared == "token_seq":
-        kind = "tags" if guess_kind(column, separator) in ("tags", "category", "number") else "text"
+        is_text = guess_kind(column, separator) == "text" and not other_separator(column)
+        kind = "text" if is_text else "tags"
     else:
         kind = guess_kind(column, NO_SEPARATOR) if declared == "token" else "number"
     if kind == "text":
