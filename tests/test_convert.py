@@ -266,6 +266,16 @@ def test_names_of_columns_may_be_numbers(header):
     assert read_embeddings("v.csv").ids.tolist() == ["a"]
 
 
+@pytest.mark.parametrize("column", ["item_id", "itemId", "id", "ID"])
+@pytest.mark.parametrize("read", [read_embeddings, lambda path: embeddings_of(pd.read_csv(path), "v")])
+def test_numbers_of_rows_are_no_ids(column, read):
+    pd.DataFrame({"x": [0.5, 1.5], column: [1, 0], "solid": [2, 3]}).to_csv("v.csv")
+    with pytest.raises(DataError, match=naming(f"line 1 | '{column}' first | index=False")):
+        read("v.csv")
+    pd.DataFrame({"x": [0.5, 1.5], "solid": [2, 3]}).to_csv("v.csv")
+    assert read("v.csv").ids.tolist() == ["0", "1"]
+
+
 GAPS = {
     "table": pd.DataFrame({"id": list("abc"), "x": [None, 1.0, 3.0], "y": [None, 2.0, 4.0]}),
     "integers": pd.DataFrame(

@@ -1,5 +1,6 @@
 """Precomputed embeddings with ids, from npz, npy, tsv, csv or Parquet, copied to disk block by block."""
 
+import re
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +27,8 @@ Embedded = Path | str | Mapping[Any, object] | tuple[Iterable[object], object] |
 Source = TypeVar("Source", bound=Embedded)
 
 FORMATS = "npz (ids, values), npy with <name>.ids.txt beside it, tsv, csv (also .gz, .bz2) or parquet"
+ROW_NUMBERS = ("", "Unnamed: 0", "index", "level_0")
+ID_NAME = re.compile(r"(^|[\W_])id$|[a-z]Id$|ID$", re.ASCII)
 BLOCK_NUMBERS = 1 << 22
 Blocks = Iterator[tuple[np.ndarray, ...]]  # ids, values, and the numbers of their lines in a table
 Reader = Callable[[Path, pd.Index | None], Blocks]
@@ -201,6 +204,7 @@ def embeddings_of(
         ids, values = list(source[0]), _matrix(name, source[1])
     elif hasattr(source, "columns"):
         frame = plain_frame(source, name)
+        _check_first(f"the vectors {name!r}", frame.columns)
         token, *numbers = frame.columns
         if len(numbers) == 1:
             frame = frame[frame[numbers[0]].map(is_list)]
@@ -334,6 +338,7 @@ def _table(separator: str) -> Reader:
         for block in read_blocks(path, separator, n_rows=1024):
             if isinstance(block, list):
                 width = len(block) - 1
+                _check_first(path, block)
                 if not _is_header(block):
                     raise DataError(
                         f"{path}, line 1: {', '.join(block[:4])} where a header is expected; put one with words above "
@@ -354,6 +359,20 @@ def _table(separator: str) -> Reader:
                     yield ids[kept], _parse_numbers(path, cells, numbers, width), numbers
 
     return read
+
+
+def _check_first(source: object, columns: Iterable[object]) -> None:
+    """
+    Raises:
+        DataError: pandas' numbers of rows stand where the ids are expected, before a column of ids.
+    """
+    first, *others = (str(column).strip() for column in columns)
+    ids = [column for column in others if ID_NAME.search(column)]
+    if first in ROW_NUMBERS and ids:
+        raise DataError(
+            f"{source}, line 1: the first column, which holds the ids, is {first!r}, and {ids[0]!r} comes later. Put "
+            f"{ids[0]!r} first; to_csv with index=False writes no numbers of rows."
+        )
 
 
 def _is_header(cells: Sequence[str]) -> bool:
@@ -395,6 +414,7 @@ def _numbers_in(cells: list[str]) -> list[Any] | None:
 
 def _parquet(path: Path, wanted: pd.Index | None) -> Blocks:
     for frame in parquet_blocks(path, n_rows=1024):
+        _check_first(path, frame.columns)
         if frame.iloc[:, 0].isna().any():
             raise ValueError("an id is missing")
         ids, rest = frame.iloc[:, 0].astype(str).to_numpy(), frame.iloc[:, 1:]
