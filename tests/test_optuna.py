@@ -92,3 +92,5 @@ def test_the_command_goes_on_where_it_was_interrupted(tiny, capsys, monkeypatch)
     table = pd.read_csv(folder_of("tune-SiBraR_SC-paper-tiny-item_cold-seed2020") / "trials.csv")
     assert table["trial"].tolist() == [1, 2, 3] and table["score"].notna().all()
     assert "trial 1/3" not in capsys.readouterr().err
+    tiny.interactions("inter", tiny.pairs[:-1])
+    assert cli.main(command) == 0 and len(fits) == 7, "scores of other data do not count"

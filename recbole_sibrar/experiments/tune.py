@@ -316,7 +316,7 @@ def _optuna(study: Study, trials: Trials) -> None:
             return {"score": None, "valid_result": {}, "seconds": perf_counter() - start, "error": str(ended)}
 
     made_for = {"options": checkpoint.plain_config(config), "space": [vars(p) for p in study.space.parameters]}
-    made_for["algorithm"] = study.algorithm
+    made_for |= {"algorithm": study.algorithm, "data": DataNow().read_by(config)}
     found = optuna_search(
         run, study.space, study.n_trials, study.algorithm, config["seed"], config["valid_metric_bigger"], trials.folder,
         made_for,
