@@ -287,7 +287,7 @@ GAPS = {
 }
 
 
-@pytest.mark.parametrize("suffix, given", product(["csv", "tsv", "parquet"], GAPS))
+@pytest.mark.parametrize("suffix, given", [*product(["csv", "tsv", "parquet"], GAPS)])
 def test_a_row_of_a_file_without_a_vector(suffix, given):
     frame = GAPS[given]
     if suffix == "parquet":

@@ -64,6 +64,9 @@ def test_quotes_marks_and_line_ends(name, text, cells):
 @pytest.mark.parametrize(
     "name, text, message",
     [
+        ("t.csv", "id;a\n1;x\n", "line 1 | ',' | ';' stands between"),
+        ("t.csv", 'id\t"a"\n1\t"x"\n', "line 1 | ',' | '\\t' stands between"),
+        ("t.tsv", "id,a\n1,x\n", "line 1 | '\\t' | ',' stands between"),
         ("t.csv", "id,a\n1,x\n2,y,\n", "line 3 | 2 | cells"),
         ("t.csv", "id,a\n1\n", "line 2 | 1 | cells"),
         ("t.csv", "id,a\n1,x\n\n2,y\n", "line 3 | 0 | 2 | cells"),

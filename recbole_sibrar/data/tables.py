@@ -178,6 +178,7 @@ def read_lines(
         if header is None:
             line, _, block = block.partition(b"\n")
             header = line.decode().split(separator)
+            _check_separator(path, header, separator)
             for column in columns:
                 if column not in header:
                     raise DataError(f"{path}, line 1: no column {column!r}. {nearest(column, header)}")
@@ -185,6 +186,19 @@ def read_lines(
             number += 1
         if block:
             yield Lines(path, number, block, len(header), separator)
+
+
+def _check_separator(path: str | Path, header: list[str], separator: str) -> None:
+    """
+    Raises:
+        DataError: the only column is called as if another separator stood between several.
+    """
+    other = next((mark for mark in (";", "\t", ",", "|") if mark in header[0]), "")
+    if len(header) == 1 and other:
+        raise DataError(
+            f"{path}, line 1: one column, {header[0]!r:.100}, as {separator!r} stands between cells; {other!r} stands "
+            "between those of this file. Save it with the separator of its name, .csv or .tsv."
+        )
 
 
 def table_format(path: str | Path) -> str:
@@ -327,6 +341,7 @@ def _quoted_rows(path: str | Path, separator: str, as_written: bool = False, n_r
                     raise DataError(f"{path}, line {number}: quotes that no csv writer writes.")
             if header is None:
                 header = row
+                _check_separator(path, header, separator)
                 yield header
             else:
                 if len(taken) > 1:
