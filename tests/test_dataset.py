@@ -82,7 +82,14 @@ def printed(cells):
     return None if cells is None else str(np.array(cells, dtype=object))
 
 
-@pytest.mark.parametrize("written", [lambda cells: cells, json.dumps, str, printed], ids=["no", "json", "str", "numpy"])
+def as_tuple(cells):
+    return cells if cells and not isinstance(cells[0], str) else str(tuple(cells or []))
+
+
+WRITTEN = {"no": lambda cells: cells, "json": json.dumps, "str": str, "numpy": printed, "tuple": as_tuple}
+
+
+@pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
 def test_lists_are_tags_or_vectors_and_kinds_can_be_said(shop, written, capsys):
     cells = [None if np.isnan(row).any() else written(row.tolist()) for row in shop.text]
     tags = [written([] if pd.isna(cell) else cell.split("|")) for cell in shop.products["tags"]]

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 TEXT = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
-TEXTS = re.compile(rf"\[\s*(?:(?:{TEXT})[\s,]*)*\]", re.DOTALL)
+TEXTS = re.compile(rf"[\[({{]\s*(?:(?:{TEXT}|None)[\s,]*)*[\])}}]", re.DOTALL)
 
 
 def list_in(text: str) -> list[Any] | None:
@@ -17,19 +17,22 @@ def list_in(text: str) -> list[Any] | None:
 
     >>> list_in("['Sci Fi', \\"Rock'n'Roll\\"]"), list_in("['Sci Fi' 'War']"), list_in('["Sci Fi"]')
     (['Sci Fi', "Rock'n'Roll"], ['Sci Fi', 'War'], ['Sci Fi'])
+    >>> list_in("('Sci Fi',)"), list_in("['War', None]"), list_in("(5)")
+    (['Sci Fi'], ['War', None], None)
     >>> list_in("[1, 2.5]"), list_in("[1.  2.5]"), list_in("[]"), list_in("[REC]"), list_in("[0.1 ... 0.2]")
     ([1, 2.5], [1.0, 2.5], [], None, None)
     """
     text = text.strip()
-    if not (text.startswith("[") and text.endswith("]")):
+    if text[:1] + text[-1:] not in ("[]", "()", "{}"):
         return None
     with suppress(ValueError, RecursionError):
         found = json.loads(text)
-        return None if any(isinstance(entry, (list, dict)) for entry in found) else found
+        return None if isinstance(found, dict) or any(isinstance(entry, (list, dict)) for entry in found) else found
     with suppress(ValueError, SyntaxError):
         if TEXTS.fullmatch(text):
-            return [ast.literal_eval(entry) for entry in re.findall(TEXT, text, re.DOTALL)]
-        return [float(number) for number in text[1:-1].replace(",", " ").split()]
+            return [ast.literal_eval(entry) for entry in re.findall(f"{TEXT}|None", text, re.DOTALL)]
+        if text[0] == "[":  # in round brackets a number is below zero
+            return [float(number) for number in text[1:-1].replace(",", " ").split()]
     return None
 
 

@@ -231,6 +231,8 @@ def _warn_of_other_separator(column: pd.Series, separator: str, name: str, advic
 def other_separator(column: pd.Series) -> str:
     """What stands between the parts of texts, "" if missing, that are probably tags; "" if nothing does."""
     cells = column[column != ""]
+    if cells.str.match(r"[\[({]").mean() > MOSTLY:  # lists of what is no tag
+        return ""
     return next((separator for separator in SEPARATORS if _tags_between(cells, separator) is not None), "")
 
 
