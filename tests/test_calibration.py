@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_models import N_ITEMS, N_USERS, batch, build, every_model
+from test_models import N_ITEMS, N_TRAINED, N_USERS, batch, build, every_model, side_modalities
 
 from recbole_sibrar import checkpoint
+from recbole_sibrar.data.modalities import Modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.models import calibration as module
 from recbole_sibrar.models.calibration import FACTORS, FEWEST, MOST, Calibration, slope
@@ -116,6 +117,17 @@ def test_nothing_held_out_changes_nothing(model_class):
     model.calibrate(SparseRows.from_pairs([], [], N_USERS, N_ITEMS), ITEMS[20:])
     model.calibrate(SparseRows.from_pairs([1], [22], N_USERS, N_ITEMS), ITEMS[:0])
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@every_model
+def test_what_evaluation_does_not_read_is_not_calibrated_by(model_class, monkeypatch):
+    cold = Modality("year", "number", ITEMS > N_TRAINED, torch.rand(N_ITEMS), 1)
+    options = {"calibration": True, "eval_item_modalities": ["interactions", "plot", "year"]}
+    model, seen = build(model_class, side_modalities(year=cold), **options), []
+    monkeypatch.setattr(Calibration, "fit", lambda self, embed, available, *_: seen.append(available))
+    model.calibrate(SparseRows.from_pairs([1, 2], [22, 23], N_USERS, N_ITEMS), ITEMS[N_TRAINED:])
+    names = model.entities("item").names
+    assert {name for name, any_has in zip(names, seen[0].any(0).tolist()) if any_has} == {"plot"}
 
 
 @every_model

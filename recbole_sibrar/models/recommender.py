@@ -175,7 +175,7 @@ class BranchRecommender(InnerProductModel):
         interactions = weighted_row_sum(positives.select(users).transposed().select(items), of_users)
         self.calibration.fit(
             lambda places, used: self._from_modalities("item", items[places], used),
-            encoder.available[items],
+            encoder.available[items] & encoder.kept,
             interactions,
             of_users.T @ of_users,
         )
