@@ -68,6 +68,13 @@ def test_a_data_set_is_replaced_unless_it_holds_files_of_others(convert, capsys)
     Path("out/shop/shop.inter").write_text("edited")
     Path("out/shop/.shop.text.cache").mkdir()
     assert convert("shop") == 0 and everything("out") == made
+    declared = Path("out/shop/shop.yaml")
+    declared.write_text(declared.read_text() + "val_interval: {rating: '[3,inf)'}\n")
+    before = everything()
+    assert convert("shop") == 2 and everything() == before
+    assert "shop.yaml was changed by hand, and is not replaced" in capsys.readouterr().err
+    declared.unlink()
+    assert convert("shop") == 0 and everything("out") == made
     Path("out/shop/shop.train.inter").write_text("my own split")
     before = everything()
     assert convert("shop") == 2 and everything() == before

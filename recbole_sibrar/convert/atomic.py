@@ -48,7 +48,8 @@ def prepare(output: str | Path, name: str) -> Path:
 def refuse_foreign(target: Path) -> None:
     """
     Raises:
-        OptionError: ``target`` is there, and a conversion did not make it or not all of it.
+        OptionError: ``target`` is there, and a conversion did not make it or not all of it, such as what a person
+            has written into its YAML.
     """
     if not os.path.lexists(target):
         return
@@ -61,6 +62,9 @@ def refuse_foreign(target: Path) -> None:
     foreign = [path.name for path in sorted(target.iterdir()) if not _is_own(path.name, target.name, record)]
     if foreign:
         raise OptionError(f"{target} holds {foreign[0]!r}, which no conversion made, and is not replaced; {advice}")
+    declared = target / f"{target.name}.yaml"
+    if declared.is_file() and checksum(declared) != record.get("declared", checksum(declared)):
+        raise OptionError(f"{declared} was changed by hand, and is not replaced; {advice}")
 
 
 def _is_own(file: str, name: str, record: Mapping[str, Any]) -> bool:
@@ -118,11 +122,12 @@ class AtomicDataset:
             write_vectors(folder / f"{self.name}.{modality}", modality, id_field, vectors)
         blocks = {"modalities": self.modalities, **({"tables": self.tables} if self.tables else {})}
         text = yaml.safe_dump(blocks, sort_keys=False, default_flow_style=None)
-        (folder / f"{self.name}.yaml").write_text(text, encoding="utf-8")
+        declared = folder / f"{self.name}.yaml"
+        declared.write_text(text, encoding="utf-8")
         versions = {package.__name__: package.__version__ for package in (recbole_sibrar, np, pd)}
         files = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-        record = json.dumps({**self.record, "files": files, "versions": versions}, indent=2)
-        (folder / RECORD).write_text(record + "\n", encoding="utf-8")
+        record = {**self.record, "files": files, "declared": checksum(declared), "versions": versions}
+        (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
     def _write_table(self, path: Path, frame: pd.DataFrame) -> None:
         for column in frame.columns:
