@@ -28,6 +28,7 @@ from recbole_sibrar.kinds.category import category_modality
 from recbole_sibrar.kinds.number import number_modality
 from recbole_sibrar.kinds.tags import tags_modality
 from recbole_sibrar.serving.features import features_of
+from recbole_sibrar.serving.vocabulary import Vocabulary
 
 
 def write(text, name="t.csv"):
@@ -379,6 +380,12 @@ def test_cells_of_new_entities():
 def test_numbers_of_new_entities_that_float32_does_not_hold(cell):
     with pytest.raises(DataError, match=naming("'new' | number")):
         features_of(pd.DataFrame({"price": [cell]}), KNOWN, tokens=["new"])
+
+
+def test_a_column_of_new_entities_may_have_any_name():
+    known = Modalities("item", (number_modality("self", np.array([np.nan, 1.0])),))
+    read = Vocabulary(tag_separator="|").features(pd.DataFrame({"self": ["7", "-"], "x": ["", "y"]}), "item", known)
+    assert read["self"].tolist() == ["7", None] and read["x"].tolist() == ["", "y"]
 
 
 def test_rows_of_users():

@@ -96,7 +96,8 @@ class Vocabulary:
         others = [name for name in self.others.get(side, ()) if name in frame and name not in known.names]
         frame = frame.drop(columns=others)
         readers = {entry.name: self._reader(entry) for entry in known.entries if entry.name in frame}
-        return frame.assign(**{name: _column(read(frame[name].tolist()), frame) for name, read in readers.items()})
+        columns = {name: _column(read(frame[name].tolist()), frame) for name, read in readers.items()}
+        return pd.DataFrame({**dict(frame.items()), **columns}, frame.index)
 
     def _reader(self, entry: Modality) -> Callable[[list[Any]], list[Any]]:
         if entry.name in self.encoders and KINDS[entry.kind].is_encoded:
