@@ -55,6 +55,16 @@ def test_tags_with_another_separator_are_guessed_and_told_of_it(undeclared):
     assert result.modalities["item"] == ["genres", "picture"]
 
 
+def test_a_run_says_first_how_many_have_what(tiny, capsys):
+    options = {**tiny.options(), "show_progress": True, "single_branch": "both", "epochs": 1}
+    assert (
+        main(["run", "--model=SiBraR", "--dataset=tiny", *(f"--{name}={value}" for name, value in options.items())])
+        == 0
+    )
+    said = capsys.readouterr().out
+    assert "\n  users with gender: 39, age: 40\n  items with genres: 29, year: 20, picture: 29\n" in said
+
+
 def test_what_is_declared_is_not_guessed_about(tiny, capsys):
     (tiny.folder / "tiny" / "tiny.yaml").write_text("modalities: {item: {genres: tags}}\n")
     assert make_config("SiBraR", "tiny", None, tiny.options())["modalities"] == {"item": {"genres": "tags"}}

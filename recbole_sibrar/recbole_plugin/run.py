@@ -31,6 +31,7 @@ from recbole_sibrar.evaluation.metrics import METRICS, per_user_table
 from recbole_sibrar.evaluation.protocol import Phase
 from recbole_sibrar.evaluation.significance import split_of
 from recbole_sibrar.files import check_plain_name, owned, remove_leftovers
+from recbole_sibrar.kinds import DECLARED
 from recbole_sibrar.models.priors import PRIORS
 from recbole_sibrar.progress import Progress
 from recbole_sibrar.recbole_plugin import distributed
@@ -316,10 +317,15 @@ def _announcement(prepared: Prepared, folder: Path, log: str | None) -> list[str
     better = f"stops after {config['stopping_step']} without a better validation {config['valid_metric']}"
     if not prepared.trainer.eval_step:
         better = "nothing is validated, the last epoch is tested"
+    content = {
+        side: [f"{name}: {own['available']:,}" for name, own in entries.items() if own["kind"] in DECLARED]
+        for side, entries in _data_counts(prepared)["modalities"].items()
+    }
     return [
         f"{model_label(config)} on {config['dataset']}, {config['scenario']}, {seeds}",
         f"  {dataset.user_num - 1:,} users, {dataset.item_num - 1:,} items; interactions: {n[0]} to train, {n[1]} to "
         f"validate, {n[2]} to test{left_out}",
+        *(f"  {side}s with {', '.join(counts)}" for side, counts in content.items() if counts),
         f"  {_n_parameters(prepared.model):,} parameters on {config['device']}, {torch.get_num_threads()} threads",
         f"  at most {prepared.trainer.epochs} epochs; {better}",
         f"  results: {folder}; configuration and log: {log}",
