@@ -230,6 +230,15 @@ def test_what_was_replaced_is_not_held(shop, model, checkpoint):
         pd.testing.assert_frame_equal(model.explain("b2", item), once.explain("b2", item))
 
 
+def test_an_item_is_added_without_a_copy_of_all(shop, model):
+    def place(row):
+        model.add_items(row)
+        return model._items.data_ptr()
+
+    assert len({place(shop.new_product(4, f"new {n}")) for n in range(40)}) < 10
+    assert place(shop.new_product(5, "p1")) == place(shop.new_product(5, "new 3"))
+
+
 def test_columns_that_are_not_given_stay_and_empty_cells_are_missing(shop, model):
     def named(item):
         return set(model.explain("b2", item)["item_modality"])

@@ -30,6 +30,9 @@ from recbole_sibrar.serving.vocabulary import Vocabulary
 AT_A_TIME = 4096
 """So many items are embedded at once."""
 
+ROOM = 8
+"""A table that is full grows by this part of it, lest each item that is added is a copy of all."""
+
 CORE = "core."  # before the names of a model's parameters, which RecBole's interface to it owns
 
 
@@ -61,7 +64,7 @@ class Recommender(AnyRecommender):
         own = self.vocabulary.columns.get("user")
         self.directory = Directory(tokens, interactions, ("user_id", *([own] if own else [])))
         self.n_trained = {side: len(tokens[side]) for side in tokens}
-        self._items = model.embeddings("item", torch.arange(self.n_trained["item"]))
+        self._table = model.embeddings("item", torch.arange(self.n_trained["item"]))
         self._catalogue = {side: Catalogue(model.modalities[side]) for side in SIDES}
         self._told: set[tuple[str, str]] = set()
         self._load_catalogue(state["serving"].get("catalogue") or {})
@@ -147,7 +150,16 @@ class Recommender(AnyRecommender):
         numbers = [self.directory.add(side, token) for token in tokens]
         self._catalogue[side].put(numbers, features)
         if embeddings:
-            self._items = _with_rows(self._items, numbers, torch.cat(embeddings))
+            missing = len(self.directory.tokens[side]) - len(self._table)
+            if missing > 0:
+                room = missing + len(self._table) // ROOM
+                self._table = torch.cat([self._table, self._table.new_zeros(room, self._table.shape[1])])
+            self._table[torch.tensor(numbers)] = torch.cat(embeddings).to(self._table)
+
+    @property
+    def _items(self) -> Tensor:
+        """(I, D) embeddings of all items."""
+        return self._table[: len(self.directory.tokens["item"])]
 
     # items
 
