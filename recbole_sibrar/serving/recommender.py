@@ -274,9 +274,10 @@ class Recommender(AnyRecommender):
         request = self.directory.requests([user])[0]
         known, features = self._user_source(request)
         users = self.model.parts("user", features if known is None else known)
+        items = self.model.parts("item", self._source("item", self.directory.find("item", item)))
         rows = []
         for own in users:
-            for other in self.model.parts("item", self._source("item", self.directory.find("item", item))):
+            for other in items:
                 contribution = float(own.vector @ other.vector)
                 if own.source == other.source or contribution:
                     source = own.source if other.source == self.name else other.source
