@@ -56,6 +56,7 @@ def write(text, name="t.csv"):
         ("t.tsv", 'id\ta\n1\t"two\nlines"\n2\tx\n', ["two\nlines", "x"]),
         ("t.tsv", "id\ta\n1\tx\ry\n2\tx\n", ["x y", "x"]),
         ("t.csv", 'id,a\n1,"x"\n2,y\rz\n', ["x", "y z"]),
+        ("T.CSV", "id,a\n1,x\n2,y\n", ["x", "y"]),
     ],
 )
 def test_quotes_marks_and_line_ends(name, text, cells):
@@ -68,6 +69,7 @@ def test_quotes_marks_and_line_ends(name, text, cells):
         ("t.csv", "id;a\n1;x\n", "line 1 | ',' | ';' stands between"),
         ("t.csv", 'id\t"a"\n1\t"x"\n', "line 1 | ',' | '\\t' stands between"),
         ("t.tsv", "id,a\n1,x\n", "line 1 | '\\t' | ',' stands between"),
+        ("t.csv", "id,a\r1,x\r2,x\r", "carriage returns | line feeds"),
         ("t.csv", "id,a\n1,x\n2,y,\n", "line 3 | 2 | cells"),
         ("t.csv", "id,a\n1\n", "line 2 | 1 | cells"),
         ("t.csv", "id,a\n1,x\n\n2,y\n", "line 3 | 0 | 2 | cells"),

@@ -18,7 +18,7 @@ from scipy.sparse import issparse
 from recbole_sibrar import hub
 from recbole_sibrar.data.frames import Frame, is_file, is_list, plain_frame
 from recbole_sibrar.data.lists import list_in
-from recbole_sibrar.data.tables import OPENERS, SEPARATORS, Lines, below, is_number, parquet_blocks, read_blocks
+from recbole_sibrar.data.tables import SEPARATORS, Lines, below, is_number, parquet_blocks, read_blocks, suffix_of
 from recbole_sibrar.data.vectors import LARGEST, check_scale, check_size
 from recbole_sibrar.errors import DataError, OptionError
 
@@ -268,8 +268,7 @@ def read_embeddings(
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: no such file of embeddings.")
-    suffixes = [suffix for suffix in path.suffixes if suffix not in OPENERS]
-    reader = _READERS.get(suffixes[-1] if suffixes else "")
+    reader = _READERS.get(suffix_of(path))
     if reader is None:
         raise DataError(f"{path}: unknown format; expected {FORMATS}.")
     spool = Spool(path, wanted, half, folder)

@@ -61,7 +61,7 @@ def line_blocks(path: str | Path) -> Iterator[tuple[int, bytes]]:
             total=path.stat().st_size, desc=path.name, unit="B", unit_scale=True, leave=False, delay=1, disable=None
         ) as bar,
     ):
-        file = OPENERS.get(path.suffix, lambda raw: raw)(raw)
+        file = OPENERS.get(path.suffix.lower(), lambda raw: raw)(raw)
         while True:
             try:
                 block = file.read(BLOCK_BYTES)
@@ -69,6 +69,8 @@ def line_blocks(path: str | Path) -> Iterator[tuple[int, bytes]]:
                 line = number + rest.count(b"\n")
                 raise DataError(f"{path}: damaged or cut off near line {line} ({error}); download it again.") from None
             bar.update(raw.tell() - bar.n)
+            if number == 1 and not rest and b"\r" in block[:-1] and b"\n" not in block:
+                raise DataError(f"{path}: its lines end in carriage returns alone; save it with line feeds.")
             if not block and not rest:
                 break
             lines, rest = _whole_lines(rest + block, last=not block)
@@ -201,6 +203,16 @@ def _check_separator(path: str | Path, header: list[str], separator: str) -> Non
         )
 
 
+def suffix_of(path: Path) -> str:
+    """What the name of a file ends in, in small letters, before .gz or .bz2.
+
+    >>> suffix_of(Path("a.tsv/b.CSV.gz")), suffix_of(Path("a"))
+    ('.csv', '')
+    """
+    suffixes = [suffix for suffix in map(str.lower, path.suffixes) if suffix not in OPENERS]
+    return suffixes[-1] if suffixes else ""
+
+
 def table_format(path: str | Path) -> str:
     """``.tsv``, ``.csv`` or ``.parquet``.
 
@@ -210,8 +222,7 @@ def table_format(path: str | Path) -> str:
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: no such file.")
-    suffixes = [suffix for suffix in path.suffixes if suffix not in OPENERS]
-    suffix = suffixes[-1] if suffixes else ""
+    suffix = suffix_of(path)
     if suffix not in (*SEPARATORS, ".parquet"):
         raise DataError(f"{path}: unknown format; expected a table named .tsv, .csv (also .gz, .bz2) or .parquet.")
     return suffix
