@@ -20,7 +20,7 @@ from recbole_sibrar.cli.serving import users_of
 from recbole_sibrar.convert.own_tables import guess_kind
 from recbole_sibrar.convert.vectors import read_embeddings
 from recbole_sibrar.data.atomic import read_atomic
-from recbole_sibrar.data.modalities import Modalities
+from recbole_sibrar.data.modalities import Modalities, Modality
 from recbole_sibrar.data.tables import MISSING, is_marker, parquet_blocks, read_table
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.kinds import KINDS
@@ -388,6 +388,18 @@ def test_a_column_of_new_entities_may_have_any_name():
     known = Modalities("item", (number_modality("self", np.array([np.nan, 1.0])),))
     read = Vocabulary(tag_separator="|").features(pd.DataFrame({"self": ["7", "-"], "x": ["", "y"]}), "item", known)
     assert read["self"].tolist() == ["7", None] and read["x"].tolist() == ["", "y"]
+
+
+def test_cells_of_new_entities_are_written_as_in_atomic_files_of_ones_own():
+    declared = {"tags": {"kind": "tags", "missing": ["?"]}, "plot": "vector"}
+    read = Vocabulary.of({"modalities": {"item": declared}, "seq_separator": "|", "ITEM_ID_FIELD": "sku"})
+    vector = Modality("plot", "vector", torch.ones(2, dtype=torch.bool), torch.zeros(2, 2), 2)
+    known = Modalities("item", (tags_modality("tags", [["x"], ["a b"]], ["a b", "x"]), vector))
+    table = pd.DataFrame({"sku": list("pqrs"), "tags": ["a b|x", "?", "-", ["x"]], "plot": ["1|2", "", None, [3, 4]]})
+    ids, rows = read.entities(table, "item", known, "items")
+    tags, plot = features_of(rows, known).entries
+    assert ids == list("pqrs") and tags.available.tolist() == plot.available.tolist() == [True, False, False, True]
+    assert tags.values.lengths.tolist() == [2, 0, 0, 1] and plot.values.tolist() == [[1, 2], [0, 0], [0, 0], [3, 4]]
 
 
 def test_rows_of_users():

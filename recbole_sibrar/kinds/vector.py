@@ -102,6 +102,9 @@ class Vector(Kind):
     def from_columns(self, columns: Tensor, entry: Modality) -> Tensor:
         return columns.float()
 
+    def from_cell(self, cell: str, separator: str) -> object:
+        return cell.replace(separator, " ").split()
+
     def from_table(self, cell: object, separator: str) -> object:
         written = list_in(cell) if isinstance(cell, str) else None
         return cell if written is None else written

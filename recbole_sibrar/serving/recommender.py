@@ -62,7 +62,7 @@ class Recommender(AnyRecommender):
         self.model, self.data, self.name, self._state = model.eval(), data, type(model).__name__, state
         self.vocabulary = Vocabulary.of(state["config"])
         own = self.vocabulary.columns.get("user")
-        self.directory = Directory(tokens, interactions, ("user_id", *([own] if own else [])))
+        self.directory = Directory(tokens, interactions, tuple(dict.fromkeys(["user_id", own or "user_id"])))
         self.n_trained = {side: len(tokens[side]) for side in tokens}
         self._table = model.embeddings("item", torch.arange(self.n_trained["item"]))
         self._catalogue = {side: Catalogue(model.modalities[side]) for side in SIDES}

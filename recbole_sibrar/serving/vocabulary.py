@@ -17,6 +17,7 @@ from recbole_sibrar.data.tables import is_marker
 from recbole_sibrar.errors import DataError, OptionError, nearest
 from recbole_sibrar.kinds import KINDS
 from recbole_sibrar.kinds.reading import parse_declarations
+from recbole_sibrar.serving.features import is_missing
 
 ID = {"user": "user_id", "item": "item_id"}
 
@@ -40,7 +41,8 @@ class Vocabulary:
     others: dict[str, list[str]] = field(default_factory=dict)
     encoders: dict[str, dict[str, str]] = field(default_factory=dict)
     dates: Collection[str] = ()
-    _of_data: dict[str, set[str]] = field(default_factory=dict, repr=False)
+    _seq_separator: str = field(default=" ", repr=False)
+    _declared: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict, repr=False)  # texts for no value
     _loaded: dict[str, Callable[[list[Any]], Any]] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -55,9 +57,11 @@ class Vocabulary:
         for key in tables:
             if key not in known:
                 raise OptionError(f"tables has the key {key!r}. {nearest(key, known)}")
-        of_data = {side: {d.name for d in parse_declarations(config.get("modalities"), side)} for side in SIDES}
+        declared = {side: parse_declarations(config.get("modalities"), side) for side in SIDES}
+        missing = {side: {entry.name: entry.missing for entry in own} for side, own in declared.items()}
         named = {side: config.get(f"{side.upper()}_ID_FIELD") or ID[side] for side in SIDES}
-        return cls(**{"columns": named, **tables}, _of_data=of_data)
+        separator = config.get("seq_separator") or " "
+        return cls(**{"columns": named, **tables}, _seq_separator=separator, _declared=missing)
 
     def id_column(self, side: str, columns: Collection[str]) -> str | None:
         """Which of the columns holds the ids."""
@@ -88,25 +92,29 @@ class Vocabulary:
         if column is None:
             raise DataError(f"{what}: the columns are {list(frame.columns)}; one must be {self._id_named(side)}.")
         ids = [token.strip() if isinstance(token, str) else token for token in frame[column]]
-        unread = self._of_data.get(side, set()).difference(known.names).intersection(frame.columns)
+        unread = {*self._declared.get(side, ())}.difference(known.names).intersection(frame.columns)
         return ids, self.features(frame.drop(columns=[column, *unread]), side, known)
 
     def features(self, frame: pd.DataFrame, side: str, known: Modalities) -> pd.DataFrame:
         """The columns of modalities, with cells as ``features_of`` takes them."""
         others = [name for name in self.others.get(side, ()) if name in frame and name not in known.names]
         frame = frame.drop(columns=others)
-        readers = {entry.name: self._reader(entry) for entry in known.entries if entry.name in frame}
+        readers = {entry.name: self._reader(entry, side) for entry in known.entries if entry.name in frame}
         columns = {name: _column(read(frame[name].tolist()), frame) for name, read in readers.items()}
         return pd.DataFrame({**dict(frame.items()), **columns}, frame.index)
 
-    def _reader(self, entry: Modality) -> Callable[[list[Any]], list[Any]]:
+    def _reader(self, entry: Modality, side: str) -> Callable[[list[Any]], list[Any]]:
         if entry.name in self.encoders and KINDS[entry.kind].is_encoded:
             return lambda cells: self._encoded(entry, cells)
-        return lambda cells: [self._cell(entry, cell) for cell in cells]
+        missing = self._declared.get(side, {}).get(entry.name, ())
+        return lambda cells: [self._cell(entry, cell, missing) for cell in cells]
 
-    def _cell(self, entry: Modality, cell: object) -> object:
+    def _cell(self, entry: Modality, cell: object, missing: Collection[str]) -> object:
+        if isinstance(cell, str) and cell in missing:
+            return None
         if self.tag_separator is None:
-            return cell
+            is_text = isinstance(cell, str) and not is_missing(cell, entry.vocabulary)
+            return KINDS[entry.kind].from_cell(cell, self._seq_separator) if is_text else cell
         if isinstance(cell, str) and self._is_missing(cell):
             return None
         if entry.name in self.dates and is_date(cell):
