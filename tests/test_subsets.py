@@ -17,6 +17,7 @@ from recbole_sibrar.evaluation.significance import interval
 from recbole_sibrar.evaluation.subsets import contributions, modality_subsets, quality_curve
 from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.recbole_plugin.trained import TrainedModel
+from recbole_sibrar.report.collection import read_runs
 
 
 def test_all_subsets_or_chains():
@@ -142,6 +143,8 @@ def test_rates_and_training_at_rates(toy, recwarn):
         [again["ndcg@5"].mean()] * 2
     )
     assert (means["low"] < means["ndcg@5"]).all()
+    Path("out/rates.csv").unlink()
+    assert read_runs("out") == [], "of a study that was interrupted"
 
 
 @pytest.mark.parametrize(

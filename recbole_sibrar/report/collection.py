@@ -1,6 +1,7 @@
 """The runs below a folder, put together: seeds of one model as a row, rows of one data set and scenario as a table."""
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ OF_A_SEED = FREE_TO_DIFFER | {"seed", "run_name", "data_path", "resume"}
 NOT_COMPARABLE = (
     "benchmark_filename", "eval_candidates", "map_divisor", "split_rounding", "split_seed", "topk", "valid_metric",
 )  # fmt: skip
+
+OF_A_CURVE = re.compile(r"-draw\d+$")
+"""The end of the name of a run that ``missing`` trains at a rate."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,10 @@ def read_runs(folder: Path | str) -> list[StoredRun]:
 
 
 def _belongs_to_a_study(path: Path) -> bool:
-    is_of_curve = path.parents[1].name == "runs" and (path.parents[2] / "rates.csv").is_file()
-    return is_of_curve or path.parents[1].name == "tuning"
+    folder = path.parents[1]
+    if folder.name == "runs":
+        return bool(OF_A_CURVE.search(path.parent.name)) or (folder.parent / "rates.csv").is_file()
+    return folder.name == "tuning"
 
 
 def _read(path: Path) -> dict[str, Any]:
