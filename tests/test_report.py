@@ -282,6 +282,12 @@ def test_results_that_know_less_are_shown(capsys):
     assert main(["report", "results"]) == 0 and "0.3000" in Path("results/report.html").read_text()
 
 
+def test_a_run_s_own_folder_has_a_page(monkeypatch):
+    made_up_run("results", "A", 1, 0.3)
+    monkeypatch.chdir("results/A-1-0")
+    assert main(["report", "."]) == 0 and "0.3000" in Path("report.html").read_text()
+
+
 def test_many_runs_make_a_small_page():
     for model in range(20):
         for seed in (1, 2, 3):

@@ -75,7 +75,7 @@ def read_runs(folder: Path | str) -> list[StoredRun]:
 
 
 def _belongs_to_a_study(path: Path) -> bool:
-    folder = path.parents[1]
+    folder = path.resolve().parents[1]
     if folder.name == "runs":
         return bool(OF_A_CURVE.search(path.parent.name)) or (folder.parent / "rates.csv").is_file()
     return folder.name == "tuning"
