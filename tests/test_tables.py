@@ -26,6 +26,7 @@ from recbole_sibrar.errors import DataError
 from recbole_sibrar.kinds import KINDS
 from recbole_sibrar.kinds.category import category_modality
 from recbole_sibrar.kinds.number import number_modality
+from recbole_sibrar.kinds.reading import parse_declarations
 from recbole_sibrar.kinds.tags import tags_modality
 from recbole_sibrar.serving.features import features_of
 from recbole_sibrar.serving.vocabulary import Vocabulary
@@ -275,6 +276,23 @@ def test_which_texts_are_missing_can_be_said():
     assert convert("--items", "items.csv", "--item-modalities", "country=category", "--missing", "?") == 0
     assert items_of()["country"].tolist() == ["NA", "NA", "", "DE"]
     assert json.loads(Path("out/shop/conversion.json").read_text())["options"]["missing"] == ["?"]
+
+
+def test_a_number_that_stands_for_a_missing_value_does_so_with_a_point_and_without(capsys):
+    orders()
+    write("item_id,price,brand\ni0,-1.0,-1.0\ni1,7.5,A\ni2,-1,A\ni3,9,A\n", "items.csv")
+    assert convert("--items", "items.csv", "--missing=-1", "--item-modalities", "brand=category") == 0
+    assert items_of()["price"].tolist() == ["", "7.5", "", "9.0"] and items_of()["brand"][0] == "-1.0"
+    assert "'price': number (guessed); missing: 1 '-1'; missing: 1 of these numbers" in capsys.readouterr().out
+    (declaration,) = parse_declarations({"item": {"price": {"kind": "number", "missing": [-1]}}}, "item")
+    read = KINDS["number"].checked(pd.Series(["-1.0", "2", "-1", ""]), "d.item", declaration)
+    assert read.isna().tolist() == [True, False, True, True]
+    known = Modalities("item", (number_modality("price", np.array([np.nan, 1.0])),))
+    for tables in ({"tag_separator": "|", "missing": ["-1"]}, None):
+        declared = {"item": {"price": {"kind": "number", "missing": [] if tables else [-1]}}}
+        read = Vocabulary.of({"modalities": declared, "tables": tables})
+        rows = read.features(pd.DataFrame({"price": [-1.0, "-1", -1, 2, "2.0"]}), "item", known)
+        assert features_of(rows, known).entries[0].available.tolist() == [False, False, False, True, True]
 
 
 def test_ids_that_look_like_markers_stay_and_blanks_around_ids_do_not_matter():

@@ -277,6 +277,10 @@ def _side(
             table[column], said = numbers, f", dates as seconds since 1970{said}"
             dates.append(column)
         kinds[column] = kind = given.get(column) or guess_kind(table[column], tag_separator)
+        if kind == "number" and missing:
+            none = table[column].map(lambda cell: KINDS["number"].says_none(cell, missing))
+            said += f"; missing: {none.sum():,} of these numbers" if none.any() else ""
+            table[column] = table[column].mask(none, "")
         guessed = "" if column in given else " (guessed)"
         unread = "; read by no model unless its kind is ngrams or it is encoded" if kind == TEXT else ""
         if guessed and kind in ("category", TEXT) and (separator := other_separator(table[column])):

@@ -1,10 +1,11 @@
 """What a kind of modality has to say: how it is read, stored, projected, made linear, and parsed from a request."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pandas as pd
 from torch import Tensor
 
@@ -66,6 +67,10 @@ class Kind:
             DataError: a cell is not of the kind.
         """
         return column
+
+    def says_none(self, cell: object, missing: Collection[str]) -> bool:
+        """Whether a cell is among the texts ``missing`` that stand for no value."""
+        return np.isscalar(cell) and str(cell).strip() in missing
 
     def from_column(self, name: str, column: pd.Series, separator: str) -> Modality:
         """From what ``checked`` returns, one cell per entity; NaN for an entity that the file does not list."""

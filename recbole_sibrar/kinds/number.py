@@ -1,6 +1,6 @@
 """One number, such as a year or a price."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from recbole_sibrar.checked import option
 from recbole_sibrar.data.atomic import LARGEST, parse_numbers
 from recbole_sibrar.data.modalities import Declaration, Features, Modality
 from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.data.tables import is_number
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.kinds.agreement import agreement
 from recbole_sibrar.kinds.block import Block
@@ -94,7 +95,13 @@ class Number(Kind):
     zero_is_mean = True
 
     def checked(self, column: pd.Series, path: Path, declaration: Declaration) -> pd.Series:
-        return parse_numbers(column, path, declaration.field, partial(_advice, declaration))
+        numbers = parse_numbers(column, path, declaration.field, partial(_advice, declaration))
+        return numbers.mask(numbers.isin([float(text) for text in declaration.missing if is_number(text)]))
+
+    def says_none(self, cell: object, missing: Collection[str]) -> bool:
+        """-1.0 is -1, too: gaps in a column decide how pandas writes whole numbers."""
+        numbers = [float(text) for text in missing if is_number(text)]
+        return super().says_none(cell, missing) or is_number(str(cell)) and float(str(cell)) in numbers
 
     def from_column(self, name: str, column: pd.Series, separator: str) -> Modality:
         return number_modality(name, column.to_numpy(dtype=np.float64))

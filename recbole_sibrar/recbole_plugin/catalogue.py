@@ -38,8 +38,10 @@ def without_interactions(dataset: Dataset, side: str, known: Modalities) -> tupl
             columns[entry.name] = [vectors[entry.name].get(token) for token in tokens]
             continue
         cells = rows[entry.field].reindex(tokens, fill_value="")
-        read, missing = KINDS[entry.kind].from_cell, ("", *entry.missing)
-        columns[entry.name] = [None if cell in missing else read(cell, separators[1]) for cell in cells]
+        kind, missing = KINDS[entry.kind], ("", *entry.missing)
+        columns[entry.name] = [
+            None if kind.says_none(cell, missing) else kind.from_cell(cell, separators[1]) for cell in cells
+        ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what of them training never saw is masked, as in everything that was known
         frame = pd.DataFrame({name: pd.Series(cells, dtype=object) for name, cells in columns.items()})

@@ -110,7 +110,7 @@ class Vocabulary:
         return lambda cells: [self._cell(entry, cell, missing) for cell in cells]
 
     def _cell(self, entry: Modality, cell: object, missing: Collection[str]) -> object:
-        if isinstance(cell, str) and cell in missing:
+        if KINDS[entry.kind].says_none(cell, (*missing, *(self.missing or ()))):
             return None
         if self.tag_separator is None:
             is_text = isinstance(cell, str) and not is_missing(cell, entry.vocabulary)
