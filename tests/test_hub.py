@@ -122,7 +122,7 @@ def test_an_unknown_licence_is_called_so_and_a_whole_model_has_no_figures_of_its
     assert cli.main(["push", str(trained / "model-all.pth"), "me/all"]) == 0
     repository = fake.folder / "model" / "me" / "all"
     head, body = card_of((repository / "README.md").read_text())
-    assert head["license"] == "unknown" and "Unknown. The licence of tiny" in body
+    assert head["license"] == "unknown" and "model-index" not in head and "Unknown. The licence of tiny" in body
     assert "was trained on everything; no test figure belongs to it" in body
     assert torch.load(repository / "model.pth", weights_only=True)["trained_on"].startswith("everything")
 
@@ -134,6 +134,14 @@ def test_a_checkpoint_without_a_result_is_pushed_with_a_card_that_says_so(traine
     assert cli.main(["push", str(path), "me/shop"]) == 0
     head, body = card_of((fake.folder / "model" / "me" / "shop" / "README.md").read_text())
     assert "model-index" not in head and "no `result.json`" in body
+
+
+def test_the_result_of_another_run_in_the_folder_is_not_pushed(tiny, trained, fake):
+    other = run("Pop", "tiny", None, tiny.options(output_dir=str(tiny.folder), run_name="other"))
+    shutil.copy(tiny.folder / other.name / "model.pth", trained / "other.pth")
+    assert cli.main(["push", str(trained / "other.pth"), "me/other"]) == 0
+    repository = fake.folder / "model" / "me" / "other"
+    assert "no `result.json`" in (repository / "README.md").read_text() and not (repository / "result.json").exists()
 
 
 def test_a_card_shows_the_name_of_the_data_as_it_is():

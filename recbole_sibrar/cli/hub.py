@@ -4,9 +4,12 @@ import argparse
 import json
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from recbole_sibrar.cli.hints import tell_next
 from recbole_sibrar.errors import OptionError
+
+OF_A_RUN = ("model", "variant", "preset", "dataset", "scenario", "seed", "split_seed")
 
 PUSH_DESCRIPTION = """\
 Put a trained model, or a file of vectors, on the Hugging Face Hub, with a card that says what it is.
@@ -78,11 +81,18 @@ def _model(path: Path, name: str, licence: str) -> dict[str, Path | bytes]:
     state, file = checkpoint.load(found), found.with_name(RESULT)
     state["config"] = checkpoint.without_places(state["config"])
     result = checkpoint.without_places(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+    result = result if result and _is_of(result, state) else None
     model = BytesIO()
     torch.save(state, model)
     beside = {RESULT: json.dumps(result, indent=2).encode()} if result else {}
     card = model_card(name, state, result, licence)
     return {checkpoint.MODEL: model.getvalue(), **beside, "README.md": card.encode()}
+
+
+def _is_of(result: dict[str, Any], state: dict[str, Any]) -> bool:
+    """Whether a result is of a checkpoint's run, and not of another one in its folder."""
+    same = all(result["config"].get(name) == state["config"].get(name) for name in OF_A_RUN)
+    return same and result.get("data") == state["data"]
 
 
 def _vectors(path: Path, name: str, licence: str) -> dict[str, Path | bytes]:

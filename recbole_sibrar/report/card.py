@@ -25,7 +25,7 @@ def model_card(name: str, state: dict[str, Any], result: dict[str, Any] | None, 
     config, dataset = state["config"], escape_markdown(state["config"]["dataset"])
     label = result["label"] if result else config["model"]
     head: dict[str, Any] = {"license": licence, "library_name": "recbole-sibrar", "tags": TAGS}
-    if result:
+    if result and state.get("trained_on", SPLIT) == SPLIT:
         head["model-index"] = [{"name": label, "results": [_indexed(result)]}]
     parts = [
         f"# {label} on {dataset}, {config['scenario']}",
@@ -108,7 +108,7 @@ def _data(dataset: str, state: dict[str, Any], result: dict[str, Any] | None) ->
 
 def _results(state: dict[str, Any], result: dict[str, Any] | None) -> str:
     if result is None:
-        return "Unknown: there was no `result.json` beside the checkpoint."
+        return "Unknown: there was no `result.json` of it beside the checkpoint."
     whole = state.get("trained_on", SPLIT)
     rows = [
         {"metric": name, "validation": result["valid_result"].get(name), "test": value}
