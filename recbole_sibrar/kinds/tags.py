@@ -238,9 +238,10 @@ def other_separator(column: pd.Series) -> str:
 
 def _tags_between(cells: pd.Series, separator: str) -> pd.Series | None:
     """The parts of present texts, if they are probably tags, as they occur again and again."""
+    if not cells.str.contains(separator, regex=False).mean() > 0.3:
+        return None
     parts = cells.str.split(separator, regex=False).explode().str.strip()
-    several = cells.str.contains(separator, regex=False).mean()
-    return parts if several > 0.3 and 3 * parts.nunique() <= len(parts) else None
+    return parts if 3 * parts.nunique() <= len(parts) else None
 
 
 def _tags_of(entry: Modality, cell: object, token: str) -> list[str]:
