@@ -250,6 +250,8 @@ NAMES = [f"{first} {last}" for first in ("Ada", "Max", "Eva") for last in "NOPQR
         (NAMES * 3, None),
         ([f"{name.replace(' ', ', ')}{n % 9}" for n, name in enumerate(NAMES * 3)], None),
         (["rock", "pop", ""] * 20, None),
+        ([f"{1 + n % 12}/{1 + n % 28}/{2020 + n % 3}" for n in range(90)], None),
+        ([",".join(str(n % k) for k in range(2, 3 + n % 3)) for n in range(90)], ","),
     ],
 )
 def test_tags_with_another_separator_than_expected_are_told_of_it(cells, separator, read, option, recwarn):

@@ -240,7 +240,10 @@ def _tags_between(cells: pd.Series, separator: str) -> pd.Series | None:
     """The parts of present texts, if they are probably tags, as they occur again and again."""
     if not cells.str.contains(separator, regex=False).mean() > 0.3:
         return None
-    parts = cells.str.split(separator, regex=False).explode().str.strip()
+    lists = cells.str.split(separator, regex=False)
+    parts = lists.explode().str.strip()
+    if parts.str.isdigit().all() and lists.str.len().nunique() == 1:
+        return None  # dates, such as 31/5/2024
     return parts if 3 * parts.nunique() <= len(parts) else None
 
 
