@@ -91,6 +91,13 @@ def test_tables_that_could_be_misread(name, text, message):
         read_table(write(text, name))
 
 
+@pytest.mark.parametrize("read", [read_table, read_embeddings])
+def test_a_folder_is_no_table(read):
+    Path("orders.parquet").mkdir()
+    with pytest.raises(DataError, match="orders.parquet is a folder"):
+        read("orders.parquet")
+
+
 def test_a_text_of_two_lines_that_look_like_rows_is_taken_where_texts_of_many_lines_are_sure():
     path = write('id,a\n1,"Great, it is\nreally, good"\n2,"two\nlines"\n')
     with pytest.warns(UserWarning, match=naming("line 2 | line 3 | in quotes")):

@@ -18,7 +18,16 @@ from scipy.sparse import issparse
 from recbole_sibrar import hub
 from recbole_sibrar.data.frames import Frame, is_file, is_list, plain_frame
 from recbole_sibrar.data.lists import list_in
-from recbole_sibrar.data.tables import SEPARATORS, Lines, below, is_number, parquet_blocks, read_blocks, suffix_of
+from recbole_sibrar.data.tables import (
+    SEPARATORS,
+    Lines,
+    below,
+    check_file,
+    is_number,
+    parquet_blocks,
+    read_blocks,
+    suffix_of,
+)
 from recbole_sibrar.data.vectors import LARGEST, check_scale, check_size
 from recbole_sibrar.errors import DataError, OptionError
 
@@ -266,8 +275,7 @@ def read_embeddings(
         DataError: no such file, an unknown format, ids and values that do not match, a duplicate id, NaN or infinity.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file of embeddings.")
+    check_file(path)
     reader = _READERS.get(suffix_of(path))
     if reader is None:
         raise DataError(f"{path}: unknown format; expected {FORMATS}.")

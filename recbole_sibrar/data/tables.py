@@ -42,6 +42,15 @@ def below(path: str | Path, raw: str | Path) -> Path:
     return path if path.is_file() or path.is_absolute() or not (raw / path).is_file() else raw / path
 
 
+def check_file(path: Path) -> None:
+    """
+    Raises:
+        DataError: there is no such file.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} is a folder; give one file." if path.is_dir() else f"{path}: no such file.")
+
+
 def line_blocks(path: str | Path) -> Iterator[tuple[int, bytes]]:
     """Yield (number of the first line, whole lines as bytes) of a UTF-8 file, about 16 MB at a time, with a bar.
 
@@ -52,8 +61,7 @@ def line_blocks(path: str | Path) -> Iterator[tuple[int, bytes]]:
         DataError: no such file, an empty one, a truncated or damaged archive, text that is not UTF-8.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file.")
+    check_file(path)
     number, rest = 1, b""
     with (
         open(path, "rb") as raw,
@@ -220,8 +228,7 @@ def table_format(path: str | Path) -> str:
         DataError: no such file, or a name that ends otherwise.
     """
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file.")
+    check_file(path)
     suffix = suffix_of(path)
     if suffix not in (*SEPARATORS, ".parquet"):
         raise DataError(f"{path}: unknown format; expected a table named .tsv, .csv (also .gz, .bz2) or .parquet.")
