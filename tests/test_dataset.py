@@ -131,6 +131,23 @@ def test_forms_of_vectors(shop, vectors):
     assert all(np.array_equal(found[token], row) for token, row in zip(ids, shop.text) if token != "p3")
 
 
+def test_arguments_may_be_of_any_type_that_says_the_same(shop):
+    counts = {"minimum": {"stars": 4}, "k_core": 2}
+    plain = {**counts, "missing": ["?", "x"], "require": ["tags"], "kinds": {"since": "text"}}
+    same = {
+        "missing": {"?", "x"},
+        "minimum": {np.str_("stars"): np.float32(4)},
+        "k_core": np.int64(2),
+        "require": np.array(["tags"]),
+        "kinds": {"since": np.str_("text")},
+        "tag_separator": np.str_("|"),
+        "vectors": {np.str_("text"): shop.text},
+    }
+    assert files(frames(shop, **same, folder="a/shop").folder) == files(frames(shop, **plain, folder="b/shop").folder)
+    for missing in (np.array(["?"]), pd.Series(["?"]), pd.Index(["?"])):
+        frames(shop, missing=missing)
+
+
 WRONG = {
     "no frame": (lambda s: Dataset.from_frames(7), "interactions is int; expected a data frame"),
     "ids": (lambda s: Dataset.from_frames(s.orders), "interactions, line 1: no column 'user_id'"),

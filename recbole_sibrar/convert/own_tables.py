@@ -92,6 +92,17 @@ def convert(
         k_core=k,
         lists={"require": require, "missing": missing},
     )
+    # plain texts and numbers, as files have them
+    user_column, item_column, tag_separator, k = str(user_column), str(item_column), str(tag_separator), int(k)
+    kinds, user_modalities, item_modalities = (
+        {str(column): str(kind) for column, kind in (own or {}).items()}
+        for own in (kinds, user_modalities, item_modalities)
+    )
+    user_vectors, item_vectors = (
+        {str(name): source for name, source in (own or {}).items()} for own in (user_vectors, item_vectors)
+    )
+    minimum = {str(column): float(value) for column, value in (minimum or {}).items()}
+    require, missing = sorted(map(str, require or ())), None if missing is None else sorted(map(str, missing))
     if encode is not None and not isinstance(encode, Encode):
         raise OptionError(f"encode is {encode!r:.100}; expected {{text column: 'text'}}, or an Encode.")
     if user_column == item_column:
@@ -101,11 +112,11 @@ def convert(
         raise OptionError("Neither interactions nor items are given; expected at least one of the tables.")
     none = pd.DataFrame({field: pd.Series(dtype=str) for field in ID.values()})
     pairs = none if interactions is None else _read_interactions(interactions, user_column, item_column)
-    reading = kinds or {}, tag_separator, missing, half, output
+    reading = kinds, tag_separator, missing, half, output
     user_side, user_texts = _side("user", users, user_column, pairs, user_modalities, *reading)
     item_side, item_texts = _side("item", items, item_column, pairs, item_modalities, *reading)
     columns = [*user_side.table, *item_side.table, *user_side.vectors, *item_side.vectors]
-    for column in kinds or {}:
+    for column in kinds:
         if column not in columns:
             raise OptionError(f"kinds: {column!r} is no column of users or items. {nearest(column, columns)}")
     clash = [column for column in user_side.kinds if column in {*item_side.kinds, *pairs}]
@@ -113,7 +124,7 @@ def convert(
     if clash:
         raise OptionError(f"Column {clash[0]!r} stands in two tables; rename one.")
     vectors = {"--user-vectors": located(user_vectors), "--item-vectors": located(item_vectors)}
-    names = encode.new_names(item_texts, item_vectors or {}) if encode else []
+    names = encode.new_names(item_texts, item_vectors) if encode else []
     in_columns = {"a column of lists": [*user_side.vectors, *item_side.vectors]}
     check_modality_names(user_side, item_side, {**vectors, **in_columns, "--encode": names})
     for side, table, given in zip((user_side, item_side), (users, items), vectors.values()):
@@ -125,7 +136,7 @@ def convert(
 
     log = StepLog()
     pairs = log.record("read", pairs)
-    for column, value in (minimum or {}).items():
+    for column, value in minimum.items():
         if column not in pairs or not pd.api.types.is_numeric_dtype(pairs[column]):
             numeric = pairs.select_dtypes("number").columns
             raise OptionError(f"--min {column!r} is no numeric column of the interactions. {nearest(column, numeric)}")
@@ -133,8 +144,8 @@ def convert(
     pairs = log.record("one per user and item", first_of_each_pair(pairs))
     options = {
         "user_column": user_column, "item_column": item_column, "user_modalities": user_side.kinds,
-        "item_modalities": item_side.kinds, "tag_separator": tag_separator, "min": minimum or {}, "k_core": k,
-        "require": list(require or ()), "float16": half, "missing": missing,
+        "item_modalities": item_side.kinds, "tag_separator": tag_separator, "min": minimum, "k_core": k,
+        "require": require, "float16": half, "missing": missing,
     }  # fmt: skip
     sources = [interactions, users, items, *(source for given in vectors.values() for source in given.values())]
     files = [source for source in sources if is_file(source)]
@@ -142,7 +153,7 @@ def convert(
     tables = {
         "columns": {"user": user_column, "item": item_column},
         "tag_separator": tag_separator,
-        "missing": None if missing is None else list(missing),
+        "missing": missing,
         "others": {side.name: _texts_of(side, made) for side in (user_side, item_side)},
         "encoders": made,
         "dates": [*user_side.dates, *item_side.dates],

@@ -48,7 +48,7 @@ def check_file(path: Path) -> None:
         DataError: there is no such file.
     """
     if not path.is_file():
-        raise DataError(f"{path} is a folder; give one file." if path.is_dir() else f"{path}: no such file.")
+        raise DataError(f"{path} is a folder; give one file." if path.is_dir() else f"{path}: there is no such file.")
 
 
 def line_blocks(path: str | Path) -> Iterator[tuple[int, bytes]]:
