@@ -37,13 +37,17 @@ def _places(result):
     return {name: result.config[name] for name in ("run_name", "checkpoint_dir")}
 
 
-def test_guesses_follow_the_header_and_the_cells(undeclared):
-    rows = [f"i{n}\tThe thing {n}\t{'AB'[n % 2]}\t{n % 9}\t{'N/A' if n == 4 else n}\tword{n}" for n in range(1, 31)]
-    undeclared.file("item", "item_id:token\ttitle:token\tbrand:token\tcode:token\tsize:float\tid:token", rows)
+def test_guesses_follow_the_header_and_the_cells(undeclared, capsys):
+    rows = [
+        f"i{n}\tThe thing {n}\t{'AB'[n % 2]}\t{n % 9}\t{'N/A' if n == 4 else n}\tword{n}\t1 2" for n in range(1, 31)
+    ]
+    header = "item_id:token\ttitle:token\tbrand:token\tcode:token\tsize:float\tid:token\tv:float_seq"
+    undeclared.file("item", header, rows)
     modalities = make_config("SiBraR", "tiny", None, undeclared.options())["modalities"]
     assert modalities["item"] == {
         "brand": "category", "code": "number", "size": {"kind": "number", "missing": ["N/A"]}, "picture": "vector"
     }  # fmt: skip
+    assert re.search("# not read.*: title of items, v of items\n", capsys.readouterr().out)
     assert make_config("BPR", "tiny", None, undeclared.options(scenario="warm"))["modalities"] is None
 
 

@@ -41,33 +41,40 @@ def _guessed(
     id_fields: tuple[tuple[str, str], ...],
     separators: tuple[str, str],
 ) -> dict[str, Any] | None:
-    modalities = {}
+    modalities, unread = {}, []
     for side, field in id_fields:
-        own = {**_of_columns(folder, side, field, separators), **_of_vectors(folder, files, field, separators)}
+        columns = _of_columns(folder, side, field, separators)
+        own = {name: guess for name, guess in columns.items() if guess is not None}
+        own.update(_of_vectors(folder, files, field, separators))
+        unread += [f"{name} of {side}s" for name, guess in columns.items() if guess is None]
         if own:
             modalities[side] = own
     if modalities and distributed.is_main():
         text = yaml.safe_dump({"modalities": modalities}, sort_keys=False, default_flow_style=None, allow_unicode=True)
         print(f"{folder / folder.name}.yaml declares no modalities; these are guessed. Paste them there to change one:")
+        if unread:
+            text += f"# not read, being texts, empty, or vectors that have no file of their own: {', '.join(unread)}\n"
         print(text)
     return modalities or None
 
 
 def _of_columns(folder: Path, side: str, field: str, separators: tuple[str, str]) -> dict[str, Any]:
+    """{column: its kind, None for one that is not read}."""
     path = find_dataset_file(folder, folder.name, side)
     if path is None:
         return {}
     header = read_header(path, separators[0])
-    columns = [name for name, kind in header.items() if name not in (field, *SPECIAL) and kind != "float_seq"]
+    columns = [name for name in header if name not in (field, *SPECIAL)]
     if not columns:
         return {}
     frame = read_atomic(path, columns, separators[0])
-    guesses = {name: _kind(frame[name], header[name], separators[1]) for name in columns}
-    return {name: guess for name, guess in guesses.items() if guess is not None}
+    return {name: _kind(frame[name], header[name], separators[1]) for name in columns}
 
 
 def _kind(column: pd.Series, declared: str, separator: str) -> str | dict[str, Any] | None:
     """The kind, with the texts for a missing value if there are some; None for a text."""
+    if declared == "float_seq":
+        return None
     found = [text for text in column.unique() if text and is_marker(text)]
     column = column.mask(column.isin(found), "")
     if not (column != "").any():
