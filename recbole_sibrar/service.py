@@ -176,7 +176,7 @@ class Worker:
             held, together = None, [(future, asked)]
             while asked is not None and len(together) < MOST_TOGETHER and not self._calls.empty():
                 following = self._next()
-                if following[2] is None or not _alike(asked, following[2]):
+                if following[2] is None or not _alike([own for _, own in together], following[2]):
                     held = following
                     break
                 together.append((following[0], following[2]))
@@ -216,8 +216,11 @@ class Worker:
         return answers
 
 
-def _alike(one: Asked, other: Asked) -> bool:
-    return one.candidates == other.candidates and one.exclude_seen == other.exclude_seen
+def _alike(several: list[Asked], other: Asked) -> bool:
+    """Whether another request can be answered with several, which are no larger with it than one may be."""
+    first, n_users = several[0], sum(len(asked.users) for asked in several)
+    fits = n_users + len(other.users) <= MOST_USERS
+    return fits and first.candidates == other.candidates and first.exclude_seen == other.exclude_seen
 
 
 def _is_named(user: User, keys: Collection[str]) -> bool:

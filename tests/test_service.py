@@ -296,6 +296,17 @@ def command(*arguments):
         process.wait(20)
 
 
+@pytest.mark.parametrize("n_users, passes", [(1, [9]), (300, [900, 900, 900])])
+def test_requests_that_wait_share_a_pass_that_is_no_larger_than_one_may_be(model, monkeypatch, n_users, passes):
+    original, sizes, begin = model.ranked, [], threading.Event()
+    monkeypatch.setattr(model, "ranked", lambda users, *rest: sizes.append(len(users)) or original(users, *rest))
+    worker = service.Worker(model)
+    worker.submit(lambda _: begin.wait())
+    answers = [worker.recommend(service.Asked(users=["b2"] * n_users, k=3)) for _ in range(9)]
+    begin.set()
+    assert all(len(answer.result()) == n_users for answer in answers) and sizes == passes
+
+
 def test_a_service_that_is_killed_goes_on_with_every_change_that_it_has_confirmed(checkpoint, capsys):
     given = [f"--checkpoint={checkpoint}", "--writable", "--save=saved.pth"]
     with command(*given) as (process, client):
