@@ -149,6 +149,7 @@ def test_settings_are_the_papers_and_the_command_line_wins(paper):
         (["reproduce", "ml-1m", "--taus", "0.1"], "--taus and --map"),
         (["reproduce", "amazon-vg", "--map"], "The papers have no map of amazon-vg"),
         (["reproduce", "onion", "--map", "--taus", "0.3"], "taus has 0.3, which the papers' map has not"),
+        (["reproduce", "ml-1m", "--map", "--temperature=0.3"], "temperature is of the map | --taus"),
         (["reproduce", "ml-1m"], "Data set 'ml-1m' not found"),
         (["reproduce", "ml-1m", "--scenarios", "cold"], "Unknown scenario 'cold'"),
     ],

@@ -43,6 +43,8 @@ def run_map(plan: Plan, alphas: Sequence[float], taus: Sequence[float]) -> tuple
     theirs = contrast_map(dataset).set_index(["contrastive_weight", "temperature"])["value"]
     for level, (name, values) in enumerate((("alphas", alphas), ("taus", taus))):
         _check_values(dataset, name, values, theirs.index.unique(level))
+        if theirs.index.names[level] in plan.options:
+            raise OptionError(f"{theirs.index.names[level]} is of the map; say --{name} which of theirs are run.")
     cells = [(alpha, tau) for alpha in alphas for tau in taus]
     runs = {cell: _runs_of(plan, cell) for cell in cells}
     outcomes = execute([run for own in runs.values() for run in own], plan.jobs)
