@@ -96,8 +96,8 @@ def named_range(metadata: dict[str, Any] | None, n: int) -> pd.RangeIndex | None
 
 def is_list(cell: object) -> bool:
     """Whether a cell holds several values."""
-    return isinstance(cell, (Sequence, set, frozenset, np.ndarray, pd.Series, pd.Index)) and not isinstance(
-        cell, (str, bytes)
+    return not isinstance(cell, (str, bytes, int, float)) and isinstance(
+        cell, (Sequence, set, frozenset, np.ndarray, pd.Series, pd.Index)
     )
 
 
