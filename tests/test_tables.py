@@ -432,9 +432,9 @@ def test_cells_of_new_entities_are_written_as_in_atomic_files_of_ones_own():
 def test_rows_of_users():
     table = pd.DataFrame(
         {
-            "user_id": ["u0", " u1 ", "n", "NULL", ""],
-            "history": ["NULL", "", "i1  i2 ", "i1", "-"],
-            "gender": ["N/A", "", "F", "-", "F"],
+            "user_id": ["u0", " u1 ", "n", "NULL", "", "m"],
+            "history": ["NULL", "", "i1  i2 ", "i1", "-", "['i1' 'i 2']"],
+            "gender": ["N/A", "", "F", "-", "F", ""],
         }
     )
     assert users_of(table) == [
@@ -443,6 +443,7 @@ def test_rows_of_users():
         {"id": "n", "history": ["i1", "i2"], "gender": "F"},
         {"id": "NULL", "history": ["i1"], "gender": "-"},
         {"id": "#4", "history": [], "gender": "F"},
+        {"id": "m", "history": ["i1", "i 2"]},
     ]
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import ast
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from recbole_sibrar.data.lists import list_in
 from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.data.tables import is_empty, read_values
 from recbole_sibrar.errors import OptionError, not_installed
@@ -169,11 +169,8 @@ def _history(cell: Any) -> list[str]:
     """Item ids of a cell: a list, ``i1 i2``, or ``["item 1", "item 2"]``."""
     if not isinstance(cell, str):
         return [] if cell is None else list(cell) if isinstance(cell, (list, tuple, np.ndarray)) else [cell]
-    if cell.strip()[:1] + cell.strip()[-1:] == "[]":
-        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
-            ids = ast.literal_eval(cell.strip())
-            return [str(token) for token in ids]
-    return cell.split()
+    written = list_in(cell)
+    return cell.split() if written is None else list(map(str, written))
 
 
 def _load(arguments: argparse.Namespace, kept: KeptCatalogue | None = None) -> AnyRecommender:

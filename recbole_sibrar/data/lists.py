@@ -19,8 +19,8 @@ def list_in(text: str) -> list[Any] | None:
     (['Sci Fi', "Rock'n'Roll"], ['Sci Fi', 'War'], ['Sci Fi'])
     >>> list_in("('Sci Fi',)"), list_in("['War', None]"), list_in("(5)")
     (['Sci Fi'], ['War', None], None)
-    >>> list_in("[1, 2.5]"), list_in("[1.  2.5]"), list_in("[]"), list_in("[REC]"), list_in("[0.1 ... 0.2]")
-    ([1, 2.5], [1.0, 2.5], [], None, None)
+    >>> list_in("[1, 2.5]"), list_in("[1  -2]"), list_in("[1. nan]"), list_in("[REC]"), list_in("[0.1 ... 0.2]")
+    ([1, 2.5], [1, -2], [1.0, nan], None, None)
     """
     text = text.strip()
     if text[:1] + text[-1:] not in ("[]", "()", "{}"):
@@ -32,7 +32,8 @@ def list_in(text: str) -> list[Any] | None:
         if TEXTS.fullmatch(text):
             return [ast.literal_eval(entry) for entry in re.findall(f"{TEXT}|None", text, re.DOTALL)]
         if text[0] == "[":  # in round brackets a number is below zero
-            return [float(number) for number in text[1:-1].replace(",", " ").split()]
+            numbers = text[1:-1].replace(",", " ").split()
+            return [int(number) if number.lstrip("-").isdecimal() else float(number) for number in numbers]
     return None
 
 
