@@ -326,6 +326,21 @@ def test_serving_takes_what_the_converter_took(shop, model, capsys):
     assert model.recommend([{"buyer": "x", "city": "B"}], k=1)["user"].tolist() == ["x"]
 
 
+@pytest.mark.parametrize("name", ["SiBraR item", "BPR"])
+def test_known_users_in_the_whole_table_of_users_are_known(shop, name, capsys):
+    buyers = shop.buyers.assign(name=[f"A buyer called {n}" for n in range(len(shop.buyers))])
+    data = Dataset.from_frames(shop.orders, items=shop.products, users=buyers, **shop.columns)
+    own, printed = fitted(data, name, "warm", output_dir="results", run_name="r"), []
+    capsys.readouterr()
+    for columns in (["buyer"], ["buyer", "name"], ["buyer", "name", "city"]):
+        buyers.loc[:2, columns].to_csv("users.csv", index=False)
+        assert main(["recommend", "--checkpoint", "results/r/model.pth", "--users-file", "users.csv"]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1] == printed[2]
+    frames = [own.recommend([user]) for user in ("b2", {"buyer": "b2", "name": "A buyer called 2"})]
+    pd.testing.assert_frame_equal(*frames)
+
+
 def _score(model, row):
     model.add_items(row)
     return model.score("b2", row["sku"]).iloc[0]

@@ -200,7 +200,9 @@ def _recommend(arguments: argparse.Namespace) -> int:
     users = arguments.users
     if arguments.users_file:
         table = read_values(arguments.users_file)
-        users = users_of(table, recommender.vocabulary.id_column("user", table.columns) or "user_id")
+        unread = recommender.vocabulary.unread("user", recommender.reads("user")).intersection(table.columns)
+        id_column = recommender.vocabulary.id_column("user", table.columns) or "user_id"
+        users = users_of(table.drop(columns=[*unread]), id_column)
     elif arguments.history:
         users = [arguments.history]
     tables = _blocks(recommender, users, arguments)

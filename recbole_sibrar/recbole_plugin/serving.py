@@ -11,23 +11,30 @@ from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.recbole_plugin.capabilities import capabilities_of
 from recbole_sibrar.recbole_plugin.run import stored_model
 from recbole_sibrar.serving.known import KnownOnlyRecommender
+from recbole_sibrar.serving.vocabulary import Vocabulary
 
 
 def load_known_only(
     state: dict[str, Any], tokens: dict[str, list[str]], interactions: SparseRows
 ) -> KnownOnlyRecommender:
     """A recommender from a checkpoint."""
-    return known_only(stored_model(state), tokens, interactions, state["data"])
+    return known_only(stored_model(state), tokens, interactions, state["data"], Vocabulary.of(state["config"]))
 
 
 def known_only(
-    model: AbstractRecommender, tokens: dict[str, list[str]], interactions: SparseRows, data: dict[str, str]
+    model: AbstractRecommender,
+    tokens: dict[str, list[str]],
+    interactions: SparseRows,
+    data: dict[str, str],
+    vocabulary: Vocabulary | None = None,
 ) -> KnownOnlyRecommender:
     """A recommender around a model of RecBole."""
     model.eval()
     name = type(model).__name__
     cold_sides = capabilities_of(name).cold_sides
-    return KnownOnlyRecommender(name, lambda users: _scores(model, users), cold_sides, tokens, interactions, data)
+    return KnownOnlyRecommender(
+        name, lambda users: _scores(model, users), cold_sides, tokens, interactions, data, vocabulary or Vocabulary()
+    )
 
 
 @torch.no_grad()

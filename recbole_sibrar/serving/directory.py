@@ -14,6 +14,7 @@ from torch import Tensor
 from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import DataError, OptionError, suggestion
+from recbole_sibrar.serving.vocabulary import Vocabulary
 
 EntityId = str | int | UUID
 """Of a user or an item, as the data set has it; the text of a number is the same id."""
@@ -38,13 +39,13 @@ class Directory:
     Args:
         tokens: {side: (N,) original ids}, position 0 is padding.
         interactions: users x items, the training interactions.
-        user_keys: what the name of a user can be called in a dictionary, beside ``id``.
+        vocabulary: how users are written.
     """
 
-    def __init__(
-        self, tokens: dict[str, list[str]], interactions: SparseRows, user_keys: tuple[str, ...] = ("user_id",)
-    ):
-        self.interactions, self.user_keys = interactions, user_keys
+    def __init__(self, tokens: dict[str, list[str]], interactions: SparseRows, vocabulary: Vocabulary | None = None):
+        vocabulary = vocabulary or Vocabulary()
+        self.interactions, self.user_keys = interactions, vocabulary.user_keys
+        self._left_out = vocabulary.no_modality("user")
         self.tokens = {side: list(map(str, tokens[side])) for side in SIDES}
         self._number = {side: {t: n for n, t in enumerate(self.tokens[side]) if n} for side in SIDES}
         self.removed: set[int] = set()
@@ -114,7 +115,7 @@ class Directory:
     def _request(self, position: int, user: User) -> Request:
         name = f"#{position}"
         if isinstance(user, dict):
-            values = dict(user)
+            values = {key: value for key, value in user.items() if key not in self._left_out}
             key = next((key for key in ("id", *self.user_keys) if key in values), None)
             name = name if key is None else self.token("user", values.pop(key))
             if key is not None and not values and self.is_known("user", name):

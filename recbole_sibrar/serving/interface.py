@@ -73,6 +73,10 @@ class AnyRecommender(ABC):
     ) -> tuple[Tensor, Tensor]:
         """Scores and numbers, as of ``ranked``, of the items ``allowed``, (I,) bool, that a user has not ``seen``."""
 
+    def reads(self, side: str) -> tuple[str, ...]:
+        """The modalities of new entities that it reads."""
+        return ()
+
     def score(self, user: User, items: Iterable[EntityId]) -> pd.Series:
         """The scores of one user for some items."""
         self._refuse()

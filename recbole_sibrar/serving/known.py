@@ -30,7 +30,11 @@ def load(state: dict[str, Any], tokens: dict[str, list[str]], interactions: Spar
 
 
 def of_core(
-    model: InnerProductModel, tokens: dict[str, list[str]], interactions: SparseRows, data: dict[str, Any]
+    model: InnerProductModel,
+    tokens: dict[str, list[str]],
+    interactions: SparseRows,
+    data: dict[str, Any],
+    vocabulary: Vocabulary,
 ) -> "KnownOnlyRecommender":
     """Around one of our models."""
     items = model.embeddings("item", torch.arange(interactions.n_columns))
@@ -39,7 +43,7 @@ def of_core(
         return model.embeddings("user", users) @ items.T
 
     sides = model.capabilities.cold_sides
-    return KnownOnlyRecommender(type(model).__name__, scores, sides, tokens, interactions, data)
+    return KnownOnlyRecommender(type(model).__name__, scores, sides, tokens, interactions, data, vocabulary)
 
 
 class KnownOnlyRecommender(AnyRecommender):
@@ -50,7 +54,7 @@ class KnownOnlyRecommender(AnyRecommender):
     Args:
         name: of the model. scores: (U,) user numbers -> (U, I) scores, which are the caller's own.
         cold_sides: those whose entities without training interactions have scores.
-        tokens, interactions, data: as for ``Recommender``.
+        tokens, interactions, data: as for ``Recommender``. vocabulary: of the data set's tables.
     """
 
     USERS_AT_A_TIME = 256
@@ -63,9 +67,10 @@ class KnownOnlyRecommender(AnyRecommender):
         tokens: dict[str, list[str]],
         interactions: SparseRows,
         data: dict[str, Any],
+        vocabulary: Vocabulary,
     ):
-        self.name, self._scores, self.data = name, scores, data
-        self.directory, self.vocabulary = Directory(tokens, interactions), Vocabulary()
+        self.name, self._scores, self.data, self.vocabulary = name, scores, data, vocabulary
+        self.directory = Directory(tokens, interactions, vocabulary)
         trained = trained_entities(interactions)
         self._served = {side: torch.ones_like(mask) if side in cold_sides else mask for side, mask in trained.items()}
         self._served["item"][0] = False

@@ -61,8 +61,7 @@ class Recommender(AnyRecommender):
     ):
         self.model, self.data, self.name, self._state = model.eval(), data, type(model).__name__, state
         self.vocabulary = Vocabulary.of(state["config"])
-        own = self.vocabulary.columns.get("user")
-        self.directory = Directory(tokens, interactions, tuple(dict.fromkeys(["user_id", own or "user_id"])))
+        self.directory = Directory(tokens, interactions, self.vocabulary)
         self.n_trained = {side: len(tokens[side]) for side in tokens}
         self._table = model.embeddings("item", torch.arange(self.n_trained["item"]))
         self._catalogue = {side: Catalogue(model.modalities[side]) for side in SIDES}
@@ -99,7 +98,7 @@ class Recommender(AnyRecommender):
         parameters = {name[len(CORE) :]: value for name, value in state["state_dict"].items()}
         checkpoint.load_parameters(model, parameters, state["versions"])
         if not (model.capabilities.new_entities or model.capabilities.new_content):
-            return known.of_core(model.eval(), tokens, interactions, state["data"])
+            return known.of_core(model.eval(), tokens, interactions, state["data"], Vocabulary.of(config))
         held = {
             "state_dict": {f"{CORE}{name}": value for name, value in model.state_dict().items()},
             "serving": {
@@ -132,6 +131,9 @@ class Recommender(AnyRecommender):
         """Whether both have the same parameters, whatever their catalogues."""
         own, others = self._state["state_dict"], other._state["state_dict"]
         return own.keys() == others.keys() and all(torch.equal(own[name], others[name]) for name in own)
+
+    def reads(self, side: str) -> tuple[str, ...]:
+        return self.model.modalities[side].names
 
     def _load_catalogue(self, stored: dict[str, Any]) -> None:
         for side in SIDES:

@@ -1,7 +1,7 @@
 """How the tables were written that a model's data set was made of, so that serving takes the same."""
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -68,6 +68,20 @@ class Vocabulary:
         names = (ID[side], self.columns.get(side))
         return next((name for name in names if name in columns), None)
 
+    @property
+    def user_keys(self) -> tuple[str, ...]:
+        """What the name of a user can be called beside ``id``."""
+        return tuple(dict.fromkeys([ID["user"], self.columns.get("user") or ID["user"]]))
+
+    def no_modality(self, side: str) -> set[str]:
+        """Columns of the data set's table that are neither modalities nor ids."""
+        kept = {"id", "history", ID[side], self.columns.get(side), *self._declared.get(side, ())}
+        return {*self.others.get(side, ())} - kept
+
+    def unread(self, side: str, known: Iterable[str]) -> set[str]:
+        """Columns of the data set's table that a model with the modalities ``known`` leaves out."""
+        return self.no_modality(side) | {*self._declared.get(side, ())}.difference(known)
+
     def _id_named(self, side: str) -> str:
         return " or ".join(map(repr, dict.fromkeys([self.columns.get(side, ID[side]), ID[side]])))
 
@@ -92,7 +106,7 @@ class Vocabulary:
         if column is None:
             raise DataError(f"{what}: the columns are {list(frame.columns)}; one must be {self._id_named(side)}.")
         ids = [token.strip() if isinstance(token, str) else token for token in frame[column]]
-        unread = {*self._declared.get(side, ())}.difference(known.names).intersection(frame.columns)
+        unread = self.unread(side, known.names).intersection(frame.columns)
         return ids, self.features(frame.drop(columns=[column, *unread]), side, known)
 
     def features(self, frame: pd.DataFrame, side: str, known: Modalities) -> pd.DataFrame:
