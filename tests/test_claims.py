@@ -201,6 +201,8 @@ def test_studies_of_several_settings_are_not_mixed(results):
     pd.DataFrame(rows).to_csv(results / "wide" / "subsets.csv", index=False)
     row = claims(results).set_index("claim").loc[ONE]
     assert row["verdict"] == "not measured" and names(row["remark"], "several settings | SiBraR_SC-paper")
+    said = claims(results).set_index("claim").loc[CONTRAST, "remark"]
+    assert "lacks one of 2 settings of SiBraR_SC-paper" in said
 
 
 def test_a_study_of_unknown_runs_is_named(results):

@@ -78,9 +78,11 @@ class Place:
 
     def row(self, model: str) -> str | None:
         """The name of the row of ``SiBraR_SC`` in this preset; None if it is not there, or for several settings."""
-        label = f"{model}-{self.preset}"
-        found = [name for name in self.group.rows if name.split(" ")[0] == label]
+        found = self._rows(model)
         return found[0] if len(found) == 1 else None
+
+    def _rows(self, model: str) -> list[str]:
+        return [name for name in self.group.rows if name.split(" ")[0] == f"{model}-{self.preset}"]
 
     @property
     def cautions(self) -> list[str]:
@@ -92,8 +94,9 @@ class Place:
         return [*([apart] if apart else []), *dict.fromkeys(notes)]
 
     def lacking(self, *models: str) -> str:
-        """Which of the models are not there, in words."""
-        return ", ".join(f"{model}-{self.preset}" for model in models if self.row(model) is None)
+        """Which of the models are not there as one row, in words."""
+        counts = {f"{model}-{self.preset}": len(self._rows(model)) for model in models}
+        return ", ".join(f"one of {n} settings of {name}" if n else name for name, n in counts.items() if n != 1)
 
 
 def claims(folder: Path | str) -> pd.DataFrame:
