@@ -165,6 +165,9 @@ WRONG = {
     "lists of several lengths": (
         lambda s: frames(s, items=s.products.assign(v=["[1]"] + ["[1, 2]"] * 59)), "line 2 | v | [1, 2] | v=tags"
     ),
+    "text beside lists that are texts": (
+        lambda s: frames(s, items=s.products.assign(v=["a|b"] + ["['a', 'b']"] * 59)), "line 1 | v | 'a|b' | no list"
+    ),
     "text that UTF-8 cannot hold in a list": (
         lambda s: frames(s, items=s.products.assign(v=['["\\ud800"]'] * 60)), "line 1 | v | UTF-8"
     ),

@@ -269,7 +269,7 @@ def _side(
             raise OptionError(f"--{name}-modalities {column}={kind}: unknown kind. {nearest(kind, TYPES)}")
     for column in columns:
         if given.get(column, "tags") == "tags" and not table[column].map(is_list).any():
-            written = as_lists(_without_markers(table[column], missing)[0])
+            written = as_lists(path, _without_markers(table[column], missing)[0])
             table[column] = table[column] if written is None else written
     lists = [column for column in columns if table[column].map(is_list).any()]
     check_cells(str(path), table[lists])

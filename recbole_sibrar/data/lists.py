@@ -8,6 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from recbole_sibrar.errors import DataError
+
+MOSTLY = 0.9
 TEXT = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 TEXTS = re.compile(rf"[\[({{]\s*(?:(?:{TEXT}|None)[\s,]*)*[\])}}]", re.DOTALL)
 
@@ -37,10 +40,23 @@ def list_in(text: str) -> list[Any] | None:
     return None
 
 
-def as_lists(column: pd.Series) -> pd.Series | None:
-    """A column of texts that are lists, but those that are empty, as these lists; else None."""
+def as_lists(path: object, column: pd.Series) -> pd.Series | None:
+    """A column of texts that are lists, but those that are empty, as these lists; None if it is none.
+
+    Raises:
+        DataError: nearly all of the texts are lists, but not this one.
+    """
     texts = column[column != ""]
-    if not len(texts) or list_in(texts.iloc[0]) is None:
+    if not texts.str.match(r"\s*[\[({]").mean() > MOSTLY:
         return None
     lists = texts.map(list_in)
-    return None if lists.isna().any() else lists.reindex(column.index, fill_value="")
+    wrong = lists.isna()
+    if not wrong.any():
+        return lists.reindex(column.index, fill_value="")
+    if wrong.mean() < 1 - MOSTLY:
+        line = wrong.idxmax()
+        raise DataError(
+            f"{path}, line {line}: {column.name} is {column[line]!r:.100}, which is no list, as the others are; leave "
+            "the cell empty where the value is missing, or say that the column is a text."
+        )
+    return None
