@@ -142,6 +142,14 @@ def test_a_history_that_a_model_cannot_read_is_said_once(shop, dataset, name):
         model.recommend([["p1"]])
 
 
+def test_a_known_user_who_is_served_as_a_new_one_is_said_once(model):
+    with pytest.warns(UserWarning, match=naming("'b2' is known | as a new one | the id alone")):
+        model.recommend([{"id": "b2", "city": "B"}], k=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.recommend([{"id": "b3", "city": "B"}, {"id": "b2"}, {"id": "b2", "history": ["p1"], "city": "B"}], k=3)
+
+
 def test_a_history_of_items_that_were_added_is_said_once(shop, model):
     model.add_items(pd.concat([shop.new_product(2, "new"), shop.new_product(3, "newer")]))
     with warnings.catch_warnings():

@@ -335,6 +335,7 @@ class Recommender(AnyRecommender):
 
     def _features_of_users(self, requests: Sequence[Request]) -> Modalities:
         known = self.model.modalities["user"]
+        self._warn_of_known(requests)
         self._warn_of_histories(requests, known)
         if INTERACTIONS in known.names:
             self._warn_of_items(requests)
@@ -343,6 +344,17 @@ class Recommender(AnyRecommender):
         histories = [[item for item in request.history if item < self.n_trained["item"]] for request in requests]
         names = [request.name for request in requests]
         return features_of(self.vocabulary.features(rows, "user", known), known, histories, names, self._told)
+
+    def _warn_of_known(self, requests: Sequence[Request]) -> None:
+        own = [r.name for r in requests if r.features and not r.history and self.directory.is_known("user", r.name)]
+        as_new = ("user", "known")
+        if own and as_new not in self._told:
+            self._told.add(as_new)
+            warnings.warn(
+                f"User {own[0]!r} is known, and served as a new one by what stands beside the id, without the "
+                "interactions of training; give the id alone for the known user, or a history.",
+                stacklevel=2,
+            )
 
     def _warn_of_histories(self, requests: Sequence[Request], known: Modalities) -> None:
         unread = (INTERACTIONS, "history")
