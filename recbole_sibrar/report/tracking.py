@@ -130,7 +130,7 @@ def rate_records(models: Iterable[Described], table: pd.DataFrame, metric: str, 
         for row in own.to_dict("records"):
             percent = round(100 * row["rate"])
             place = f"{row['where']}, {row['pattern']}" if several else row["where"]
-            metrics[f"at {percent} percent/{place}"] = row[metric]
+            metrics[f"at {100 * row['rate']:g} percent/{place}"] = row[metric]
             rows.setdefault(percent, {"percent": percent})[f"by percent/{place}"] = row[metric]
         records.append(_study(model, "missing", {"metric": metric, **options}, metrics, "percent", list(rows.values())))
     return records
