@@ -22,7 +22,7 @@ from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.sibrar import SiBraR
 from recbole_sibrar.properties import props_folder
 from recbole_sibrar.recbole_plugin.config import option_defaults
-from recbole_sibrar.recbole_plugin.loaders import UserLoader, batch_size
+from recbole_sibrar.recbole_plugin.loaders import UserLoader, batch_size, most_users
 from recbole_sibrar.recbole_plugin.run import make_config, model_label, prepare, run_name
 from recbole_sibrar.scenarios import SCENARIOS
 
@@ -367,6 +367,11 @@ def test_a_batch_is_as_large_as_the_data_and_the_loss_allow(tiny, options, n, si
 )
 def test_an_epoch_has_fifteen_steps_until_batches_are_large_enough_and_ends_in_no_small_one(n, most, size):
     assert batch_size({"train_batch_size": None}, n, most) == size
+
+
+@pytest.mark.parametrize("n, size", [(6040, 252), (10_240, 256), (10_241, 257), (39_020, 976), (10**6, 1024)])
+def test_an_epoch_of_many_users_has_forty_steps_until_batches_are_as_large_as_they_may_be(n, size):
+    assert batch_size({"train_batch_size": None}, n, most_users(n)) == size
 
 
 # names

@@ -18,6 +18,10 @@ LEAST_STEPS = 15
 
 MOST_USERS, MOST_POSITIVES = 256, 1024
 
+USERS_OF_MANY, STEPS_OF_MANY = 1024, 40
+"""Where an epoch would have more than so many steps a batch has more users, up to so many: validation comes in time,
+and what a step encodes of the items is for more of them (docs/experiments.md)."""
+
 
 def batch_size(config: Config, n: int, most: int) -> int:
     """``train_batch_size``, or where it is None what suits the data's size.
@@ -29,6 +33,11 @@ def batch_size(config: Config, n: int, most: int) -> int:
         n: how many users or positives an epoch has. most: in a batch.
     """
     return config["train_batch_size"] or -(-n // max(LEAST_STEPS, -(-n // most)))
+
+
+def most_users(n: int) -> int:
+    """How many users a batch has at most, of the ``n`` of an epoch."""
+    return min(max(MOST_USERS, -(-n // STEPS_OF_MANY)), USERS_OF_MANY)
 
 
 class TrainingItemSampler:
@@ -84,7 +93,7 @@ class UserLoader(AbstractDataLoader):
         super().__init__(config, dataset, sampler, shuffle=shuffle)
 
     def _init_batch_size_and_step(self) -> None:
-        self.step = batch_size(self.config, self.sample_size, MOST_USERS)
+        self.step = batch_size(self.config, self.sample_size, most_users(self.sample_size))
         self.set_batch_size(self.step)
 
     def collate_fn(self, index: Tensor) -> Interaction:
