@@ -417,6 +417,13 @@ def test_a_column_of_new_entities_may_have_any_name():
     assert read["self"].tolist() == ["7", None] and read["x"].tolist() == ["", "y"]
 
 
+def test_a_tag_that_looks_like_a_list_is_a_tag_where_it_was_one():
+    entry = tags_modality("tags", [["[1]"], ["a"], ["1"]], ["1", "[1]", "a"])
+    cells = ["[1]|a", "[1]", "['a', 1]", "['a' '1']", "[2]"]
+    read = [KINDS["tags"].from_table(entry, cell, "|") for cell in cells]
+    assert read == [["[1]", "a"], ["[1]"], ["['a',_1]"], ["a", "1"], ["2"]]
+
+
 def test_cells_of_new_entities_are_written_as_in_atomic_files_of_ones_own():
     declared = {"tags": {"kind": "tags", "missing": ["?"]}, "plot": "vector"}
     read = Vocabulary.of({"modalities": {"item": declared}, "seq_separator": "|", "ITEM_ID_FIELD": "sku"})

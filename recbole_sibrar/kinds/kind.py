@@ -117,7 +117,7 @@ class Kind:
         """A present cell of an atomic file, as ``parse`` takes it."""
         return cell
 
-    def from_table(self, cell: object, separator: str) -> object:
+    def from_table(self, entry: Modality, cell: object, separator: str) -> object:
         """A present cell, written as in the table that the data set was made of, as ``parse`` takes it."""
         return cell
 

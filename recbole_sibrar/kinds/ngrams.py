@@ -78,7 +78,7 @@ class NGrams(Tags):
     def from_cell(self, cell: str, separator: str) -> object:
         return cell
 
-    def from_table(self, cell: object, separator: str) -> object:
+    def from_table(self, entry: Modality, cell: object, separator: str) -> object:
         return cell
 
     def fits(self, cells: pd.Series, separator: str) -> float:

@@ -174,10 +174,11 @@ class Tags(Kind):
     def from_cell(self, cell: str, separator: str) -> object:
         return [tag for tag in cell.split(separator) if tag]
 
-    def from_table(self, cell: object, separator: str) -> object:
+    def from_table(self, entry: Modality, cell: object, separator: str) -> object:
         if isinstance(cell, str):
-            written = list_in(cell)
-            return join_tags(cell.split(separator) if written is None else map(str, written)).split()
+            tags, written = join_tags(cell.split(separator)).split(), list_in(cell)
+            is_written = written is not None and any(tag not in entry.vocabulary for tag in tags)
+            return join_tags(map(str, written)).split() if is_written else tags
         return [join_tags([tag]) if isinstance(tag, str) else tag for tag in cell] if is_list(cell) else cell
 
     def fits(self, cells: pd.Series, separator: str) -> float:

@@ -105,7 +105,7 @@ class Vector(Kind):
     def from_cell(self, cell: str, separator: str) -> object:
         return cell.replace(separator, " ").split()
 
-    def from_table(self, cell: object, separator: str) -> object:
+    def from_table(self, entry: Modality, cell: object, separator: str) -> object:
         written = list_in(cell) if isinstance(cell, str) else None
         return cell if written is None else written
 

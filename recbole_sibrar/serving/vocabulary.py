@@ -134,7 +134,7 @@ class Vocabulary:
         if entry.name in self.dates and is_date(cell):
             with suppress(ValueError):  # no such day
                 return seconds(cell)
-        return KINDS[entry.kind].from_table(cell, self.tag_separator)
+        return KINDS[entry.kind].from_table(entry, cell, self.tag_separator)
 
     def _is_missing(self, text: str) -> bool:
         return is_marker(text) if self.missing is None else text.strip() in ("", *self.missing)
