@@ -11,6 +11,7 @@ from recbole_sibrar.data import vectors
 from recbole_sibrar.data.atomic import read_atomic
 from recbole_sibrar.data.modalities import Modality
 from recbole_sibrar.errors import DataError, OptionError
+from recbole_sibrar.kinds import KINDS
 from recbole_sibrar.kinds.interactions import interaction_modality
 from recbole_sibrar.kinds.reading import load_modalities, parse_declarations
 
@@ -58,6 +59,13 @@ def test_one_column_may_be_several_modalities(folder, first):
             True,
             True,
         ]
+
+
+def test_blanks_around_and_within_a_category_do_not_count(folder):
+    (folder / "d.item").write_text("item_id:token\tcolour:token\na\tdeep  red \nb\tdeep red\nc\t \n")
+    (colour,) = load(folder, {"item": {"colour": "category"}}).entries
+    assert colour.vocabulary == ("deep red",) and colour.available.tolist() == [False, True, True, False]
+    assert KINDS["category"].parse(colour, [" deep red"], ["new"], set()).available.tolist() == [True]
 
 
 def test_a_zero_vector_is_not_missing(folder):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_sibrar.data.modalities import Features, Modality
+from recbole_sibrar.data.modalities import Declaration, Features, Modality
 from recbole_sibrar.data.sparse import SparseRows, gather_rows
 from recbole_sibrar.data.tables import clean
 from recbole_sibrar.kinds.agreement import agreement
@@ -67,6 +67,9 @@ class Category(Kind):
     column_type = "token"
     projection = CategoryProjection
     weights = {"category": (1.0, "weight of a category modality")}
+
+    def checked(self, column: pd.Series, path: Path, declaration: Declaration) -> pd.Series:
+        return clean(column)
 
     def from_column(self, name: str, column: pd.Series, separator: str) -> Modality:
         texts = column.fillna("").to_numpy().astype(str)
