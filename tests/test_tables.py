@@ -277,6 +277,8 @@ def test_tags_with_another_separator_than_expected_are_told_of_it(cells, separat
 def test_a_separator_in_a_few_titles_makes_no_tags_of_them(n_with, kind):
     titles = [f"thing {n}{' | Official' if n < n_with else ''}" for n in range(99)]
     assert guess_kind(pd.Series([*titles, titles[-1]]), "|") == kind
+    tags = [f"t{n % 5}, t{n % 7}{'|x' if n == 3 else ''}" for n in range(99)]
+    assert guess_kind(pd.Series(tags), "|") == "category" and guess_kind(pd.Series(tags), ",") == "tags"
 
 
 def test_which_texts_are_missing_can_be_said():

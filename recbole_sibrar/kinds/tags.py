@@ -185,6 +185,8 @@ class Tags(Kind):
         share = cells.str.contains(separator, regex=False).mean()
         if not share > 0:
             return 0.0
+        if share < 0.05 and other_separator(cells):
+            return 0.0
         tags = cells.str.split(separator, regex=False).explode()
         most = 1.0 if share > 0.05 else 0.5  # a few titles may hold it, too
         return 0.8 if tags.nunique() < most * len(tags) else 0.0
