@@ -1,5 +1,6 @@
 """Before anything was bought: recommendations by content alone."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,31 @@ def test_whole_numbers_with_a_point_are_the_ids_without():
     model.add_items(added)
     assert set(model.recommend([[1.0]], k=9)["item"]) == {"2", "3", "9"}
     assert without_known(added, model).empty
+
+
+def test_separators_and_names_of_ones_own():
+    rows = [("1", "tea", "green leaf", "1 0.5"), ("2", "tea", "cup", "0 2"), ("3", "cup", "green leaf", "1 1")]
+
+    def scores(name, between, within, item):
+        path = Path(name)
+        path.mkdir()
+        lines = [f"{item}:token{between}tags:token_seq", *(f"{i}{between}{a}{within}{b}" for i, a, b, _ in rows)]
+        (path / f"{name}.item").write_text("\n".join(lines) + "\n")
+        lines = [f"{item}:token{between}v:float_seq", *(f"{i}{between}{v.replace(' ', within)}" for i, _, _, v in rows)]
+        (path / f"{name}.v").write_text("\n".join(lines) + "\n")
+        (path / f"{name}.yaml").write_text(
+            f"field_separator: {json.dumps(between)}\nseq_separator: {json.dumps(within)}\nITEM_ID_FIELD: {item}\n"
+            "modalities: {item: {tags: tags, v: vector}}\n"
+        )
+        model = by_content(path)
+        tags = sorted(model.model.modalities["item"].entries[0].vocabulary)
+        model.add_items(pd.DataFrame({item: ["4"], "tags": [f"tea{within}cup"]}))
+        return tags, model.recommend([["1"]], k=3)["score"].tolist()
+
+    tags, found = scores("a", ",", "|", "sku")
+    assert tags == ["cup", "green leaf", "tea"]
+    rows = [(i, a, b.replace(" ", "_"), v) for i, a, b, v in rows]
+    assert found == scores("b", "\t", " ", "item_id")[1]
 
 
 def test_scores_against_the_closed_form_in_numpy():

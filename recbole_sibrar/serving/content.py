@@ -47,8 +47,10 @@ def by_content(folder: Path | str) -> Recommender:
     declarations = parse_declarations(settings.get("modalities"), "item")
     if not declarations:
         raise DataError(f"{folder}: nothing is known of the items; give a table of them, or vectors.")
-    tokens = [PADDING, *sorted(_ids(folder, declarations))]
-    known = load_modalities(folder, folder.name, "item", "item_id", tokens, declarations)
+    id_field = settings.get("ITEM_ID_FIELD", "item_id")
+    separators = settings.get("field_separator", "\t"), settings.get("seq_separator", " ")
+    tokens = [PADDING, *sorted(_ids(folder, declarations, id_field, separators))]
+    known = load_modalities(folder, folder.name, "item", id_field, tokens, declarations, separators=separators)
     n = len(tokens)
     own = torch.arange(1, n)
     liked = SparseRows.from_pairs(own, own, n, n)
@@ -58,7 +60,7 @@ def by_content(folder: Path | str) -> Recommender:
         "seed": 0,
         "ridge_max": PENALTY * (n - 1),
         "number_weight": NUMBER_WEIGHT,
-        "tables": settings.get("tables"),
+        **{name: settings.get(name) for name in ("tables", "modalities", "ITEM_ID_FIELD", "seq_separator")},
     }
     model = ContentRidge(ContentRidge.options_class.from_mapping(config), {"item": known, "user": users}, liked, 0)
     model.pretrain(folder, False)
@@ -79,12 +81,12 @@ def by_content(folder: Path | str) -> Recommender:
     return Recommender(model, state["serving"]["tokens"], liked, {}, state)
 
 
-def _ids(folder: Path, declarations: Sequence[Declaration]) -> set[str]:
+def _ids(folder: Path, declarations: Sequence[Declaration], id_field: str, separators: tuple[str, str]) -> set[str]:
     ids = set()
     path = find_dataset_file(folder, folder.name, "item")
     if path is not None:
-        ids.update(read_atomic(path, ["item_id"])["item_id"])
+        ids.update(read_atomic(path, [id_field], separators[0])[id_field])
     for entry in declarations:
         if not KINDS[entry.kind].column_type:
-            ids.update(map(str, read_vectors(find_dataset_file(folder, folder.name, entry.field))[0]))
+            ids.update(map(str, read_vectors(find_dataset_file(folder, folder.name, entry.field), separators)[0]))
     return ids
