@@ -61,7 +61,7 @@ def test_separators_and_names_of_ones_own():
         lines = [f"{item}:token{between}v:float_seq", *(f"{i}{between}{v.replace(' ', within)}" for i, _, _, v in rows)]
         (path / f"{name}.v").write_text("\n".join(lines) + "\n")
         (path / f"{name}.yaml").write_text(
-            f"field_separator: {json.dumps(between)}\nseq_separator: {json.dumps(within)}\nITEM_ID_FIELD: {item}\n"
+            f"field_separator: {between!r}\nseq_separator: {json.dumps(within)}\nITEM_ID_FIELD: {item}\n"
             "modalities: {item: {tags: tags, v: vector}}\n"
         )
         model = by_content(path)

@@ -48,7 +48,7 @@ def by_content(folder: Path | str) -> Recommender:
     if not declarations:
         raise DataError(f"{folder}: nothing is known of the items; give a table of them, or vectors.")
     id_field = settings.get("ITEM_ID_FIELD", "item_id")
-    separators = settings.get("field_separator", "\t"), settings.get("seq_separator", " ")
+    separators = settings.get("field_separator", "\t").replace("\\t", "\t"), settings.get("seq_separator", " ")
     tokens = [PADDING, *sorted(_ids(folder, declarations, id_field, separators))]
     known = load_modalities(folder, folder.name, "item", id_field, tokens, declarations, separators=separators)
     n = len(tokens)
