@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -12,14 +13,23 @@ from conftest import names
 import recbole_sibrar
 from recbole_sibrar import checkpoint
 from recbole_sibrar.cli import main, parse_options
+from recbole_sibrar.cli.command_line import UNREAD
 from recbole_sibrar.doctor import bfloat16
 from recbole_sibrar.errors import CheckpointError, OptionError
 from recbole_sibrar.properties import parse_value
 from recbole_sibrar.recbole_plugin.patches import TOUCH_POINTS
 
+PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+
 
 def arguments(tiny, **options):
     return ["run", "--dataset=tiny", *(f"--{key}={value}" for key, value in tiny.options(**options).items())]
+
+
+def test_output_that_nobody_reads_ends_a_command_without_a_word():
+    with subprocess.Popen([sys.executable, "-m", "recbole_sibrar.cli", "doctor"], **PIPES) as process:
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", UNREAD)
 
 
 def test_run_writes_results_where_told(tiny, capsys):

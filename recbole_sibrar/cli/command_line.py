@@ -1,6 +1,7 @@
 """``recbole-sibrar COMMAND``: the parser of all commands, and how what they end with becomes an exit code."""
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -14,6 +15,9 @@ from recbole_sibrar.errors import OptionError, SibrarError, WorkerError
 from recbole_sibrar.files import STORAGE_ERRORS
 from recbole_sibrar.hook import load_recbole
 from recbole_sibrar.properties import parse_option
+
+UNREAD = 141
+"""The exit code of a shell for a program that nobody listens to any more."""
 
 RUN_DESCRIPTION = """\
 Train and test a model under the protocol of a scenario.
@@ -71,8 +75,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         the exit code: 0; 1 if some of several runs, or a process of one, failed; 2 for a mistake in options or data;
-        130 if interrupted.
+        130 if interrupted; 141 if nobody reads what is printed, as behind ``| head``.
     """
+    try:
+        code = _command(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes when it ends
+        return UNREAD
+
+
+def _command(arguments: Sequence[str] | None) -> int:
+    """As ``main``, where all is read that is printed."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     warnings.formatwarning = _warning_line
     known = None
