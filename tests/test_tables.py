@@ -293,7 +293,7 @@ def test_a_number_that_stands_for_a_missing_value_does_so_with_a_point_and_witho
     orders()
     write("item_id,price,brand\ni0,-1.0,-1.0\ni1,7.5,A\ni2,-1,A\ni3,9,A\n", "items.csv")
     assert convert("--items", "items.csv", "--missing=-1", "--item-modalities", "brand=category") == 0
-    assert items_of()["price"].tolist() == ["", "7.5", "", "9.0"] and items_of()["brand"][0] == "-1.0"
+    assert items_of()["price"].tolist() == ["", "7.5", "", "9.0"] and items_of()["brand"].iloc[0] == "-1.0"
     assert "'price': number (guessed); missing: 1 '-1'; missing: 1 of these numbers" in capsys.readouterr().out
     (declaration,) = parse_declarations({"item": {"price": {"kind": "number", "missing": [-1]}}}, "item")
     read = KINDS["number"].checked(pd.Series(["-1.0", "2", "-1", ""]), "d.item", declaration)
