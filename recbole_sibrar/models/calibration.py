@@ -24,8 +24,8 @@ class Calibration(nn.Module):
 
     with the mean :math:`\bar e_S` of the training items' embeddings from S. A network is trained for a few epochs, in
     which its embeddings grow as fast as it learns from a modality and not as far as that is right for an item that it
-    has not seen. Where all items have the same modalities no list changes; where they have different ones, those of
-    the slowly learned are all in the middle of it (docs/experiments.md). As the temperature of a classifier (Guo et
+    has not seen. Of items that have the same modalities no list of the network changes; of others, those of the slowly
+    learned are all in its middle (docs/experiments.md). As the temperature of a classifier (Guo et
     al., ICML 2017), the factors are fitted after training, to the held-out data; see ``fit``.
 
     Attributes:
