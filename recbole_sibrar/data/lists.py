@@ -11,6 +11,8 @@ import pandas as pd
 from recbole_sibrar.errors import DataError
 
 MOSTLY = 0.9
+"""A larger share of a column's cells says what the column holds."""
+
 TEXT = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 TEXTS = re.compile(rf"[\[({{]\s*(?:(?:{TEXT}|None)[\s,]*)*[\])}}]", re.DOTALL)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recbole_sibrar.checked import option
 from recbole_sibrar.data.frames import is_list
-from recbole_sibrar.data.lists import list_in
+from recbole_sibrar.data.lists import MOSTLY, list_in
 from recbole_sibrar.data.modalities import Features, Modality
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 from recbole_sibrar.data.tables import is_empty, join_tags
@@ -27,7 +27,6 @@ from recbole_sibrar.kinds.vocabulary import shortened, warn_of_unknown
 
 SEPARATORS = ("|", ",", ";", "/")
 """What else usually stands between tags, beside a blank."""
-MOSTLY = 0.9
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,12 @@ from recbole_sibrar.kinds.id import Id
 from recbole_sibrar.layers import differ
 from recbole_sibrar.models.attribution import Part
 from recbole_sibrar.models.ensemble import EnsembleRecommender
-from recbole_sibrar.models.recommender import BranchRecommender
+from recbole_sibrar.models.recommender import BranchRecommender, sample_of
 
 RIDGE = "interaction_ridge"
 
 PENALTY = 0.2
 """On the regression's coefficients, in units of the embeddings' mean squared distance from their mean."""
-
-SAMPLE = 4096
-"""So many entities tell how far scores spread."""
 
 ROWS = 8192
 
@@ -160,8 +157,7 @@ class RidgeRecommender(EnsembleRecommender):
         table = rows.new_zeros(len(encoder.trained), rows.shape[1])
         table[ids] = rows
         own = self.entities(side)
-        known = own.trained.nonzero().squeeze(1)
-        sample = known[:: max(1, len(known) // SAMPLE)]
+        sample = sample_of(own.trained.nonzero().squeeze(1))
         of_networks = self._in_training(side, sample, own.available[sample])
         of_ridge = weighted_row_sum(self.training_rows(side).select(sample), table)
         strength = self.options.interaction_ridge * spread(of_networks, covariance)

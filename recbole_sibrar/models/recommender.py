@@ -43,7 +43,7 @@ WHOLE_CATALOGUE = 20_000
 NEGATIVES = 4096
 
 SAMPLE = 4096
-"""So many items tell the mean embedding from some of their modalities, and what these are worth."""
+"""So many entities tell what holds of all: a mean embedding, how far scores spread, what modalities are worth."""
 
 TARGETS = 8192
 """Where negatives are drawn, so many of a batch's targets are predicted at most: a step costs what a batch does."""
@@ -167,7 +167,7 @@ class BranchRecommender(InnerProductModel):
 
     @torch.no_grad()
     def calibrate(self, positives: SparseRows, items: Tensor) -> None:
-        encoder, items = self.entities("item"), _sample(items)
+        encoder, items = self.entities("item"), sample_of(items)
         users = positives.lengths.nonzero().squeeze(1)
         if self.calibration is None or not len(items) or not len(users):
             return
@@ -472,7 +472,7 @@ class BranchRecommender(InnerProductModel):
 
     def _mean_of(self, used: Tensor) -> Tensor:
         encoder = self.entities("item")
-        ids = _sample((encoder.trained & (encoder.available | ~used).all(1)).nonzero().squeeze(1))
+        ids = sample_of((encoder.trained & (encoder.available | ~used).all(1)).nonzero().squeeze(1))
         return self._from_modalities("item", ids, used.expand(len(ids), -1)).sum(0) / max(1, len(ids))
 
     def described(self, side: str) -> bool:
@@ -564,8 +564,8 @@ class BranchRecommender(InnerProductModel):
             )
 
 
-def _sample(ids: Tensor) -> Tensor:
-    """Of many ids ``SAMPLE`` or a few more."""
+def sample_of(ids: Tensor) -> Tensor:
+    """Of many ids ``SAMPLE`` at least and fewer than twice as many, the others as they are."""
     return ids[:: max(1, len(ids) // SAMPLE)]
 
 

@@ -238,9 +238,10 @@ def _run_in(folder: Path, config: Config) -> RunResult:
         distributed.silence(config)
     getLogger().info(config)
     prepared = prepare(config)
+    counts = _data_counts(prepared)
     quiet = not config["show_progress"] or not distributed.is_main()
     if not quiet:
-        print("\n".join(_announcement(prepared, folder, log)), flush=True)
+        print("\n".join(_announcement(prepared, counts, folder, log)), flush=True)
     trainer, (train_data, valid_data, test_data) = prepared.trainer, prepared.loaders
     trainer.saved_model_file = str(folder / MODEL)
     trainer.progress_file, trainer.history_file = folder / PROGRESS, folder / HISTORY
@@ -257,7 +258,7 @@ def _run_in(folder: Path, config: Config) -> RunResult:
     test_result = trainer.evaluate(test_data, load_best_model=True)
     tested = perf_counter()
     phase = test_data.phase
-    tables, counts = (_per_user(prepared, phase), _per_item(prepared, phase)), _data_counts(prepared)
+    tables = _per_user(prepared, phase), _per_item(prepared, phase)
     whole = train_on_everything(config, prepared.dataset, folder / MODEL) if config["fit"] == "all" else None
 
     result = RunResult(
@@ -308,10 +309,10 @@ def _run_in(folder: Path, config: Config) -> RunResult:
     return result
 
 
-def _announcement(prepared: Prepared, folder: Path, log: str | None) -> list[str]:
-    """In a few lines what is going to happen, and where it is written."""
+def _announcement(prepared: Prepared, counts: dict[str, Any], folder: Path, log: str | None) -> list[str]:
+    """In a few lines what is going to happen, with what (``_data_counts``), and where it is written."""
     config, dataset = prepared.config, prepared.dataset
-    n = [f"{len(loader._dataset.inter_feat):,}" for loader in prepared.loaders]
+    n = [f"{number:,}" for number in counts["interactions"].values()]
     left_out = f", {dataset.n_left_out:,} between the parts left out" if dataset.n_left_out else ""
     seeds = f"seed {config['seed']}, split {split_of(config.final_config_dict)}"
     better = f"stops after {config['stopping_step']} without a better validation {config['valid_metric']}"
@@ -319,13 +320,13 @@ def _announcement(prepared: Prepared, folder: Path, log: str | None) -> list[str
         better = "nothing is validated, the last epoch is tested"
     content = {
         side: [f"{name}: {own['available']:,}" for name, own in entries.items() if own["kind"] in DECLARED]
-        for side, entries in _data_counts(prepared)["modalities"].items()
+        for side, entries in counts["modalities"].items()
     }
     return [
         f"{model_label(config)} on {config['dataset']}, {config['scenario']}, {seeds}",
-        f"  {dataset.user_num - 1:,} users, {dataset.item_num - 1:,} items; interactions: {n[0]} to train, {n[1]} to "
+        f"  {counts['users']:,} users, {counts['items']:,} items; interactions: {n[0]} to train, {n[1]} to "
         f"validate, {n[2]} to test{left_out}",
-        *(f"  {side}s with {', '.join(counts)}" for side, counts in content.items() if counts),
+        *(f"  {side}s with {', '.join(own)}" for side, own in content.items() if own),
         f"  {_n_parameters(prepared.model):,} parameters on {config['device']}, {torch.get_num_threads()} threads",
         f"  at most {prepared.trainer.epochs} epochs; {better}",
         f"  results: {folder}; configuration and log: {log}",

@@ -220,14 +220,18 @@ class Recommender(AnyRecommender):
         return number < self.n_trained["item"] and bool(self.model.entities("item").trained[number])
 
     def _warn_of_fixed(self, items: Sequence[str]) -> None:
-        unread = ("item", "of training")
-        if items and unread not in self._told:
-            self._told.add(unread)
-            warnings.warn(
+        if items:
+            self._tell_once(
+                ("item", "of training"),
                 f"{self.name} serves the items of its training, such as {items[0]!r}, as it has learned them: what is "
                 "given of them now is not read. Train again for that.",
-                stacklevel=3,
+                stacklevel=4,
             )
+
+    def _tell_once(self, what: tuple[str, str], message: str, stacklevel: int) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            warnings.warn(message, stacklevel=stacklevel)
 
     def remove_items(self, items: Iterable[EntityId]) -> None:
         """Offer these items no longer; histories may hold them still, and ``add_items`` brings them back.
@@ -347,25 +351,22 @@ class Recommender(AnyRecommender):
 
     def _warn_of_known(self, requests: Sequence[Request]) -> None:
         own = [r.name for r in requests if r.features and not r.history and self.directory.is_known("user", r.name)]
-        as_new = ("user", "known")
-        if own and as_new not in self._told:
-            self._told.add(as_new)
-            warnings.warn(
+        if own:
+            self._tell_once(
+                ("user", "known"),
                 f"User {own[0]!r} is known, and served as a new one by what stands beside the id, without the "
                 "interactions of training; give the id alone for the known user, or a history.",
-                stacklevel=2,
+                stacklevel=3,
             )
 
     def _warn_of_histories(self, requests: Sequence[Request], known: Modalities) -> None:
-        unread = (INTERACTIONS, "history")
-        if INTERACTIONS in known.names or unread in self._told or not any(request.history for request in requests):
-            return
-        self._told.add(unread)
-        warnings.warn(
-            f"This {self.name} reads {', '.join(known.names)} of users, and not their histories, which only leave out "
-            "what a user has had.",
-            stacklevel=2,
-        )
+        if INTERACTIONS not in known.names and any(request.history for request in requests):
+            self._tell_once(
+                (INTERACTIONS, "history"),
+                f"This {self.name} reads {', '.join(known.names)} of users, and not their histories, which only leave "
+                "out what a user has had.",
+                stacklevel=3,
+            )
 
     def _warn_of_items(self, requests: Sequence[Request]) -> None:
         """Histories of nothing but items that were added say nothing of a user."""
