@@ -18,6 +18,7 @@ from recbole_sibrar.convert.filters import k_core
 from recbole_sibrar.convert.vectors import embeddings_of, read_embeddings
 from recbole_sibrar.data import tables
 from recbole_sibrar.data.tables import read_table
+from recbole_sibrar.data.vectors import read_vectors
 from recbole_sibrar.errors import DataError, OptionError
 from recbole_sibrar.kinds.reading import load_modalities, parse_declarations
 from recbole_sibrar.properties import read_property_file
@@ -251,6 +252,21 @@ def test_malformed_embeddings(save, message):
     save("vectors.npz")
     with pytest.raises(DataError, match=naming(message)):
         read_embeddings("vectors.npz")
+
+
+@pytest.mark.parametrize("read", ["embeddings", "atomic"])
+@pytest.mark.parametrize("far, warns", [([1e9], True), ([-9999.0] * 9, True), ([0.0] * 9, False), ([20.0], False)])
+def test_a_few_vectors_that_hide_all_others_are_named(far, warns, read, recwarn):
+    values = np.random.default_rng(0).normal(size=(100, 3))
+    values[5 : 5 + len(far)] = np.array(far)[:, None]
+    if read == "embeddings":
+        embeddings_of(([f"i{row}" for row in range(100)], values), "v")
+    else:
+        rows = [f"i{row}\t{' '.join(map(str, vector))}\n" for row, vector in enumerate(values)]
+        Path("d.v").write_text("".join(["item_id:token\tv:float_seq\n", *rows]))
+        read_vectors("d.v")
+    said = [str(warning.message) for warning in recwarn if warning.category is UserWarning]
+    assert [names(text, f"{len(far)} of 100 | 'i5' | {abs(far[0]):.1e}") for text in said] == [True] * warns
 
 
 @pytest.mark.parametrize("first", ["a,0.5,1", "a,5,7", "7,0,1", "a,,", "0,1,2", "item_id,2,3"])

@@ -97,7 +97,7 @@ class Spool:
         self.ids: list[np.ndarray] = []
         self.width: int | None = None
         self.dtype: np.dtype | None = None
-        self.largest = 0.0
+        self.sizes: list[np.ndarray] = []
 
     def add(
         self, ids: Sequence[str] | np.ndarray, values: np.ndarray, lines: Sequence[int] | np.ndarray | None = None
@@ -129,7 +129,7 @@ class Spool:
         wrong = ~(sizes <= (np.finfo(np.float16).max if self.half else LARGEST))
         if wrong.any():
             self._refuse(ids, values, kept[wrong.argmax()], lines)
-        self.largest = max(self.largest, float(sizes.max(initial=0)))
+        self.sizes.append(sizes)
         self._check_ids(ids[kept], kept if lines is None else np.asarray(lines)[kept])
         self.ids.append(ids[kept])
         try:
@@ -163,7 +163,7 @@ class Spool:
         duplicates = pd.Index(ids).duplicated()
         if duplicates.any():
             raise DataError(f"{self.source}: id {str(ids[duplicates.argmax()])!r} occurs twice; keep one row.")
-        check_scale(self.source, self.largest)
+        check_scale(self.source, ids, np.concatenate(self.sizes))
         if not len(ids):
             return Vectors.of(ids, np.zeros((0, self.width), self.dtype))
         self.file.flush()

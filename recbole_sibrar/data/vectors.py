@@ -27,18 +27,34 @@ SMALLEST, LARGEST = 1e-6, 1e12
 """The largest number of a modality is between them in size: lengths of others are lost in single precision."""
 
 
-def check_scale(source: object, largest: float) -> None:
-    """
+FAR, MOST = 100, 0.9
+
+
+def check_scale(source: object, ids: np.ndarray, sizes: np.ndarray) -> None:
+    """Warn of vectors ``FAR`` above the others that make up ``MOST`` of what all are together: they hide the others.
+
     Args:
-        largest: of the sizes of a modality's numbers.
+        ids: (R,) of a modality's vectors.
+        sizes: (R,) the largest number of each, without its sign.
 
     Raises:
         DataError: the numbers are so small that they would count for nothing.
     """
+    sizes = sizes.astype(np.float64)
+    largest = sizes.max(initial=0)
     if 0 < largest < SMALLEST:
         raise DataError(
             f"{source}: no number of a vector is larger than {largest:.1e}, which counts for nothing; multiply them "
             f"by {1 / largest:.0e}."
+        )
+    usual = np.median(sizes[sizes > 0]) if largest else 0
+    far, squares = sizes > FAR * usual, sizes**2
+    if squares[far].sum() > MOST * squares.sum():
+        warnings.warn(
+            f"{source}: numbers up to {largest:.1e} in {far.sum():,} of {len(ids):,} vectors, such as that of "
+            f"{str(ids[sizes.argmax()])!r}, are over {FAR} times as large as in most, which count for nothing beside "
+            "them; leave those out that stand for a missing one, or scale them.",
+            stacklevel=3,
         )
 
 
@@ -242,5 +258,5 @@ def _parse(path: Path, separators: tuple[str, str]) -> tuple[np.ndarray, np.ndar
     if len(np.unique(tokens)) < len(tokens):
         duplicate = pd.Series(tokens)[pd.Series(tokens).duplicated()].iloc[0]
         raise DataError(f"{path}: id {duplicate!r} occurs twice; keep one row.")
-    check_scale(path, max(float(np.abs(block).max()) for block in blocks))
+    check_scale(path, tokens, np.concatenate([np.abs(block).max(1) for block in blocks]))
     return tokens, np.concatenate(blocks)
