@@ -281,6 +281,13 @@ def test_a_separator_in_a_few_titles_makes_no_tags_of_them(n_with, kind):
     assert guess_kind(pd.Series(tags), "|") == "category" and guess_kind(pd.Series(tags), ",") == "tags"
 
 
+@pytest.mark.parametrize(
+    "cells, kind", [("01234 99999", "category"), ("0 0.5 -0.5", "number"), ("007 8", "category"), ("0e1 7", "number")]
+)
+def test_numbers_that_begin_with_a_zero_are_codes(cells, kind):
+    assert guess_kind(pd.Series(3 * cells.split()), "|") == kind
+
+
 def test_which_texts_are_missing_can_be_said():
     orders()
     write("item_id,country\ni0,NA\ni1,NA\ni2,?\ni3,DE\n", "items.csv")

@@ -130,7 +130,8 @@ class Number(Kind):
         return number_modality(entry.name, numbers)
 
     def fits(self, cells: pd.Series, separator: str) -> float:
-        return 1.0 if pd.to_numeric(cells, errors="coerce").notna().all() else 0.0
+        is_code = cells.str.match(r"\s*0\d").any()  # a postal code, such as 01234
+        return 1.0 if not is_code and pd.to_numeric(cells, errors="coerce").notna().all() else 0.0
 
     def written(self, column: pd.Series, separator: str, path: str | Path) -> pd.Series:
         return parse_numbers(column.str.strip(), path, column.name)
