@@ -475,6 +475,14 @@ def test_the_bins_of_a_number_count_as_tags_do():
     assert weights[0].min() > 0.7 and weights[1].mean() < 0.1
 
 
+@pytest.mark.parametrize("value", [0, 1])
+def test_a_number_of_two_values_counts_as_the_one_whose_entities_agree(value):
+    generator, every = torch.Generator().manual_seed(0), torch.arange(200)
+    entry = number_modality("on_sale", torch.where(every < 48, value, 1 - value).numpy())
+    projection = KINDS["number"].projection(entry, liked_by_group(every // 50, generator), [3], LINEAR_INPUTS)
+    assert projection.importance[0] > 0.7 and not projection.importance[1:].any()
+
+
 def test_tags_and_ngrams_count_as_categories_do():
     importance = in_two_groups("category", SHARED)[0].importance
     tags = SparseRows.from_pairs([*range(6), 5], [*SHARED.tolist(), 2], 6, 3)

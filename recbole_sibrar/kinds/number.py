@@ -43,7 +43,8 @@ class NumberProjection(Projection):
     ``number_encoding: standardized`` gives it in standard deviations from the training entities' mean (the authors'
     code feeds it raw, years and all). ``bins`` is piecewise linear (Gorishniy et al., NeurIPS 2022): bin t of 8
     quantile bins of the training entities holds how far the number has come through it, clipped to [0, 1], so that a
-    single linear layer can bend at the bins' edges; with ``tag_weighting: shrunk`` times the weight of bin t as a tag.
+    single linear layer can bend at the bins' edges; with ``tag_weighting: shrunk`` times the weight of bin t as a tag,
+    where the smallest number is none of bin 1, which tells it from the others: that of either, if it is larger.
     """
 
     def build(self, modality: Modality, trained: Tensor, sizes: list[int]) -> None:
@@ -61,8 +62,9 @@ class NumberProjection(Projection):
 
     def weigh(self, modality: Modality, known: Tensor, interactions: SparseRows) -> None:
         if self.options.number_encoding == "bins" and self.options.tag_weighting == "shrunk":
-            bins = torch.searchsorted(self.edges[1:-1], modality.values[known])
-            self.register_buffer("importance", agreement(SparseRows.one_each(bins, N_BINS), interactions.select(known)))
+            bins = torch.searchsorted(self.edges[:-1], modality.values[known])
+            weights = agreement(SparseRows.one_each(bins, N_BINS + 1), interactions.select(known))
+            self.register_buffer("importance", torch.cat([weights[:2].amax(0, keepdim=True), weights[2:]]))
 
     def project(self, features: Features) -> Tensor:
         if self.options.number_encoding == "bins":
