@@ -19,6 +19,7 @@ from recbole_sibrar.models.batches import PairBatch, UserBatch
 from recbole_sibrar.models.calibration import FACTORS
 from recbole_sibrar.models.fusion import FUSIONS
 from recbole_sibrar.models.mubrar import MuBraR
+from recbole_sibrar.models.new_items import LEVEL
 from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.sampling import chosen_mask, hide_entries, sample_modalities
 from recbole_sibrar.models.sibrar import SiBraR
@@ -130,6 +131,8 @@ def build(model_class, modalities=None, seed=3, **options):
     for name, values in model.named_buffers():
         if name.endswith(FACTORS):
             values.uniform_(0.5, 2)[0] = 1
+        elif name == LEVEL:
+            values.uniform_(0.5, 2)
     return model
 
 
@@ -240,7 +243,9 @@ def test_what_modalities_add_makes_up_the_embedding(model_class, setting):
                 parts = model.parts(side, entity)
                 names = {part.modality for part in parts}
                 assert (
-                    names == {"(mean)"} if n == 24 and side == "item" else names <= {*model.sides[side].names, "(mean)"}
+                    names - {"(new)"} == {"(mean)"}
+                    if n == 24 and side == "item"
+                    else names <= {*model.sides[side].names, "(mean)", "(new)", "(all)"}
                 )
                 total = torch.stack([part.vector for part in parts]).sum(0)
                 torch.testing.assert_close(total, whole[0], atol=1e-4, rtol=1e-4)

@@ -106,6 +106,16 @@ class SparseRows:
             kept[place[keys[place] == wanted]] = False
         return self.keep(kept)
 
+    def union(self, other: "SparseRows") -> "SparseRows":
+        """The entries of two matrices of one shape.
+
+        >>> SparseRows.from_pairs([0], [3], 2, 5).union(SparseRows.from_pairs([0, 1], [1, 4], 2, 5)).columns.tolist()
+        [1, 3, 4]
+        """
+        rows = torch.cat([self.row_of_entry(), other.row_of_entry()]).cpu()
+        columns = torch.cat([self.columns, other.columns]).cpu()
+        return SparseRows.from_pairs(rows, columns, len(self.lengths), self.n_columns).to(self.columns.device)
+
     def among(self, columns: Tensor) -> "SparseRows":
         """The matrix of some of its columns (K,), which are sorted.
 

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from recbole_sibrar.data.modalities import INTERACTIONS, OTHER_SIDE, Modalities
+from recbole_sibrar.data.modalities import INTERACTIONS, OTHER_SIDE, Modalities, rows_of
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 from recbole_sibrar.kinds.id import Id
 from recbole_sibrar.layers import differ
@@ -117,6 +117,14 @@ class RidgeRecommender(EnsembleRecommender):
         sums = weighted_row_sum(profiles, self._once(f"{RIDGE} {side}", partial(self._solve, side)))
         nothing = torch.zeros_like(sums)
         return torch.cat([sums, nothing] if side == "user" else [nothing, sums], dim=1)
+
+    def _embeddings_without(self, side: str, ids: Tensor, hidden: SparseRows) -> Tensor:
+        """As ``embeddings``, of known entities (N,) without the interactions ``hidden``, users x items."""
+        own = rows_of(side, hidden).select(ids)
+        profiles = self._profiles(side, ids).without(own.row_of_entry(), own.columns)
+        used = self.entities(side).read[ids]
+        fused = self._side_by_side(BranchRecommender.fused_in_training, side, ids, used, profiles)
+        return self._with_ridge(fused, side, profiles) if self.options.interaction_ridge else fused
 
     def _profiles(self, side: str, ids: Tensor) -> SparseRows:
         """The interactions of known entities (N,), where evaluation reads them, or an id in their place."""

@@ -436,15 +436,18 @@ class BranchRecommender(InnerProductModel):
         features = self.entities(side).features_in_evaluation(ids)
         return self.fused_in_training(side, ids, used) if features is None else self._fused_of(features, used)
 
-    def fused_in_training(self, side: str, ids: Tensor, used: Tensor) -> Tensor:
-        """(N, D + P) of known entities, from the modalities ``used`` (N, M) of what training reads of them."""
-        priors = [prior(side, ids, used) for prior in self.priors.values()]
-        return _beside(self._from_modalities(side, ids, used), priors)
+    def fused_in_training(self, side: str, ids: Tensor, used: Tensor, profiles: SparseRows | None = None) -> Tensor:
+        """(N, D + P) of known entities, from the modalities ``used`` (N, M) of what training reads of them.
 
-    def _from_modalities(self, side: str, ids: Tensor, used: Tensor) -> Tensor:
+        ``profiles`` are interaction rows that the network reads in place of the entities' own.
+        """
+        priors = [prior(side, ids, used) for prior in self.priors.values()]
+        return _beside(self._from_modalities(side, ids, used, profiles), priors)
+
+    def _from_modalities(self, side: str, ids: Tensor, used: Tensor, profiles: SparseRows | None = None) -> Tensor:
         """(N, D), as ``fused_in_training`` without priors."""
         encoder = self.entities(side)
-        return encoder.fuse(self.fusion[side], encoder(ids, used), used)
+        return encoder.fuse(self.fusion[side], encoder(ids, used, profiles), used)
 
     def _fused_of(self, features: Modalities, used: Tensor) -> Tensor:
         encoder = self.entities(features.side)
@@ -564,9 +567,9 @@ class BranchRecommender(InnerProductModel):
             )
 
 
-def sample_of(ids: Tensor) -> Tensor:
-    """Of many ids ``SAMPLE`` at least and fewer than twice as many, the others as they are."""
-    return ids[:: max(1, len(ids) // SAMPLE)]
+def sample_of(ids: Tensor, n: int = SAMPLE) -> Tensor:
+    """Of many ids n at least and fewer than twice as many, of fewer all."""
+    return ids[:: max(1, len(ids) // n)]
 
 
 def _beside(fused: Tensor, priors: list[Tensor]) -> Tensor:

@@ -9,6 +9,7 @@ from recbole.utils import get_model, get_trainer, init_seed
 
 from recbole_sibrar import checkpoint
 from recbole_sibrar.models.calibration import FACTORS
+from recbole_sibrar.models.new_items import LEVEL
 from recbole_sibrar.recbole_plugin.dataset import ScenarioDataset
 
 WHOLE_MODEL = "model-all.pth"  # in the folder of a run, beside the model that the test figures belong to
@@ -18,7 +19,7 @@ def train_on_everything(config: Config, dataset: ScenarioDataset, chosen: Path) 
     """Train the same model on all interactions, those of validation and test too, and write it beside the chosen one.
 
     It has as many epochs as the checkpoint that validation chose; for a closed form, whose epochs are penalties, that
-    is the penalty. There is nothing left to calibrate it by, so that it has the factors of the chosen one.
+    is the penalty. There is nothing left to calibrate it by, so that it is calibrated as the chosen one is.
 
     Args:
         dataset: after ``build``.
@@ -37,7 +38,7 @@ def train_on_everything(config: Config, dataset: ScenarioDataset, chosen: Path) 
     getLogger().info(f"Training on everything for {n_epochs} epochs")
     trainer.fit(loader, None, saved=False, show_progress=config["show_progress"])
     for name, value in model.state_dict().items():
-        if name.endswith(FACTORS):
+        if name.endswith((FACTORS, LEVEL)):
             value.copy_(parameters[name])
     trainer._save_checkpoint(n_epochs - 1, verbose=False, saved_model_file=str(path))
     return path

@@ -1,0 +1,121 @@
+"""New items and known ones in one list."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from test_models import N_ITEMS, N_USERS, batch, build, every_model, interactions
+
+from recbole_sibrar import checkpoint
+from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.models import new_items as module
+from recbole_sibrar.models.new_items import AS_THEY_ARE, FEWEST, fitted_level
+from recbole_sibrar.recbole_plugin.run import run
+from recbole_sibrar.recbole_plugin.trained import TrainedModel
+from recbole_sibrar.serving.recommender import Recommender
+
+USERS, ITEMS = torch.arange(N_USERS), torch.arange(N_ITEMS)
+NEW = torch.arange(100) >= 70
+
+
+def chosen(of_new, of_known, constant, n_users=400, seed=0):
+    """Users who choose three of 100 items by a logit of their scores, and do not see a tenth of them."""
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(size=(n_users, 100))
+    is_new = NEW.numpy()
+    logits = np.where(is_new, of_new * scores + constant, of_known * scores)
+    seen = rng.random(logits.shape) < 0.9
+    order = np.argsort(np.where(seen, -logits - rng.gumbel(size=logits.shape), np.inf), axis=1)
+    targets = np.zeros_like(seen)
+    np.put_along_axis(targets, order[:, :1], True, axis=1)
+    return scores, targets, seen
+
+
+def test_level_maximises_the_likelihood_of_what_was_chosen():
+    scores, targets, there = chosen(0.5, 1.5, 0.4)
+    is_new = NEW.numpy()
+
+    def loss(theta):
+        logits = np.where(is_new, theta[0] * scores + theta[2], theta[1] * scores)
+        logits = np.where(there, logits, -np.inf)
+        return (np.log(np.exp(logits).sum(1)) * targets.sum(1)).sum() - logits[targets].sum()
+
+    of_new, of_known, constant = minimize(loss, np.zeros(3)).x
+    found = fitted_level(torch.tensor(scores), NEW, torch.tensor(targets), torch.tensor(there))
+    assert found.tolist() == pytest.approx([of_new / of_known, constant / of_known], rel=1e-3, abs=1e-3)
+    assert found.tolist() == pytest.approx([0.5 / 1.5, 0.4 / 1.5], abs=0.15)
+
+
+@pytest.mark.parametrize(("of_new", "of_known"), [(-1.0, 1.0), (1.0, -1.0)])
+def test_scores_of_what_users_like_less_are_left_as_they_are(of_new, of_known):
+    scores, targets, there = map(torch.tensor, chosen(of_new, of_known, 0.0))
+    assert torch.equal(fitted_level(scores, NEW, targets, there), AS_THEY_ARE)
+
+
+@pytest.mark.parametrize("kind", [NEW, ~NEW])
+def test_few_interactions_with_either_say_nothing(kind):
+    scores, targets, there = map(torch.tensor, chosen(0.5, 1.5, 0.4))
+    rows, columns = (targets & kind).nonzero().T
+    targets[rows[FEWEST - 1 :], columns[FEWEST - 1 :]] = False
+    assert torch.equal(fitted_level(scores, NEW, targets, there), AS_THEY_ARE)
+
+
+@every_model
+@pytest.mark.parametrize("ridge", [0.0, 0.5])
+def test_hidden_interactions_are_read_of_neither_side(model_class, ridge):
+    options = {"calibration": True, "single_branch": "both", "ensemble_size": 2, "interaction_ridge": ridge}
+    model, pairs = build(model_class, **options).eval(), SparseRows.from_pairs(*interactions(), N_USERS, N_ITEMS)
+    hidden = pairs.keep(torch.arange(pairs.n_entries) % 4 == 0)
+    for side, ids, rows in (("user", USERS, hidden), ("item", ITEMS, hidden.transposed())):
+        without, own = model._embeddings_without(side, ids, hidden), model.embeddings(side, ids)[:, :-1]
+        has = model.entities(side).trained
+        assert torch.equal(has & (without != own).any(1), rows.lengths > 0)
+        encoder = model.entities(side)
+        profiles = (pairs if side == "user" else pairs.transposed()).without(rows.row_of_entry(), rows.columns)
+        first = encoder.fuse(model.fusion[side], encoder(ids, encoder.read, profiles), encoder.read)
+        torch.testing.assert_close(without[has, :8], first[has]) if not ridge or side == "item" else None
+
+
+@every_model
+def test_scores_of_new_items_alone_are_in_the_same_order_and_training_goes_on_without(model_class):
+    model = build(model_class, calibration=True, ensemble_size=2, interaction_ridge=0.5).eval()
+    model.level.copy_(torch.tensor([1.7, 0.4]))
+    users, found = model.embeddings("user", USERS), model.embeddings("item", ITEMS)
+    features = model.modalities["item"].rows(ITEMS)
+    is_new = ~model.entities("item").read[:, model.entities("item").names.index("interactions")]
+    torch.testing.assert_close(model.embed(features), found)
+    model.level.copy_(AS_THEY_ARE)
+    before = users @ model.embeddings("item", ITEMS).T
+    torch.testing.assert_close(users @ found.T, torch.where(is_new, 1.7 * before + 0.4, before))
+    model.level.fill_(3)
+    model.loss(batch(model.options))
+    assert torch.equal(model.level, AS_THEY_ARE)
+
+
+@every_model
+def test_what_all_new_items_have_makes_none_alike(model_class):
+    model = build(model_class, calibration=True, ensemble_size=2, interaction_ridge=0.5).eval()
+    alone = build(model_class, calibration=False, ensemble_size=2, interaction_ridge=0.5).eval()
+    assert (
+        model.compared(model.embeddings("item", ITEMS)).shape == alone.compared(alone.embeddings("item", ITEMS)).shape
+    )
+
+
+STRONG = {"preset": "strong", "epochs": 3, "ensemble_size": 2}
+
+
+def test_a_run_finds_a_level_and_every_reader_of_the_checkpoint_has_it(tiny, monkeypatch):
+    monkeypatch.setattr(module, "FEWEST", 1)
+    monkeypatch.setattr(module, "HELD_OUT", 0.5)
+    run("SiBraR", "tiny", None, tiny.options(scenario="item_cold", fit="all", run_name="run", **STRONG))
+    state, whole = (checkpoint.load(f"results/run/{name}.pth")["state_dict"] for name in ("model", "model-all"))
+    assert not torch.equal(state["core.level"], AS_THEY_ARE) and torch.equal(state["core.level"], whole["core.level"])
+    trained, served = TrainedModel("results/run"), Recommender.load("results/run/model.pth")
+    items = trained.core.eval().embeddings("item", torch.arange(31))
+    torch.testing.assert_close(served._items, items)
+    new = int(trained.phase("test").candidates.nonzero()[0])
+    assert items[new, -1] == state["core.level"][1]
+    users, names = served.directory.tokens["user"], served.directory.tokens["item"]
+    shares = served.explain(users[1], names[new])
+    assert set(shares["user_modality"][shares["source"] == "calibration"]) == {"(all)"}
+    assert shares["contribution"].sum() == pytest.approx(served.score(users[1], [names[new]]).iloc[0], abs=1e-4)
