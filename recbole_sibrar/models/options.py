@@ -74,7 +74,8 @@ class ModelOptions(Inputs, ImputeOptions):
     )
     calibration: bool = option(
         "after training, multiply the embeddings of items without interactions, for each choice of up to 8 content "
-        "modalities, by what validation in cold start shows to be right",
+        "modalities, by what validation in cold start shows to be right, and bring their scores to the other items' "
+        "level",
         needs={"single_branch": ("item", "both")},
         default=False,
     )
