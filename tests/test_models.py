@@ -73,6 +73,15 @@ SETTINGS = {
     "interaction ridge": {"interaction_ridge": 0.7, "single_branch": "both"},
     "interaction ridge, ensemble, prior": {"interaction_ridge": 0.4, "ensemble_size": 2, "content_prior": 0.7},
     "interaction ridge, id embedding": {"interaction_ridge": 0.4, "plain_side": "embedding"},
+    "interaction kernel": {"interaction_kernel": 0.7, "single_branch": "both"},
+    "interaction kernel, id embedding": {"interaction_kernel": 0.4, "plain_side": "embedding", "content_prior": 0.7},
+    "all beside the networks": {
+        "interaction_kernel": 0.8,
+        "interaction_ridge": 0.4,
+        "calibration": True,
+        "ensemble_size": 2,
+        "joint_modality": True,
+    },
     "ensemble, softmax, content prior": {**SOFTMAX, "ensemble_size": 2, "content_prior": 0.7},
     "deep": {
         "encoder_hidden_sizes": [6, 6],

@@ -61,19 +61,20 @@ def test_few_interactions_with_either_say_nothing(kind):
 
 
 @every_model
-@pytest.mark.parametrize("ridge", [0.0, 0.5])
-def test_hidden_interactions_are_read_of_neither_side(model_class, ridge):
-    options = {"calibration": True, "single_branch": "both", "ensemble_size": 2, "interaction_ridge": ridge}
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_hidden_interactions_are_read_of_neither_side(model_class, weight):
+    options = {"calibration": True, "single_branch": "both", "ensemble_size": 2}
+    options |= {"interaction_ridge": weight, "interaction_kernel": weight}
     model, pairs = build(model_class, **options).eval(), SparseRows.from_pairs(*interactions(), N_USERS, N_ITEMS)
     hidden = pairs.keep(torch.arange(pairs.n_entries) % 4 == 0)
     for side, ids, rows in (("user", USERS, hidden), ("item", ITEMS, hidden.transposed())):
-        without, own = model._embeddings_without(side, ids, hidden), model.embeddings(side, ids)[:, :-1]
+        without, own = model._embeddings_without(side, ids, hidden), model.embeddings(side, ids)
         has = model.entities(side).trained
         assert torch.equal(has & (without != own).any(1), rows.lengths > 0)
         encoder = model.entities(side)
         profiles = (pairs if side == "user" else pairs.transposed()).without(rows.row_of_entry(), rows.columns)
         first = encoder.fuse(model.fusion[side], encoder(ids, encoder.read, profiles), encoder.read)
-        torch.testing.assert_close(without[has, :8], first[has]) if not ridge or side == "item" else None
+        torch.testing.assert_close(without[has, :8], first[has]) if not weight or side == "item" else None
 
 
 @every_model
@@ -94,8 +95,8 @@ def test_scores_of_new_items_alone_are_in_the_same_order_and_training_goes_on_wi
 
 @every_model
 def test_what_all_new_items_have_makes_none_alike(model_class):
-    model = build(model_class, calibration=True, ensemble_size=2, interaction_ridge=0.5).eval()
-    alone = build(model_class, calibration=False, ensemble_size=2, interaction_ridge=0.5).eval()
+    options = {"ensemble_size": 2, "interaction_ridge": 0.5, "interaction_kernel": 0.5}
+    model, alone = (build(model_class, calibration=given, **options).eval() for given in (True, False))
     assert (
         model.compared(model.embeddings("item", ITEMS)).shape == alone.compared(alone.embeddings("item", ITEMS)).shape
     )

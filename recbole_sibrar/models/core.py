@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,8 @@ from recbole_sibrar.data.modalities import SIDES, Modalities
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.models.attribution import Part, shapley_parts
 from recbole_sibrar.models.imputation import Imputer
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ class InnerProductModel(nn.Module):
         self.options, self.seed = options, seed
         self.modalities: dict[str, Modalities] = {}
         self.sides = nn.ModuleDict()
-        self._kept: dict[str, tuple[tuple[Tensor, ...], list[int], Tensor]] = {}
+        self._kept: dict[str, tuple[tuple[Tensor, ...], list[int], Any]] = {}
         self.share_rows: Callable[..., Tensor] | None = None
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
 
@@ -242,11 +244,11 @@ class InnerProductModel(nn.Module):
             OptionError: it cannot.
         """
 
-    def _once(self, name: str, function: Callable[[], Tensor], *read: Tensor) -> Tensor:
+    def _once(self, name: str, function: Callable[[], T], *read: Tensor) -> T:
         """``function()``, kept until a tensor of the state dict or of ``read`` is changed or replaced."""
         return self._until_changed(name, function, *self.state_dict(keep_vars=True).values(), *read)
 
-    def _until_changed(self, name: str, function: Callable[[], Tensor], *tensors: Tensor) -> Tensor:
+    def _until_changed(self, name: str, function: Callable[[], T], *tensors: Tensor) -> T:
         """``function()``, kept until one of the tensors is changed or replaced."""
         versions = [tensor._version for tensor in tensors]
         kept = self._kept.get(name)

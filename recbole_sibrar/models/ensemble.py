@@ -33,7 +33,7 @@ class EnsembleRecommender(BranchRecommender):
 
     def __init__(self, options: ModelOptions, modalities: dict[str, Modalities], interactions: SparseRows, seed: int):
         super().__init__(options, modalities, interactions, seed)
-        alone = replace(options, ensemble_size=1, interaction_ridge=0.0, impute="none")
+        alone = replace(options, ensemble_size=1, interaction_ridge=0.0, interaction_kernel=0.0, impute="none")
         completed = {side: self.entities(side).in_training for side in SIDES}
         self.others = nn.ModuleList(
             type(self)(alone, completed, interactions, seed + SEEDS_APART * n) for n in range(1, options.ensemble_size)
@@ -101,6 +101,9 @@ class EnsembleRecommender(BranchRecommender):
 
     def embed(self, features: Modalities) -> Tensor:
         return self._side_by_side(BranchRecommender.embed, features)
+
+    def with_modalities(self, side: str, entity: int | Modalities, used: Tensor) -> Tensor:
+        return self._side_by_side(BranchRecommender.with_modalities, side, entity, used)
 
     def parts(self, side: str, entity: int | Modalities) -> list[Part]:
         """What a modality adds to the embeddings of all networks, side by side."""

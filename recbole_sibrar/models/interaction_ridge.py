@@ -22,13 +22,13 @@ PENALTY = 0.2
 ROWS = 8192
 
 
-def ridge_table(views: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+def ridge_table(views: Tensor, there: Tensor, penalty: float = PENALTY) -> tuple[Tensor, Tensor]:
     r"""Rows whose sum over an entity's interactions is the ridge regression of these on the other side's embeddings.
 
     With :math:`z_i` the mean of the views of i around the mean of all, and C their covariance,
 
     .. math:: w_k = \sum_{i \in \mathcal{I}_k} (N C + \lambda \operatorname{tr}(C) I)^{-1} z_i,
-              \qquad \lambda = \texttt{PENALTY}
+              \qquad \lambda = \texttt{penalty}
 
     Args:
         views: (V, N, D) embeddings of N entities that occur in training.
@@ -41,6 +41,20 @@ def ridge_table(views: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
     >>> table.tolist()  # z / (N C + 0.2 C) with C = 1
     [[0.4545454680919647], [-0.4545454680919647]]
     """
+    mean, covariance = moments(views, there)
+    length = covariance.diagonal().sum()
+    if not differ(length.sqrt(), mean):
+        return views.new_zeros(views.shape[1:]), covariance.to(views)
+    penalised = covariance * there.any(0).sum()
+    penalised.diagonal().add_(penalty * length)
+    inverse, centre = torch.linalg.inv(penalised).to(views), mean.to(views)
+    shares = (there / there.sum(0).clamp(min=1)).unsqueeze(2)
+    parts = zip(views.split(ROWS, dim=1), shares.split(ROWS, dim=1))
+    return torch.cat([((part - centre) * share).sum(0) @ inverse for part, share in parts]), covariance.to(views)
+
+
+def moments(views: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+    """(D,) the mean and (D, D) the covariance of the views, as in ``ridge_table``, in double precision."""
     n_views, width, exact = there.sum().clamp(min=1), views.shape[2], torch.double
 
     def known_rows() -> Iterator[Tensor]:
@@ -52,15 +66,7 @@ def ridge_table(views: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
     covariance = views.new_zeros(width, width, dtype=exact)
     for rows in known_rows():
         covariance += (rows - mean).T @ (rows - mean) / n_views
-    length = covariance.diagonal().sum()
-    if not differ(length.sqrt(), mean):
-        return views.new_zeros(views.shape[1:]), covariance.to(views)
-    penalised = covariance * there.any(0).sum()
-    penalised.diagonal().add_(PENALTY * length)
-    inverse, centre = torch.linalg.inv(penalised).to(views), mean.to(views)
-    shares = (there / there.sum(0).clamp(min=1)).unsqueeze(2)
-    parts = zip(views.split(ROWS, dim=1), shares.split(ROWS, dim=1))
-    return torch.cat([((part - centre) * share).sum(0) @ inverse for part, share in parts]), covariance.to(views)
+    return mean, covariance
 
 
 def spread(vectors: Tensor, covariance: Tensor) -> Tensor:
@@ -85,13 +91,22 @@ class RidgeRecommender(EnsembleRecommender):
 
     def embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
         fused = super().embeddings(side, ids, chunk)
-        return self._with_ridge(fused, side, self._profiles(side, ids)) if self.options.interaction_ridge else fused
+        return self._extended(fused, side, self._profiles(side, ids)) if self._extends else fused
 
     def embed(self, features: Modalities) -> Tensor:
         fused = super().embed(features)
+        return self._extended(fused, features.side, self._profiles_of(features)) if self._extends else fused
+
+    @property
+    def _extends(self) -> bool:
+        """Whether anything stands beside the networks' embeddings."""
+        return bool(self.options.interaction_ridge)
+
+    def _extended(self, fused: Tensor, side: str, profiles: SparseRows) -> Tensor:
+        """The networks' embeddings (N, D) of entities with these interactions, with what stands beside them."""
         if not self.options.interaction_ridge:
             return fused
-        return self._with_ridge(fused, features.side, self._profiles_of(features))
+        return _widened(fused, side, profiles) + self._ridge_rows(side, profiles)
 
     def compared(self, embeddings: Tensor) -> Tensor:
         """Without the second half, which only entities with interactions have."""
@@ -101,16 +116,12 @@ class RidgeRecommender(EnsembleRecommender):
         parts = super().parts(side, entity)
         if not self.options.interaction_ridge:
             return parts
-        profile = self._profiles(side, self._ids(entity)) if isinstance(entity, int) else self._profiles_of(entity)
+        profile = self._profile_of(side, entity)
         widened = [part._replace(vector=_widened(part.vector.unsqueeze(0), side, profile)[0]) for part in parts]
         if not profile.lengths.any():
             return widened
         name = INTERACTIONS if INTERACTIONS in self.entities(side).names else Id.name
         return [*widened, Part(RIDGE, name, self._ridge_rows(side, profile)[0])]
-
-    def _with_ridge(self, fused: Tensor, side: str, profiles: SparseRows) -> Tensor:
-        """(N, D) -> (N, 2 D)."""
-        return _widened(fused, side, profiles) + self._ridge_rows(side, profiles)
 
     def _ridge_rows(self, side: str, profiles: SparseRows) -> Tensor:
         """(N, 2 D), where the embeddings have them."""
@@ -124,7 +135,11 @@ class RidgeRecommender(EnsembleRecommender):
         profiles = self._profiles(side, ids).without(own.row_of_entry(), own.columns)
         used = self.entities(side).read[ids]
         fused = self._side_by_side(BranchRecommender.fused_in_training, side, ids, used, profiles)
-        return self._with_ridge(fused, side, profiles) if self.options.interaction_ridge else fused
+        return self._extended(fused, side, profiles)
+
+    def _profile_of(self, side: str, entity: int | Modalities) -> SparseRows:
+        """As ``_profiles``, of an id, or as ``_profiles_of``."""
+        return self._profiles(side, self._ids(entity)) if isinstance(entity, int) else self._profiles_of(entity)
 
     def _profiles(self, side: str, ids: Tensor) -> SparseRows:
         """The interactions of known entities (N,), where evaluation reads them, or an id in their place."""
@@ -153,23 +168,35 @@ class RidgeRecommender(EnsembleRecommender):
     @torch.no_grad()
     def _solve(self, side: str) -> Tensor:
         """(N, D) what an interaction with each entity of the other side adds to an entity's vector."""
-        other = OTHER_SIDE[side]
-        encoder = self.entities(other)
+        ids, used = self._used_in_training(OTHER_SIDE[side])
+        views = torch.stack([self._in_training(OTHER_SIDE[side], ids, of_view) for of_view in used])
+        rows, covariance = ridge_table(views, used.any(2))
+        wanted = self.options.interaction_ridge * self._spread_of_networks(side, covariance)
+        return self._table(side, ids, rows, covariance, wanted)
+
+    def _used_in_training(self, side: str) -> tuple[Tensor, Tensor]:
+        """(T,) the entities of training, and (V, T, M) bool all that they have, and their content if there is any."""
+        encoder = self.entities(side)
         ids = encoder.trained.nonzero().squeeze(1)
         everything = encoder.available[ids]
         is_content = torch.tensor([name != INTERACTIONS for name in encoder.names], device=ids.device)
         content = everything & is_content
-        used = torch.stack([everything, content] if content.any() else [everything])
-        views = torch.stack([self._in_training(other, ids, of_view) for of_view in used])
-        rows, covariance = ridge_table(views, used.any(2))
-        table = rows.new_zeros(len(encoder.trained), rows.shape[1])
-        table[ids] = rows
+        return ids, torch.stack([everything, content] if content.any() else [everything])
+
+    def _spread_of_networks(self, side: str, covariance: Tensor) -> Tensor:
         own = self.entities(side)
         sample = sample_of(own.trained.nonzero().squeeze(1))
-        of_networks = self._in_training(side, sample, own.available[sample])
-        of_ridge = weighted_row_sum(self.training_rows(side).select(sample), table)
-        strength = self.options.interaction_ridge * spread(of_networks, covariance)
-        return table * (strength / spread(of_ridge, covariance)).nan_to_num(0, 0, 0)
+        return spread(self._in_training(side, sample, own.available[sample]), covariance)
+
+    def _table(self, side: str, ids: Tensor, rows: Tensor, covariance: Tensor, wanted: Tensor) -> Tensor:
+        """The rows (T, D) in the places ``ids`` of all entities of the other side, such that the scores of a side's
+        training entities spread as wanted over embeddings with this covariance."""
+        own = self.entities(side)
+        table = rows.new_zeros(len(self.entities(OTHER_SIDE[side]).trained), rows.shape[1])
+        table[ids] = rows
+        sample = sample_of(own.trained.nonzero().squeeze(1))
+        vectors = weighted_row_sum(self.training_rows(side).select(sample), table)
+        return table * (wanted / spread(vectors, covariance)).nan_to_num(0, 0, 0)
 
     def _in_training(self, side: str, ids: Tensor, used: Tensor) -> Tensor:
         """(N, D) the networks' embeddings of known entities from the modalities ``used`` (N, M) of what training reads,

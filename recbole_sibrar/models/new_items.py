@@ -10,7 +10,7 @@ from recbole_sibrar.data.modalities import Modalities
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.models.attribution import Part
 from recbole_sibrar.models.calibration import FEWEST
-from recbole_sibrar.models.interaction_ridge import RidgeRecommender
+from recbole_sibrar.models.interaction_kernel import KernelRecommender
 from recbole_sibrar.models.losses import log_sum_exp
 from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.recommender import sample_of
@@ -30,7 +30,7 @@ USERS = 1024
 ROWS = 256
 
 
-class LevelRecommender(RidgeRecommender):
+class LevelRecommender(KernelRecommender):
     r"""With ``calibration``, items without interactions have scores that compare with those of the others.
 
     .. math:: s'_{ui} = a s_{ui} + b
@@ -61,6 +61,7 @@ class LevelRecommender(RidgeRecommender):
         known = sample_of(known[self._profiles("item", known).lengths > 0])
         if self.level is None or not len(items) or not len(known):
             return
+        self.level.copy_(AS_THEY_ARE)
         items = sample_of(items)
         users = sample_of(self.entities("user").trained.nonzero().squeeze(1), USERS)
         asked = torch.zeros_like(self.entities("user").trained).index_fill_(0, users, True)
@@ -74,19 +75,11 @@ class LevelRecommender(RidgeRecommender):
         of_users = self._embeddings_without("user", users, hidden)
         of_items = of_users.new_empty(len(catalogue), of_users.shape[1])
         of_items[~is_new] = self._embeddings_without("item", catalogue[~is_new], hidden)
-        of_items[is_new] = super().embeddings("item", catalogue[is_new])
+        of_items[is_new] = self.embeddings("item", catalogue[is_new])
         places = torch.zeros(len(users), len(catalogue), dtype=torch.bool, device=users.device)
         targets = hidden.select(users).among(catalogue).mark(places.clone())
         candidates = targets | ~everything.select(users).among(catalogue).mark(places)
         self.level.copy_(fitted_level(of_users @ of_items.T, is_new, targets, candidates))
-
-    def embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
-        fused = super().embeddings(side, ids, chunk)
-        return fused if self.level is None else self._levelled(fused, side, self._profiles(side, ids))
-
-    def embed(self, features: Modalities) -> Tensor:
-        fused = super().embed(features)
-        return fused if self.level is None else self._levelled(fused, features.side, self._profiles_of(features))
 
     def compared(self, embeddings: Tensor) -> Tensor:
         """Without b, which all new items have."""
@@ -96,21 +89,26 @@ class LevelRecommender(RidgeRecommender):
         parts = super().parts(side, entity)
         if self.level is None:
             return parts
-        profile = self._profiles(side, self._ids(entity)) if isinstance(entity, int) else self._profiles_of(entity)
-        is_new_item = side == "item" and not profile.lengths.any()
+        is_new_item = side == "item" and not self._profile_of(side, entity).lengths.any()
         factor, constant = self.level if is_new_item else AS_THEY_ARE
         parts = [part._replace(vector=F.pad(factor * part.vector, (0, 1))) for part in parts]
         last = torch.zeros_like(parts[0].vector)
         last[-1] = constant if side == "item" else 1.0
         return [*parts, Part("calibration", "(new)" if is_new_item else "(all)", last)] if last.any() else parts
 
-    def _levelled(self, fused: Tensor, side: str, profiles: SparseRows) -> Tensor:
-        """(N, D) -> (N, D + 1)."""
+    @property
+    def _extends(self) -> bool:
+        return super()._extends or self.level is not None
+
+    def _extended(self, fused: Tensor, side: str, profiles: SparseRows) -> Tensor:
+        extended = super()._extended(fused, side, profiles)
+        if self.level is None:
+            return extended
         if side == "user":
-            return F.pad(fused, (0, 1), value=1.0)
+            return F.pad(extended, (0, 1), value=1.0)
         is_new = (profiles.lengths == 0).unsqueeze(1)
         factor, constant = self.level
-        return torch.cat([torch.where(is_new, factor * fused, fused), constant * is_new], dim=1)
+        return torch.cat([torch.where(is_new, factor * extended, extended), constant * is_new], dim=1)
 
 
 def fitted_level(scores: Tensor, is_new: Tensor, targets: Tensor, candidates: Tensor) -> Tensor:

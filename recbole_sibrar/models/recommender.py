@@ -461,6 +461,15 @@ class BranchRecommender(InnerProductModel):
         fused = self._calibrated(features.side, self._fused_of(features, used), used)
         return self._fill_empty(features.side, fused, used)
 
+    @torch.no_grad()
+    def with_modalities(self, side: str, entity: int | Modalities, used: Tensor) -> Tensor:
+        if isinstance(entity, int):
+            fused = self._fused(side, self._ids(entity).expand(len(used)), used)
+        else:
+            features, _ = self.entities(side).readable(entity)
+            fused = self._fused_of(features.rows(torch.zeros(len(used), dtype=torch.long, device=used.device)), used)
+        return self._fill_empty(side, self._calibrated(side, fused, used), used)
+
     def _calibrated(self, side: str, fused: Tensor, used: Tensor) -> Tensor:
         """(N, D + P) embeddings from the modalities ``used`` (N, M), those of items as validation shows to be right."""
         if self.calibration is None or side != "item":

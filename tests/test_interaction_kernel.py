@@ -1,0 +1,101 @@
+"""The kernel ridge regression of interactions on the networks' embeddings, against its textbook forms."""
+
+import numpy as np
+import pytest
+import torch
+from test_models import N_ITEMS, N_TRAINED, N_USERS, batch, build, every_model, interactions
+
+from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.models.interaction_kernel import JITTER, PENALTY, KernelFeatures, arc_cosine
+from recbole_sibrar.models.recommender import BranchRecommender
+
+USERS, ITEMS = torch.arange(N_USERS), torch.arange(N_ITEMS)
+WIDTH = 8
+
+
+def test_the_kernel_is_that_of_rectified_units_without_end():
+    generator = torch.Generator().manual_seed(0)
+    rows, others = torch.randn(4, 3, generator=generator), torch.randn(5, 3, generator=generator)
+    units = torch.randn(400_000, 3, generator=generator)
+    expected = 2 * torch.relu(rows @ units.T) @ torch.relu(units @ others.T) / len(units)
+    torch.testing.assert_close(arc_cosine(rows, others), expected, rtol=0.02, atol=0.02)
+
+
+def test_features_of_landmarks_have_the_inner_products_of_the_kernel():
+    landmarks = torch.randn(40, 6, generator=torch.Generator().manual_seed(1)) + 3
+    features = KernelFeatures.of(landmarks)
+    around = (landmarks - landmarks.mean(0)) / features.unit
+    found = features(landmarks)
+    torch.testing.assert_close(found @ found.T, arc_cosine(around, around), atol=5 * JITTER, rtol=0)
+    assert around.square().sum(1).mean().item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("landmarks", [torch.ones(5, 3), torch.zeros(1, 3)])
+def test_landmarks_that_are_all_the_same_give_features_without_content(landmarks):
+    assert not KernelFeatures.of(landmarks)(landmarks).any()
+
+
+def content_of_items(model):
+    encoder = model.entities("item")
+    used = encoder.available & torch.tensor([name != "interactions" for name in encoder.names])
+    return model._side_by_side(BranchRecommender.fused_in_training, "item", ITEMS, used).detach(), used.any(1)
+
+
+@every_model
+@pytest.mark.parametrize("networks", [1, 2])
+def test_what_it_adds_is_the_textbook_regression_by_the_kernel(model_class, networks):
+    options = {"ensemble_size": networks, "interaction_kernel": 0.4}
+    model, alone = (build(model_class, **given).eval() for given in (options, {"ensemble_size": networks}))
+    users, items = model.embeddings("user", USERS), model.embeddings("item", ITEMS)
+    width = networks * WIDTH
+    assert torch.equal(users[:, :width], alone.embeddings("user", USERS))
+    assert torch.equal(items[:, :width], alone.embeddings("item", ITEMS))
+    content, has = content_of_items(model)
+    known = has & model.entities("item").trained
+    features, _ = model._kernel()
+    gram = arc_cosine(*[(content[known] - features.mean) / features.unit] * 2).double().numpy()
+    centring = np.eye(len(gram)) - 1 / len(gram)
+    gram = centring @ gram @ centring
+    matrix = SparseRows.from_pairs(*interactions(), N_USERS, N_ITEMS).mark(torch.zeros(N_USERS, N_ITEMS))
+    expected = (
+        matrix[:, known].double().numpy()
+        @ np.linalg.inv(gram + PENALTY * np.trace(gram) / len(gram) * np.eye(len(gram)))
+        @ gram
+    )
+    found = (users[:, width:] @ features(content[known]).T).double().numpy()
+    found, expected = (table - table.mean(1, keepdims=True) for table in (found, expected))
+    ratio = (found * expected).sum() / np.square(expected).sum()
+    np.testing.assert_allclose(found, ratio * expected, atol=0.02 * np.abs(found).max())
+
+
+@every_model
+def test_its_scores_spread_as_far_as_the_networks_by_its_weight(model_class):
+    model, twice, alone = (build(model_class, interaction_kernel=weight).eval() for weight in (0.5, 1.0, 0.0))
+    torch.testing.assert_close(
+        2 * model.embeddings("user", USERS)[:, WIDTH:], twice.embeddings("user", USERS)[:, WIDTH:]
+    )
+    content, has = content_of_items(model)
+    content = content[has & model.entities("item").trained]
+    known = model.entities("user").trained
+    own = alone.embeddings("user", USERS)[known] @ content.T
+    added = twice.embeddings("user", USERS)[known, WIDTH:] @ twice._kernel()[0](content).T
+    spreads = [(scores - scores.mean(1, keepdim=True)).square().mean().sqrt() for scores in (own, added)]
+    torch.testing.assert_close(*spreads)
+
+
+@every_model
+def test_cold_users_have_none_of_it_and_cold_items_all(model_class):
+    model = build(model_class, interaction_kernel=0.4, single_branch="both").eval()
+    trained = model.entities("user").trained
+    assert torch.equal(model.embeddings("user", USERS)[:, WIDTH:].any(1), trained)
+    assert model.embeddings("item", ITEMS)[N_TRAINED:-1, WIDTH:].any(1).all()
+
+
+@every_model
+def test_training_knows_nothing_of_it(model_class):
+    losses = []
+    for weight in (0.0, 0.4):
+        model = build(model_class, interaction_kernel=weight)
+        torch.manual_seed(5)
+        losses.append([term.item() for term in model.loss(batch(model.options))])
+    assert losses[0] == losses[1]
