@@ -86,8 +86,8 @@ class Prior(nn.Module):
 
 
 def masked(rows: Tensor, used: Tensor, modality: int | None) -> Tensor:
-    """(R, P) rows, zero where the modality is not used; as they are if there is none."""
-    return rows if modality is None else rows * used[:, modality, None]
+    """(R, P) rows, zero where the modality is not used, or nothing is if there is none."""
+    return rows * (used.any(1) if modality is None else used[:, modality]).unsqueeze(1)
 
 
 def variation(matrix: SparseRows, n_columns: int) -> Tensor:
