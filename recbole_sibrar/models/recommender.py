@@ -467,7 +467,7 @@ class BranchRecommender(InnerProductModel):
             fused = self._fused(side, self._ids(entity).expand(len(used)), used)
         else:
             features, _ = self.entities(side).readable(entity)
-            fused = self._fused_of(features.rows(torch.zeros(len(used), dtype=torch.long, device=used.device)), used)
+            fused = self._fused_of(features.rows(torch.zeros(len(used), dtype=torch.long)), used)
         return self._fill_empty(side, self._calibrated(side, fused, used), used)
 
     def _calibrated(self, side: str, fused: Tensor, used: Tensor) -> Tensor:
