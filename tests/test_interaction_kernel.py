@@ -30,9 +30,10 @@ def test_features_of_landmarks_have_the_inner_products_of_the_kernel():
     assert around.square().sum(1).mean().item() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("landmarks", [torch.ones(5, 3), torch.zeros(1, 3)])
-def test_landmarks_that_are_all_the_same_give_features_without_content(landmarks):
-    assert not KernelFeatures.of(landmarks)(landmarks).any()
+@pytest.mark.parametrize("landmarks", [torch.ones(5, 3), torch.zeros(1, 3), torch.full((7, 3), 0.1)])
+def test_from_landmarks_that_are_all_the_same_nothing_is_seen(landmarks):
+    features = KernelFeatures.of(landmarks)
+    assert not features(landmarks).any() and not features(torch.eye(3)).any()
 
 
 def content_of_items(model):

@@ -8,6 +8,7 @@ from torch import Tensor
 from recbole_sibrar.data.modalities import INTERACTIONS, Modalities
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 from recbole_sibrar.kinds.id import Id
+from recbole_sibrar.layers import differ
 from recbole_sibrar.models.attribution import Part, beside_zeros, shapley_parts
 from recbole_sibrar.models.interaction_ridge import ROWS, RidgeRecommender, moments, ridge_table
 
@@ -52,7 +53,8 @@ class KernelFeatures(NamedTuple):
                 [0., 1.]])
         """
         mean = landmarks.mean(0)
-        unit = (landmarks - mean).square().sum(1).mean().sqrt().clamp(min=torch.finfo(landmarks.dtype).tiny)
+        unit = (landmarks - mean).square().sum(1).mean().sqrt()
+        unit = torch.where(differ(unit, mean), unit, torch.inf)  # features of landmarks that are all the same are zero
         landmarks = (landmarks - mean) / unit
         kernel = arc_cosine(landmarks, landmarks).double()
         kernel.diagonal().add_(JITTER)
