@@ -439,9 +439,9 @@ class BranchRecommender(InnerProductModel):
     def fused_in_training(self, side: str, ids: Tensor, used: Tensor, profiles: SparseRows | None = None) -> Tensor:
         """(N, D + P) of known entities, from the modalities ``used`` (N, M) of what training reads of them.
 
-        ``profiles`` are interaction rows that the network reads in place of the entities' own.
+        ``profiles`` are interaction rows to read in place of the entities' own.
         """
-        priors = [prior(side, ids, used) for prior in self.priors.values()]
+        priors = [prior(side, ids, used, profiles) for prior in self.priors.values()]
         return _beside(self._from_modalities(side, ids, used, profiles), priors)
 
     def _from_modalities(self, side: str, ids: Tensor, used: Tensor, profiles: SparseRows | None = None) -> Tensor:

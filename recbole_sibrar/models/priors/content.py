@@ -89,7 +89,7 @@ class ContentPrior(Prior):
             scores.append(left / (self.n_trained - 1 - kept.sum()).square())
         return self.PENALTIES[int(torch.stack(scores).argmin())]
 
-    def own(self, ids: Tensor, used: Tensor) -> Tensor:
+    def own(self, ids: Tensor, used: Tensor, profiles: SparseRows | None = None) -> Tensor:
         return self.components(ids, used[:, self.content]) @ self.turn
 
     def own_of(self, features: Modalities, used: Tensor) -> Tensor:

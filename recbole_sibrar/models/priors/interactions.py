@@ -106,12 +106,14 @@ class InteractionPrior(Prior):
             progress="Interactions" if show_progress else None,
         )
 
-    def own(self, ids: Tensor, used: Tensor) -> Tensor:
-        return masked(self.of_side[ids], used, self.interactions)
+    def own(self, ids: Tensor, used: Tensor, profiles: SparseRows | None = None) -> Tensor:
+        return masked(self.of_side[ids] if profiles is None else self._by_users(profiles), used, self.interactions)
 
     def own_of(self, features: Modalities, used: Tensor) -> Tensor:
-        """v of items by their users, w_k / S^2 in sum: for an item of the training data what it has."""
         if self.interactions is None:
             return self.of_side.new_zeros(len(used), self.rank)
-        users = features.entries[self.interactions].values
-        return masked(weighted_row_sum(users, self.of_other) * self.folding, used, self.interactions)
+        return masked(self._by_users(features.entries[self.interactions].values), used, self.interactions)
+
+    def _by_users(self, profiles: SparseRows) -> Tensor:
+        """v of items by their users, w_k / S^2 in sum: for an item of the training data what it has."""
+        return weighted_row_sum(profiles, self.of_other) * self.folding

@@ -47,8 +47,8 @@ class Prior(nn.Module):
         deviation = (variance / (n_trained * len(self.of_other))).sqrt()
         return (self.strength / deviation).sqrt()
 
-    def own(self, ids: Tensor, used: Tensor) -> Tensor:
-        """(R,) ids, (R, M) bool which modalities of ``side`` to read -> (R, P), v."""
+    def own(self, ids: Tensor, used: Tensor, profiles: SparseRows | None = None) -> Tensor:
+        """(R,) ids, (R, M) bool which modalities of ``side`` to read -> (R, P), v; ``profiles``: see ``forward``."""
         raise NotImplementedError
 
     def own_of(self, features: Modalities, used: Tensor) -> Tensor:
@@ -59,11 +59,15 @@ class Prior(nn.Module):
         """(R,) ids -> (R, P), as in training: of all content, and of all training interactions."""
         return (self.of_side if side == self.side else self.of_other)[ids]
 
-    def forward(self, side: str, ids: Tensor, used: Tensor) -> Tensor:
-        """(R,) ids, (R, M) bool which of the side's modalities to read -> (R, P)."""
+    def forward(self, side: str, ids: Tensor, used: Tensor, profiles: SparseRows | None = None) -> Tensor:
+        """(R,) ids, (R, M) bool which of the side's modalities to read -> (R, P).
+
+        ``profiles`` are R interaction rows to read in place of the entities' own.
+        """
         if side == self.side:
-            return self.own(ids, used)
-        return masked(self.of_other[ids], used, self.profile)
+            return self.own(ids, used, profiles)
+        rows = self.of_other[ids] if profiles is None else weighted_row_sum(profiles, self.of_side)
+        return masked(rows, used, self.profile)
 
     def parts(self, side: str, entity: int | Modalities, used: Tensor) -> Tensor:
         """(M, P) the Shapley values of one entity's modalities ``used`` (M,); see ``InnerProductModel.parts``."""
