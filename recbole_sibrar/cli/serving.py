@@ -94,8 +94,8 @@ def add_serving_parsers(commands: argparse._SubParsersAction[argparse.ArgumentPa
         "export",
         help="write user and item embeddings, fused and per modality",
         description="Write embeddings for an index of your choice: for users and items a text file of ids, an array of "
-        "fused embeddings (N, D), behind them the columns of the priors, and one per modality, NaN where the "
-        "modality is missing (modality_fused for one that is called fused); user_seen.npz says which items (their "
+        "fused embeddings (N, D), whose inner products are the scores, and one per modality, NaN where the modality is "
+        "missing (modality_fused for one that is called fused); user_seen.npz says which items (their "
         "places) each user has had: those of user n are items[indptr[n] : indptr[n + 1]].",
     )
     export.add_argument("--checkpoint", required=True, metavar="FILE", help="model.pth of a run")

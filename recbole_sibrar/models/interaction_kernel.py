@@ -35,7 +35,7 @@ class KernelFeatures(NamedTuple):
     landmarks (Nystroem's method), between which it is exact.
 
     Attributes:
-        landmarks: (L, D), around the mean (D,), in units of their mean length. turn: (L, L).
+        landmarks: (L, D), around the mean (D,), in units of their root mean squared length. turn: (L, L).
     """
 
     landmarks: Tensor
