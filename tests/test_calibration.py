@@ -170,8 +170,12 @@ def test_a_run_calibrates_its_best_epoch_and_every_reader_of_the_checkpoint_agre
 
 
 @pytest.mark.parametrize("scenario", ["warm", "user_cold"])
-def test_without_cold_items_in_validation_there_is_nothing_to_calibrate_by(tiny, scenario):
-    run("SiBraR", "tiny", None, tiny.options(scenario=scenario, run_name="run", **STRONG))
+def test_items_that_happen_to_be_cold_in_another_scenario_are_nothing_to_calibrate_by(tiny, scenario):
+    tiny.interactions("inter", tiny.pairs + [(1 + n % 40, 31 + n) for n in range(400)])
+    items = [f"i{n}\tgroup{n % 2}\t{1990 + n % 7}" for n in range(1, 431)]
+    tiny.file("item", "item_id:token\tgenres:token_seq\tyear:float", items)
+    options = {"scenario": scenario, "eval_candidates": "all", "run_name": "run"}
+    run("SiBraR", "tiny", None, tiny.options(**options, **STRONG))
     assert all((values == 1).all() for values in factors_in("results/run/model.pth").values())
 
 

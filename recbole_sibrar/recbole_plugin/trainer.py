@@ -25,6 +25,7 @@ from recbole_sibrar.recbole_plugin import distributed, random_state
 from recbole_sibrar.recbole_plugin.capabilities import capabilities_of, known_as
 from recbole_sibrar.recbole_plugin.checks import options_blamed
 from recbole_sibrar.report.tables import write_csv
+from recbole_sibrar.scenarios import SCENARIOS
 
 Returned = TypeVar("Returned")
 
@@ -124,12 +125,17 @@ class ProtocolTrainer:
         try:
             with options_blamed(self.config):
                 best = super().fit(train_data, valid_data, verbose, saved, *args, **kwargs)
-            if phase is not None and self._core is not None and self._core.calibrates and saved:
+            if phase is not None and self._core is not None and self._core.calibrates and saved and self._has_new_items:
                 self._calibrate(phase)
             return best
         finally:
             self._save_best_solved()
             self.tensorboard.close()  # else its thread and file stay, of each trial of a search
+
+    @property
+    def _has_new_items(self) -> bool:
+        """Whether validation holds out items; else those that happen to be without training interactions have few."""
+        return "item" in SCENARIOS[self.config["scenario"]].cold_sides
 
     def _calibrate(self, phase: Phase) -> None:
         """The model of the best epoch, and its checkpoint. The scores that chose the epoch are those before."""
