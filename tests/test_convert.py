@@ -254,17 +254,31 @@ def test_malformed_embeddings(save, message):
         read_embeddings("vectors.npz")
 
 
+def read_as(read, values):
+    if read == "embeddings":
+        embeddings_of(([f"i{row}" for row in range(len(values))], values), "v")
+    else:
+        rows = [f"i{row}\t{' '.join(map(str, vector))}\n" for row, vector in enumerate(values)]
+        Path("d.v").write_text("".join(["item_id:token\tv:float_seq\n", *rows]))
+        read_vectors("d.v")
+
+
+@pytest.mark.parametrize("read", ["embeddings", "atomic"])
+@pytest.mark.parametrize(
+    "scale, warns", [([1, 1, 1], False), ([1, 1e4, 1], True), ([0, 1e4, 0], False), ([5, 1, 1], False)]
+)
+def test_a_number_that_hides_all_others_is_named(scale, warns, read, recwarn):
+    read_as(read, np.random.default_rng(0).normal(size=(100, 3)) * scale)
+    said = [str(warning.message) for warning in recwarn if warning.category is UserWarning]
+    assert [names(text, "3 numbers | number 2 | 100.00% | modality of its own") for text in said] == [True] * warns
+
+
 @pytest.mark.parametrize("read", ["embeddings", "atomic"])
 @pytest.mark.parametrize("far, warns", [([1e9], True), ([-9999.0] * 9, True), ([0.0] * 9, False), ([20.0], False)])
 def test_a_few_vectors_that_hide_all_others_are_named(far, warns, read, recwarn):
     values = np.random.default_rng(0).normal(size=(100, 3))
     values[5 : 5 + len(far)] = np.array(far)[:, None]
-    if read == "embeddings":
-        embeddings_of(([f"i{row}" for row in range(100)], values), "v")
-    else:
-        rows = [f"i{row}\t{' '.join(map(str, vector))}\n" for row, vector in enumerate(values)]
-        Path("d.v").write_text("".join(["item_id:token\tv:float_seq\n", *rows]))
-        read_vectors("d.v")
+    read_as(read, values)
     said = [str(warning.message) for warning in recwarn if warning.category is UserWarning]
     assert [names(text, f"{len(far)} of 100 | 'i5' | {abs(far[0]):.1e}") for text in said] == [True] * warns
 

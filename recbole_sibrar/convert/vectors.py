@@ -28,7 +28,7 @@ from recbole_sibrar.data.tables import (
     read_blocks,
     suffix_of,
 )
-from recbole_sibrar.data.vectors import LARGEST, check_scale, check_size
+from recbole_sibrar.data.vectors import LARGEST, check_columns, check_scale, check_size
 from recbole_sibrar.errors import DataError, OptionError
 
 Embedded = Path | str | Mapping[Any, object] | tuple[Iterable[object], object] | Frame | Sequence[Any] | np.ndarray
@@ -167,7 +167,9 @@ class Spool:
         if not len(ids):
             return Vectors.of(ids, np.zeros((0, self.width), self.dtype))
         self.file.flush()
-        return Vectors.of(ids, np.memmap(self.file, self.dtype, "r", shape=(len(ids), self.width)))
+        values = np.memmap(self.file, self.dtype, "r", shape=(len(ids), self.width))
+        check_columns(self.source, values)
+        return Vectors.of(ids, values)
 
 
 def located(vectors: Mapping[str, Source] | None, folder: str | Path = ".") -> dict[str, Source | Path]:

@@ -58,6 +58,25 @@ def check_scale(source: object, ids: np.ndarray, sizes: np.ndarray) -> None:
         )
 
 
+ALMOST_ALL = 0.99
+LOOKED_AT = 4096
+
+
+def check_columns(source: object, values: np.ndarray) -> None:
+    """Warn where one of the numbers of (R, D) vectors has ``ALMOST_ALL`` of their variance, beside others that vary."""
+    variances = (
+        values[:: max(1, len(values) // LOOKED_AT)].astype(np.float64).var(axis=0) if len(values) else np.zeros(1)
+    )
+    place, total = variances.argmax(), variances.sum()
+    if ALMOST_ALL * total < variances[place] < total:
+        warnings.warn(
+            f"{source}: of the {len(variances):,} numbers of a vector, number {place + 1} has "
+            f"{variances[place] / total:.2%} of the variance, so that the others count for nothing beside it; scale "
+            "them alike, or make it a modality of its own.",
+            stacklevel=3,
+        )
+
+
 def check_size(what: str, vector: np.ndarray) -> None:
     """
     Args:
@@ -259,4 +278,6 @@ def _parse(path: Path, separators: tuple[str, str]) -> tuple[np.ndarray, np.ndar
         duplicate = pd.Series(tokens)[pd.Series(tokens).duplicated()].iloc[0]
         raise DataError(f"{path}: id {duplicate!r} occurs twice; keep one row.")
     check_scale(path, tokens, np.concatenate([np.abs(block).max(1) for block in blocks]))
-    return tokens, np.concatenate(blocks)
+    values = np.concatenate(blocks)
+    check_columns(path, values)
+    return tokens, values
