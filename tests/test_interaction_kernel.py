@@ -5,8 +5,9 @@ import pytest
 import torch
 from test_models import N_ITEMS, N_TRAINED, N_USERS, batch, build, every_model, interactions
 
+from recbole_sibrar.data.modalities import OTHER_SIDE
 from recbole_sibrar.data.sparse import SparseRows
-from recbole_sibrar.models.interaction_kernel import JITTER, PENALTY, KernelFeatures, arc_cosine
+from recbole_sibrar.models.interaction_kernel import JITTER, KERNELS, PENALTY, KernelFeatures, arc_cosine
 from recbole_sibrar.models.recommender import BranchRecommender
 
 USERS, ITEMS = torch.arange(N_USERS), torch.arange(N_ITEMS)
@@ -44,29 +45,27 @@ def content_of_items(model):
 
 @every_model
 @pytest.mark.parametrize("networks", [1, 2])
-def test_what_it_adds_is_the_textbook_regression_by_the_kernel(model_class, networks):
-    options = {"ensemble_size": networks, "interaction_kernel": 0.4}
+@pytest.mark.parametrize("of, option", KERNELS.items())
+def test_what_it_adds_is_the_textbook_regression_by_the_kernel(model_class, networks, of, option):
+    options = {"ensemble_size": networks, option: 0.4}
     model, alone = (build(model_class, **given).eval() for given in (options, {"ensemble_size": networks}))
-    users, items = model.embeddings("user", USERS), model.embeddings("item", ITEMS)
-    width = networks * WIDTH
-    assert torch.equal(users[:, :width], alone.embeddings("user", USERS))
-    assert torch.equal(items[:, :width], alone.embeddings("item", ITEMS))
-    content, has = content_of_items(model)
-    known = has & model.entities("item").trained
-    features, _ = model._kernel()
-    gram = arc_cosine(*[(content[known] - features.mean) / features.unit] * 2).double().numpy()
+    sides = {"user": USERS, "item": ITEMS}
+    found = {side: model.embeddings(side, ids).split(networks * WIDTH, dim=1)[0] for side, ids in sides.items()}
+    assert all(torch.equal(found[side], alone.embeddings(side, ids)) for side, ids in sides.items())
+    view, has = content_of_items(model) if of == "item" else (found["user"], torch.ones(N_USERS, dtype=torch.bool))
+    known = has & model.entities(of).trained
+    features, _ = model._kernel(of)
+    gram = arc_cosine(*[(view[known] - features.mean) / features.unit] * 2).double().numpy()
     centring = np.eye(len(gram)) - 1 / len(gram)
     gram = centring @ gram @ centring
     matrix = SparseRows.from_pairs(*interactions(), N_USERS, N_ITEMS).mark(torch.zeros(N_USERS, N_ITEMS))
-    expected = (
-        matrix[:, known].double().numpy()
-        @ np.linalg.inv(gram + PENALTY * np.trace(gram) / len(gram) * np.eye(len(gram)))
-        @ gram
-    )
-    found = (users[:, width:] @ features(content[known]).T).double().numpy()
-    found, expected = (table - table.mean(1, keepdims=True) for table in (found, expected))
-    ratio = (found * expected).sum() / np.square(expected).sum()
-    np.testing.assert_allclose(found, ratio * expected, atol=0.02 * np.abs(found).max())
+    histories = (matrix if of == "item" else matrix.T)[:, known].double().numpy()
+    expected = histories @ np.linalg.inv(gram + PENALTY * np.trace(gram) / len(gram) * np.eye(len(gram))) @ gram
+    vectors = model.embeddings(OTHER_SIDE[of], sides[OTHER_SIDE[of]])[:, networks * WIDTH :]
+    added = (vectors @ features(view[known]).T).double().numpy()
+    added, expected = (table - table.mean(1, keepdims=True) for table in (added, expected))
+    ratio = (added * expected).sum() / np.square(expected).sum()
+    np.testing.assert_allclose(added, ratio * expected, atol=0.02 * np.abs(added).max())
 
 
 @every_model
@@ -79,7 +78,7 @@ def test_its_scores_spread_as_far_as_the_networks_by_its_weight(model_class):
     content = content[has & model.entities("item").trained]
     known = model.entities("user").trained
     own = alone.embeddings("user", USERS)[known] @ content.T
-    added = twice.embeddings("user", USERS)[known, WIDTH:] @ twice._kernel()[0](content).T
+    added = twice.embeddings("user", USERS)[known, WIDTH:] @ twice._kernel("item")[0](content).T
     spreads = [(scores - scores.mean(1, keepdim=True)).square().mean().sqrt() for scores in (own, added)]
     torch.testing.assert_close(*spreads)
 
@@ -93,10 +92,18 @@ def test_cold_users_have_none_of_it_and_cold_items_all(model_class):
 
 
 @every_model
+def test_of_users_it_counts_for_those_with_interactions(model_class):
+    model = build(model_class, user_kernel=0.4, single_branch="both").eval()
+    has = torch.zeros(N_USERS, dtype=torch.bool).index_fill_(0, interactions()[0], True)
+    assert torch.equal(model.embeddings("user", USERS)[:, WIDTH:].any(1), has)
+    assert not model.embeddings("item", ITEMS)[N_TRAINED:, WIDTH:].any()
+
+
+@every_model
 def test_training_knows_nothing_of_it(model_class):
     losses = []
     for weight in (0.0, 0.4):
-        model = build(model_class, interaction_kernel=weight)
+        model = build(model_class, interaction_kernel=weight, user_kernel=weight)
         torch.manual_seed(5)
         losses.append([term.item() for term in model.loss(batch(model.options))])
     assert losses[0] == losses[1]

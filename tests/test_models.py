@@ -75,6 +75,7 @@ SETTINGS = {
     "interaction ridge, ensemble, prior": {"interaction_ridge": 0.4, "ensemble_size": 2, "content_prior": 0.7},
     "interaction ridge, id embedding": {"interaction_ridge": 0.4, "plain_side": "embedding"},
     "interaction kernel": {"interaction_kernel": 0.7, "single_branch": "both"},
+    "user kernel": {"user_kernel": 0.7, "single_branch": "both"},
     "interaction kernel, id embedding, prior": {
         "interaction_kernel": 0.4,
         "plain_side": "embedding",
@@ -82,6 +83,7 @@ SETTINGS = {
     },
     "all beside the networks": {
         "interaction_kernel": 0.8,
+        "user_kernel": 0.1,
         "interaction_ridge": 0.4,
         "calibration": True,
         "ensemble_size": 2,

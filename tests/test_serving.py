@@ -183,13 +183,17 @@ def test_users_by_side_information_only_and_without_anything(recommender):
 PRIORS = {"content_prior": 1.5, "interaction_prior": 2.0}
 EXPLAINED = {
     "SiBraR": ("SiBraR", {}, {"SiBraR"}),
-    "SiBraR strong": ("SiBraR", {"preset": "strong"}, {"SiBraR", "interaction_ridge", "interaction_kernel"}),
+    "SiBraR strong": (
+        "SiBraR",
+        {"preset": "strong"},
+        {"SiBraR", "interaction_ridge", "interaction_kernel", "user_kernel"},
+    ),
     "SiBraR with priors": ("SiBraR", PRIORS, {"SiBraR", "KernelRidge", "LinearAutoencoder"}),
     "MuBraR": ("MuBraR", {}, {"MuBraR"}),
     "MuBraR strong with priors": (
         "MuBraR",
         {"preset": "strong", **PRIORS},
-        {"MuBraR", "KernelRidge", "LinearAutoencoder", "interaction_ridge", "interaction_kernel"},
+        {"MuBraR", "KernelRidge", "LinearAutoencoder", "interaction_ridge", "interaction_kernel", "user_kernel"},
     ),
     "ContentRidge": ("ContentRidge", {}, {"ContentRidge"}),
     "KernelRidge": ("KernelRidge", {}, {"KernelRidge"}),

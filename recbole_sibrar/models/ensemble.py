@@ -33,7 +33,8 @@ class EnsembleRecommender(BranchRecommender):
 
     def __init__(self, options: ModelOptions, modalities: dict[str, Modalities], interactions: SparseRows, seed: int):
         super().__init__(options, modalities, interactions, seed)
-        alone = replace(options, ensemble_size=1, interaction_ridge=0.0, interaction_kernel=0.0, impute="none")
+        beside = {"interaction_ridge": 0.0, "interaction_kernel": 0.0, "user_kernel": 0.0}
+        alone = replace(options, ensemble_size=1, impute="none", **beside)
         completed = {side: self.entities(side).in_training for side in SIDES}
         self.others = nn.ModuleList(
             type(self)(alone, completed, interactions, seed + SEEDS_APART * n) for n in range(1, options.ensemble_size)
