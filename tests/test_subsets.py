@@ -58,13 +58,16 @@ def toy(tmp_path):
     (folder / "toy.yaml").write_text("modalities: {item: {signal: vector, twin: vector, noise: vector}}\n")
     return {
         "data_path": str(tmp_path / "data"), "scenario": "item_cold", "epochs": 15, "train_batch_size": 16,
-        "preset": "strong", "activate_input": False,  # a linear encoder is enough for a group that a vector tells
+        "preset": "strong", "activate_input": False, "interaction_kernel": 0,  # a vector tells the group linearly
         "embedding_size": 8, "topk": [5], "valid_metric": "NDCG@5", "show_progress": False, "state": "ERROR",
     }  # fmt: skip
 
 
+LINEAR = ("preset", "activate_input", "interaction_kernel")
+
+
 def without_preset(options):
-    return {name: value for name, value in options.items() if name not in ("preset", "activate_input")}
+    return {name: value for name, value in options.items() if name not in LINEAR}
 
 
 @pytest.mark.parametrize("model", ["SiBraR", "MuBraR"])
