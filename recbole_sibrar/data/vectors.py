@@ -59,14 +59,15 @@ def check_scale(source: object, ids: np.ndarray, sizes: np.ndarray) -> None:
 
 
 ALMOST_ALL = 0.99
+AT_LEAST = 8
 LOOKED_AT = 4096
 
 
 def check_columns(source: object, values: np.ndarray) -> None:
-    """Warn where one of the numbers of (R, D) vectors has ``ALMOST_ALL`` of their variance, beside others that vary."""
-    variances = (
-        values[:: max(1, len(values) // LOOKED_AT)].astype(np.float64).var(axis=0) if len(values) else np.zeros(1)
-    )
+    """Warn where one of the numbers, ``AT_LEAST`` so many, of (R, D) vectors has ``ALMOST_ALL`` of their variance."""
+    if values.shape[1] < AT_LEAST or not len(values):
+        return
+    variances = values[:: max(1, len(values) // LOOKED_AT)].astype(np.float64).var(axis=0)
     place, total = variances.argmax(), variances.sum()
     if ALMOST_ALL * total < variances[place] < total:
         warnings.warn(
