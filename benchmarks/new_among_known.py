@@ -11,11 +11,11 @@ validation.
 """
 
 import argparse
-import shutil
 from pathlib import Path
 
 import pandas as pd
 import torch
+from derived import derive
 from torch import Tensor
 
 from recbole_sibrar import checkpoint
@@ -40,18 +40,13 @@ def main() -> None:
 
 def hold_out(source: Path) -> None:
     name = f"{source.name}-held"
-    target = source.with_name(name)
-    target.mkdir()
-    for file in source.glob(f"{source.name}.*"):
-        copy = target / f"{name}{file.suffix}"
-        if file.suffix == ".inter":
-            pairs = pd.read_csv(file, sep="\t", dtype=str)
-            held = pairs.sample(frac=0.2, random_state=0)
-            pairs.drop(held.index).to_csv(copy, sep="\t", index=False)
-            held.sort_index().to_csv(target / HELD, sep="\t", index=False)
-            print(f"{target}: {len(held):,} of {len(pairs):,} interactions held out")
-        else:
-            shutil.copy(file, copy)
+
+    def left(pairs: pd.DataFrame) -> pd.DataFrame:
+        held = pairs.sample(frac=0.2, random_state=0)
+        held.sort_index().to_csv(source.with_name(name) / HELD, sep="\t", index=False)
+        return pairs.drop(held.index)
+
+    derive(source, name, left)
 
 
 def ranked(runs: list[Path]) -> None:
