@@ -22,7 +22,7 @@ NEW = torch.arange(100) >= 70
 
 
 def chosen(of_new, of_known, constant, n_users=400, seed=0):
-    """Users who choose three of 100 items by a logit of their scores, and do not see a tenth of them."""
+    """Users who choose one of 100 items by a logit of their scores, and do not see a tenth of them."""
     rng = np.random.default_rng(seed)
     scores = rng.normal(size=(n_users, 100))
     is_new = NEW.numpy()

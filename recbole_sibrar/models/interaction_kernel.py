@@ -6,9 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from recbole_sibrar.data.modalities import INTERACTIONS, OTHER_SIDE, Modalities
+from recbole_sibrar.data.modalities import OTHER_SIDE, Modalities
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
-from recbole_sibrar.kinds.id import Id
 from recbole_sibrar.layers import differ
 from recbole_sibrar.models.attribution import Part, beside_zeros, shapley_parts
 from recbole_sibrar.models.interaction_ridge import ROWS, RidgeRecommender, moments, ridge_table
@@ -112,8 +111,7 @@ class KernelRecommender(RidgeRecommender):
         encoder, profile = self.entities(side), self._profile_of(side, entity)
         found = {}
         if side != of:
-            name = INTERACTIONS if INTERACTIONS in encoder.names else Id.name
-            found[name] = weighted_row_sum(profile, table)[0]
+            found[self._profile_name(side)] = weighted_row_sum(profile, table)[0]
         elif side == "item" or profile.lengths.any():
             has = encoder.read[entity] if isinstance(entity, int) else encoder.readable(entity)[1][0]
             values, mean = shapley_parts(lambda used: features(self.with_modalities(side, entity, used)), has)

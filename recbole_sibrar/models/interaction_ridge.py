@@ -120,8 +120,11 @@ class RidgeRecommender(EnsembleRecommender):
         widened = [part._replace(vector=_widened(part.vector.unsqueeze(0), side, profile)[0]) for part in parts]
         if not profile.lengths.any():
             return widened
-        name = INTERACTIONS if INTERACTIONS in self.entities(side).names else Id.name
-        return [*widened, Part(RIDGE, name, self._ridge_rows(side, profile)[0])]
+        return [*widened, Part(RIDGE, self._profile_name(side), self._ridge_rows(side, profile)[0])]
+
+    def _profile_name(self, side: str) -> str:
+        """The modality that stands for an entity's interactions."""
+        return INTERACTIONS if INTERACTIONS in self.entities(side).names else Id.name
 
     def _ridge_rows(self, side: str, profiles: SparseRows) -> Tensor:
         """(N, 2 D), where the embeddings have them."""
