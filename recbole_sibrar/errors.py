@@ -60,8 +60,12 @@ def nearest(value: object, valid: Iterable[object]) -> str:
 
     >>> nearest("item_clod", ["warm", "item_cold"])
     "Did you mean 'item_cold'? Valid: item_cold, warm."
+    >>> nearest("item_clod", [])
+    'There is none.'
     """
     names = sorted(str(name) for name in valid)
+    if not names:
+        return "There is none."
     return f"{suggestion(value, names)} Valid: {', '.join(names)}.".lstrip()
 
 

@@ -1,6 +1,8 @@
 """The whole catalogue is served: what was never bought, what is new, what changed, what is gone."""
 
 import warnings
+from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -323,14 +325,16 @@ def test_serving_takes_what_the_converter_took(shop, model, capsys):
         assert model.score("b2", ["new"]).iloc[0] == _score(model, shop.new_product(2, "other").assign(since=None))
     row.assign(tags=[["green tea", "drink"]]).drop(columns="text").to_parquet("new.parquet")
     row.drop(columns="text").to_csv("new.csv", index=False)
+    row.drop(columns="text").to_json("new.jsonl", orient="records", lines=True)
     pd.DataFrame({"buyer": ["b2", "x"], "city": ["", "B"], "history": ["", "p2 p4"]}).to_csv("users.csv", index=False)
+    Path("users.jsonl").write_text('{"buyer": "b2"}\n{"buyer": "x", "city": "B", "history": ["p2", "p4"]}\n')
     model.save("model.pth")
     printed = []
-    for file in ("new.parquet", "new.csv"):
-        asked = ["--users-file", "users.csv", "--new-items", file, "--candidates", "new", "p3"]
+    for users, file in product(["users.csv", "users.jsonl"], ["new.parquet", "new.csv", "new.jsonl"]):
+        asked = ["--users-file", users, "--new-items", file, "--candidates", "new", "p3"]
         assert main(["recommend", "--checkpoint", "model.pth", *asked]) == 0
         printed.append(capsys.readouterr().out)
-    assert printed[0] == printed[1] and printed[0].count("new") == 2
+    assert len(set(printed)) == 1 and printed[0].count("new") == 2
     assert model.recommend([{"buyer": "x", "city": "B"}], k=1)["user"].tolist() == ["x"]
 
 

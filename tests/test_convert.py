@@ -315,11 +315,13 @@ GAPS = {
 }
 
 
-@pytest.mark.parametrize("suffix, given", [*product(["csv", "tsv", "parquet"], GAPS)])
+@pytest.mark.parametrize("suffix, given", [*product(["csv", "tsv", "parquet", "jsonl"], GAPS)])
 def test_a_row_of_a_file_without_a_vector(suffix, given):
     frame = GAPS[given]
     if suffix == "parquet":
         frame.to_parquet("v.parquet")
+    elif suffix == "jsonl":
+        frame.to_json("v.jsonl", orient="records", lines=True)
     else:
         frame.to_csv(f"v.{suffix}", sep="\t" if suffix == "tsv" else ",", index=False)
     vectors = read_embeddings(f"v.{suffix}")
@@ -333,6 +335,28 @@ def test_a_vector_with_a_gap_within():
     for name, message in (("v.parquet", "NaN | 'a'"), ("v.csv", "line 2 | ''"), ("w.csv", "line 4 | 1 | 2")):
         with pytest.raises(DataError, match=naming(f"{name} | {message}")):
             read_embeddings(name)
+
+
+def test_the_keys_of_json_lines_come_in_any_order_but_in_the_first_line():
+    Path("v.jsonl").write_text('{"id": 1, "v": [1, 2]}\n{"v": [3, 4], "id": 2}\n{"id": 3}\n')
+    vectors = read_embeddings("v.jsonl")
+    assert vectors.ids.tolist() == ["1", "2"] and vectors.values.tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+@pytest.mark.parametrize(
+    "row, message",
+    [
+        ({"id": "a", "v": ["x", "y"]}, "'x'"),
+        ({"id": "a", "v": {"x": 1}}, "float | dict"),
+        ({"v": [1, 2], "id": "a"}, "v, which comes first | is a list"),
+    ],
+)
+def test_vectors_that_are_none(row, message, suffix):
+    frame = pd.DataFrame([row])
+    frame.to_parquet("v.parquet") if suffix == "parquet" else frame.to_json("v.jsonl", orient="records", lines=True)
+    with pytest.raises(DataError, match=naming(f"v.{suffix} | {message}")):
+        read_embeddings(f"v.{suffix}")
 
 
 def test_ids_of_vectors_are_those_of_tables():
@@ -405,7 +429,7 @@ def test_vectors_of_others_than_those_with_interactions():
     own_tables.convert("d", "out", pairs, item_vectors={"v": ([1, 3], np.eye(2))})
 
 
-@pytest.mark.parametrize("suffix", ["npz", "npy", "tsv", "csv.gz", "parquet"])
+@pytest.mark.parametrize("suffix", ["npz", "npy", "tsv", "csv.gz", "jsonl.gz", "parquet"])
 def test_formats_of_embeddings(suffix):
     ids, values = np.array(["7", "x"]), np.array([[0.5, -1], [3, 2]], "float32")
     path = f"v.{suffix}"
@@ -417,6 +441,8 @@ def test_formats_of_embeddings(suffix):
         Path("v.ids.txt").write_text("7\nx\n")
     elif suffix == "parquet":
         frame.to_parquet(path)
+    elif suffix == "jsonl.gz":
+        frame.to_json(path, orient="records", lines=True)
     else:
         frame.to_csv(path, sep="\t" if suffix == "tsv" else ",", index=False)
     vectors = read_embeddings(path)

@@ -366,12 +366,14 @@ def test_a_table_by_hand(shop, capsys):
     assert read_property_file("out/shop/shop.yaml")["modalities"]["item"]["about"] == "category"
 
 
-@pytest.mark.parametrize("suffix", [".tsv", ".csv.gz", ".tsv.bz2", ".parquet"])
+@pytest.mark.parametrize("suffix", [".tsv", ".csv.gz", ".tsv.bz2", ".json", ".jsonl.bz2", ".parquet"])
 def test_formats_of_tables(shop, suffix):
     frame = pd.read_csv("products.csv")
     path = f"products{suffix}"
     if suffix == ".parquet":
         frame.to_parquet(path)
+    elif "json" in suffix:
+        frame.to_json(path, orient="records", lines=True)
     else:
         frame.to_csv(path, sep="\t" if "tsv" in suffix else ",", index=False)
     assert table("--items", path) == 0

@@ -15,6 +15,7 @@ from conftest import names, naming
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
+from recbole_sibrar import Dataset
 from recbole_sibrar.cli import main
 from recbole_sibrar.cli.serving import users_of
 from recbole_sibrar.convert.own_tables import guess_kind
@@ -502,3 +503,64 @@ def test_a_parquet_table_keeps_the_ids_of_its_index(ids):
         assert blocks["item_id"].tolist() == list(ids)
         vectors = read_embeddings("t.parquet")
         assert vectors.ids.tolist() == list(map(str, ids)) and vectors.values.tolist() == numbers.tolist()
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ('[{"id": 1}]\n', "line 1: list"),
+        ('{\n"id": 1}\n', "line 1 | on each line"),
+        ('{"id": 1}\n\n', "line 2 | on each line"),
+        ('{"id": 1, "a": {"b": 1}}\n', "'a' | objects"),
+        ("{}\n", "no line"),
+    ],
+)
+def test_json_lines_that_are_none(text, message):
+    with pytest.raises(DataError, match=naming(f"t.json | {message}")):
+        read_table(write(text, "t.json"))
+
+
+def test_json_lines_are_typed_tables():
+    orders = '{"buyer": 1, "sku": "007", "timestamp": "2024-05-31T10:00:00Z"}\n{"buyer": 2, "sku": "7"}\n'
+    write(orders.replace('"7"', '"7", "timestamp": 5'), "orders.jsonl")
+    with pytest.raises(DataError, match=naming("orders.jsonl, line 1 | 2024-05-31 | timestamp")):
+        Dataset.from_frames("orders.jsonl", user_column="buyer", item_column="sku")
+    write(orders.replace("}\n{", '}\n{"timestamp": "2024-05-31T10:00:01Z", '), "orders.jsonl")
+    write('{"sku": "007", "tags": ["a b", "c"], "v": [1, 2]}\n{"year": 1990, "sku": "7", "v": null}\n', "items.jsonl")
+    columns = {"user_column": "buyer", "item_column": "sku"}
+    Dataset.from_frames("orders.jsonl", items="items.jsonl", folder="out/shop", **columns)
+    assert Path("out/shop/shop.item").read_text().splitlines()[1:] == ["007\ta_b c\t", "7\t\t1990.0"]
+    assert Path("out/shop/shop.v").read_text().splitlines()[1:] == ["007\t1 2"]
+
+
+def test_an_id_is_no_list():
+    for orders, items in ((["a", "b"], [["a"], "b"]), ([("a", 1), "b"], None)):
+        tables = None if items is None else pd.DataFrame({"item_id": items})
+        with pytest.raises(DataError, match="list|expected one id"):
+            Dataset.from_frames(pd.DataFrame({"user_id": [1, 2], "item_id": orders}), items=tables)
+
+
+def test_what_numbers_and_dates_are_probably_is_said(capsys):
+    n = 40
+    items = pd.DataFrame(
+        {
+            "item_id": range(n),
+            "price": [f"{k},50 €" for k in range(n)],
+            "since": ["31.05.2024", "1.6.2024"] * (n // 2),
+            "year": ["TBA", *range(1, n)],
+            "size": ["S", "M"] * (n // 2),
+            "code": ["01234", "04567"] * (n // 2),
+        }
+    )
+    Dataset.from_frames(pd.DataFrame({"user_id": range(n), "item_id": range(n)}), items=items)
+    lines = {line.split("'")[1]: line for line in capsys.readouterr().out.splitlines() if "item column" in line}
+    assert "numbers, such as '0,50 €'? Write them like 12.5" in lines["price"]
+    assert "dates, such as '31.05.2024'? Write them like 2024-05-31" in lines["since"]
+    assert "numbers but for 'TBA'? Leave such cells empty" in lines["year"]
+    assert lines["size"].endswith("category (guessed)") and lines["code"].endswith("category (guessed)")
+
+
+def test_durations_are_seconds():
+    items = pd.DataFrame({"item_id": ["a", "b"], "length": pd.to_timedelta([90, None], unit="s")})
+    Dataset.from_frames(pd.DataFrame({"user_id": [1], "item_id": ["a"]}), items=items, folder="out/d")
+    assert Path("out/d/d.item").read_text().splitlines()[1:] == ["a\t90.0", "b\t"]

@@ -38,7 +38,7 @@ Recommend items from a checkpoint (model.pth of a run).
   recbole-sibrar recommend --checkpoint results/RUN/model.pth --all-users --output recs.parquet
   recbole-sibrar recommend --dataset atomic_data/shop --history 10 20      # before anything was bought
 
-Tables are csv, tsv or parquet. A table of users has the columns user_id, history (item ids between spaces, or
+Tables are csv, tsv, jsonl or parquet. A table of users has the columns user_id, history (item ids between spaces, or
 ["Item 1", "Item 2"] where ids hold spaces) and modalities, each of them optional; a row with nothing but a user_id is
 a known user. A table of new items has item_id and modalities; of items that are known already it changes the columns
 that it has. Tags and vectors are written with spaces between tags or numbers; an empty cell is missing, and so is one

@@ -1,6 +1,5 @@
 """Amazon Reviews, category Video Games: JSON lines of reviews and metadata, editions 2023 and 2018."""
 
-import json
 import math
 from argparse import ArgumentParser, Namespace
 from array import array
@@ -18,7 +17,7 @@ from recbole_sibrar.convert.corpus import Corpus, add_encoders, add_item_vectors
 from recbole_sibrar.convert.encoders import Encode
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair, k_core
 from recbole_sibrar.convert.vectors import located, read_embeddings
-from recbole_sibrar.data.tables import clean, find_file, line_blocks
+from recbole_sibrar.data.tables import clean, find_file, json_objects
 from recbole_sibrar.errors import DataError
 
 ITEM_KINDS = {"title": "text", "description": "text", "image_url": "text"}
@@ -142,18 +141,11 @@ def _find(raw: Path) -> tuple[Edition, Path, Path]:
 
 def _objects(path: Path, fields: Collection[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the JSON object of each line, which has all ``fields``."""
-    for number, block in line_blocks(path):
-        for line, text in enumerate(block.split(b"\n")[:-1], start=number):
-            try:
-                item = json.loads(text)
-            except ValueError as error:
-                raise DataError(f"{path}, line {line}: no JSON object ({error}).") from None
-            if not isinstance(item, dict):
-                raise DataError(f"{path}, line {line}: {type(item).__name__}, expected an object.")
-            for name in fields:
-                if name not in item:
-                    raise DataError(f"{path}, line {line}: no field {name!r}; expected {', '.join(fields)}.")
-            yield line, item
+    for line, item in json_objects(path):
+        for name in fields:
+            if name not in item:
+                raise DataError(f"{path}, line {line}: no field {name!r}; expected {', '.join(fields)}.")
+        yield line, item
 
 
 def _read_reviews(path: Path, edition: Edition, years: tuple[int, int], verified: bool, log: StepLog) -> pd.DataFrame:

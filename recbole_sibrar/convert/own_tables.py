@@ -21,6 +21,7 @@ from recbole_sibrar.data.frames import Table, is_file, is_list, plain_frame, tex
 from recbole_sibrar.data.lists import as_lists
 from recbole_sibrar.data.tables import (
     MISSING,
+    SEPARATORS,
     checked,
     clean,
     is_marker,
@@ -31,6 +32,7 @@ from recbole_sibrar.data.tables import (
 )
 from recbole_sibrar.errors import DataError, OptionError, nearest
 from recbole_sibrar.kinds import KINDS
+from recbole_sibrar.kinds.number import written_otherwise
 from recbole_sibrar.kinds.tags import other_separator
 
 MAX_CATEGORY_SHARE = 0.5
@@ -172,7 +174,7 @@ def _read(source: Any, name: str, ids: dict[str, str]) -> tuple[str | Path, pd.D
     Args:
         ids: {column: the side whose ids it holds}.
     """
-    if is_file(source) and table_format(source) != ".parquet":
+    if is_file(source) and table_format(source) in SEPARATORS:
         path, frame = source, read_table(source)
     else:
         path, frame = (source, read_values(source)) if is_file(source) else (name, source)
@@ -209,7 +211,7 @@ def _read_interactions(source: Table, user_column: str, item_column: str) -> pd.
             line = (neither if neither.any() else wrong).idxmax()
             raise DataError(
                 f"{path}, line {line}: {frame[column][line]!r} in {column} is neither a finite number nor, as all of "
-                "its cells, a date such as 2024-05-31 10:15:00."
+                "its cells, a date such as 2024-05-31 10:15:00; remove rows without one, or the column."
             )
         else:
             frame[column] = clean(frame[column])
@@ -231,6 +233,10 @@ def _renamed(path: str | Path, frame: pd.DataFrame, sides: dict[str, str]) -> pd
 
 
 def _ids(path: str | Path, column: pd.Series) -> pd.Series:
+    lists = column.map(is_list)
+    if lists.any():
+        line = lists.idxmax()
+        raise DataError(f"{path}, line {line}: {column.name} is {column[line]!r:.100}; expected one id.")
     ids = column.str.strip()
     for wrong, what in ((ids == "", "is empty"), (ids.str.contains(r"[\t\r\n]"), "holds a tab or a line break")):
         if wrong.any():
@@ -294,8 +300,8 @@ def _side(
             table[column] = table[column].mask(none, "")
         guessed = "" if column in given else " (guessed)"
         unread = "; read by no model unless its kind is ngrams or it is encoded" if kind == TEXT else ""
-        if guessed and kind in ("category", TEXT) and (separator := other_separator(table[column])):
-            unread += f"; tags with {separator!r} between them? Then --tag-separator (tag_separator) is {separator!r}"
+        if guessed and kind in ("category", TEXT):
+            unread += _doubts(table[column])
         print(f"  {name} column {column!r}: {kind}{guessed}{said}{unread}")
         if kind == TEXT:
             texts[column] = dict(zip(table[id_field], table[column]))
@@ -416,6 +422,15 @@ def guess_kind(column: pd.Series, tag_separator: str) -> str:
     return max(fits, key=lambda name: fits[name])
 
 
+def _doubts(column: pd.Series) -> str:
+    """What else the texts of a column, "" if missing, may be, and how to say so."""
+    if otherwise := written_otherwise(column):
+        return f"; {otherwise}"
+    if separator := other_separator(column):
+        return f"; tags with {separator!r} between them? Then --tag-separator (tag_separator) is {separator!r}"
+    return ""
+
+
 def _parse(column: pd.Series, kind: str, tag_separator: str, path: str | Path) -> pd.Series:
     return clean(column) if kind == TEXT else KINDS[kind].written(column, tag_separator, path)
 
@@ -480,7 +495,7 @@ def _convert(arguments: Namespace) -> Path:
 CORPUS = Corpus(
     "table",
     "any data set",
-    "Convert tables of your own: csv, tsv (also .gz, .bz2) or parquet, each with a header.",
+    "Convert tables of your own: csv, tsv, jsonl (also .gz, .bz2) or parquet, with names of columns.",
     _add_arguments,
     _convert,
     k_core=0,

@@ -1,4 +1,4 @@
-"""Precomputed embeddings with ids, from npz, npy, tsv, csv or Parquet, copied to disk block by block."""
+"""Precomputed embeddings with ids, from npz, npy, tsv, csv, JSON lines or Parquet, copied to disk block by block."""
 
 import re
 import tempfile
@@ -20,11 +20,11 @@ from recbole_sibrar.data.frames import Frame, is_file, is_list, plain_frame
 from recbole_sibrar.data.lists import list_in
 from recbole_sibrar.data.tables import (
     SEPARATORS,
+    TYPED,
     Lines,
     below,
     check_file,
     is_number,
-    parquet_blocks,
     read_blocks,
     suffix_of,
 )
@@ -35,7 +35,7 @@ Embedded = Path | str | Mapping[Any, object] | tuple[Iterable[object], object] |
 """Vectors as a person has them: see ``embeddings_of``."""
 Source = TypeVar("Source", bound=Embedded)
 
-FORMATS = "npz (ids, values), npy with <name>.ids.txt beside it, tsv, csv (also .gz, .bz2) or parquet"
+FORMATS = "npz (ids, values), npy with <name>.ids.txt beside it, tsv, csv, jsonl (also .gz, .bz2) or parquet"
 ROW_NUMBERS = ("", "Unnamed: 0", "index", "level_0")
 ID_NAME = re.compile(r"(^|[\W_])id$|[a-z]Id$|ID$", re.ASCII)
 BLOCK_NUMBERS = 1 << 22
@@ -285,7 +285,7 @@ def read_embeddings(
     try:
         for block in reader(path, spool.wanted):
             spool.add(*block)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read as {FORMATS}: {error}") from None
     return spool.finish()
 
@@ -421,11 +421,15 @@ def _numbers_in(cells: list[str]) -> list[Any] | None:
     return cells if written is None else written or None
 
 
-def _parquet(path: Path, wanted: pd.Index | None) -> Blocks:
-    for frame in parquet_blocks(path, n_rows=1024):
+def _typed(path: Path, wanted: pd.Index | None) -> Blocks:
+    for frame in TYPED[suffix_of(path)](path, n_rows=1024):
         _check_first(path, frame.columns)
         if frame.iloc[:, 0].isna().any():
             raise ValueError("an id is missing")
+        if frame.iloc[:, 0].map(is_list).any():
+            raise ValueError(
+                f"{frame.columns[0]}, which comes first and so holds the ids, is a list; put the ids first"
+            )
         ids, rest = frame.iloc[:, 0].astype(str).to_numpy(), frame.iloc[:, 1:]
         cells = rest.iloc[:, 0].dropna() if rest.shape[1] == 1 else None
         if cells is not None and cells.map(is_list).all():
@@ -443,9 +447,10 @@ def _stack(ids: np.ndarray, cells: pd.Series) -> np.ndarray:
         row = wrong.argmax()
         raise ValueError(f"{widths.iloc[row]} numbers for id {str(ids[row])!r}, expected {widths.iloc[0]}")
     rows = np.stack(cells.to_numpy())
-    return rows.astype(np.float64) if rows.dtype == object else rows  # where integers and gaps are
+    return rows if rows.dtype.kind in "fiu" else rows.astype(np.float64)  # integers and gaps are objects
 
 
 _READERS = {
-    ".npz": _npz, ".npy": _npy, ".parquet": _parquet, **{suffix: _table(mark) for suffix, mark in SEPARATORS.items()}
+    ".npz": _npz, ".npy": _npy, **dict.fromkeys(TYPED, _typed),
+    **{suffix: _table(mark) for suffix, mark in SEPARATORS.items()},
 }  # fmt: skip

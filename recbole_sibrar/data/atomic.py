@@ -118,8 +118,8 @@ def parse_numbers(
     if wrong.any():
         line = wrong.idxmax()
         raise DataError(
-            f"{path}, line {line}: {values[line]!r} in column {field!r} is not a finite number below {LARGEST:.1e}; "
-            f"leave the cell empty where the value is missing{advice(values[line])}."
+            f"{path}, line {line}: {values[line]!r} in column {field!r} is not a finite number below {LARGEST:.1e}, "
+            f"such as 12.5; leave the cell empty where the value is missing{advice(values[line])}."
         )
     return numbers
 

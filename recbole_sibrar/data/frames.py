@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
@@ -34,8 +34,8 @@ def plain_frame(frame: Frame, name: str) -> pd.DataFrame:
     """A data frame whose cells are what a person means by them; the index is the number of the row, from 1.
 
     Cells are texts, numbers, truth values and lists; None where nothing stands. Whole numbers that pandas made
-    fractional because of gaps between them are whole again, dates are texts as ISO 8601 has them, and a pandas index
-    with a name is a column.
+    fractional because of gaps between them are whole again, dates are texts as ISO 8601 has them, durations are
+    seconds, and a pandas index with a name is a column.
 
     Args:
         name: for messages.
@@ -116,6 +116,8 @@ def _cell(value: Any) -> Any:
         value = pd.Timestamp(value) if is_moment else plain
     if isinstance(value, date):
         return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
     if isinstance(value, (pd.Series, pd.Index)):
         return value.tolist()
     if isinstance(value, (set, frozenset)):

@@ -1,9 +1,10 @@
-"""Text tables read strictly and in blocks: plain, gzip or bzip2, every line with as many cells as the header."""
+"""Tables read strictly and in blocks: texts, each line with as many cells as the header, JSON lines and Parquet."""
 
 import bz2
 import csv
 import gzip
 import io
+import json
 import lzma
 import warnings
 import zlib
@@ -12,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from recbole_sibrar.data.atomic import LARGEST
-from recbole_sibrar.data.frames import named_range, with_index
+from recbole_sibrar.data.frames import is_list, named_range, with_index
 from recbole_sibrar.errors import DataError, nearest
 
 BLOCK_BYTES = 1 << 24
@@ -222,7 +224,7 @@ def suffix_of(path: Path) -> str:
 
 
 def table_format(path: str | Path) -> str:
-    """``.tsv``, ``.csv`` or ``.parquet``.
+    """One of ``SEPARATORS`` and ``TYPED``.
 
     Raises:
         DataError: no such file, or a name that ends otherwise.
@@ -230,13 +232,15 @@ def table_format(path: str | Path) -> str:
     path = Path(path)
     check_file(path)
     suffix = suffix_of(path)
-    if suffix not in (*SEPARATORS, ".parquet"):
-        raise DataError(f"{path}: unknown format; expected a table named .tsv, .csv (also .gz, .bz2) or .parquet.")
+    if suffix not in {**SEPARATORS, **TYPED}:
+        raise DataError(
+            f"{path}: unknown format; expected a table named .tsv, .csv, .jsonl (also .gz, .bz2) or .parquet."
+        )
     return suffix
 
 
 def read_table(path: str | Path, required: Iterable[str] = ()) -> pd.DataFrame:
-    """A whole CSV, TSV or Parquet table as texts; a missing cell is ``""``; the index is the number of the line or row.
+    """A whole table as texts; a missing cell is ``""``; the index is the number of the line, or of a Parquet's row.
 
     Quotes are those of the csv module. In a TSV where they cannot be, they are part of the text.
 
@@ -245,15 +249,14 @@ def read_table(path: str | Path, required: Iterable[str] = ()) -> pd.DataFrame:
             no line stands below the header.
     """
     suffix = table_format(path)
-    frame = _texts(path, _read_parquet(path)) if suffix == ".parquet" else _gather(path, SEPARATORS[suffix])
+    frame = _gather(path, SEPARATORS[suffix]) if suffix in SEPARATORS else _texts(path, _read_typed(path, suffix))
     return checked(path, frame, required)
 
 
 def read_values(path: str | Path) -> pd.DataFrame:
-    """As ``read_table``, but the cells of a Parquet table stay what they are: numbers, lists, None."""
-    if table_format(path) != ".parquet":
-        return read_table(path)
-    return checked(path, _read_parquet(path))
+    """As ``read_table``, but the cells of a ``TYPED`` table stay what they are: numbers, lists, None."""
+    suffix = table_format(path)
+    return checked(path, _read_typed(path, suffix)) if suffix in TYPED else read_table(path)
 
 
 def checked(path: str | Path, frame: pd.DataFrame, required: Iterable[str] = ()) -> pd.DataFrame:
@@ -423,17 +426,17 @@ def _text_lines(path: str | Path) -> Iterator[str]:
         yield from io.StringIO(block.decode(), newline="\n")
 
 
-def _read_parquet(path: str | Path) -> pd.DataFrame:
-    frame = pd.concat(parquet_blocks(path)).rename(columns=str)
+def _read_typed(path: str | Path, suffix: str) -> pd.DataFrame:
+    frame = pd.concat(TYPED[suffix](path)).rename(columns=str)
     return frame.set_axis(range(1, len(frame) + 1))
 
 
 def _texts(path: str | Path, frame: pd.DataFrame) -> pd.DataFrame:
     for column in frame.columns[~frame.columns.duplicated()]:
-        if frame[column].map(lambda cell: isinstance(cell, (list, np.ndarray))).any():
+        if frame[column].map(lambda cell: is_list(cell) or isinstance(cell, dict)).any():
             raise DataError(
-                f"{path}: column {column!r} holds lists; write each as one text with separators, or vectors as a file "
-                "of their own."
+                f"{path}: column {column!r} holds lists or objects; write each as one text with separators, or vectors "
+                "as a file of their own."
             )
         frame[column] = frame[column].astype(str).mask(frame[column].isna(), "")
     return frame
@@ -461,6 +464,44 @@ def parquet_blocks(path: str | Path, n_rows: int = 4096) -> Iterator[pd.DataFram
                 yield with_index(frame)
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a readable Parquet file ({str(error):.200}).") from None
+
+
+def json_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (number of the line, object) of a file of JSON lines.
+
+    Raises:
+        DataError: see ``line_blocks``; a line is no object.
+    """
+    for number, block in line_blocks(path):
+        for line, text in enumerate(block.split(b"\n")[:-1], start=number):
+            try:
+                found = json.loads(text)
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{path}, line {line}: no JSON object ({error}); expected one on each line.") from None
+            if not isinstance(found, dict):
+                raise DataError(f"{path}, line {line}: {type(found).__name__}, expected an object on each line.")
+            yield line, found
+
+
+def json_blocks(path: str | Path, n_rows: int = 4096) -> Iterator[pd.DataFrame]:
+    """Data frames of up to ``n_rows`` lines; the columns are in the order in which they come.
+
+    Raises:
+        DataError: as ``json_objects``.
+    """
+    names: dict[str, None] = {}
+    rows = (row for _, row in json_objects(path))
+    while block := list(islice(rows, n_rows)):
+        names.update(dict.fromkeys(name for row in block for name in row))
+        yield pd.DataFrame(block, columns=list(names), dtype=object)
+
+
+TYPED: dict[str, Callable[..., Iterator[pd.DataFrame]]] = {
+    ".parquet": parquet_blocks,
+    ".jsonl": json_blocks,
+    ".json": json_blocks,
+}
+"""What reads tables whose cells are numbers, texts and lists."""
 
 
 def finite_numbers(path: str | Path, frame: pd.DataFrame, column: str) -> pd.Series:

@@ -1,5 +1,6 @@
 """One number, such as a year or a price."""
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from recbole_sibrar.checked import option
 from recbole_sibrar.data.atomic import LARGEST, parse_numbers
+from recbole_sibrar.data.dates import is_moment
 from recbole_sibrar.data.modalities import Declaration, Features, Modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.tables import is_number
@@ -137,6 +139,40 @@ class Number(Kind):
 
     def written(self, column: pd.Series, separator: str, path: str | Path) -> pd.Series:
         return parse_numbers(column.str.strip(), path, column.name)
+
+
+DATE = re.compile(r"\d{1,2}([./-])\d{1,2}\1\d{4}|\d{4}([./])\d{1,2}\2\d{1,2}")
+NUMBER = re.compile(r"(?P<before>[^\w\s.,+-]?)\s?[+-]?(\d+|\d{1,3}([., ']\d{3})+)([.,]\d+)?\s?(?P<unit>[^\d\s]{0,3})")
+MOSTLY = 0.9
+
+
+def written_otherwise(column: pd.Series) -> str:
+    """A question on texts, "" if missing, nearly all of which are numbers or dates but are not written as such.
+
+    >>> written_otherwise(pd.Series(["12,50 €", "1.299 €"])), written_otherwise(pd.Series(["31.5.2024"]))
+    ("numbers, such as '12,50 €'? Write them like 12.5", "dates, such as '31.5.2024'? Write them like 2024-05-31")
+    >>> written_otherwise(pd.Series(["2024-05-31"] * 11 + ["TBA"]))
+    "dates but for 'TBA'? Leave such cells empty, or name the text in --missing (missing)"
+    >>> written_otherwise(pd.Series(["80B", "75C"])), written_otherwise(pd.Series(["01234", "5"]))
+    ('', '')
+    """
+    cells = column[column != ""].str.strip()
+    for what, is_one in (("numbers", is_number), ("dates", is_moment)):
+        others = cells[~cells.map(is_one).astype(bool)]
+        if not len(others):
+            return ""
+        if len(others) < (1 - MOSTLY) * len(cells):
+            text = f"{others.iloc[0]!r:.40}"
+            return f"{what} but for {text}? Leave such cells empty, or name the text in --missing (missing)"
+    found = cells.map(NUMBER.fullmatch).dropna()
+    is_number_in_all = len({(match["before"], match["unit"]) for match in found}) == 1
+    for what, n, plain in (
+        ("dates", cells.str.fullmatch(DATE).sum(), "2024-05-31"),
+        ("numbers", len(found) if is_number_in_all else 0, "12.5"),
+    ):
+        if n > MOSTLY * len(cells):
+            return f"{what}, such as {others.iloc[0]!r:.40}? Write them like {plain}"
+    return ""
 
 
 def _advice(declaration: Declaration, text: str) -> str:

@@ -13,7 +13,7 @@ from recbole_sibrar.data.dates import is_date, seconds
 from recbole_sibrar.data.encoders import LOADERS
 from recbole_sibrar.data.frames import Frame, is_list, plain_frame
 from recbole_sibrar.data.modalities import SIDES, Modalities, Modality
-from recbole_sibrar.data.tables import is_marker
+from recbole_sibrar.data.tables import is_marker, is_number
 from recbole_sibrar.errors import DataError, OptionError, nearest
 from recbole_sibrar.kinds import KINDS
 from recbole_sibrar.kinds.reading import parse_declarations
@@ -131,9 +131,15 @@ class Vocabulary:
             return KINDS[entry.kind].from_cell(cell, self._seq_separator) if is_text else cell
         if isinstance(cell, str) and self._is_missing(cell):
             return None
-        if entry.name in self.dates and is_date(cell):
-            with suppress(ValueError):  # no such day
-                return seconds(cell)
+        if entry.name in self.dates:
+            if is_date(cell):
+                with suppress(ValueError):  # no such day
+                    return seconds(cell)
+            if isinstance(cell, str) and not is_number(cell):
+                raise DataError(
+                    f"{entry.name} is {cell!r:.100}; expected a date such as 2024-05-31 10:15:00, seconds since 1970, "
+                    "or nothing."
+                )
         return KINDS[entry.kind].from_table(entry, cell, self.tag_separator)
 
     def _is_missing(self, text: str) -> bool:
