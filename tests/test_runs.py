@@ -367,6 +367,127 @@ def test_a_class_that_derives_from_one_of_our_models_has_its_preset_and_scores_c
         Recommender.load(next(Path("saved").glob("Mine-*")))
 
 
+def test_a_class_of_ones_own_says_how_it_scores_whatever_is_computed_of_that(tiny):
+    from recbole.model.general_recommender import SiBraR
+
+    class Reversed(SiBraR):
+        def full_sort_predict(self, interaction):
+            return -super().full_sort_predict(interaction)
+
+    class Against(SiBraR):
+        def user_embeddings(self, users):
+            return -super().user_embeddings(users)
+
+    found = [
+        run(model, "tiny", None, tiny.options(scenario="item_cold", metrics=metrics)).test_result["ndcg@3"]
+        for model in (SiBraR, Reversed, Against)
+        for metrics in (["NDCG"], ["NDCG", "GAUC"])
+    ]
+    assert found[0] == found[1] != found[2] and set(found[2:]) == {found[2]}
+
+
+def test_a_class_of_ones_own_leaves_results_and_a_checkpoint_that_says_whose_it_is(tiny):
+    from recbole.model.general_recommender import BPR
+
+    class Mine(BPR):
+        pass
+
+    result = run(Mine, "tiny", None, tiny.options(scenario="warm"))
+    assert result.label == "Mine" and result.test_result == run("BPR", "tiny", None, tiny.options()).test_result
+    path = f"results/{result.name}/model.pth"
+    assert type(load_data_and_model(path)[1]) is Mine and len(Recommender.load(path).recommend(["u1"], k=2)) == 2
+    del sys.modules["recbole.model.general_recommender.mine"]
+    for load in (load_data_and_model, Recommender.load):
+        with pytest.raises(CheckpointError, match=naming("Mine | cover(Mine)")):
+            load(path)
+
+
+@pytest.mark.parametrize("name", ["BPR", "Bpr", "SiBraR", "sibrar"])
+def test_a_class_of_ones_own_does_not_have_the_name_of_another_model(tiny, name):
+    from recbole.model.general_recommender import BPR
+
+    with pytest.raises(OptionError, match=naming(f"{name} | another")):
+        Config(type(name, (BPR,), {}), "tiny", config_dict=tiny.options(scenario="warm"))
+
+
+def test_an_error_in_a_class_of_ones_own_stays_as_it_is(tiny):
+    from recbole.model.general_recommender import BPR
+
+    class Faulty(BPR):
+        def calculate_loss(self, interaction):
+            return self.nothing
+
+    with pytest.raises(AttributeError, match="nothing"):
+        run(Faulty, "tiny", None, tiny.options())
+
+
+def test_what_is_no_option_of_a_class_of_ones_own_is_said_where_it_resembles_one(tiny):
+    from recbole.model.general_recommender import BPR
+
+    class Mine(BPR):
+        pass
+
+    with pytest.warns(UserWarning, match=naming("learning_rat | Mine | 'learning_rate'")):
+        Config(Mine, "tiny", config_dict=tiny.options(scenario="warm", learning_rat=0.1, width=5))
+
+
+def test_a_listwise_class_of_ones_own_wants_no_negatives(tiny):
+    from recbole.model.general_recommender import BPR
+    from recbole.utils import InputType
+
+    class Mine(BPR):
+        input_type = InputType.LISTWISE
+
+        def calculate_loss(self, interaction):
+            users, items = self(interaction[self.USER_ID], interaction[self.ITEM_ID])
+            return torch.nn.functional.cross_entropy(users @ self.item_embedding.weight.T, interaction[self.ITEM_ID])
+
+    with pytest.raises(OptionError, match=naming("train_neg_sample_args | Mine | None")):
+        run(Mine, "tiny", None, tiny.options())
+    assert run(Mine, "tiny", None, tiny.options(train_neg_sample_args=None)).n_epochs == 2
+
+
+def test_recboles_trainer_by_itself_refuses_a_scenario(tiny):
+    """It would rank all items, those of the other splits too."""
+    from recbole.trainer import Trainer
+
+    class Mine(Trainer):
+        pass
+
+    class Ours(ProtocolTrainer, Trainer):
+        pass
+
+    ready = prepared(tiny, "BPR", scenario="item_cold")
+    for trainer in (Trainer, Mine):
+        with pytest.raises(OptionError, match=naming("item_cold | get_trainer | ProtocolTrainer")):
+            trainer(ready.config, ready.model)
+    trainer = Ours(ready.config, ready.model)
+    trainer.fit(*ready.loaders[:2], verbose=False)
+    assert trainer.evaluate(ready.loaders[2]) == trained(tiny, "BPR", scenario="item_cold")[2]
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"valid_metric": "MRR@7"}, "valid_metric | MRR@7 | mrr@3"),
+        ({"valid_metric": "Hit@3"}, "valid_metric | Hit@3"),
+        ({"train_neg_sample_args": None}, "train_neg_sample_args | BPR"),
+    ],
+)
+def test_recboles_run_checks_what_our_run_checks(tiny, options, message):
+    from recbole.quick_start import run_recbole
+
+    with pytest.raises(OptionError, match=naming(message)):
+        run_recbole(model="BPR", dataset="tiny", config_dict=tiny.options(scenario="warm", **options))
+
+
+def test_recboles_run_says_what_has_no_effect(tiny):
+    from recbole.quick_start import run_recbole
+
+    with pytest.warns(UserWarning, match=naming("learning_rate | EASE")):
+        run_recbole(model="EASE", dataset="tiny", config_dict=tiny.options(scenario="warm", learning_rate=0.1))
+
+
 @pytest.mark.parametrize("model", ["SASRec", "FM"])
 def test_a_scenario_is_for_general_recommenders(tiny, model):
     with pytest.raises(OptionError, match=naming(f"scenario | {model}")):

@@ -7,6 +7,7 @@ import recbole.model.general_recommender as general
 from recbole.model.abstract_recommender import AbstractRecommender
 from tabulate import tabulate
 
+from recbole_sibrar.errors import OptionError
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.models.core import Capabilities
 
@@ -66,6 +67,22 @@ def capability_table() -> str:
 def other_models() -> list[str]:
     """The names behind the last row of the table."""
     return [name for name in general_recommenders() if name not in (*MODELS, *CONTENT_FREE, *UNSERVED)]
+
+
+def is_ones_own(model_class: type) -> bool:
+    """Whether a general recommender is neither RecBole's nor ours.
+
+    Raises:
+        OptionError: it has the name of one of these, by which RecBole would find that.
+    """
+    own = model_class.__name__
+    known = next((name for name in general_recommenders() if name.lower() == own.lower()), None)
+    if known is not None and getattr(general, known) is not model_class:
+        raise OptionError(
+            f"model is the class {own!r} of {model_class.__module__}, but RecBole finds models by their names, and "
+            f"there is another {known}; give the class another name."
+        )
+    return known is None
 
 
 def general_recommenders() -> list[str]:

@@ -16,7 +16,7 @@ from recbole_sibrar.data.missing import MissingOptions
 from recbole_sibrar.data.modalities import INTERACTIONS
 from recbole_sibrar.errors import OptionError, SibrarError, WorkerError, WriteError, nearest
 from recbole_sibrar.recbole_plugin import distributed
-from recbole_sibrar.recbole_plugin.capabilities import capabilities_of, solves
+from recbole_sibrar.recbole_plugin.capabilities import capabilities_of, is_ones_own, known_as, solves
 from recbole_sibrar.recbole_plugin.config import OUR_MODELS
 from recbole_sibrar.recbole_plugin.loaders import PairLoader
 from recbole_sibrar.recbole_plugin.rules import shown
@@ -62,9 +62,15 @@ def check_validates(config: Config) -> None:
 
 def _check_negatives(config: Config, model_class: type[AbstractRecommender]) -> None:
     """Models that compare a positive item with a negative one are given some."""
+    has_negatives = config["train_neg_sample_args"]["distribution"] != "none"
+    if has_negatives and is_ones_own(model_class) and model_class.input_type == InputType.LISTWISE:
+        raise OptionError(
+            f"train_neg_sample_args is {shown(config['train_neg_sample_args'])}, but {config['model']} is listwise "
+            "(input_type), for which RecBole draws no negatives; write train_neg_sample_args=None."
+        )
     choose = getattr(model_class, "train_loader", None)
     pairwise = choose(config) is PairLoader if choose else model_class.input_type == InputType.PAIRWISE
-    if pairwise and config["train_neg_sample_args"]["distribution"] == "none":
+    if pairwise and not has_negatives:
         raise OptionError(
             f"train_neg_sample_args is None, but {config['model']} learns from negatives; write for example "
             "train_neg_sample_args='{distribution: uniform, sample_num: 1}'."
@@ -100,28 +106,30 @@ def begin_log(config: Config) -> str | None:
 
 
 def without_effect(given: set[str], config: Config) -> list[str]:
-    """Sentences that name the options given which do nothing in this run."""
-    model, read = config["model"], config.internal_config_dict
+    """Sentences that name the options given which do nothing in this run; of a model class of one's own nobody knows
+    what it reads."""
+    model, read, known = config["model"], config.internal_config_dict, known_as(config.model_class)
+    is_known = known in OUR_MODELS or not is_ones_own(config.model_class)
     sentences = [
         f"{name} is {config[name]!r}, but {model} does not read it."
         for name in ("embedding_size", "reg_weight")
-        if name in given and name not in read
+        if name in given and name not in read and is_known
     ]
-    if solves(model):
+    if solves(known):
         sentences += [
             f"{name} is {shown(config[name])}, but {model} is not trained in steps and does not read it."
             for name in OF_STEPS
             if name in given and config[name] is not None
         ]
-    takes, of_interactions = capabilities_of(model), INTERACTIONS in MissingOptions.parse(config["missing"]).modality
-    if not takes.missing_modalities:
+    takes, of_interactions = capabilities_of(known), INTERACTIONS in MissingOptions.parse(config["missing"]).modality
+    if is_known and not takes.missing_modalities:
         unread = ("vector_storage", *(() if takes.missing_interactions and of_interactions else ("missing",)))
         sentences += [
             f"{name} is {shown(config[name])}, but {model} reads no modalities that could be missing."
             for name in unread
             if name in given and config[name] != config.internal_config_dict[name]
         ]
-    elif "missing" in given and of_interactions and not takes.missing_interactions:
+    elif is_known and "missing" in given and of_interactions and not takes.missing_interactions:
         sentences.append(f"missing.modality.interactions has no effect: {model} knows who has interactions by the id.")
     if "tail_ratio" in given and "tailpercentage" not in [name.lower() for name in config["metrics"]]:
         sentences.append(f"tail_ratio is {config['tail_ratio']!r}, but has an effect on TailPercentage only.")
@@ -132,7 +140,7 @@ def without_effect(given: set[str], config: Config) -> list[str]:
     unused = sorted(given.intersection(("ip", "port")) - set(config.external_config_dict))
     sentences += [f"{name} has no effect in a run of one process; see nproc." for name in unused]
     loader = getattr(get_model(model), "train_loader", lambda config: None)(config)
-    if "train_neg_sample_args" in given and (solves(model) or loader not in (None, PairLoader)):
+    if "train_neg_sample_args" in given and (solves(known) or loader not in (None, PairLoader)):
         sentences.append(f"train_neg_sample_args has no effect: {model} learns without negatives here.")
     if loader is PairLoader and config["train_neg_sample_args"]["dynamic"]:
         sentences.append(f"train_neg_sample_args.dynamic has no effect: {model} draws its negatives itself.")
@@ -146,7 +154,8 @@ def options_blamed(config: Config) -> Iterator[None]:
     """Turn an error inside RecBole or torch into one that names the options that are not at their defaults.
 
     With default options it is RecBole's, whose model does not fit the data, or else a fault of this program, which
-    stays as it is; so does that of one of several processes, which may be another process's.
+    stays as it is; so does that of one of several processes, which may be another process's, and that of a model class
+    of one's own, whose author wants to see where it is.
 
     Raises:
         OptionError: naming the options, or RecBole's model, with the error's own text.
@@ -157,7 +166,8 @@ def options_blamed(config: Config) -> Iterator[None]:
         raise
     except Exception as error:
         changed, model = changed_options(config), config["model"]
-        if distributed.size() > 1 or not changed and model in OUR_MODELS:
+        is_our_fault = not changed and model in OUR_MODELS
+        if distributed.size() > 1 or is_our_fault or is_ones_own(config.model_class):
             raise
         getLogger().debug("The error behind the next message:", exc_info=True)
         said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

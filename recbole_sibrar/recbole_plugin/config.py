@@ -2,9 +2,11 @@
 
 import glob
 import sys
+import warnings
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -167,8 +169,15 @@ def apply_layers(config: Config, model: str, dataset: str) -> None:
     internal.update({name: value for name, value in scenario.options.items() if name not in foreign})
     internal["scenario"] = scenario.name
     _follow_topk(external, internal)
-    if config.model in general_recommenders():  # what one's own reads, nobody else knows
+    if config.model in general_recommenders():
         check_names(external, internal, config.parameters)
+    else:  # what one's own reads, nobody else knows
+        valid = valid_names(internal, config.parameters)
+        for name in sorted(set(map(str, external)) - valid):
+            for meant in get_close_matches(name, valid, n=1, cutoff=0.85):
+                warnings.warn(
+                    f"{name} is no option, unless {config.model} reads it. Did you mean {meant!r}?", stacklevel=2
+                )
     if external.get("variant") is not None and "variant" in foreign:
         raise OptionError(f"variant is {external['variant']!r}, but {model} has no variants; leave it out.")
     checked = check_values({**internal, **external, "scenario": scenario.name}, defaults, of_model)

@@ -86,9 +86,12 @@ class Adapter(GeneralRecommender):
         return (users * items).sum(-1)
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
-        with self._scoring():
-            users = self.core.embeddings("user", interaction[self.USER_ID])
-            return (users @ self._all_items().T).view(-1)
+        return (self.user_embeddings(interaction[self.USER_ID]) @ self.item_embeddings().T).view(-1)
+
+    @property
+    def ranks_by_embeddings(self) -> bool:
+        """Whether scores are the inner products; a class of one's own may make them otherwise."""
+        return type(self).full_sort_predict is Adapter.full_sort_predict
 
     def user_embeddings(self, users: Tensor) -> Tensor:
         """(U,) ids -> (U, D), for scoring."""
@@ -96,16 +99,11 @@ class Adapter(GeneralRecommender):
             return self.core.embeddings("user", users)
 
     def item_embeddings(self) -> Tensor:
-        """(n_items, D), for scoring."""
-        with self._scoring():
-            return self._all_items()
-
-    def _all_items(self) -> Tensor:
-        """(n_items, D), computed once for each evaluation."""
+        """(n_items, D), for scoring, computed once for each evaluation."""
         if self._item_embeddings is None or self.training:
-            self._item_embeddings = self.core.embeddings(
-                "item", torch.arange(self.n_items, device=self.core.step.device)
-            )
+            with self._scoring():
+                everything = torch.arange(self.n_items, device=self.core.step.device)
+                self._item_embeddings = self.core.embeddings("item", everything)
         return self._item_embeddings
 
     def train(self, mode: bool = True) -> "Adapter":

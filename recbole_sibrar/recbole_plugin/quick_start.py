@@ -9,15 +9,18 @@ from typing import Any
 
 from recbole.config import Config
 
-from recbole_sibrar.recbole_plugin.checks import begin_log
+from recbole_sibrar.recbole_plugin.checks import begin_log, without_effect
 from recbole_sibrar.recbole_plugin.run import prepare, prepare_trained
 
 OF_OUR_RUN = ("fit", "output_dir", "resume", "run_name")
 
 
 def config_of_run_recbole(*args: Any, **kwargs: Any) -> Config:
-    """RecBole's ``Config`` for its ``run_recbole``, which does not know what is only of our runs: that is said."""
+    """RecBole's ``Config`` for its ``run_recbole``: options without effect are said, and those of our runs alone."""
     config = Config(*args, **kwargs)
+    if config["scenario"] is not None:
+        for sentence in without_effect(set(config.external_config_dict), config):
+            warnings.warn(sentence, stacklevel=3)
     given, usual = config.external_config_dict, config.internal_config_dict
     unread = [name for name in OF_OUR_RUN if name in given and given[name] != usual.get(name)]
     if unread and config["scenario"] is not None:

@@ -1,6 +1,7 @@
 """One run: configuration -> data -> model -> training -> test -> result files, as ``run_recbole`` and more."""
 
 import hashlib
+import inspect
 import json
 import re
 import warnings
@@ -59,7 +60,7 @@ PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "scikit-learn")
 
 
 def make_config(
-    model: str | None,
+    model: str | type[AbstractRecommender] | None,
     dataset: str | None,
     config_files: Sequence[Path | str] | None = None,
     options: dict[str, Any] | None = None,
@@ -67,22 +68,22 @@ def make_config(
     """The effective configuration of a run under the protocol; ``sys.argv`` is not read.
 
     Args:
-        model, dataset: None for those that the files or options name, or the defaults.
+        model, dataset: names, or a model class of one's own; None for those that the files or options name, or the
+            defaults.
 
     Raises:
         OptionError: an unknown model or option, or a value that it does not take or that has no effect.
     """
     options = options or {}
-    settings = {**read_config_files(config_files or (), options, model, dataset), **options}
-    model = _named("model", model, settings, DEFAULT_MODEL)
+    name = model.__name__ if inspect.isclass(model) else model
+    settings = {**read_config_files(config_files or (), options, name, dataset), **options}
+    name = _named("model", name, settings, DEFAULT_MODEL)
     dataset = _named("dataset", dataset, settings, DEFAULT_DATASET)
     models = general_recommenders()
-    if not isinstance(model, str) or model not in models:
-        raise OptionError(
-            f"Unknown model {model!r}; the protocol covers general recommenders. {nearest(model, models)}"
-        )
-    if model in UNSERVED:
-        raise OptionError(f"{model} cannot be run: {UNSERVED[model]}.")
+    if not inspect.isclass(model) and name not in models:
+        raise OptionError(f"Unknown model {name!r}; the protocol covers general recommenders. {nearest(name, models)}")
+    if name in UNSERVED:
+        raise OptionError(f"{name} cannot be run: {UNSERVED[name]}.")
     check_plain_name("dataset", dataset)
     if settings.get("checkpoint_dir") is not None:
         raise OptionError(
@@ -95,7 +96,7 @@ def make_config(
     distributed.check_processes(settings)
     try:
         with command_line_hidden():
-            config = Config(model=model, dataset=dataset, config_dict=settings)
+            config = Config(model=model if inspect.isclass(model) else name, dataset=dataset, config_dict=settings)
     except SibrarError:
         raise
     except (ValueError, KeyError, TypeError, NotImplementedError, RuntimeError, AttributeError) as error:
@@ -130,8 +131,6 @@ def prepare(config: Config) -> Prepared:
 
 def _prepare(config: Config) -> Prepared:
     init_seed(config["seed"], config["reproducibility"])
-    if config["scenario"] is not None:
-        check(config)
     model_class = get_model(config["model"])
     dataset = create_dataset(config)
     getLogger().info(dataset)
@@ -168,7 +167,7 @@ class DataNow:
 
 
 def run(
-    model: str | None,
+    model: str | type[AbstractRecommender] | None,
     dataset: str | None,
     config_files: Sequence[Path | str] | None = None,
     options: dict[str, Any] | None = None,
@@ -450,13 +449,15 @@ def prepare_trained(path: Path | str, **options: Any) -> Prepared:
     """As ``prepare``, with the configuration and the parameters of a checkpoint; ``options`` win over the former.
 
     Raises:
-        DataError: the data are not those that the model was trained on. CheckpointError: it was trained on all of them.
+        DataError: the data are not those that the model was trained on. CheckpointError: it was trained on all of them,
+            or is of a class of one's own that this process has not seen.
     """
     state = checkpoint.load(path)
     if state.get("trained_on", checkpoint.SPLIT) != checkpoint.SPLIT:
         raise CheckpointError(
             f"{path} was trained on {checkpoint.EVERYTHING}. It is for use; evaluate the {MODEL} beside it."
         )
+    _check_seen(state["config"]["model"])
     with command_line_hidden():
         config = Config(config_dict={**state["config"], **options})
     begin_log(config)
@@ -466,6 +467,14 @@ def prepare_trained(path: Path | str, **options: Any) -> Prepared:
     return prepared
 
 
+def _check_seen(name: str) -> None:
+    if find_spec(f"recbole.model.general_recommender.{name.lower()}") is None:
+        raise CheckpointError(
+            f"The checkpoint is of {name}, a model class of one's own that this process has not seen; make it known "
+            f"first, from Python: recbole_sibrar.recbole_plugin.patches.models.cover({name})."
+        )
+
+
 def stored_model(state: dict[str, Any]) -> AbstractRecommender:
     """The model of RecBole that a checkpoint holds, made from what is in it; the data set's files are not read.
 
@@ -473,9 +482,13 @@ def stored_model(state: dict[str, Any]) -> AbstractRecommender:
         CheckpointError: it is of a class of the user's own that this process has not seen, or that derives from ours.
     """
     name = state["config"]["model"]
-    module = f"recbole.model.general_recommender.{name.lower()}"
-    if find_spec(module) is None or known_as(get_model(name)) != name:
-        raise CheckpointError(f"The checkpoint is of {name}, a model class of one's own, which cannot be made anew.")
+    _check_seen(name)
+    ours = known_as(get_model(name))
+    if ours != name:
+        raise CheckpointError(
+            f"The checkpoint is of {name}, a class of one's own that derives from {ours}; these are not served, but "
+            "load_data_and_model of recbole.quick_start reads them."
+        )
     with command_line_hidden():
         config = Config(config_dict=state["config"])
     init_seed(config["seed"], config["reproducibility"])

@@ -222,7 +222,8 @@ class ProtocolTrainer:
     def _ranks_by_embeddings(self) -> bool:
         has_protocol = self._phase is not None and not self._cold
         is_one = self.config["single_spec"]  # no process of RecBole's own distributed training
-        return has_protocol and is_one and self._core is not None and self.eval_collector.lists_suffice
+        by_embeddings = self._core is not None and self.model.ranks_by_embeddings
+        return has_protocol and is_one and by_embeddings and self.eval_collector.lists_suffice
 
     @torch.no_grad()
     def _rank_by_embeddings(self, users: Tensor, show_progress: bool) -> dict[str, float]:

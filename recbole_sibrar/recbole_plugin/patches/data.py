@@ -43,9 +43,13 @@ def _read_nothing_pickled() -> None:
     from recbole.model.general_recommender import ldiffrec
     from recbole.utils import ModelType
 
+    from recbole_sibrar.recbole_plugin.checks import check
+
     kinds = {ModelType.SEQUENTIAL: "SequentialDataset", ModelType.KNOWLEDGE: "KnowledgeBasedDataset"}
 
     def create_dataset(config: "Config") -> "Dataset":
+        if config["scenario"] is not None:
+            check(config)
         own = f"{config['model']}Dataset"
         name = own if hasattr(classes, own) else kinds.get(config["MODEL_TYPE"], "Dataset")
         dataset = getattr(classes, name)(config)

@@ -44,16 +44,16 @@ def cover(model_class: "type[AbstractRecommender]") -> None:
     """A scenario is asked for with this model, which is RecBole's, ours, or a class of the user's own.
 
     Raises:
-        OptionError: it is no general recommender.
+        OptionError: it is no general recommender, or has the name of another one, by which RecBole would find that.
     """
     from recbole.model.abstract_recommender import GeneralRecommender
 
-    from recbole_sibrar.recbole_plugin.capabilities import general_recommenders
+    from recbole_sibrar.recbole_plugin.capabilities import is_ones_own
 
     name = model_class.__name__
     if not issubclass(model_class, GeneralRecommender):
         raise OptionError(f"scenario is given, but {name} is no general recommender, which the protocol is for.")
-    if name not in general_recommenders():
+    if is_ones_own(model_class):
         _make_known(model_class)
         _follow_protocol(model_class)
 
