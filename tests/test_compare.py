@@ -244,8 +244,12 @@ def test_a_metric_without_a_length_is_a_column(tiny, started, capsys):
     command = arguments(tiny, "Pop", "Random", scenarios=("warm",), metrics="[NDCG,GAUC]")
     assert cli.main([*command, "--columns", "gauc@3"]) == 2 and started == []
     assert names(capsys.readouterr().err, "columns | 'gauc@3' | gauc")
-    assert cli.main([*command, "--columns", "gauc", "ndcg@3"]) == 0
+    assert cli.main([*command, "--columns", "gauc", "ndcg@3", "NDCG@3"]) == 0
     assert pd.read_csv("results/comparison/tiny-warm.csv")["gauc"].notna().all()
+    assert len(pd.read_csv("results/comparison/tiny-warm-significance.csv")) == 1, "a column that is named twice is one"
+    capsys.readouterr()
+    assert cli.main([*command, "--columns", "gauc"]) == 0
+    assert names(capsys.readouterr().out, "Nothing is tested | no GAUC")
 
 
 def test_an_option_goes_to_the_models_that_know_it(tiny):
@@ -300,7 +304,10 @@ def test_mistakes_stop_everything_before_it_begins(tiny, started, capsys, extra,
         ({}, "A comparison needs models"),
         ({"models": "BPR", "scenario": "warm"}, "'scenario' | 'scenarios'"),
         ({"models": [{"modle": "BPR"}]}, "'modle' | 'model'"),
-        ({"models": [{"model": "BPR", "name": "a/b"}]}, "The name 'a/b' of a model holds more than letters"),
+        ({"models": [{"model": "BPR", "name": "a/b"}]}, "The name 'a/b' of a model | letters"),
+        ({"models": [{"model": "BPR", "name": "..b"}]}, "The name '..b' of a model | letters"),
+        ({"models": "BPR", "scenarios": []}, "scenarios | empty"),
+        ({"models": "BPR", "datasets": []}, "datasets | empty"),
         ({"models": [{"model": "BPR", "options": 3}]}, "options of BPR is 3"),
         ({"models": [3]}, "3 | mapping"),
         ({"models": "BPR", "options": [1]}, "options | [1] | 'option: value'"),

@@ -150,6 +150,23 @@ def test_rates_and_training_at_rates(toy, recwarn):
     assert read_runs("out") == [], "of a study that was interrupted"
 
 
+def test_a_study_of_recboles_metrics(toy):
+    """Some need counts of the training data, none has values of users, and one has no length."""
+    metrics = ["NDCG", "Hit", "GAUC", "GiniIndex", "TailPercentage"]
+    result = run("ContentRidge", "toy", None, {**without_preset(toy), "epochs": 1, "metrics": metrics})
+    command = ["missing", f"results/{result.name}", "--metric", "GAUC", "--output"]
+    assert main([*command, "results/subsets"]) == 0
+    assert main([*command, "results/rates", "--rates", "0"]) == 0
+    everything = pd.read_csv("results/subsets/subsets.csv").iloc[-1]
+    rates = pd.read_csv("results/rates/rates.csv").iloc[0]
+    for name, value in result.test_result.items():
+        assert everything[name] == rates[name] == pytest.approx(value)
+    assert pd.read_csv("results/rates/rates-mean.csv")["gauc"][0] == pytest.approx(result.test_result["gauc"])
+    assert (
+        main(["report", "results"]) == 0 and "GAUC against the content left" in Path("results/report.html").read_text()
+    )
+
+
 @pytest.mark.parametrize(
     "of_runs, n, ratio",
     [({}, 3, 1 / 8), ({"split": [1, 2, 3], "test_to_train": 0.5}, 3, 0.5), ({"split": 1, "test_to_train": 0.5}, 1, 0)],

@@ -10,7 +10,7 @@ from recbole_sibrar.errors import OptionError, nearest
 from recbole_sibrar.files import check_plain_name
 from recbole_sibrar.scenarios import COMPARED, scenario_named
 
-NAME = re.compile(r"[\w.+-]+")
+NAME = re.compile(r"\w[\w.+-]*")
 # Options of a run that its plan says in another way: how.
 SAID_OTHERWISE = {
     "model": "models", "dataset": "datasets", "scenario": "scenarios", "seed": "seed and seeds",
@@ -59,7 +59,9 @@ class ModelSpec:
         if not all(isinstance(text or "", str) for text in (spec.variant, spec.preset, spec.name)):
             raise OptionError(f"A model is {given!r}; expected text as its variant, preset and name.")
         if spec.name is not None and not NAME.fullmatch(str(spec.name)):
-            raise OptionError(f"The name {spec.name!r} of a model holds more than letters, digits and '_.+-'.")
+            raise OptionError(
+                f"The name {spec.name!r} of a model is not of letters, digits and '_', and '.+-' behind them."
+            )
         if not isinstance(spec.options, dict):
             raise OptionError(f"options of {spec.model} is {spec.options!r}; expected 'option: value' lines.")
         if spec.space is not None and not isinstance(spec.space, (dict, str)):
@@ -151,7 +153,7 @@ class Plan:
             if values.get(name) is not None:
                 values[name] = _tuple(values[name])
         if values.get("columns") is not None:
-            values["columns"] = tuple(str(name).lower() for name in values["columns"])
+            values["columns"] = tuple(dict.fromkeys(str(name).lower() for name in values["columns"]))
         values["models"] = tuple(ModelSpec.parse(given) for given in values["models"])
         values["datasets"] = tuple(map(_as_text, values.get("datasets", cls.datasets)))
         for name in ("output_dir", "data_path", "reference"):
@@ -184,6 +186,8 @@ class Plan:
             if name in SAID_OTHERWISE:
                 raise OptionError(f"{name} is no option that runs are given together; use {SAID_OTHERWISE[name]}.")
         for name in ("datasets", "scenarios"):
+            if not getattr(self, name):
+                raise OptionError(f"{name} is empty; name at least one, or leave it out.")
             if len(set(getattr(self, name))) < len(getattr(self, name)):
                 raise OptionError(f"{name} names one twice: {', '.join(getattr(self, name))}.")
 

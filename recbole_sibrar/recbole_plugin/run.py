@@ -464,6 +464,7 @@ def prepare_trained(path: Path | str, **options: Any) -> Prepared:
     prepared = prepare(config)
     checkpoint.check_same_data(path, state["data"], prepared.dataset.read, config["dataset"])
     checkpoint.restore(prepared.model, state)
+    prepared.trainer.eval_collector.data_collect(prepared.loaders[0])  # as in RecBole's fit, for some of its metrics
     return prepared
 
 

@@ -17,7 +17,7 @@ from recbole_sibrar.data.missing import MissingOptions, drawn
 from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.data.splits import PHASES
 from recbole_sibrar.errors import CheckpointError, OptionError, nearest
-from recbole_sibrar.evaluation.metrics import per_user_table
+from recbole_sibrar.evaluation.metrics import METRICS, per_user_table
 from recbole_sibrar.evaluation.protocol import Phase
 from recbole_sibrar.models.core import InnerProductModel
 from recbole_sibrar.properties import QUIET
@@ -142,8 +142,9 @@ class TrainedModel:
         """(metrics {"ndcg@10": value}, {"ndcg@10": (U,) values of the users}) under the present conditions."""
         trainer = self._prepared.trainer
         result = trainer.evaluate(self._prepared.loaders[PHASES.index(phase)], load_best_model=False)
-        metrics = [metric.lower() for metric in self.config["metrics"]]
-        return dict(result), per_user_table(trainer.eval_collector.recommendations, metrics, self.config["topk"])
+        recommendations = trainer.eval_collector.recommendations
+        metrics = [metric.lower() for metric in self.config["metrics"] if metric.lower() in METRICS]
+        return dict(result), per_user_table(recommendations, metrics, self.config["topk"]) if recommendations else {}
 
     def available(self, side: str) -> torch.Tensor:
         """(N, M) bool, which modalities the known entities have in evaluation; the names are ``sides[side].names``."""

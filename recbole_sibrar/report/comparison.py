@@ -218,8 +218,12 @@ def compared(
     valid_metric = config["valid_metric"].lower()
     tests, of_splits, said = pd.DataFrame(), pd.DataFrame(), departures(config)
     if reference in values:
-        tests = verdicts(values, reference, [valid_metric] if only_verdict else columns, ratio_of(config))
+        tested = [valid_metric] if only_verdict else list(columns)
+        tests = verdicts(values, reference, tested, ratio_of(config))
         of_splits = pd.DataFrame() if only_verdict else split_tests(values, reference, columns)
+        if not len(tests) and len(values) > 1:
+            names = " and no ".join(name.upper() for name in tested)
+            said.append(f"Nothing is tested: of each user there is no {names}")
     elif reference and len(entries) > 1:
         said.append(f"Nothing is tested: no run of {reference}, the reference, has values of users")
     return Comparison(

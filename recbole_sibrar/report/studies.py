@@ -44,7 +44,7 @@ def read_studies(folder: Path | str) -> list[Section]:
             where = path.parent.relative_to(folder)
             try:
                 title, drawn, names = read(path)
-            except (LookupError, StopIteration) as error:
+            except (LookupError, ValueError, StopIteration) as error:
                 raise DataError(f"{path} is not of a study ({type(error).__name__}: {error}); remove it.") from None
             files = [path.with_name(f"{name}.csv") for name in names]
             tables = [_table(file, f"{file.stem} {where}") for file in files if file.is_file()]
@@ -73,10 +73,12 @@ def _curve(path: Path) -> Drawn:
 def _rates(path: Path) -> Drawn:
     table = read_csv(path)
     table = table.assign(**{name: usual for name, usual in OF_EARLIER_RATES.items() if name not in table})
-    metric = next(name for name in table if "@" in name)
     means = path.with_name("rates-mean.csv")
-    if means.is_file():
-        metric = next(name for name in read_csv(means) if "@" in name)
+    if means.is_file():  # the metric's name stands before its interval, and may have no length (gauc)
+        names = list(read_csv(means))
+        metric = names[names.index("low") - 1]
+    else:
+        metric = next(name for name in table if "@" in name)
     caption = f"{metric.upper()} against the content left"
     return caption, [(figures.degradation_panels(over_seeds(table, metric), metric), caption)], ("rates-mean", "rates")
 
