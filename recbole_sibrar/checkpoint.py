@@ -23,7 +23,7 @@ from recbole_sibrar.properties import props_folder
 
 MODEL = "model.pth"  # in the folder of a run
 KIND = "recbole-sibrar checkpoint"
-FORMAT = f"{KIND} 3"
+FORMAT = f"{KIND} 4"
 SPLIT, EVERYTHING = "the training split", "everything; no test figure belongs to it"  # what a model was trained on
 
 # What RecBole's Config computes itself from the other options.

@@ -276,7 +276,7 @@ def test_new_entities_get_what_the_same_known_ones_have(model_class, side):
     """By their content, or by their history; who is not in the training data is the mean, or has its content alone."""
     model = solved(model_class, side)
     for of in ("user", "item"):
-        ids = torch.arange(1, len(model.sides[of].trained))
+        ids = torch.arange(1, len(model.entities(of).trained))
         new = model.embed(model.modalities[of].rows(ids))
         torch.testing.assert_close(new, model.embeddings(of, ids), atol=1e-3, rtol=1e-3)
         assert torch.isfinite(new).all()
@@ -296,7 +296,7 @@ def test_what_modalities_add_makes_up_the_score(model_class, side):
             total = sum(float(own.vector @ other.vector) for own in parts["user"] for other in parts["item"])
             assert total == pytest.approx(float(scores[user, item]), abs=1e-3)
             for of in parts:
-                assert {part.modality for part in parts[of]} <= {*model.sides[of].names, "(mean)"}
+                assert {part.modality for part in parts[of]} <= {*model.entities(of).names, "(mean)"}
                 assert {part.source for part in parts[of]} == {model_class.__name__}
 
 
@@ -600,7 +600,7 @@ def test_dropoutnet_solves_for_a_new_user_s_preference():
 def test_dropoutnet_loss_equals_a_slow_loop():
     model = build(DropoutNet, preference_dropout=0.0)
     pairs = batch(model)
-    model.sides["item"].evaluated = model.available
+    model.entities("item").evaluated = model.available
     users, items = (model.own_embeddings(side, torch.arange(n)) for side, n in (("user", N_USERS), ("item", N_ITEMS)))
     errors = [
         float(users[u] @ items[i] - model.preference("user")[u] @ model.preference("item")[i]) ** 2
@@ -632,7 +632,7 @@ def test_mf_is_bpr_of_inner_products_and_a_bias():
         terms += [-F.logsigmoid(score - users[user] @ items[other] - bias[other]) for other in negatives]
     torch.testing.assert_close(model.loss(pairs)[0], torch.stack(terms).mean())
     scores = all_scores(model)
-    known = model.sides["item"].trained
+    known = model.entities("item").trained
     torch.testing.assert_close(scores[2][known], (items @ users[2] + bias)[known])
     assert not known.all() and (scores[2][~known] - scores[2][known].mean()).abs().max() < 1e-5
 

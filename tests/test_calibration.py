@@ -12,7 +12,7 @@ from recbole_sibrar.data.modalities import Modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.models import calibration as module
 from recbole_sibrar.models.calibration import FACTORS, FEWEST, MOST, Calibration, slope
-from recbole_sibrar.models.new_items import AS_THEY_ARE
+from recbole_sibrar.models.new_items import LEVEL
 from recbole_sibrar.recbole_plugin.run import make_config, prepare, run
 from recbole_sibrar.recbole_plugin.trained import TrainedModel
 from recbole_sibrar.serving.recommender import Recommender
@@ -89,7 +89,7 @@ def test_more_modalities_than_there_are_choices_for_are_left_alone():
 def test_embeddings_of_items_without_interactions_are_scaled_around_the_mean_of_training(model_class, networks):
     options = {"ensemble_size": networks, "single_branch": "both"}
     model, alone = (build(model_class, calibration=given, **options).eval() for given in (True, False))
-    model.level.copy_(AS_THEY_ARE)
+    model.level.reset()
     assert torch.equal(model.embeddings("user", USERS)[:, :-1], alone.embeddings("user", USERS))
     encoder = model.entities("item")
     with_interactions = encoder.read[:, encoder.names.index("interactions")]
@@ -98,7 +98,7 @@ def test_embeddings_of_items_without_interactions_are_scaled_around_the_mean_of_
     item = int((~with_interactions & encoder.read.any(1)).nonzero()[0])
     used = encoder.read[item]
     same = (encoder.trained & (encoder.available | ~used).all(1)).nonzero().squeeze(1)
-    for network, before, own in zip((model, *model.others), plain[item].split(8), found[item].split(8)):
+    for network, before, own in zip(model.ensemble.networks, plain[item].split(8), found[item].split(8)):
         factor = network.calibration.factors[int(sum(1 << n for n, there in enumerate(used[1:].tolist()) if there))]
         mean = network.fused_in_training("item", same, used.expand(len(same), -1)).mean(0)
         torch.testing.assert_close(own, mean + factor * (before - mean))
@@ -109,13 +109,13 @@ def test_the_training_of_all_networks_is_as_without(model_class):
     model, alone = (build(model_class, calibration=given, ensemble_size=2) for given in (True, False))
     ours, others = model.state_dict(), alone.state_dict()
     assert all(torch.equal(ours[name], value) for name, value in others.items())
-    assert ours.keys() - others.keys() == {"level", "calibration.factors", "others.0.calibration.factors"}
+    assert ours.keys() - others.keys() == {LEVEL, *(f"ensemble.networks.{n}.calibration.factors" for n in (0, 1))}
 
 
 @every_model
 def test_nothing_held_out_changes_nothing(model_class):
     model = build(model_class, calibration=True, ensemble_size=2).eval()
-    model.level.copy_(AS_THEY_ARE)
+    model.level.reset()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model.calibrate(SparseRows.from_pairs([], [], N_USERS, N_ITEMS), ITEMS[20:])
     model.calibrate(SparseRows.from_pairs([1], [22], N_USERS, N_ITEMS), ITEMS[:0])

@@ -5,20 +5,14 @@ import torch
 from test_models import MODELS, batch, build, every_model, side_modalities
 
 from recbole_sibrar.models.imputation import IMPUTERS
-from recbole_sibrar.models.recommender import BranchRecommender
 
 ITEMS = torch.arange(25)
-
-
-def networks(model):
-    return [model, *model.others]
 
 
 def scores(model):
     """(U, I), of the networks' own embeddings."""
     users, items = torch.arange(30), ITEMS
-    own = BranchRecommender.embeddings
-    return sum(own(one, "user", users) @ own(one, "item", items).T for one in networks(model))
+    return sum(one.embeddings("user", users) @ one.embeddings("item", items).T for one in model.ensemble.networks)
 
 
 @every_model
@@ -32,11 +26,11 @@ def test_scores_are_the_sum_of_the_networks(model_class):
 @every_model
 def test_networks_differ_in_parameters_draws_and_gradients(model_class):
     model = build(model_class, ensemble_size=2)
-    first, other = networks(model)
+    first, other = model.ensemble.networks
     assert model.n_parameters == 2 * build(model_class).n_parameters
     assert not torch.equal(first.embeddings("item", ITEMS)[:, :8], other.embeddings("item", ITEMS))
-    other.load_state_dict({name: first.state_dict()[name] for name in other.state_dict()})
-    own, others = (BranchRecommender.loss(one, batch(model.options))[0] for one in (first, other))
+    other.load_state_dict(first.state_dict())
+    own, others = (one.loss(batch(model.options))[0] for one in (first, other))
     assert own.item() != others.item()  # the same parameters, other draws
 
 
@@ -44,22 +38,22 @@ def test_networks_differ_in_parameters_draws_and_gradients(model_class):
 def test_the_loss_is_the_mean_and_trains_each_network_by_itself(model_class):
     model, same, alone = build(model_class, ensemble_size=2), build(model_class, ensemble_size=2), build(model_class)
     made, steps = batch(model.options), {}
-    for name, loss in (("own", alone.loss), ("all", model.loss), ("other", same.others[0].loss)):
+    for name, loss in (("own", alone.loss), ("all", model.loss), ("other", same.ensemble.networks[1].loss)):
         torch.manual_seed(7)
         if name == "other":
-            BranchRecommender.loss(same, made)  # which draws before it
+            same.ensemble.networks[0].loss(made)  # which draws before it
         steps[name] = torch.stack(loss(made))
     torch.testing.assert_close(steps["all"], (steps["own"] + steps["other"]) / 2)
     steps["all"].sum().backward()
     steps["own"].sum().backward()
     for name, parameter in alone.named_parameters():
         if parameter.grad is not None:
-            torch.testing.assert_close(dict(model.named_parameters())[name].grad, parameter.grad / 2)
+            torch.testing.assert_close(model.get_parameter(name).grad, parameter.grad / 2)
 
 
 def test_features_are_held_once_and_evaluation_of_all_is_left_with_the_same():
     model = build(MODELS[0], ensemble_size=2).eval()
-    first, other = networks(model)
+    first, other = model.ensemble.networks
     own, others = dict(first.named_buffers()), dict(other.named_buffers())
     assert all(others[name] is own[name] for name in others if name not in other.state_dict())
     before = other.embeddings("item", ITEMS)
@@ -90,4 +84,4 @@ def test_all_networks_read_what_the_first_one_imputes(how):
     left = model.embeddings("item", items)
     assert not torch.equal(left[:, 8:], trained[:, 8:])
     completed = encoder.features_in_evaluation(items)
-    torch.testing.assert_close(left[:, 8:], model.others[0].embed(completed))
+    torch.testing.assert_close(left[:, 8:], model.ensemble.networks[1].embed(completed))

@@ -256,7 +256,7 @@ def check_what_is_lost_in_evaluation():
     """A cold item that loses its picture has the embedding of a new item that never had one."""
     model = TrainedModel("results/run")
     core = model.core.eval()
-    cold = (~core.sides["item"].trained).nonzero().squeeze(1)[1:]
+    cold = (~core.entities("item").trained).nonzero().squeeze(1)[1:]
     whole = core.embeddings("item", cold)
     with model.only("item", ["genres", "year"]):
         known = core.modalities["item"].rows(cold.cpu()).to(cold.device)

@@ -7,8 +7,7 @@ from test_models import N_ITEMS, N_TRAINED, N_USERS, batch, build, every_model, 
 
 from recbole_sibrar.data.modalities import OTHER_SIDE
 from recbole_sibrar.data.sparse import SparseRows
-from recbole_sibrar.models.interaction_kernel import JITTER, KERNELS, PENALTY, KernelFeatures, arc_cosine
-from recbole_sibrar.models.recommender import BranchRecommender
+from recbole_sibrar.models.readouts.kernel import JITTER, KERNELS, PENALTY, KernelFeatures, arc_cosine
 
 USERS, ITEMS = torch.arange(N_USERS), torch.arange(N_ITEMS)
 WIDTH = 8
@@ -40,7 +39,7 @@ def test_from_landmarks_that_are_all_the_same_nothing_is_seen(landmarks):
 def content_of_items(model):
     encoder = model.entities("item")
     used = encoder.available & torch.tensor([name != "interactions" for name in encoder.names])
-    return model._side_by_side(BranchRecommender.fused_in_training, "item", ITEMS, used).detach(), used.any(1)
+    return model.ensemble.fused_in_training("item", ITEMS, used).detach(), used.any(1)
 
 
 @every_model
@@ -54,7 +53,8 @@ def test_what_it_adds_is_the_textbook_regression_by_the_kernel(model_class, netw
     assert all(torch.equal(found[side], alone.embeddings(side, ids)) for side, ids in sides.items())
     view, has = content_of_items(model) if of == "item" else (found["user"], torch.ones(N_USERS, dtype=torch.bool))
     known = has & model.entities(of).trained
-    features, _ = model._kernel(of)
+    (readout,) = model.readouts
+    features, _ = readout.solved()
     gram = arc_cosine(*[(view[known] - features.mean) / features.unit] * 2).double().numpy()
     centring = np.eye(len(gram)) - 1 / len(gram)
     gram = centring @ gram @ centring
@@ -78,7 +78,7 @@ def test_its_scores_spread_as_far_as_the_networks_by_its_weight(model_class):
     content = content[has & model.entities("item").trained]
     known = model.entities("user").trained
     own = alone.embeddings("user", USERS)[known] @ content.T
-    added = twice.embeddings("user", USERS)[known, WIDTH:] @ twice._kernel("item")[0](content).T
+    added = twice.embeddings("user", USERS)[known, WIDTH:] @ twice.readouts[0].solved()[0](content).T
     spreads = [(scores - scores.mean(1, keepdim=True)).square().mean().sqrt() for scores in (own, added)]
     torch.testing.assert_close(*spreads)
 

@@ -6,8 +6,8 @@ import torch
 from test_models import MODELS, N_ITEMS, N_TRAINED, N_USERS, batch, build, every_model, interactions
 
 from recbole_sibrar.data.sparse import SparseRows
-from recbole_sibrar.models.interaction_ridge import PENALTY, ridge_table, spread
-from recbole_sibrar.models.recommender import BranchRecommender
+from recbole_sibrar.models.readouts.readout import ridge_table, spread
+from recbole_sibrar.models.readouts.ridge import PENALTY
 
 USERS, ITEMS = torch.arange(N_USERS), torch.arange(N_ITEMS)
 BOTH = {"single_branch": "both"}
@@ -32,14 +32,14 @@ def test_sums_of_the_table_are_the_textbook_ridge(n_views):
     views, there = rng.normal(size=(n_views, 12, 4)) + 3, rng.random((n_views, 12)) > 0.3
     there[:, 5] = False
     histories = rng.integers(0, 2, (7, 12))
-    table, _ = ridge_table(torch.tensor(views, dtype=torch.float), torch.tensor(there))
+    table, _ = ridge_table(torch.tensor(views, dtype=torch.float), torch.tensor(there), PENALTY)
     found = torch.tensor(histories, dtype=torch.float) @ table
     np.testing.assert_allclose(found, textbook(views, there, histories), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("views", [torch.full((2, 5, 3), 0.1), torch.zeros(2, 0, 3)], ids=["all the same", "none"])
 def test_embeddings_that_say_nothing_add_nothing(views):
-    table, covariance = ridge_table(views, torch.ones(views.shape[:2], dtype=torch.bool))
+    table, covariance = ridge_table(views, torch.ones(views.shape[:2], dtype=torch.bool), PENALTY)
     assert not table.any() and not covariance.any() and table.shape == views.shape[1:]
 
 
@@ -78,9 +78,7 @@ def there_of_items(model):
 def content_of_items(model):
     encoder = model.entities("item")
     is_content = torch.tensor([name != "interactions" for name in encoder.names])
-    return model._side_by_side(
-        BranchRecommender.fused_in_training, "item", ITEMS, encoder.available & is_content
-    ).detach()
+    return model.ensemble.fused_in_training("item", ITEMS, encoder.available & is_content).detach()
 
 
 @every_model
@@ -93,9 +91,9 @@ def test_its_scores_spread_as_far_as_the_networks_by_its_weight(model_class):
     own, width = embeddings[0.0], embeddings[0.0].shape[1]
     added = [embeddings[weight][:, :width] - own for weight in (0.5, 1.0)]
     torch.testing.assert_close(added[1], 2 * added[0])
-    views = torch.stack([BranchRecommender.embeddings(model, "item", ITEMS), content_of_items(model)])
+    views = torch.stack([model.ensemble.embeddings("item", ITEMS), content_of_items(model)])
     trained = model.entities("item").trained
-    _, covariance = ridge_table(views[:, trained], there_of_items(model)[:, trained])
+    _, covariance = ridge_table(views[:, trained], there_of_items(model)[:, trained], PENALTY)
     torch.testing.assert_close(spread(added[1], covariance), spread(own, covariance))
 
 
@@ -115,7 +113,7 @@ def test_a_new_user_with_a_known_history_has_the_known_vector_and_parts_add_up(m
 def test_users_known_by_their_ids_have_it_too(model_class):
     model = build(model_class, interaction_ridge=0.4, plain_side="embedding").eval()
     known = model.entities("user").trained
-    added = model.embeddings("user", USERS) - torch.cat([BranchRecommender.embeddings(model, "user", USERS)] * 2, 1)
+    added = model.embeddings("user", USERS) - torch.cat([model.ensemble.embeddings("user", USERS)] * 2, 1)
     assert torch.equal(added[:, :8].any(1), known) and not added[known, 8:].any()
     total = torch.stack([part.vector for part in model.parts("user", 3)]).sum(0)
     torch.testing.assert_close(total, model.embeddings("user", torch.tensor([3]))[0])
@@ -130,7 +128,7 @@ def test_it_is_learned_from_training_and_added_where_interactions_are_read():
     assert not halves(model, "item", ITEMS)[1].any()
     users.kept = torch.tensor([name != "interactions" for name in users.names])
     own, again = halves(model, "user", USERS)
-    torch.testing.assert_close(own, BranchRecommender.embeddings(model, "user", USERS))
+    torch.testing.assert_close(own, model.ensemble.embeddings("user", USERS))
     assert not again.any()
 
 

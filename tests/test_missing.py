@@ -57,15 +57,15 @@ def core(tiny, model="SiBraR", **missing):
 
 
 def test_the_option_reaches_every_model_alike(tiny):
-    masks = [core(tiny, model, rate=0.5).sides["item"].available for model in ("SiBraR", "MuBraR")]
-    untouched = core(tiny).sides["item"].available
+    masks = [core(tiny, model, rate=0.5).entities("item").available for model in ("SiBraR", "MuBraR")]
+    untouched = core(tiny).entities("item").available
     assert torch.equal(*masks) and masks[0].sum() < untouched.sum()
     assert torch.equal(masks[0][:, 0], untouched[:, 0]), "interactions stay unless they are named"
 
 
 def test_rates_for_single_modalities(tiny):
-    names = core(tiny).sides["item"].names
-    before, after = core(tiny).sides["item"], core(tiny, modality={"picture": 1, "interactions": 1}).sides["item"]
+    names = core(tiny).entities("item").names
+    before, after = core(tiny).entities("item"), core(tiny, modality={"picture": 1, "interactions": 1}).entities("item")
     lost = (before.available & ~after.available).any(0)
     assert [name for name, any_lost in zip(names, lost) if any_lost] == ["interactions", "picture"]
     assert not after.available[:, names.index("picture")].any()

@@ -14,11 +14,12 @@ from recbole_sibrar.kinds.interactions import InteractionProjection, interaction
 from recbole_sibrar.kinds.number import number_modality, piecewise_linear
 from recbole_sibrar.kinds.vector import VectorProjection
 from recbole_sibrar.models import MODELS as ALL_MODELS
-from recbole_sibrar.models import recommender
+from recbole_sibrar.models import network as network_module
 from recbole_sibrar.models.batches import PairBatch, UserBatch
 from recbole_sibrar.models.calibration import FACTORS
 from recbole_sibrar.models.fusion import FUSIONS
 from recbole_sibrar.models.mubrar import MuBraR
+from recbole_sibrar.models.network import Network
 from recbole_sibrar.models.new_items import LEVEL
 from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.sampling import chosen_mask, hide_entries, sample_modalities
@@ -152,6 +153,11 @@ def build(model_class, modalities=None, seed=3, **options):
     return model
 
 
+def network(model_class, **options):
+    """The one that a model is made of."""
+    return build(model_class, **options).ensemble.networks[0]
+
+
 def batch(options):
     users = torch.arange(1, 13)
     if options.rec_loss == "bpr":
@@ -261,7 +267,7 @@ def test_what_modalities_add_makes_up_the_embedding(model_class, setting):
                 assert (
                     names - {"(new)"} == {"(mean)"}
                     if n == 24 and side == "item"
-                    else names <= {*model.sides[side].names, "(mean)", "(new)", "(all)"}
+                    else names <= {*model.entities(side).names, "(mean)", "(new)", "(all)"}
                 )
                 total = torch.stack([part.vector for part in parts]).sum(0)
                 torch.testing.assert_close(total, whole[0], atol=1e-4, rtol=1e-4)
@@ -274,7 +280,7 @@ def test_vectors_stay_in_half_precision_in_memory_and_score_alike(model_class):
     same = Modality("plot", "vector", plot.available, plot.values.half().float(), plot.width)
     scores = [all_scores(build(model_class, side_modalities(plot=entry))) for entry in (half, same)]
     assert torch.equal(*scores)
-    stored = build(model_class, side_modalities(plot=half)).sides["item"].projections[1].values
+    stored = build(model_class, side_modalities(plot=half)).entities("item").projections[1].values
     assert stored.dtype == torch.float16
 
 
@@ -293,8 +299,8 @@ def test_the_order_of_the_modalities_changes_nothing(model_class):
     names = [entry.name for entry in side_modalities()["item"].entries]
     first = build(model_class, variant="base")
     second = build(model_class, side_modalities(names[::-1]), variant="base")
-    item = first.sides["item"], second.sides["item"]
-    second.sides["user"].load_state_dict(first.sides["user"].state_dict())
+    item = first.entities("item"), second.entities("item")
+    second.entities("user").load_state_dict(first.entities("user").state_dict())
     for position in range(len(names)):
         item[1].projections[-1 - position].load_state_dict(item[0].projections[position].state_dict())
         if model_class is MuBraR:
@@ -330,8 +336,8 @@ def test_fusions_are_weighted_means_that_ignore_order_and_what_is_missing(name):
 @pytest.mark.parametrize("joint", [False, True])
 def test_several_choices_of_modalities_are_fused_as_each_by_itself(name, joint):
     """Embeddings and gradients, against sums over weighted copies."""
-    model = build(SiBraR, fusion=name, joint_modality=joint)
-    encoder, fusion = model.sides["item"], model.fusion["item"]
+    model = network(SiBraR, fusion=name, joint_modality=joint)
+    encoder, fusion = model.entities("item"), model.fusion["item"]
     for parameter in fusion.parameters():
         torch.nn.init.normal_(parameter)
     ids, generator = torch.arange(1, 9), torch.Generator().manual_seed(0)
@@ -365,7 +371,7 @@ def test_restricted_evaluation_equals_the_modality_alone(model_class):
     model = build(model_class, variant="base", eval_item_modalities=["plot"])
     model.eval()
     ids = side_modalities()["item"].entries[1].available.nonzero().squeeze(1)
-    encoder = model.sides["item"]
+    encoder = model.entities("item")
     only_plot = torch.zeros(len(ids), 5, dtype=torch.bool)
     only_plot[:, 1] = True
     assert torch.allclose(model.embeddings("item", ids), encoder(ids, only_plot)[:, 1], atol=1e-6)
@@ -374,18 +380,18 @@ def test_restricted_evaluation_equals_the_modality_alone(model_class):
 @every_model
 def test_an_entity_without_any_modality_scores_as_the_average_training_entity(model_class):
     model = build(model_class).eval()
-    trained = model.sides["item"].trained.nonzero().squeeze(1)
+    trained = model.entities("item").trained.nonzero().squeeze(1)
     expected = model.embeddings("item", trained).mean(0)
     assert torch.allclose(model.embeddings("item", torch.tensor([24]))[0], expected, atol=1e-6)
-    model.sides["item"].kept = torch.zeros(5, dtype=torch.bool)  # nothing is left of any
+    model.entities("item").kept = torch.zeros(5, dtype=torch.bool)  # nothing is left of any
     assert torch.allclose(model.embeddings("item", trained), expected, atol=1e-6)
 
 
 @every_model
 def test_the_average_is_made_once_until_something_changes(model_class, monkeypatch):
-    model, empty = build(model_class), torch.tensor([24])
-    encoder, means = model.sides["item"], []
-    monkeypatch.setattr(model, "_mean", lambda side: means.append(model_class._mean(model, side)) or means[-1])
+    model, empty = network(model_class), torch.tensor([24])
+    encoder, means = model.entities("item"), []
+    monkeypatch.setattr(model, "_mean", lambda side: means.append(Network._mean(model, side)) or means[-1])
 
     def average():
         model.eval()
@@ -405,7 +411,7 @@ def test_the_average_is_made_once_until_something_changes(model_class, monkeypat
 
 def test_untrained_ids_never_enter_a_score():
     model = build(SiBraR, plain_side="embedding").eval()
-    users = model.sides["user"]
+    users = model.entities("user")
     users.trained[7] = users.available[7] = users.evaluated[7] = False
     before = all_scores(model)
     with torch.no_grad():
@@ -593,13 +599,13 @@ def test_one_modality_is_always_drawn_and_the_others_uniformly():
 
 @every_model
 def test_every_contrast_is_with_the_interactions(model_class, monkeypatch):
-    model = build(model_class, modality_sampling="interactions")
-    place, draws = model.sides["item"].names.index("interactions"), []
-    original = type(model)._draw
-    monkeypatch.setattr(type(model), "_draw", lambda *a: draws.append(original(*a)) or draws[-1])
+    model = network(model_class, modality_sampling="interactions")
+    place, draws = model.entities("item").names.index("interactions"), []
+    original = model._draw
+    monkeypatch.setattr(model, "_draw", lambda *a: draws.append(original(*a)) or draws[-1])
     items = torch.arange(1, 13).view(4, 3)
     model.loss(PairBatch(torch.arange(1, 5), items[:, 0], items[:, 1:]))
-    has = model.sides["item"].available[items.flatten(), place]
+    has = model.entities("item").available[items.flatten(), place]
     assert has.any() and (draws[0].first[has] == place).all() and not (draws[0].second == place).any()
 
 
@@ -619,7 +625,7 @@ def test_a_pair_to_predict_is_hidden_from_both_profiles(single_branch, targets):
     share = {"all": 0.0, "hidden": 0.99}[targets]
     settings = HIDDEN | {"softmax_targets": targets, "interaction_dropout": share, "activate_projections": "none"}
     model = build(SiBraR, **settings, variant="base", single_branch=single_branch)
-    of_users, of_items = (model.sides[side].projections[0] for side in ("user", "item"))
+    of_users, of_items = (model.entities(side).projections[0] for side in ("user", "item"))
     of_items.hidden = 0
     sum(model.loss(UserBatch(torch.arange(1, 5)))).backward()
     reads_items = of_users.table.weight.grad is not None and bool(of_users.table.weight.grad.any())
@@ -686,7 +692,7 @@ def test_scenarios_that_a_model_cannot_serve_are_refused(options, scenario, mess
 def test_a_step_without_embeddings_of_occurrences_is_the_step_with_them(model_class, options, monkeypatch):
     found = []
     for sums_rows in (True, False):
-        model = build(model_class, **{"contrastive_weight": 0.3, **options})
+        model = network(model_class, **{"contrastive_weight": 0.3, **options})
         assert model._sums_rows("item")
         if not sums_rows:
             monkeypatch.setattr(model, "_sums_rows", lambda side: False)
@@ -703,7 +709,7 @@ def test_only_what_is_drawn_for_an_occurrence_is_encoded(model_class, options, m
     found, n_rows = [], []
     for is_drawn in (True, False):
         model = build(model_class, batch_norm=False, input_dropout=0.0, contrastive_weight=0.3, **options)
-        encoder = model.sides["item"]
+        encoder = model.entities("item")
         if not is_drawn:
             every = lambda ids, used, own=encoder: type(own).rows(own, ids, own.available[ids])  # noqa: E731
             monkeypatch.setattr(encoder, "rows", every)
@@ -745,12 +751,12 @@ def test_an_interaction_row_is_a_weighted_sum_of_what_is_not_hidden(scaling, hid
 
 
 def test_from_some_size_on_the_softmax_draws_negatives_that_stand_for_the_catalogue(monkeypatch):
-    model = build(MODELS[0], **SOFTMAX)
+    model = network(MODELS[0], **SOFTMAX)
     assert model._n_negatives() is None
-    monkeypatch.setattr(recommender, "WHOLE_CATALOGUE", 10)
-    monkeypatch.setattr(recommender, "NEGATIVES", 6)
+    monkeypatch.setattr(network_module, "WHOLE_CATALOGUE", 10)
+    monkeypatch.setattr(network_module, "NEGATIVES", 6)
     assert model._n_negatives() == 6 and torch.isfinite(sum(model.loss(batch(model.options))))
-    assert build(MODELS[0], **SOFTMAX, softmax_negatives=1000)._n_negatives() is None
+    assert network(MODELS[0], **SOFTMAX, softmax_negatives=1000)._n_negatives() is None
     own = SparseRows(model.indptr, model.targets, len(model.catalogue)).select(torch.arange(1, 13))
     items, weights = model._softmax_items(own, 40_000, torch.Generator().manual_seed(0))
     assert items.equal(torch.arange(len(model.catalogue)))
@@ -767,9 +773,9 @@ def test_from_some_size_on_the_softmax_draws_negatives_that_stand_for_the_catalo
 
 
 def test_a_step_with_drawn_negatives_predicts_so_many_targets_at_most(monkeypatch):
-    model = build(MODELS[0], **SOFTMAX, softmax_negatives=5)
+    model = network(MODELS[0], **SOFTMAX, softmax_negatives=5)
     own = SparseRows(model.indptr, model.targets, len(model.catalogue))
     assert model._some(own, torch.Generator()) is own
-    monkeypatch.setattr(recommender, "TARGETS", len(own.columns) // 3)
+    monkeypatch.setattr(network_module, "TARGETS", len(own.columns) // 3)
     kept = [len(model._some(own, torch.Generator().manual_seed(n)).columns) for n in range(30)]
     assert sum(kept) / 30 == pytest.approx(len(own.columns) / 3, rel=0.15)

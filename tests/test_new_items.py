@@ -12,7 +12,7 @@ from recbole_sibrar import checkpoint
 from recbole_sibrar.data.modalities import Modalities
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.models import new_items as module
-from recbole_sibrar.models.new_items import AS_THEY_ARE, FEWEST, fitted_level
+from recbole_sibrar.models.new_items import AS_THEY_ARE, FEWEST, LEVEL, fitted_level
 from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.recbole_plugin.trained import TrainedModel
 from recbole_sibrar.serving.recommender import Recommender
@@ -86,17 +86,17 @@ def test_hidden_interactions_are_read_of_neither_side(model_class, weight, prior
 @every_model
 def test_scores_of_new_items_alone_are_in_the_same_order_and_training_goes_on_without(model_class):
     model = build(model_class, calibration=True, ensemble_size=2, interaction_ridge=0.5).eval()
-    model.level.copy_(torch.tensor([1.7, 0.4]))
+    model.level.factor_and_constant.copy_(torch.tensor([1.7, 0.4]))
     users, found = model.embeddings("user", USERS), model.embeddings("item", ITEMS)
     features = model.modalities["item"].rows(ITEMS)
     is_new = ~model.entities("item").read[:, model.entities("item").names.index("interactions")]
     torch.testing.assert_close(model.embed(features), found)
-    model.level.copy_(AS_THEY_ARE)
+    model.level.reset()
     before = users @ model.embeddings("item", ITEMS).T
     torch.testing.assert_close(users @ found.T, torch.where(is_new, 1.7 * before + 0.4, before))
-    model.level.fill_(3)
+    model.level.factor_and_constant.fill_(3)
     model.loss(batch(model.options))
-    assert torch.equal(model.level, AS_THEY_ARE)
+    assert torch.equal(model.level.factor_and_constant, AS_THEY_ARE)
 
 
 @every_model
@@ -115,13 +115,14 @@ def test_a_run_finds_a_level_and_every_reader_of_the_checkpoint_has_it(tiny, mon
     monkeypatch.setattr(module, "FEWEST", 1)
     monkeypatch.setattr(module, "HELD_OUT", 0.5)
     run("SiBraR", "tiny", None, tiny.options(scenario="item_cold", fit="all", run_name="run", **STRONG))
-    state, whole = (checkpoint.load(f"results/run/{name}.pth")["state_dict"] for name in ("model", "model-all"))
-    assert not torch.equal(state["core.level"], AS_THEY_ARE) and torch.equal(state["core.level"], whole["core.level"])
+    states = (checkpoint.load(f"results/run/{name}.pth")["state_dict"] for name in ("model", "model-all"))
+    level, of_all = (state[f"core.{LEVEL}"] for state in states)
+    assert not torch.equal(level, AS_THEY_ARE) and torch.equal(level, of_all)
     trained, served = TrainedModel("results/run"), Recommender.load("results/run/model.pth")
     items = trained.core.eval().embeddings("item", torch.arange(31))
     torch.testing.assert_close(served._items, items)
     new = int(trained.phase("test").candidates.nonzero()[0])
-    assert items[new, -1] == state["core.level"][1]
+    assert items[new, -1] == level[1]
     users, names = served.directory.tokens["user"], served.directory.tokens["item"]
     shares = served.explain(users[1], names[new])
     assert set(shares["user_modality"][shares["source"] == "calibration"]) == {"(all)"}

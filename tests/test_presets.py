@@ -70,12 +70,12 @@ def composed(network):
 
 def rewritten_as_sibrar(mubrar, sibrar):
     """Solve for SiBraR's projections: shared g after them shall be, as linear maps, f_k after MuBraR's."""
-    shared, offset = composed(sibrar.sides["item"].encoder.network)
+    shared, offset = composed(sibrar.entities("item").encoder.network)
     inverse = torch.linalg.pinv(shared)
-    own = mubrar.sides["item"]
+    own = mubrar.entities("item")
     with torch.no_grad():
         for projection, target, network in zip(
-            own.projections, sibrar.sides["item"].projections, own.encoder.networks, strict=False
+            own.projections, sibrar.entities("item").projections, own.encoder.networks, strict=False
         ):
             matrix, constant = composed(network)
             solve = inverse @ matrix
@@ -99,7 +99,7 @@ def rewriting_error(preset, **options):
         for parameter in [*mubrar.parameters(), *sibrar.parameters()]:
             if parameter.dim() == 1:  # biases begin at zero
                 parameter.add_(0.1 * torch.randn(parameter.shape))
-    trained = mubrar.sides["item"].trained.nonzero().squeeze(1)
+    trained = mubrar.entities("item").trained.nonzero().squeeze(1)
     wanted = mubrar.modality_embeddings("item", trained)
     found = rewritten_as_sibrar(mubrar, sibrar).modality_embeddings("item", trained)
     return (wanted - found).norm(dim=(0, 2)) / wanted.norm(dim=(0, 2))
@@ -132,7 +132,7 @@ class Equations:
     """
 
     def __init__(self, model, options):
-        self.parameters, self.options = dict(model.named_parameters()), options
+        self.parameters, self.options = dict(model.ensemble.networks[0].named_parameters()), options
         self.shared = isinstance(model, SiBraR)
         users, items = interactions()
         self.matrix = torch.zeros(N_USERS, N_ITEMS)
@@ -341,7 +341,8 @@ def test_a_preset_says_what_is_not_the_default_and_how_to_train(preset):
 @every_preset
 def test_neither_preset_has_a_prior_and_sibrar_has_fewer_parameters(preset):
     sibrar, mubrar = (build(model_class, preset) for model_class in (SiBraR, MuBraR))
-    assert not sibrar.priors and not mubrar.priors and sibrar.n_parameters < mubrar.n_parameters
+    assert not any(network.priors for model in (sibrar, mubrar) for network in model.ensemble.networks)
+    assert sibrar.n_parameters < mubrar.n_parameters
 
 
 @pytest.mark.parametrize(

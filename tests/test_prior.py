@@ -168,7 +168,7 @@ def test_it_is_part_of_the_scores_and_of_the_state():
     model.pretrain(None, show_progress=False)
     model.eval()
     users, items = (model.embeddings(side, torch.arange(1, 5)) for side in ("user", "item"))
-    prior = model.priors["item_content_prior"]
+    prior = model.ensemble.networks[0].priors["item_content_prior"]
     torch.testing.assert_close(users[:, 8:], prior.of_other[1:5])
     torch.testing.assert_close(items[:, 8:], prior.of_side[1:5], atol=1e-3, rtol=1e-3)
     again = SiBraR(options, {"user": user, "item": item}, matrix, 0)
@@ -352,6 +352,6 @@ def test_training_does_not_see_it_and_scores_do():
         model.eval()
         scores.append(model.embeddings("user", known) @ model.embeddings("item", items).T)
     assert torch.equal(*losses)
-    prior, added = model.priors["interaction_prior"], scores[1] - scores[0]
+    prior, added = model.ensemble.networks[0].priors["interaction_prior"], scores[1] - scores[0]
     torch.testing.assert_close(added, prior.of_other[known] @ prior.of_side[items].T, atol=1e-4, rtol=1e-4)
     assert not added[:, ~trained[items]].any()

@@ -116,10 +116,10 @@ def test_cold_entities_have_no_interactions_in_any_model_input(tiny, scenario):
     ready = prepared(tiny, scenario=scenario, single_branch="both")
     train = ready.loaders[0]._dataset
     for side, field in (("user", "user_id"), ("item", "item_id")):
-        encoder = ready.model.core.sides[side]
+        encoder = ready.model.core.entities(side)
         has_interactions = encoder.available[:, encoder.names.index("interactions")]
         assert set(has_interactions.nonzero().squeeze(1).tolist()) == set(train.inter_feat[field].tolist())
-    rows = ready.model.core.sides["item"].projections[0]
+    rows = ready.model.core.entities("item").projections[0]
     assert len(rows.columns) == len(train.inter_feat)
 
 

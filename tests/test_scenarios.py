@@ -32,7 +32,7 @@ def test_nothing_of_a_cold_user_or_item_is_trained_on(tiny):
     assert phase.cold_users[phase.users].all() and phase.cold_items[phase.candidates].all()
     assert not rows.lengths[phase.users].any() and not phase.candidates[rows.columns].any()
     for side, entities in (("user", phase.users), ("item", phase.candidates)):
-        assert not prepared.model.core.sides[side].trained[entities].any()
+        assert not prepared.model.core.entities(side).trained[entities].any()
 
 
 def test_each_cold_side_needs_content(tiny):

@@ -100,7 +100,7 @@ def test_a_new_item_scores_as_the_same_item_did_when_cold(tiny):
     path = trained(tiny)
     recommender = Recommender.load(path)
     cold = [int(token[1:]) for token in recommender.directory.tokens["item"][1:]]
-    trained_items = recommender.model.sides["item"].trained
+    trained_items = recommender.model.entities("item").trained
     cold = [n for n in cold if not trained_items[recommender.directory.find("item", f"i{n}")]]
     for number in cold:
         recommender.add_items(new_item(tiny, number, f"new{number}"))
@@ -240,7 +240,7 @@ def test_embeddings_for_an_index(recommender, tiny):
     assert modalities["picture"][-1].isnan().all() and not modalities["genres"][-1].isnan().any()
     own = torch.stack([values[-1] for values in modalities.values()])
     there = ~own.isnan().any(1)
-    fusion = recommender.model.fusion["item"]
+    fusion = recommender.model.ensemble.networks[0].fusion["item"]
     assert torch.allclose(fused[-1, :8], fusion(own.nan_to_num().unsqueeze(0), there.unsqueeze(0))[0], atol=1e-6)
 
 

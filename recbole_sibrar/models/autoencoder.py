@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_sibrar.checked import CheckedOptions, option
 from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities
@@ -42,6 +42,7 @@ class LinearAutoencoder(PenaltyPath):
     ):
         super().__init__(options, seed)
         trained = trained_entities(interactions)
+        self.sides = nn.ModuleDict()
         for side in SIDES:
             self.modalities[side] = modalities[side].select([INTERACTIONS])
             self.sides[side] = Entities(self.modalities[side], trained[side])

@@ -55,6 +55,7 @@ class ContentModel(InnerProductModel):
         content = known_to(self._content(modalities[side], options), trained[side])
         self.modalities = {side: content, self.other_side: modalities[self.other_side].select([INTERACTIONS])}
         rows = rows_of(side, interactions)
+        self.sides = nn.ModuleDict()
         for name in SIDES:
             left, imputer = None, None
             if name == side:
@@ -134,7 +135,7 @@ class ContentModel(InnerProductModel):
         """(D,) the mean embedding of the training entities, made once until something changes."""
         content, known = self.entities(self.content_side), self.trained(side).nonzero().squeeze(1)
         read = self.trained(side), content.evaluated, content.kept
-        return self._once(side, lambda: self._own_in_chunks(side, known, chunk).mean(0), *read)
+        return self.once(side, lambda: self._own_in_chunks(side, known, chunk).mean(0), *read)
 
     @torch.no_grad()
     def with_modalities(self, side: str, entity: int | Modalities, used: Tensor) -> Tensor:

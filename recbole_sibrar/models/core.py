@@ -125,7 +125,7 @@ class InnerProductModel(nn.Module):
         capabilities: what the model supports.
         closed_form: whether a step solves for the parameters, so that there are no gradients.
         modalities: {side: what is read of it}.
-        sides: {side: its ``Entities``}.
+        sides: {side: its ``Entities``}, where they are the model's own.
         step: () int64, how many steps it has been trained for.
         share_rows: how several processes share the rows of a step, see ``rowwise``; None where one does all of them.
 
@@ -142,7 +142,6 @@ class InnerProductModel(nn.Module):
         super().__init__()
         self.options, self.seed = options, seed
         self.modalities: dict[str, Modalities] = {}
-        self.sides = nn.ModuleDict()
         self._kept: dict[str, tuple[tuple[Tensor, ...], list[int], Any]] = {}
         self.share_rows: Callable[..., Tensor] | None = None
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
@@ -244,7 +243,7 @@ class InnerProductModel(nn.Module):
             OptionError: it cannot.
         """
 
-    def _once(self, name: str, function: Callable[[], T], *read: Tensor) -> T:
+    def once(self, name: str, function: Callable[[], T], *read: Tensor) -> T:
         """``function()``, kept until a tensor of the state dict or of ``read`` is changed or replaced."""
         return self._until_changed(name, function, *self.state_dict(keep_vars=True).values(), *read)
 

@@ -8,110 +8,173 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recbole_sibrar.data.modalities import SIDES, Modalities
+from recbole_sibrar.data.modalities import INTERACTIONS, OTHER_SIDE, SIDES, Modalities
 from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.kinds.id import Id
 from recbole_sibrar.models.attribution import Part, beside_zeros
+from recbole_sibrar.models.core import InnerProductModel
+from recbole_sibrar.models.encoders import Encoder
+from recbole_sibrar.models.entity import EntityEncoder
+from recbole_sibrar.models.network import ROWS, Network
 from recbole_sibrar.models.options import ModelOptions
-from recbole_sibrar.models.recommender import BranchRecommender
 
 SEEDS_APART = 1000
 """The networks' draws of modalities have seeds so far from each other."""
 
 
-class EnsembleRecommender(BranchRecommender):
+class Ensemble(InnerProductModel):
     r"""``ensemble_size`` networks K, whose scores are added (deep ensembles, Lakshminarayanan et al., NeurIPS 2017).
 
     .. math:: s_{ui} = \sum_{k=1}^K \langle e_u^k, e_i^k \rangle
 
     Each has parameters, draws and a loss of its own, and all see the same batches. A sum of inner products is that of
-    the embeddings side by side, so that everything around the model deals with one embedding, K times as wide. The
-    model itself is the first network. With one there is nothing else.
+    the embeddings side by side, so that everything around the networks deals with one embedding, K times as wide.
 
     Attributes:
-        others: the K - 1 other networks. They read the first one's features, which are held once.
+        networks: they read the first one's features, which are held once.
     """
 
-    def __init__(self, options: ModelOptions, modalities: dict[str, Modalities], interactions: SparseRows, seed: int):
-        super().__init__(options, modalities, interactions, seed)
-        beside = {"interaction_ridge": 0.0, "interaction_kernel": 0.0, "user_kernel": 0.0}
-        alone = replace(options, ensemble_size=1, impute="none", **beside)
-        completed = {side: self.entities(side).in_training for side in SIDES}
-        self.others = nn.ModuleList(
-            type(self)(alone, completed, interactions, seed + SEEDS_APART * n) for n in range(1, options.ensemble_size)
-        )
-        for other in self.others:
+    networks: nn.ModuleList
+
+    def __init__(
+        self,
+        encoder_class: type[Encoder],
+        options: ModelOptions,
+        modalities: dict[str, Modalities],
+        interactions: SparseRows,
+        seed: int,
+    ):
+        super().__init__(options, seed)
+        first = Network(encoder_class, options, modalities, interactions, seed)
+        completed = {side: first.entities(side).in_training for side in SIDES}
+        others = [
+            Network(encoder_class, replace(options, impute="none"), completed, interactions, seed + SEEDS_APART * n)
+            for n in range(1, options.ensemble_size)
+        ]
+        for other in others:
             for side in SIDES:
-                other.entities(side).imputer = self.entities(side).imputer
+                other.entities(side).imputer = first.entities(side).imputer
+        self.networks, self.modalities = nn.ModuleList([first, *others]), first.modalities
         self._share_features()
+
+    def entities(self, side: str) -> EntityEncoder:
+        """Of the first network; what evaluation is left of its entities, all read."""
+        return self.networks[0].entities(side)
+
+    def training_rows(self, side: str) -> SparseRows:
+        return self.networks[0].training_rows(side)
 
     def _share_features(self) -> None:
         """The others hold the first one's features, and not copies that a move to a device has made."""
-        for other in self.others:
+        first, *others = self.networks
+        for other in others:
             persistent = other.state_dict().keys()
             for name, _ in list(other.named_buffers()):
                 if name not in persistent:
                     owner, _, attribute = name.rpartition(".")
-                    setattr(other.get_submodule(owner), attribute, self.get_buffer(name))
+                    setattr(other.get_submodule(owner), attribute, first.get_buffer(name))
 
-    def _apply(self, *arguments: Any, **settings: Any) -> "EnsembleRecommender":
+    def _apply(self, *arguments: Any, **settings: Any) -> "Ensemble":
         super()._apply(*arguments, **settings)
         self._share_features()
         return self
 
     def _of_each(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
-        """``function``, a method of ``BranchRecommender``, of each network."""
-        return [function(network, *arguments) for network in (self, *self.others)]
-
-    def _scoring(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
-        """As ``_of_each``; all read of the entities what evaluation has left the first."""
-        for other in self.others:
+        """``function``, a method of ``Network``, of each, which read of the entities what evaluation left the first."""
+        first, *others = self.networks
+        for other in others:
             for side in SIDES:
-                own, first = other.entities(side), self.entities(side)
-                own.evaluated, own.kept = first.evaluated, first.kept
-        return self._of_each(function, *arguments)
+                own, left = other.entities(side), first.entities(side)
+                own.evaluated, own.kept = left.evaluated, left.kept
+        return [function(network, *arguments) for network in self.networks]
 
     def _side_by_side(self, function: Callable[..., Tensor], *arguments: Any) -> Tensor:
-        embeddings = self._scoring(function, *arguments)
+        embeddings = self._of_each(function, *arguments)
         return embeddings[0] if len(embeddings) == 1 else torch.cat(embeddings, -1)
 
     def pretrain(self, folder: Path, show_progress: bool) -> None:
         """Priors are solved once: they are the same for all networks."""
-        super().pretrain(folder, show_progress)
-        for other in self.others:
-            other.priors.load_state_dict(self.priors.state_dict())
+        first, *others = self.networks
+        first.pretrain(folder, show_progress)
+        for other in others:
+            other.priors.load_state_dict(first.priors.state_dict())
 
     def loss(self, batch: Any) -> tuple[Tensor, ...]:
         """The terms, each the mean over the networks."""
-        for other in self.others:
-            other.share_rows = self.share_rows
-        terms = self._of_each(BranchRecommender.loss, batch)
+        self.step += 1
+        for network in self.networks:
+            network.share_rows = self.share_rows
+        terms = [network.loss(batch) for network in self.networks]
         return terms[0] if len(terms) == 1 else tuple(torch.stack(values).mean() for values in zip(*terms))
 
     def calibrate(self, positives: SparseRows, items: Tensor) -> None:
         """Each network by itself."""
-        self._scoring(BranchRecommender.calibrate, positives, items)
+        self._of_each(Network.calibrate, positives, items)
 
-    def modality_embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
-        return self._side_by_side(BranchRecommender.modality_embeddings, side, ids, chunk)
+    def modality_embeddings(self, side: str, ids: Tensor) -> Tensor:
+        return self._side_by_side(Network.modality_embeddings, side, ids)
 
     def embed_modalities(self, features: Modalities, used: Tensor) -> Tensor:
-        return self._side_by_side(BranchRecommender.embed_modalities, features, used)
+        return self._side_by_side(Network.embed_modalities, features, used)
 
-    def embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
-        return self._side_by_side(BranchRecommender.embeddings, side, ids, chunk)
+    def embeddings(self, side: str, ids: Tensor) -> Tensor:
+        return self._side_by_side(Network.embeddings, side, ids)
 
     def embed(self, features: Modalities) -> Tensor:
-        return self._side_by_side(BranchRecommender.embed, features)
+        return self._side_by_side(Network.embed, features)
 
     def with_modalities(self, side: str, entity: int | Modalities, used: Tensor) -> Tensor:
-        return self._side_by_side(BranchRecommender.with_modalities, side, entity, used)
+        return self._side_by_side(Network.with_modalities, side, entity, used)
+
+    def fused_in_training(self, side: str, ids: Tensor, used: Tensor, profiles: SparseRows | None = None) -> Tensor:
+        """(N, D), as ``Network.fused_in_training``; zero without any modality."""
+        read = Network.fused_in_training
+        parts = [
+            self._side_by_side(read, side, ids[part], used[part], profiles and profiles.select(part))
+            for part in torch.arange(len(ids), device=ids.device).split(ROWS)
+        ]
+        return torch.cat(parts)
 
     def parts(self, side: str, entity: int | Modalities) -> list[Part]:
         """What a modality adds to the embeddings of all networks, side by side."""
-        networks = self._scoring(BranchRecommender.parts, side, entity)
+        networks = self._of_each(Network.parts, side, entity)
         widths = [len(parts[0].vector) for parts in networks]
         together: dict[tuple[str, str], Tensor] = {}
         for n, parts in enumerate(networks):
             for source, name, vector in parts:
                 together[source, name] = together.get((source, name), 0) + beside_zeros(vector, widths, n)
         return [Part(source, name, vector) for (source, name), vector in together.items()]
+
+    # the interactions that evaluation reads
+
+    def profiles(self, side: str, ids: Tensor) -> SparseRows:
+        """The interactions of known entities (N,), where evaluation reads them, or an id in their place."""
+        encoder = self.entities(side)
+        if encoder.names == (Id.name,):
+            return self.training_rows(side).select(ids)
+        if INTERACTIONS not in encoder.names:
+            return self._no_profiles(side, len(ids))
+        place = encoder.names.index(INTERACTIONS)
+        rows = encoder.projections[place].stored(ids)
+        return rows.keep(rows.spread(encoder.read[ids, place]))
+
+    def profiles_of(self, features: Modalities) -> SparseRows:
+        """As ``profiles``, of N entities that the training data do not have."""
+        encoder, n = self.entities(features.side), len(features.available)
+        if INTERACTIONS not in encoder.names:
+            return self._no_profiles(features.side, n)
+        place = encoder.names.index(INTERACTIONS)
+        entry = features.entries[place]
+        rows = entry.features(torch.arange(n, device=entry.available.device))
+        return rows.keep(rows.spread(entry.available & encoder.kept[place]))
+
+    def profile_of(self, side: str, entity: int | Modalities) -> SparseRows:
+        """As ``profiles``, of an id, or as ``profiles_of``."""
+        return self.profiles(side, self._ids(entity)) if isinstance(entity, int) else self.profiles_of(entity)
+
+    def profile_name(self, side: str) -> str:
+        """The modality that stands for an entity's interactions."""
+        return INTERACTIONS if INTERACTIONS in self.entities(side).names else Id.name
+
+    def _no_profiles(self, side: str, n: int) -> SparseRows:
+        return SparseRows.from_pairs([], [], n, len(self.entities(OTHER_SIDE[side]).trained)).to(self.step.device)

@@ -42,6 +42,7 @@ class MF(InnerProductModel):
     def __init__(self, options: MFOptions, modalities: dict[str, Modalities], interactions: SparseRows, seed: int):
         super().__init__(options, seed)
         trained = trained_entities(interactions)
+        self.sides = nn.ModuleDict()
         for side in SIDES:
             self.modalities[side] = modalities[side].select([INTERACTIONS])
             self.sides[side] = Entities(self.modalities[side], trained[side])

@@ -140,7 +140,7 @@ class ContentRegression(PenaltyPath, ContentModel):
             times = torch.bincount(self.matrix.columns, minlength=len(table)).to(table)
             return self._scaled((times @ table / n).unsqueeze(0), self._mean(times.sum() / n))[0]
 
-        return self._once(side, found)
+        return self.once(side, found)
 
     def _scale(self) -> Tensor:
         squares = self.components.squares

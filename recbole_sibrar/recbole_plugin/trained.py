@@ -107,12 +107,12 @@ class TrainedModel:
         protocol = self.phase(phase)
         entities = protocol.candidates if side == "item" else protocol.users
         has = self.core.entities(side).read[entities].any(0)
-        return [name for name, any_has in zip(self.core.sides[side].names, has.tolist()) if any_has]
+        return [name for name, any_has in zip(self.core.entities(side).names, has.tolist()) if any_has]
 
     @contextmanager
     def only(self, side: str, names: Iterable[str]) -> Iterator[None]:
         """Within the context, evaluation is left with these modalities of a side."""
-        encoder = self.core.sides[side]
+        encoder = self.core.entities(side)
         for name in names:
             if name not in encoder.names:
                 raise OptionError(f"Unknown {side} modality {name!r}. {nearest(name, encoder.names)}")
@@ -126,7 +126,7 @@ class TrainedModel:
     @contextmanager
     def without(self, side: str, options: MissingOptions) -> Iterator[None]:
         """Within the context, entities lack in evaluation what ``options`` takes from them."""
-        encoder = self.core.sides[side]
+        encoder = self.core.entities(side)
         counts = self._prepared.dataset.n_interactions(side)
         columns = [
             mask & ~drawn(mask, options.rate_of(name), name, side, options, counts)

@@ -389,7 +389,7 @@ def without_content(model: AbstractRecommender, core: InnerProductModel, phase: 
         for side, ids in evaluated.items()
         if side not in cold_fallback(model, phase)
         and bool(cold[side][ids].all())
-        and not bool(core.sides[side].read[ids.to(core.sides[side].trained.device)].any())
+        and not bool(core.entities(side).read[ids.to(core.entities(side).trained.device)].any())
     }
 
 

@@ -39,7 +39,7 @@ def write_gap_study(
         available = available[chosen]
         present = _frequent(model, own, available)
         embeddings, available = model.modality_embeddings(own, chosen)[:, present], available[:, present]
-        names[model.name] = [name for name, there in zip(model.core.sides[own].names, present.tolist()) if there]
+        names[model.name] = [name for name, there in zip(model.core.entities(own).names, present.tolist()) if there]
         pairs[model.name] = gap.pair_measures(embeddings, available, names[model.name])
         prediction = gap.modality_prediction(embeddings, available, seed)
         rows.append(
@@ -74,7 +74,7 @@ def _named(points: dict[str, pd.DataFrame], names: dict[str, list[str]]) -> Iter
 def _frequent(model: Trained, side: str, available: Tensor) -> Tensor:
     """(N, M) bool -> (M,) bool, the modalities that are told apart; one that very few have is left out."""
     n = available.sum(0)
-    names, enough = model.core.sides[side].names, n >= gap.N_FOLDS
+    names, enough = model.core.entities(side).names, n >= gap.N_FOLDS
     rare = [name for name, is_rare in zip(names, ((n > 0) & ~enough).tolist()) if is_rare]
     if not rare or enough.sum() < 2:
         return n > 0

@@ -318,7 +318,7 @@ class Recommender(AnyRecommender):
     def _by_modality(self, side: str) -> dict[str, Tensor]:
         if not hasattr(self.model, "modality_embeddings"):
             return {}
-        encoder, numbers = self.model.sides[side], self._catalogue[side].numbers
+        encoder, numbers = self.model.entities(side), self._catalogue[side].numbers
         trained = torch.arange(self.n_trained[side])
         table, used = self.model.modality_embeddings(side, trained), self.model.entities(side).read
         if numbers:

@@ -1,6 +1,5 @@
 """What interactions say of an entity, read off the other side's learned embeddings by a kernel ridge regression."""
 
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -10,7 +9,8 @@ from recbole_sibrar.data.modalities import OTHER_SIDE, Modalities
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 from recbole_sibrar.layers import differ
 from recbole_sibrar.models.attribution import Part, beside_zeros, shapley_parts
-from recbole_sibrar.models.interaction_ridge import ROWS, RidgeRecommender, moments, ridge_table
+from recbole_sibrar.models.ensemble import Ensemble
+from recbole_sibrar.models.readouts.readout import ROWS, Readout, moments, ridge_table
 
 KERNELS = {"item": "interaction_kernel", "user": "user_kernel"}
 """{side whose embeddings a kernel sees: the option with its weight}."""
@@ -19,7 +19,7 @@ LANDMARKS = 512
 """As many entities, or fewer, from which a kernel is seen."""
 
 PENALTY = 1.0
-"""On the regression's coefficients, in units of the features' mean squared distance from their mean."""
+"""On the coefficients, see ``ridge_table``."""
 
 JITTER = 1e-3
 """Landmarks count as different by so much of their mean square, where they are the same."""
@@ -79,77 +79,69 @@ def arc_cosine(rows: Tensor, others: Tensor) -> Tensor:
     return lengths * (angle.sin() + (torch.pi - angle) * cosine) / torch.pi
 
 
-class KernelRecommender(RidgeRecommender):
-    r"""With ``interaction_kernel`` and ``user_kernel``, regressions join the scores that see what goes together.
+class InteractionKernel(Readout):
+    r"""A regression that sees what goes together joins the scores.
 
-    .. math:: s'_{ui} = s_{ui} + \beta \langle v_u, \phi(e_i) \rangle + \gamma \langle \psi(e_u), v_i \rangle
+    .. math:: s'_{ui} = s_{ui} + \beta \langle v_u, \phi(e_i) \rangle
+              \quad \text{or} \quad s_{ui} + \gamma \langle \psi(e_u), v_i \rangle
 
     :math:`v_u` regresses the user's interactions on features of the networks' embeddings of the training items, of
     their content as a cold item has it (of all they have where none has content), :math:`v_i` the item's on those of
     the training users, for users with interactions only: a deep kernel (Wilson et al., AISTATS 2016) on embeddings that
-    were learned without it. As the linear regressions they join in evaluation, are zero without interactions, and their
-    scores spread as the networks' do. The features are columns beside the embeddings.
+    were learned without it. The features are columns beside the embeddings.
+
+    Args:
+        of: the side whose embeddings the kernel sees.
     """
 
-    def compared(self, embeddings: Tensor) -> Tensor:
-        """Without the kernels' features."""
-        n_features = sum(len(self._kernel(of)[0].landmarks) for of in self._kernels)
-        return super().compared(embeddings[:, : embeddings.shape[1] - n_features])
+    def __init__(self, ensemble: Ensemble, weight: float, of: str):
+        super().__init__(ensemble, weight)
+        self.of = of
 
-    def parts(self, side: str, entity: int | Modalities) -> list[Part]:
-        parts = super().parts(side, entity)
-        for of in self._kernels:
-            found = self._kernel_parts(of, side, entity)
-            widths = [len(parts[0].vector), len(self._kernel(of)[0].landmarks)]
-            parts = [part._replace(vector=beside_zeros(part.vector, widths, 0)) for part in parts]
-            parts += [Part(KERNELS[of], name, beside_zeros(vector, widths, 1)) for name, vector in found.items()]
-        return parts
+    def extend(self, embeddings: Tensor, side: str, fused: Tensor, profiles: SparseRows) -> Tensor:
+        features, table = self.solved()
+        if side != self.of:
+            columns = weighted_row_sum(profiles, table)
+        elif side == "item":
+            columns = features(fused)
+        else:
+            columns = features(fused) * (profiles.lengths > 0).unsqueeze(1)
+        return torch.cat([embeddings, columns], dim=1)
 
-    def _kernel_parts(self, of: str, side: str, entity: int | Modalities) -> dict[str, Tensor]:
+    def shorten(self, embeddings: Tensor) -> Tensor:
+        return embeddings[:, : embeddings.shape[1] - len(self.solved()[0].landmarks)]
+
+    def extend_parts(self, parts: list[Part], side: str, entity: int | Modalities, profile: SparseRows) -> list[Part]:
+        widths = [len(parts[0].vector), len(self.solved()[0].landmarks)]
+        own = self._own_parts(side, entity, profile)
+        return [
+            *(part._replace(vector=beside_zeros(part.vector, widths, 0)) for part in parts),
+            *(Part(KERNELS[self.of], name, beside_zeros(vector, widths, 1)) for name, vector in own.items()),
+        ]
+
+    def _own_parts(self, side: str, entity: int | Modalities, profile: SparseRows) -> dict[str, Tensor]:
         """{modality: (L,)} of one entity, without those that are zero."""
-        features, table = self._kernel(of)
-        encoder, profile = self.entities(side), self._profile_of(side, entity)
-        found = {}
-        if side != of:
-            found[self._profile_name(side)] = weighted_row_sum(profile, table)[0]
+        (features, table), ensemble = self.solved(), self.ensemble
+        encoder, found = ensemble.entities(side), {}
+        if side != self.of:
+            found[ensemble.profile_name(side)] = weighted_row_sum(profile, table)[0]
         elif side == "item" or profile.lengths.any():
             has = encoder.read[entity] if isinstance(entity, int) else encoder.readable(entity)[1][0]
-            values, mean = shapley_parts(lambda used: features(self.with_modalities(side, entity, used)), has)
+            values, mean = shapley_parts(lambda used: features(ensemble.with_modalities(side, entity, used)), has)
             found = {**dict(zip(encoder.names, values)), "(mean)": mean}
         return {name: vector for name, vector in found.items() if vector.any()}
 
-    @property
-    def _kernels(self) -> dict[str, str]:
-        """Of ``KERNELS`` those with a weight."""
-        return {of: option for of, option in KERNELS.items() if getattr(self.options, option)}
-
-    @property
-    def _extends(self) -> bool:
-        return super()._extends or bool(self._kernels)
-
-    def _extended(self, fused: Tensor, side: str, profiles: SparseRows) -> Tensor:
-        columns, has_profile = [super()._extended(fused, side, profiles)], (profiles.lengths > 0).unsqueeze(1)
-        for of in self._kernels:
-            features, table = self._kernel(of)
-            if side != of:
-                columns.append(weighted_row_sum(profiles, table))
-            else:
-                columns.append(features(fused) if side == "item" else features(fused) * has_profile)
-        return torch.cat(columns, dim=1) if len(columns) > 1 else columns[0]
-
-    def _kernel(self, of: str) -> tuple[KernelFeatures, Tensor]:
-        """The features of a side, and (N, L) what an interaction with each of its N entities adds to v."""
-        return self._once(KERNELS[of], partial(self._solve_kernel, of))
+    def solved(self) -> tuple[KernelFeatures, Tensor]:
+        """The features of its side, and (N, L) what an interaction with each of the N entities there adds to v."""
+        return self.ensemble.once(KERNELS[self.of], self._solve)
 
     @torch.no_grad()
-    def _solve_kernel(self, of: str) -> tuple[KernelFeatures, Tensor]:
-        ids, used = self._used_in_training(of)
-        used = used[-1] if of == "item" else used[0]
-        view, there = self._in_training(of, ids, used), used.any(1)
+    def _solve(self) -> tuple[KernelFeatures, Tensor]:
+        ids, used = self._views_in_training(self.of)
+        used = used[-1] if self.of == "item" else used[0]
+        view, there = self.ensemble.fused_in_training(self.of, ids, used), used.any(1)
         known = view[there]
         features = KernelFeatures.of(known[torch.linspace(0, len(known) - 1, min(LANDMARKS, len(known))).long()])
         rows, covariance = ridge_table(features(view).unsqueeze(0), there.unsqueeze(0), PENALTY)
         _, of_view = moments(view.unsqueeze(0), there.unsqueeze(0))
-        weight = getattr(self.options, KERNELS[of])
-        wanted = weight * self._spread_of_networks(OTHER_SIDE[of], of_view.to(view))
-        return features, self._table(OTHER_SIDE[of], ids, rows, covariance, wanted)
+        return features, self._table(OTHER_SIDE[self.of], ids, rows, covariance, of_view.to(view))
