@@ -5,6 +5,7 @@ import torch
 from test_models import MODELS, batch, build, every_model, side_modalities
 
 from recbole_sibrar.models.imputation import IMPUTERS
+from recbole_sibrar.models.training_step import TrainingStep
 
 ITEMS = torch.arange(25)
 
@@ -30,7 +31,7 @@ def test_networks_differ_in_parameters_draws_and_gradients(model_class):
     assert model.n_parameters == 2 * build(model_class).n_parameters
     assert not torch.equal(first.embeddings("item", ITEMS)[:, :8], other.embeddings("item", ITEMS))
     other.load_state_dict(first.state_dict())
-    own, others = (one.loss(batch(model.options))[0] for one in (first, other))
+    own, others = (TrainingStep(one).terms(batch(model.options))[0] for one in (first, other))
     assert own.item() != others.item()  # the same parameters, other draws
 
 
@@ -38,11 +39,11 @@ def test_networks_differ_in_parameters_draws_and_gradients(model_class):
 def test_the_loss_is_the_mean_and_trains_each_network_by_itself(model_class):
     model, same, alone = build(model_class, ensemble_size=2), build(model_class, ensemble_size=2), build(model_class)
     made, steps = batch(model.options), {}
-    for name, loss in (("own", alone.loss), ("all", model.loss), ("other", same.ensemble.networks[1].loss)):
+    first, other = same.ensemble.networks
+    for name, networks in {"own": alone.ensemble.networks, "all": [], "other": [first, other]}.items():
         torch.manual_seed(7)
-        if name == "other":
-            same.ensemble.networks[0].loss(made)  # which draws before it
-        steps[name] = torch.stack(loss(made))
+        terms = [TrainingStep(network).terms(made) for network in networks] or [model.loss(made)]
+        steps[name] = torch.stack(terms[-1])
     torch.testing.assert_close(steps["all"], (steps["own"] + steps["other"]) / 2)
     steps["all"].sum().backward()
     steps["own"].sum().backward()

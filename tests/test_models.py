@@ -14,7 +14,7 @@ from recbole_sibrar.kinds.interactions import InteractionProjection, interaction
 from recbole_sibrar.kinds.number import number_modality, piecewise_linear
 from recbole_sibrar.kinds.vector import VectorProjection
 from recbole_sibrar.models import MODELS as ALL_MODELS
-from recbole_sibrar.models import network as network_module
+from recbole_sibrar.models import training_step
 from recbole_sibrar.models.batches import PairBatch, UserBatch
 from recbole_sibrar.models.calibration import FACTORS
 from recbole_sibrar.models.fusion import FUSIONS
@@ -24,6 +24,7 @@ from recbole_sibrar.models.new_items import LEVEL
 from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.sampling import chosen_mask, hide_entries, sample_modalities
 from recbole_sibrar.models.sibrar import SiBraR
+from recbole_sibrar.models.training_step import TrainingStep
 from recbole_sibrar.properties import props_folder
 
 N_USERS, N_ITEMS, N_TRAINED = 30, 25, 20
@@ -400,7 +401,7 @@ def test_the_average_is_made_once_until_something_changes(model_class, monkeypat
     assert torch.equal(average(), average()) and len(means) == 1
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.02, fused=True)
-    sum(model.loss(batch(model.options))).backward()
+    sum(TrainingStep(model).terms(batch(model.options))).backward()
     optimizer.step()
     assert torch.equal(average(), average()) and len(means) == 2 and not torch.equal(means[0], means[1])
     before, encoder.kept = encoder.kept, torch.tensor([True, False, True, True, True])
@@ -599,10 +600,10 @@ def test_one_modality_is_always_drawn_and_the_others_uniformly():
 
 @every_model
 def test_every_contrast_is_with_the_interactions(model_class, monkeypatch):
-    model = network(model_class, modality_sampling="interactions")
+    model = build(model_class, modality_sampling="interactions")
     place, draws = model.entities("item").names.index("interactions"), []
-    original = model._draw
-    monkeypatch.setattr(model, "_draw", lambda *a: draws.append(original(*a)) or draws[-1])
+    original = TrainingStep._draw
+    monkeypatch.setattr(TrainingStep, "_draw", lambda *a: draws.append(original(*a)) or draws[-1])
     items = torch.arange(1, 13).view(4, 3)
     model.loss(PairBatch(torch.arange(1, 5), items[:, 0], items[:, 1:]))
     has = model.entities("item").available[items.flatten(), place]
@@ -693,10 +694,11 @@ def test_a_step_without_embeddings_of_occurrences_is_the_step_with_them(model_cl
     found = []
     for sums_rows in (True, False):
         model = network(model_class, **{"contrastive_weight": 0.3, **options})
-        assert model._sums_rows("item")
+        step = TrainingStep(model)
+        assert step._sums_rows("item")
         if not sums_rows:
-            monkeypatch.setattr(model, "_sums_rows", lambda side: False)
-        terms = model.loss(batch(model.options))
+            monkeypatch.setattr(step, "_sums_rows", lambda side: False)
+        terms = step.terms(batch(model.options))
         gradients = torch.autograd.grad(sum(terms), list(model.parameters()), allow_unused=True)
         found.append((terms, [gradient for gradient in gradients if gradient is not None]))
     torch.testing.assert_close(*found, atol=1e-5, rtol=1e-4)
@@ -752,22 +754,25 @@ def test_an_interaction_row_is_a_weighted_sum_of_what_is_not_hidden(scaling, hid
 
 def test_from_some_size_on_the_softmax_draws_negatives_that_stand_for_the_catalogue(monkeypatch):
     model = network(MODELS[0], **SOFTMAX)
-    assert model._n_negatives() is None
-    monkeypatch.setattr(network_module, "WHOLE_CATALOGUE", 10)
-    monkeypatch.setattr(network_module, "NEGATIVES", 6)
-    assert model._n_negatives() == 6 and torch.isfinite(sum(model.loss(batch(model.options))))
-    assert network(MODELS[0], **SOFTMAX, softmax_negatives=1000)._n_negatives() is None
+    step = TrainingStep(model)
+    assert step._n_negatives() is None
+    monkeypatch.setattr(training_step, "WHOLE_CATALOGUE", 10)
+    monkeypatch.setattr(training_step, "NEGATIVES", 6)
+    assert step._n_negatives() == 6 and torch.isfinite(sum(step.terms(batch(model.options))))
+    assert TrainingStep(network(MODELS[0], **SOFTMAX, softmax_negatives=1000))._n_negatives() is None
     own = SparseRows(model.indptr, model.targets, len(model.catalogue)).select(torch.arange(1, 13))
-    items, weights = model._softmax_items(own, 40_000, torch.Generator().manual_seed(0))
+    step.generator.manual_seed(0)
+    items, weights = step._softmax_items(own, 40_000)
     assert items.equal(torch.arange(len(model.catalogue)))
     torch.testing.assert_close(weights, torch.ones(len(items)), atol=0.15, rtol=0)
-    items, weights = model._softmax_items(own, 1, torch.Generator().manual_seed(0))
+    items, weights = step._softmax_items(own, 1)
     assert torch.isin(own.columns, items).all() and (weights > 0).sum() == 1
-    few, generator = 0, torch.Generator().manual_seed(0)
+    few = 0
+    step.generator.manual_seed(0)
     popular = torch.bincount(model.targets).argmax()
     nobody = SparseRows.from_pairs([], [], 1, len(model.catalogue))
     for _ in range(400):
-        items, weights = model._softmax_items(nobody, 4, generator)
+        items, weights = step._softmax_items(nobody, 4)
         few += (items == popular).any()
     assert few / 400 > 1.2 * (1 - (1 - 1 / len(model.catalogue)) ** 4)
 
@@ -775,7 +780,8 @@ def test_from_some_size_on_the_softmax_draws_negatives_that_stand_for_the_catalo
 def test_a_step_with_drawn_negatives_predicts_so_many_targets_at_most(monkeypatch):
     model = network(MODELS[0], **SOFTMAX, softmax_negatives=5)
     own = SparseRows(model.indptr, model.targets, len(model.catalogue))
-    assert model._some(own, torch.Generator()) is own
-    monkeypatch.setattr(network_module, "TARGETS", len(own.columns) // 3)
-    kept = [len(model._some(own, torch.Generator().manual_seed(n)).columns) for n in range(30)]
+    step = TrainingStep(model)
+    assert step._some(own) is own
+    monkeypatch.setattr(training_step, "TARGETS", len(own.columns) // 3)
+    kept = [len(step._some(own).columns) for _ in range(30)]
     assert sum(kept) / 30 == pytest.approx(len(own.columns) / 3, rel=0.15)

@@ -245,9 +245,9 @@ class InnerProductModel(nn.Module):
 
     def once(self, name: str, function: Callable[[], T], *read: Tensor) -> T:
         """``function()``, kept until a tensor of the state dict or of ``read`` is changed or replaced."""
-        return self._until_changed(name, function, *self.state_dict(keep_vars=True).values(), *read)
+        return self.until_changed(name, function, *self.state_dict(keep_vars=True).values(), *read)
 
-    def _until_changed(self, name: str, function: Callable[[], T], *tensors: Tensor) -> T:
+    def until_changed(self, name: str, function: Callable[[], T], *tensors: Tensor) -> T:
         """``function()``, kept until one of the tensors is changed or replaced."""
         versions = [tensor._version for tensor in tensors]
         kept = self._kept.get(name)

@@ -17,6 +17,7 @@ from recbole_sibrar.models.encoders import Encoder
 from recbole_sibrar.models.entity import EntityEncoder
 from recbole_sibrar.models.network import ROWS, Network
 from recbole_sibrar.models.options import ModelOptions
+from recbole_sibrar.models.training_step import TrainingStep
 
 SEEDS_APART = 1000
 """The networks' draws of modalities have seeds so far from each other."""
@@ -104,7 +105,7 @@ class Ensemble(InnerProductModel):
         self.step += 1
         for network in self.networks:
             network.share_rows = self.share_rows
-        terms = [network.loss(batch) for network in self.networks]
+        terms = [TrainingStep(network).terms(batch) for network in self.networks]
         return terms[0] if len(terms) == 1 else tuple(torch.stack(values).mean() for values in zip(*terms))
 
     def calibrate(self, positives: SparseRows, items: Tensor) -> None:

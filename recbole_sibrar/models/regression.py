@@ -95,7 +95,7 @@ class ContentRegression(PenaltyPath, ContentModel):
                 total += rows.square().sum(0)
             return torch.where(squares > 0, total / squares, 0.0)
 
-        return self._until_changed("explainable", found, self.components.squares)
+        return self.until_changed("explainable", found, self.components.squares)
 
     def _content_components(self, ids: Tensor, used: Tensor) -> Tensor:
         """(N,) entities of the content side, (N, M) bool which modalities to read -> (N, P), c."""
@@ -112,7 +112,7 @@ class ContentRegression(PenaltyPath, ContentModel):
             name = "read"
         read = (side.read, anew) if name == "read" else (side.available,)
         watched = self.components.squares, side.evaluated, side.kept
-        return self._until_changed(name, lambda: self.components.table(*read), *watched)
+        return self.until_changed(name, lambda: self.components.table(*read), *watched)
 
     def _history_sums(self, ids: Tensor) -> Tensor:
         """(R, P) of entities of the other side, the sums of their histories' components.
@@ -120,7 +120,7 @@ class ContentRegression(PenaltyPath, ContentModel):
         Of these alone, until as many were asked for as there are: from then on the sums of all are kept. So one request
         is answered at once, and many never cost more than twice what they would have with all sums made before.
         """
-        asked = self._until_changed("asked", lambda: torch.zeros((), dtype=torch.long), self.components.squares)
+        asked = self.until_changed("asked", lambda: torch.zeros((), dtype=torch.long), self.components.squares)
         asked += len(ids)
         if asked < len(self.matrix.lengths):
             return weighted_row_sum(self.matrix.select(ids), self._table("available"))
@@ -128,7 +128,7 @@ class ContentRegression(PenaltyPath, ContentModel):
         def found() -> Tensor:
             return torch.cat(list(sums_by_rows(self.matrix, self._table("available"))))
 
-        return self._until_changed("histories", found, self.components.squares)[ids]
+        return self.until_changed("histories", found, self.components.squares)[ids]
 
     def _average(self, side: str, chunk: int = 8192) -> Tensor:
         """(D,) the mean embedding of the training entities; of the other side's histories without one sum for each."""
