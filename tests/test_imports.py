@@ -112,7 +112,7 @@ def test_there_is_no_circle():
 
 
 def test_the_checks_above_see_what_they_look_for():
-    assert "recbole_sibrar.models.losses" in ARROWS["recbole_sibrar.models.recommender"]
+    assert "recbole_sibrar.models.losses" in ARROWS["recbole_sibrar.models.training_step"]
     assert "recbole_sibrar.recbole_plugin.run" in ARROWS["recbole_sibrar.cli.command_line"]
     assert "recbole.config" in ARROWS["recbole_sibrar.recbole_plugin.run"]
 

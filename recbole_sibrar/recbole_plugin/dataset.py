@@ -87,22 +87,10 @@ class ScenarioDataset(Dataset):
         load, unload = self._get_load_and_unload_col(source)
         if self.scenario is None or ids is None or load == set():
             return super()._load_feat(filepath, source)
-        separator = self.config["field_separator"]
+        separator, is_inter = self.config["field_separator"], source is FeatureSource.INTERACTION
         header = read_header(filepath, separator)
         kept = [name for name in header if (not load or name in load) and name not in (unload or ())]
-        for field in ids:
-            if field not in kept:
-                raise DataError(
-                    f"{filepath}: column {field!r} is needed but absent or not loaded; found {list(header)}. "
-                    "USER_ID_FIELD and ITEM_ID_FIELD say what the ids are called."
-                )
-            check_id_type(filepath, field, header[field])
-        is_inter = source is FeatureSource.INTERACTION
-        for name in kept:
-            if is_inter and header[name] not in ("token", "float"):
-                raise DataError(
-                    f"{filepath}: column {name!r} is {header[name]}; interactions take token and float only."
-                )
+        self._check_columns(filepath, header, kept, ids, is_inter)
         frame = read_atomic(filepath, kept, separator)
         for name in kept:
             kind = FeatureType(header[name])
@@ -112,27 +100,43 @@ class ScenarioDataset(Dataset):
                     raise DataError(f"{filepath}, line {(frame[name] == '').idxmax()}: {name} is empty.")
             elif kind == FeatureType.FLOAT:
                 self.field2bucketnum[name] = 2
-                texts = frame[name] if is_inter else frame[name].mask(frame[name].map(is_marker), "")
-                frame[name] = parse_numbers(texts, filepath, name)
-                if name == self.time_field:
-                    frame[name] = exact_integers(texts, frame[name])
+                frame[name] = self._numbers(frame[name], filepath, is_inter)
             elif kind != FeatureType.TOKEN:
                 frame[name] = self._sequences(frame[name], kind)
                 self.field2seqlen[name] = int(frame[name].map(len).max())
             elif not is_inter:
                 frame[name] = frame[name].where(frame[name] != "", None)
-        field, is_split = self.time_field, self.benchmark_filename_list is not None
-        if (
-            is_inter
-            and field in frame
-            and not scenario_named(self.scenario).cold_sides
-            and not is_split
-            and self.config["eval_args"]["order"] == "TO"
-        ):
-            missing = frame[field].isna()
+        if is_inter and self.time_field in frame and self._is_ordered_by_time():
+            missing = frame[self.time_field].isna()
             if missing.any():
-                raise DataError(f"{filepath}, line {missing.idxmax()}: no {field}, but eval_args.order is TO.")
+                raise DataError(
+                    f"{filepath}, line {missing.idxmax()}: no {self.time_field}, but eval_args.order is TO."
+                )
         return frame.reset_index(drop=True)
+
+    @staticmethod
+    def _check_columns(filepath: str, header: dict[str, str], kept: list[str], ids: list[str], is_inter: bool) -> None:
+        for field in ids:
+            if field not in kept:
+                raise DataError(
+                    f"{filepath}: column {field!r} is needed but absent or not loaded; found {list(header)}. "
+                    "USER_ID_FIELD and ITEM_ID_FIELD say what the ids are called."
+                )
+            check_id_type(filepath, field, header[field])
+        for name in kept:
+            if is_inter and header[name] not in ("token", "float"):
+                raise DataError(
+                    f"{filepath}: column {name!r} is {header[name]}; interactions take token and float only."
+                )
+
+    def _is_ordered_by_time(self) -> bool:
+        is_split, order = self.benchmark_filename_list is not None, self.config["eval_args"]["order"]
+        return order == "TO" and not is_split and not scenario_named(self.scenario).cold_sides
+
+    def _numbers(self, column: pd.Series, filepath: str, is_inter: bool) -> pd.Series:
+        texts = column if is_inter else column.mask(column.map(is_marker), "")
+        numbers = parse_numbers(texts, filepath, column.name)
+        return exact_integers(texts, numbers) if column.name == self.time_field else numbers
 
     def _sequences(self, column: pd.Series, kind: FeatureType) -> pd.Series:
         to_value = float if kind == FeatureType.FLOAT_SEQ else str
