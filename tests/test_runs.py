@@ -90,7 +90,7 @@ def test_cold_items_are_never_negatives(tiny, model, options, distribution):
 
 def test_softmax_covers_the_training_catalogue_only(tiny):
     ready = prepared(tiny, scenario="item_cold")
-    assert set(ready.model.core.catalogue.tolist()) == entities(ready.loaders[0], "item_id")
+    assert set(ready.model.core.ensemble.networks[0].catalogue.tolist()) == entities(ready.loaders[0], "item_id")
 
 
 # trap 2: nothing cold in training, nothing of the test split in validation
