@@ -407,3 +407,24 @@ def test_raw_texts_go_through_the_encoder_of_the_training_vectors(shop, monkeypa
     }
     model.add_items(pd.DataFrame({"sku": list(given), "title": list(given.values())}))
     assert model.score("b2", list(given)).nunique() == 1
+
+
+@pytest.mark.parametrize("name", ["ContentRidge", "SiBraR"])
+def test_vectors_of_items_that_nobody_had_are_not_read(shop, name):
+    pictures = {f"p{n}": [n, 1.0] for n in range(shop.n_bought, shop.n_products)}
+    tables = {"items": shop.products, "users": shop.buyers, **shop.columns}
+    lists = [
+        fitted(Dataset.from_frames(shop.orders, vectors=vectors, **tables), name).recommend(k=60)
+        for vectors in ({"picture": pictures}, None)
+    ]
+    assert set(lists[0]["item"]) == set(lists[1]["item"]) and len(set(lists[0]["item"])) == shop.n_products
+    if name == "ContentRidge":
+        pd.testing.assert_frame_equal(*lists)
+
+
+def test_vectors_of_nobody_are_refused(shop):
+    data = Dataset.from_frames(shop.orders, items=shop.products, vectors={"text": shop.text}, **shop.columns)
+    path = data.folder / f"{data.folder.name}.text"
+    path.write_text("item_id:token\ttext:float_seq\nP1\t1 2\n")
+    with pytest.raises(DataError, match=naming("none of its 1 ids | 'P1' | Write them in the same way")):
+        fitted(data)

@@ -1,5 +1,6 @@
 import json
 import os
+import warnings
 from itertools import product
 from pathlib import Path
 
@@ -277,7 +278,7 @@ def test_a_few_vectors_that_hide_all_others_are_named(far, warns, read, recwarn)
     values = np.random.default_rng(0).normal(size=(100, 3))
     values[5 : 5 + len(far)] = np.array(far)[:, None]
     read_as(read, values)
-    said = [str(warning.message) for warning in recwarn if warning.category is UserWarning]
+    said = [str(warning.message) for warning in recwarn if "times as large" in str(warning.message)]
     assert [names(text, f"{len(far)} of 100 | 'i5' | {abs(far[0]):.1e}") for text in said] == [True] * warns
 
 
@@ -357,6 +358,19 @@ def test_vectors_that_are_none(row, message, suffix):
     frame.to_parquet("v.parquet") if suffix == "parquet" else frame.to_json("v.jsonl", orient="records", lines=True)
     with pytest.raises(DataError, match=naming(f"v.{suffix} | {message}")):
         read_embeddings(f"v.{suffix}")
+
+
+@pytest.mark.parametrize("read", ["embeddings", "atomic"])
+def test_a_vector_that_stands_for_a_missing_one_is_named(read):
+    values = np.random.default_rng(0).normal(size=(60, 9))
+    with_none = values.copy()
+    with_none[20:30] = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_as(read, values)
+        read_as(read, np.eye(9)[np.arange(60) % 9])  # as of a category
+    with pytest.warns(UserWarning, match="17% of the vectors are one and the same, that of 'i20'; where it stands"):
+        read_as(read, with_none)
 
 
 def test_ids_of_vectors_are_those_of_tables():

@@ -28,7 +28,7 @@ from recbole_sibrar.data.tables import (
     read_blocks,
     suffix_of,
 )
-from recbole_sibrar.data.vectors import LARGEST, check_columns, check_scale, check_size
+from recbole_sibrar.data.vectors import LARGEST, check_columns, check_repeats, check_scale, check_size
 from recbole_sibrar.errors import DataError, OptionError
 
 Embedded = Path | str | Mapping[Any, object] | tuple[Iterable[object], object] | Frame | Sequence[Any] | np.ndarray
@@ -169,6 +169,7 @@ class Spool:
         self.file.flush()
         values = np.memmap(self.file, self.dtype, "r", shape=(len(ids), self.width))
         check_columns(self.source, values)
+        check_repeats(self.source, ids, values)
         return Vectors.of(ids, values)
 
 

@@ -148,15 +148,22 @@ def align(frame: pd.DataFrame, id_field: str, tokens: Sequence[str], path: str |
     return frame.set_index(id_field).reindex(tokens)
 
 
-def check_known(path: str | Path, ids: Sequence[str], tokens: Sequence[str]) -> None:
+def check_known(
+    path: str | Path, ids: Sequence[str], tokens: Sequence[str], others: Callable[[], Iterable[str]] = tuple
+) -> None:
     """
     Args:
         ids: that a file of features lists. tokens: of the entities, after the padding.
+        others: makes the ids of a table of such entities, which may be without interactions.
 
     Raises:
         DataError: they have none in common: nothing would be known of any entity.
     """
-    if set(tokens[1:]).isdisjoint(ids):
+    known = set(tokens[1:])
+    if not known.isdisjoint(ids):
+        return
+    listed = set(others())
+    if listed.isdisjoint(ids) or listed.isdisjoint(known):
         raise DataError(
             f"{path}: none of its {len(ids):,} ids, such as {str(ids[0])!r}, is among the {len(tokens) - 1:,} with "
             f"interactions, such as {str(tokens[-1])!r}. Write them in the same way, or leave out what is declared of "

@@ -5,6 +5,7 @@ import json
 import os
 import warnings
 import weakref
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,6 +77,25 @@ def check_columns(source: object, values: np.ndarray) -> None:
             "them alike, or make it a modality of its own.",
             stacklevel=3,
         )
+
+
+OFTEN, DIFFERENT = 0.05, 0.9
+
+
+def check_repeats(source: object, ids: np.ndarray, values: np.ndarray) -> None:
+    """Warn of one vector that ``OFTEN`` of the (R, D) have while of the others ``DIFFERENT`` are so: it may stand for
+    none, such as zeros, or that of a picture that says that there is none."""
+    step = max(1, len(values) // LOOKED_AT)
+    rows = [row.tobytes() for row in values[::step]]
+    vector, n = Counter(rows).most_common(1)[0] if rows else (b"", 0)
+    if n < max(AT_LEAST, OFTEN * len(rows)) or len(set(rows)) - 1 < DIFFERENT * (len(rows) - n):
+        return
+    first = str(ids[rows.index(vector) * step])
+    warnings.warn(
+        f"{source}: {n / len(rows):.0%} of the vectors are one and the same, that of {first!r}; where it stands for a "
+        "missing one, leave it out.",
+        stacklevel=3,
+    )
 
 
 def check_size(what: str, vector: np.ndarray) -> None:
@@ -281,4 +301,5 @@ def _parse(path: Path, separators: tuple[str, str]) -> tuple[np.ndarray, np.ndar
     check_scale(path, tokens, np.concatenate([np.abs(block).max(1) for block in blocks]))
     values = np.concatenate(blocks)
     check_columns(path, values)
+    check_repeats(path, tokens, values)
     return tokens, values

@@ -10,6 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from recbole_sibrar.checked import option
+from recbole_sibrar.data.atomic import find_dataset_file, read_atomic, read_header
 from recbole_sibrar.data.modalities import Declaration, Modality
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.kinds.block import Block
@@ -22,14 +23,24 @@ class Files:
 
     Attributes:
         folder, dataset: the files are ``<folder>/<dataset>.<suffix>``.
+        side, id_field: whose features are read, and the column of their ids.
         vector_storage: ``memory`` or ``disk``, see ``data.vectors``.
         separators: of cells, and of tags and numbers inside one.
     """
 
     folder: Path
     dataset: str
+    side: str
+    id_field: str
     vector_storage: str = "memory"
     separators: tuple[str, str] = ("\t", " ")
+
+    def described(self) -> Sequence[str]:
+        """The ids that the side's table lists, with interactions or without; none where there is no such table."""
+        path = find_dataset_file(self.folder, self.dataset, self.side)
+        if path is None or self.id_field not in read_header(path, self.separators[0]):
+            return []
+        return read_atomic(path, [self.id_field], self.separators[0])[self.id_field].tolist()
 
 
 class Kind:

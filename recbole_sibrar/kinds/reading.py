@@ -64,9 +64,9 @@ def load_modalities(
         DataError: a file or column is absent or malformed.
     """
     tokens = np.asarray(tokens).astype(str)
-    files = Files(Path(folder), dataset, vector_storage, separators)
+    files = Files(Path(folder), dataset, side, id_field, vector_storage, separators)
     in_columns = [declaration for declaration in declarations if KINDS[declaration.kind].column_type]
-    frame = _columns(files, side, id_field, tokens, in_columns) if in_columns else None
+    frame = _columns(files, tokens, in_columns) if in_columns else None
     entries = []
     for declaration in declarations:
         kind = KINDS[declaration.kind]
@@ -79,10 +79,9 @@ def load_modalities(
     return Modalities(side, tuple(entries))
 
 
-def _columns(
-    files: Files, side: str, id_field: str, tokens: Sequence[str], declarations: Sequence[Declaration]
-) -> pd.DataFrame:
+def _columns(files: Files, tokens: Sequence[str], declarations: Sequence[Declaration]) -> pd.DataFrame:
     """A row for each of the ``tokens``, with a column for each declaration, checked."""
+    side, id_field = files.side, files.id_field
     columns, between = [declaration.field for declaration in declarations], files.separators[0]
     path = find_dataset_file(files.folder, files.dataset, side)
     if path is None:

@@ -84,7 +84,7 @@ class Vector(Kind):
                 f"{declaration.name!r} is declared. Convert the data set with its vectors, or remove the declaration."
             )
         ids, values = read_vectors(path, files.separators)
-        check_known(path, ids, tokens)
+        check_known(path, ids, tokens, files.described)
         entity = {token: index for index, token in enumerate(tokens)}
         target = np.array([entity.get(token, -1) for token in ids])
         available = np.zeros(len(tokens), dtype=bool)
