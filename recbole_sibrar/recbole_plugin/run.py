@@ -80,7 +80,7 @@ def make_config(
     name = _named("model", name, settings, DEFAULT_MODEL)
     dataset = _named("dataset", dataset, settings, DEFAULT_DATASET)
     models = general_recommenders()
-    if not inspect.isclass(model) and name not in models:
+    if not inspect.isclass(model) and str(name) not in models:
         raise OptionError(f"Unknown model {name!r}; the protocol covers general recommenders. {nearest(name, models)}")
     if name in UNSERVED:
         raise OptionError(f"{name} cannot be run: {UNSERVED[name]}.")
