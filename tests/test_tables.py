@@ -564,3 +564,12 @@ def test_durations_are_seconds():
     items = pd.DataFrame({"item_id": ["a", "b"], "length": pd.to_timedelta([90, None], unit="s")})
     Dataset.from_frames(pd.DataFrame({"user_id": [1], "item_id": ["a"]}), items=items, folder="out/d")
     assert Path("out/d/d.item").read_text().splitlines()[1:] == ["a\t90.0", "b\t"]
+
+
+def test_columns_of_interactions_that_no_model_reads_are_named(capsys):
+    orders = pd.DataFrame({"user_id": [1], "item_id": ["a"], "bought": ["2024-05-31"], "price": [2.5], "rating": [3]})
+    Dataset.from_frames(orders)
+    said = "kept, and read by no model: bought (for splits by time call it timestamp), price\n"
+    assert said in capsys.readouterr().out
+    Dataset.from_frames(orders.rename(columns={"bought": "timestamp"})[["user_id", "item_id", "timestamp", "rating"]])
+    assert "other columns" not in capsys.readouterr().out

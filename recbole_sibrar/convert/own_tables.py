@@ -199,9 +199,13 @@ def _read_interactions(source: Table, user_column: str, item_column: str) -> pd.
     check_column_names(path, frame.columns)
     for id_field in ID.values():
         frame[id_field] = _ids(path, frame[id_field])
-    for column in frame.columns.difference(list(ID.values())):
+    others = []
+    for column in [column for column in frame if column not in ID.values()]:
         texts = frame[column].str.strip()
         dates = as_seconds(texts)
+        if column not in ("rating", "timestamp"):
+            is_time = dates is not None and "timestamp" not in frame
+            others.append(f"{column} (for splits by time call it timestamp)" if is_time else column)
         numbers = pd.to_numeric(texts if dates is None else dates, errors="coerce")
         wrong = numbers.isna() | (numbers.abs() > LARGEST)
         if not wrong.any():
@@ -215,6 +219,8 @@ def _read_interactions(source: Table, user_column: str, item_column: str) -> pd.
             )
         else:
             frame[column] = clean(frame[column])
+    if others:
+        print(f"  other columns of interactions are kept, and read by no model: {', '.join(others)}")
     frame = frame[[*ID.values(), *(column for column in frame if column not in ID.values())]]
     return frame.reset_index(drop=True)
 
