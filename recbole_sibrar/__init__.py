@@ -7,6 +7,7 @@ and evaluation in it.
 from typing import Any
 
 __version__ = "0.1.0"
+__all__ = ["Dataset", "__version__"]
 
 from recbole_sibrar.hook import register_with_recbole
 
@@ -20,3 +21,7 @@ def __getattr__(name: str) -> Any:
 
         return Dataset
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

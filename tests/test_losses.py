@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import naming
 
 from recbole_sibrar.data.sparse import SparseRows, gather_rows, weighted_row_sum
 from recbole_sibrar.models import drawn, pairs
@@ -189,3 +190,16 @@ def test_products_of_drawn_rows_are_those_of_their_sums(monkeypatch, generator, 
     if contrasts:
         torch.testing.assert_close(found[1], expected[1])
     torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("negative", [torch.zeros(3), torch.zeros(2, 1), torch.zeros(3, 1, 1)])
+def test_negatives_stand_in_the_rows_of_their_positives(negative):
+    """Negatives (B,) would be compared with all positives, without a word."""
+    with pytest.raises(ValueError, match=naming(f"(3,) | {tuple(negative.shape)} | (B, N)")):
+        bpr(torch.zeros(3), negative)
+
+
+@pytest.mark.parametrize("second, temperature, message", [(2, 1.0, "(3, 4) | (2, 4)"), (3, 0, "temperature is 0")])
+def test_info_nce_refuses_what_it_cannot_contrast(second, temperature, message):
+    with pytest.raises(ValueError, match=naming(message)):
+        symmetric_info_nce(torch.ones(3, 4), torch.ones(second, 4), temperature)

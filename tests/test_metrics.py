@@ -11,6 +11,7 @@ import pytest
 import recbole.evaluator.metrics as recbole_metrics
 import rmet
 import torch
+from conftest import naming
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -421,3 +422,39 @@ def test_shapes_that_do_not_agree(field, shape, recommendations):
     with pytest.raises(ValueError, match=f"{field} has shape") as error:
         replace(recommendations, **{field: torch.zeros(shape, dtype=getattr(recommendations, field).dtype)})
     assert str(shape) in str(error.value)
+
+
+@pytest.mark.parametrize("name", ACCURACY)
+@pytest.mark.parametrize(
+    "n_relevant, message",
+    [([2, 2], "n_relevant | (2,) | (1,)"), ([1], "n_relevant is 1 in row 0 | 2 hits"), ([[2]], "(1, 1) | (1,)")],
+)
+def test_a_list_has_no_more_hits_than_there_are_relevant_items(name, n_relevant, message):
+    """Numbers of other users were broadcast, and NDCG was 1.5."""
+    with pytest.raises(ValueError, match=naming(message)):
+        ACCURACY[name](torch.tensor([[True, True]]), torch.tensor(n_relevant), 2)
+
+
+@pytest.mark.parametrize("name", ACCURACY)
+def test_hits_are_flags_whatever_their_type(name):
+    hits, n_relevant = torch.tensor([[2, 0, 5]]), torch.tensor([3])
+    assert torch.equal(ACCURACY[name](hits, n_relevant, 3), ACCURACY[name](hits > 0, n_relevant, 3))
+
+
+def test_one_list_is_no_table_of_lists():
+    with pytest.raises(ValueError, match=naming("(3,) | (users, places)")):
+        ours.ndcg(torch.ones(3, dtype=torch.bool), torch.tensor([3]), 3)
+
+
+@pytest.mark.parametrize("item", [-1, 4])
+def test_lists_name_items_that_there_are(item):
+    """-1 was the last item."""
+    with pytest.raises(ValueError, match=naming(f"items | {item} | 0 to 3")):
+        Recommendations(
+            items=torch.tensor([[1, item]]),
+            hits=torch.zeros(1, 2, dtype=torch.bool),
+            n_relevant=torch.tensor([1]),
+            candidates=torch.ones(4, dtype=torch.bool),
+            popularity=torch.ones(4),
+            profile_popularity=torch.ones(1),
+        )

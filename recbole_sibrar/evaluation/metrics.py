@@ -10,7 +10,8 @@ Symbols: U users, K places in a list (best first), k the cut-off (1 <= k <= K), 
   popularity of a list without items. The mean of undefined values only is NaN. A user with something to find and an
   empty list has accuracy 0.
 
-A new metric is a function, a class of three lines and an entry in ``METRICS``.
+A function takes tensors alone; :func:`evaluate` computes many metrics of :class:`Recommendations` by name. A new
+metric is a function, a class of three lines and an entry in ``METRICS``.
 """
 
 from collections.abc import Callable, Iterable
@@ -40,11 +41,11 @@ def ndcg(hits: Tensor, n_relevant: Tensor, k: int) -> Tensor:
     Returns:
         (U,) float64; NaN where n_relevant is 0.
 
-    >>> hits = torch.tensor([[True, False, True], [False, True, False]])
+    >>> hits = torch.tensor([[True, False, True], [False, False, False]])
     >>> ndcg(hits, torch.tensor([2, 0]), k=3)  # (1 + 1/2) / (1 + 1/log2(3))
     tensor([0.9197,    nan], dtype=torch.float64)
     """
-    top = _top(hits, k)
+    top = _top_hits(hits, n_relevant, k)
     discounts = 1 / (_ranks(top) + 1).log2()
     ideal = discounts.cumsum(0)[n_relevant.clamp(1, k) - 1]
     return _defined((top * discounts).sum(1) / ideal, n_relevant)
@@ -64,7 +65,7 @@ def recall(hits: Tensor, n_relevant: Tensor, k: int) -> Tensor:
     >>> recall(torch.tensor([[True, False, True]]), torch.tensor([4]), k=3)
     tensor([0.5000], dtype=torch.float64)
     """
-    return _defined(_n_hits(hits, k) / n_relevant, n_relevant)
+    return _defined(_n_hits(hits, n_relevant, k) / n_relevant, n_relevant)
 
 
 def precision(hits: Tensor, n_relevant: Tensor, k: int) -> Tensor:
@@ -82,7 +83,7 @@ def precision(hits: Tensor, n_relevant: Tensor, k: int) -> Tensor:
     >>> precision(torch.tensor([[True, False, True, False]]), torch.tensor([4]), k=4)
     tensor([0.5000], dtype=torch.float64)
     """
-    return _defined(_n_hits(hits, k) / k, n_relevant)
+    return _defined(_n_hits(hits, n_relevant, k) / k, n_relevant)
 
 
 def average_precision(hits: Tensor, n_relevant: Tensor, k: int, divisor: str = MAP_DIVISORS[0]) -> Tensor:
@@ -110,7 +111,7 @@ def average_precision(hits: Tensor, n_relevant: Tensor, k: int, divisor: str = M
     """
     if divisor not in MAP_DIVISORS:
         raise OptionError(f"map_divisor is {divisor!r}. {nearest(divisor, MAP_DIVISORS)}")
-    top = _top(hits, k).double()
+    top = _top_hits(hits, n_relevant, k).double()
     n = n_relevant if divisor == "relevant_items" else n_relevant.clamp(max=k)
     return _defined((top * top.cumsum(1) / _ranks(top)).sum(1) / n, n_relevant)
 
@@ -129,7 +130,7 @@ def reciprocal_rank(hits: Tensor, n_relevant: Tensor, k: int) -> Tensor:
     >>> reciprocal_rank(torch.tensor([[False, True, True], [False, False, False]]), torch.tensor([2, 1]), k=3)
     tensor([0.5000, 0.0000], dtype=torch.float64)
     """
-    top = _top(hits, k)
+    top = _top_hits(hits, n_relevant, k)
     return _defined((top / _ranks(top)).amax(1), n_relevant)
 
 
@@ -149,7 +150,7 @@ def f_score(hits: Tensor, n_relevant: Tensor, k: int) -> Tensor:
     >>> f_score(torch.tensor([[True, False, True]]), torch.tensor([5]), k=3)  # P 2/3, R 2/5
     tensor([0.5000], dtype=torch.float64)
     """
-    return _defined(2 * _n_hits(hits, k) / (k + n_relevant), n_relevant)
+    return _defined(2 * _n_hits(hits, n_relevant, k) / (k + n_relevant), n_relevant)
 
 
 def average_recommendation_popularity(items: Tensor, popularity: Tensor, k: int) -> Tensor:
@@ -271,6 +272,8 @@ def long_tail(popularity: Tensor, candidates: Tensor, share: float = LONG_TAIL_S
 
 def _top(lists: Tensor, k: int) -> Tensor:
     """(U, K) lists -> (U, k)."""
+    if lists.ndim != 2:
+        raise ValueError(f"The lists have shape {tuple(lists.shape)}, expected (users, places).")
     if not 1 <= k <= lists.shape[1]:
         raise ValueError(
             f"k is {k}, expected 1 to {lists.shape[1]}, the number of places in the lists. "
@@ -279,14 +282,31 @@ def _top(lists: Tensor, k: int) -> Tensor:
     return lists[:, :k]
 
 
+def _top_hits(hits: Tensor, n_relevant: Tensor, k: int) -> Tensor:
+    """(U, K) hits -> (U, k) bool."""
+    top = _top(hits, k).bool()
+    if n_relevant.shape != top.shape[:1]:
+        raise ValueError(
+            f"n_relevant has shape {tuple(n_relevant.shape)}, expected {tuple(top.shape[:1])}, a number a user."
+        )
+    impossible = (top.sum(1) > n_relevant).nonzero()
+    if len(impossible):
+        row = int(impossible[0])
+        raise ValueError(
+            f"n_relevant is {n_relevant[row].item()} in row {row}, whose list has {int(top[row].sum())} hits; expected "
+            "the number of all relevant items of the user, in the list or not."
+        )
+    return top
+
+
 def _ranks(top: Tensor) -> Tensor:
     """(U, k) -> (k,) the ranks, from 1."""
     return torch.arange(1, top.shape[1] + 1, dtype=torch.double, device=top.device)
 
 
-def _n_hits(hits: Tensor, k: int) -> Tensor:
+def _n_hits(hits: Tensor, n_relevant: Tensor, k: int) -> Tensor:
     """(U, K) bool -> (U,) how many of the first k are hits."""
-    return _top(hits, k).sum(1).double()
+    return _top_hits(hits, n_relevant, k).sum(1).double()
 
 
 def _defined(values: Tensor, n_relevant: Tensor) -> Tensor:
@@ -315,7 +335,7 @@ class Recommendations:
         map_divisor: what MAP divides by, see :func:`average_precision`.
 
     Raises:
-        ValueError: the shapes do not agree.
+        ValueError: the shapes do not agree, or ``items`` names one that there is not.
     """
 
     items: Tensor
@@ -345,11 +365,16 @@ class Recommendations:
                     f"{name} has shape {found}, expected {shape} beside items {tuple(self.items.shape)} "
                     f"and candidates {tuple(self.candidates.shape)}."
                 )
+        if self.items.numel() and not 0 <= self.items.min() <= self.items.max() < len(self.candidates):
+            raise ValueError(
+                f"items holds {self.items.min()} to {self.items.max()}, expected 0 to {len(self.candidates) - 1}, the "
+                "places of candidates."
+            )
 
     @cached_property
     def filled_hits(self) -> Tensor:
         """(U, K) bool, the hits at places that are not empty."""
-        return self.hits & (self.items > 0)
+        return self.hits.bool() & (self.items > 0)
 
     @cached_property
     def tail(self) -> Tensor:
@@ -496,11 +521,13 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def evaluate(recommendations: Recommendations, metrics: Iterable[str], ks: Iterable[int]) -> dict[str, float]:
+def evaluate(
+    recommendations: Recommendations, metrics: Iterable[str] | str, ks: Iterable[int] | int
+) -> dict[str, float]:
     """The value of each metric at each cut-off.
 
     Args:
-        metrics: names out of ``METRICS``. ks: cut-offs, none larger than K.
+        metrics: names out of ``METRICS``, or one. ks: cut-offs, none larger than K, or one.
 
     Returns:
         {"ndcg@10": value, ...}, in the order asked for.
@@ -518,11 +545,15 @@ def evaluate(recommendations: Recommendations, metrics: Iterable[str], ks: Itera
     ... )
     >>> evaluate(recommendations, ["recall", "mrr", "coverage", "pl"], [2])
     {'recall@2': 1.0, 'mrr@2': 0.75, 'coverage@2': 0.75, 'pl@2': 1.0}
+    >>> evaluate(recommendations, "NDCG", 1)
+    {'ndcg@1': 0.5}
     """
     return {f"{metric.name}@{k}": metric.value(recommendations, k) for metric, k in _product(metrics, ks)}
 
 
-def per_user_table(recommendations: Recommendations, metrics: Iterable[str], ks: Iterable[int]) -> dict[str, Tensor]:
+def per_user_table(
+    recommendations: Recommendations, metrics: Iterable[str] | str, ks: Iterable[int] | int
+) -> dict[str, Tensor]:
     """The per-user values of each metric that has them, at each cut-off.
 
     Args:
@@ -538,8 +569,9 @@ def per_user_table(recommendations: Recommendations, metrics: Iterable[str], ks:
     return {key: values for key, values in table.items() if values is not None}
 
 
-def _product(metrics: Iterable[str], ks: Iterable[int]) -> list[tuple[Metric, int]]:
-    names, ks = list(metrics), list(ks)
+def _product(metrics: Iterable[str] | str, ks: Iterable[int] | int) -> list[tuple[Metric, int]]:
+    names = [name.lower() for name in ([metrics] if isinstance(metrics, str) else metrics)]
+    ks = [ks] if isinstance(ks, int) else list(ks)
     for name in names:
         if name not in METRICS:
             raise OptionError(f"metrics names {name!r}, which is unknown. {nearest(name, METRICS)}")

@@ -29,9 +29,16 @@ def symmetric_info_nce(
     Returns:
         the mean over all valid anchors; zero if there is none.
 
+    Raises:
+        ValueError: the views have different shapes, or the temperature is not above 0.
+
     >>> round(symmetric_info_nce(torch.eye(2), torch.eye(2), temperature=1.0).item(), 4)  # 2 log(1 + 1/e)
     0.6265
     """
+    if first.shape != second.shape:
+        raise ValueError(f"first has shape {tuple(first.shape)}, second {tuple(second.shape)}; expected the same.")
+    if not temperature > 0:
+        raise ValueError(f"temperature is {temperature}, expected a number above 0.")
     if cosine:
         first, second = unit_rows(first), unit_rows(second)
     return symmetric_info_nce_of(first @ second.transpose(-1, -2) / temperature, valid)
@@ -90,7 +97,18 @@ def bpr(positive: Tensor, negative: Tensor) -> Tensor:
     Args:
         positive: (B,) scores of the positives.
         negative: (B, N) scores of each positive's negatives.
+
+    Raises:
+        ValueError: the shapes are others.
+
+    >>> round(bpr(torch.tensor([1.0, 2.0]), torch.tensor([[0.0], [2.0]])).item(), 4)  # (log(1 + 1/e) + log(2)) / 2
+    0.5032
     """
+    if positive.ndim != 1 or negative.ndim != 2 or len(positive) != len(negative):
+        raise ValueError(
+            f"positive has shape {tuple(positive.shape)}, negative {tuple(negative.shape)}; expected (B,) and (B, N), "
+            "the negatives of each positive in its row (one: negative.unsqueeze(1))."
+        )
     return F.softplus(negative - positive.unsqueeze(-1)).mean()
 
 
