@@ -1,6 +1,6 @@
 """Options that check themselves: the base of every model's options object."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, TypeVar, cast, get_args
 
@@ -9,7 +9,7 @@ from recbole_sibrar.errors import OptionError, nearest
 
 def option(
     help: str,
-    choices: Sequence[str] | None = None,
+    choices: Collection[str] | None = None,
     low: float | None = None,
     high: float | None = None,
     needs: Any = None,

@@ -199,6 +199,15 @@ def test_what_a_filter_of_features_drops_is_not_served(shop, dataset):
     assert result.dropped["item"]["count"] > 0 and not served & set(cheap) & bought
 
 
+def test_a_filter_of_features_that_keeps_the_interactions_is_refused(shop, dataset):
+    columns = {"inter": ["user_id", "item_id"], "item": ["item_id", "price"]}
+    with pytest.raises(OptionError, match=naming("val_interval.price | filter_inter_by_user_or_item=False")):
+        filtered(dataset, load_col=columns, val_interval={"price": "[5,inf)"}, filter_inter_by_user_or_item=False)
+    users = [f"b{n}" for n in range(30)]
+    result, _ = filtered(dataset, val_interval={"user_id": users}, filter_inter_by_user_or_item=False)
+    assert result.dropped["user"]["count"] == 10
+
+
 @pytest.mark.parametrize("how", [{"k_core": 3}, {"minimum": {"stars": 3}}])
 def test_what_a_filter_takes_in_conversion_stays_in_the_catalogue(shop, how, capsys):
     tables = {"items": shop.products, "users": shop.buyers, "vectors": {"text": shop.text}}

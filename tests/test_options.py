@@ -330,6 +330,10 @@ def test_a_recbole_model_that_does_not_fit_the_data_is_named(tiny, monkeypatch):
     with pytest.raises(OptionError) as error:
         run("BPR", "tiny", None, options)
     assert all(part in str(error.value) for part in ("BPR", "tiny", "Sample larger than population"))
+    for innocent in ({"metrics": ["NDCG"]}, {"load_col": {"inter": ["user_id", "item_id"]}}):
+        with pytest.raises(OptionError) as error:
+            run("BPR", "tiny", None, {**options, **innocent})
+        assert str(next(iter(innocent.values()))) not in str(error.value)
 
 
 # every option of every model, with values of every kind

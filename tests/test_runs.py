@@ -402,6 +402,32 @@ def test_a_class_of_ones_own_leaves_results_and_a_checkpoint_that_says_whose_it_
             load(path)
 
 
+def test_a_metric_and_a_fusion_of_ones_own(tiny, monkeypatch):
+    """Put into ``METRICS`` and ``FUSIONS`` by one's own code, after everything is imported."""
+    from recbole.evaluator import register
+
+    from recbole_sibrar.evaluation.metrics import METRICS, Metric
+    from recbole_sibrar.models.fusion import FUSIONS, AttentionFusion
+
+    class Misses(Metric):
+        name, higher_is_better, empty = "misses", False, "NaN without a list."
+
+        def per_user(self, recommendations, k):
+            return 1 - recommendations.filled_hits[:, :k].any(1).double()
+
+    for known in (register.metrics_dict, register.metric_types, register.metric_information):
+        monkeypatch.setitem(known, "misses", None)  # taken out again after the test
+    monkeypatch.setitem(METRICS, "misses", Misses())
+    monkeypatch.setitem(FUSIONS, "own", AttentionFusion)
+    options = {"scenario": "item_cold", "metrics": ["Hit", "Misses"], "valid_metric": "Misses@1", "topk": [1]}
+    own = run("SiBraR", "tiny", None, tiny.options(**options, fusion="own"))
+    assert own.test_result["misses@1"] == pytest.approx(1 - own.test_result["hit@1"])
+    assert own.best_valid_score == min(epoch["valid"] for epoch in own.history)
+    assert pd.read_csv(f"results/{own.name}/per_user.csv")["misses@1"].isin([0, 1]).all()
+    assert own.test_result == run("SiBraR", "tiny", None, tiny.options(**options, fusion="attention")).test_result
+    assert len(Recommender.load(f"results/{own.name}").recommend(["u1"], k=3)) == 3
+
+
 @pytest.mark.parametrize("name", ["BPR", "Bpr", "SiBraR", "sibrar"])
 def test_a_class_of_ones_own_does_not_have_the_name_of_another_model(tiny, name):
     from recbole.model.general_recommender import BPR

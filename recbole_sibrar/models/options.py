@@ -53,7 +53,7 @@ class ModelOptions(Inputs, ImputeOptions):
     batch_norm: bool = option("after every second linear layer of the encoder", default=True)
     normalize_input: bool = option("L2-normalise the projected modalities", default=True)
     input_dropout: float = option("dropout on the projected modalities", low=0, high=0.99, default=0.02)
-    fusion: str = option("how an entity's modalities become its embedding", tuple(FUSIONS), default="mean")
+    fusion: str = option("how an entity's modalities become its embedding", FUSIONS, default="mean")
     joint_modality: bool = option(
         "the sum of an entity's projected modalities goes through the encoder, too, as one more modality", default=False
     )

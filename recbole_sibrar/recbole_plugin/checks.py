@@ -176,16 +176,17 @@ def options_blamed(config: Config) -> Iterator[None]:
                 f"RecBole's {model} does not work on {config['dataset']} ({said}); RecBole's models are not made for "
                 "every size of data, choose another one."
             ) from error
+        others = "" if model in OUR_MODELS else ", or the model, which is not made for every size of data"
         raise OptionError(
             f"{model} does not work with {', '.join(f'{k}={shown(v)}' for k, v in changed.items())} "
-            f"({said}); change these options."
+            f"({said}); change these options{others}."
         ) from error
 
 
 HARMLESS = {
     "data_path", "output_dir", "checkpoint_dir", "run_name", "scenario", "seed", "split_seed", "state", "show_progress",
     "epochs", "resume", "model", "dataset", "gpu_id", "stopping_step", "modalities", "tables", "missing",
-    "valid_metric", "topk",
+    "valid_metric", "topk", "metrics", "metric_decimal_place", "load_col", "fit", "map_divisor", "eval_candidates",
 }  # fmt: skip
 
 

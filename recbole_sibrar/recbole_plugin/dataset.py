@@ -270,6 +270,11 @@ class ScenarioDataset(Dataset):
         kind = self.field2type[field]
         if kind in (FeatureType.TOKEN_SEQ, FeatureType.FLOAT_SEQ):
             raise OptionError(f"val_interval.{field}: the column is {kind.value}; only token or float can be filtered.")
+        if field not in self.inter_feat and not self.config["filter_inter_by_user_or_item"]:
+            raise OptionError(
+                f"val_interval.{field} filters {self.field2source[field].value}s, whose interactions "
+                "filter_inter_by_user_or_item=False keeps, so that it has no effect; leave one of the two out."
+            )
         is_number = kind == FeatureType.FLOAT
         if is_number != isinstance(interval, str):
             expected = "an interval such as '[3,inf)'" if is_number else "a list of the tokens to keep, such as [a, b]"

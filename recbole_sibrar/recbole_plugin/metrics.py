@@ -9,6 +9,7 @@ from recbole.config import Config
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from recbole.data.interaction import Interaction
 from recbole.evaluator import metrics as recboles
+from recbole.evaluator import register
 from recbole.evaluator.base_metric import AbstractMetric
 from recbole.evaluator.collector import Collector, DataStruct
 from recbole.evaluator.register import Register
@@ -181,10 +182,17 @@ class _ProtocolMetric(AbstractMetric):
         }
 
 
-METRIC_CLASSES = {
-    name: type(name.upper(), (_ProtocolMetric,), {"metric": metric, "smaller": not metric.higher_is_better})
-    for name, metric in METRICS.items()
-}
+def make_known() -> None:
+    """RecBole finds all of ``METRICS``, those that one's own code has put there too."""
+    for name, metric in METRICS.items():
+        if getattr(register.metrics_dict.get(name), "metric", None) is metric:
+            continue
+        values = {"metric": metric, "smaller": not metric.higher_is_better}
+        register.metrics_dict[name] = type(name.upper(), (_ProtocolMetric,), values)
+        register.metric_types[name] = _ProtocolMetric.metric_type
+        register.metric_information[name] = _ProtocolMetric.metric_need
+        if not metric.higher_is_better and name not in register.smaller_metrics:
+            register.smaller_metrics.append(name)
 
 
 class _ShortLists:

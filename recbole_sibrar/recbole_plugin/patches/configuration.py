@@ -22,6 +22,7 @@ def apply() -> None:
     from recbole_sibrar.properties import parse_option
     from recbole_sibrar.recbole_plugin.capabilities import known_as
     from recbole_sibrar.recbole_plugin.config import OUR_MODELS, apply_layers, own_folder
+    from recbole_sibrar.recbole_plugin.metrics import make_known
     from recbole_sibrar.recbole_plugin.patches.models import cover
 
     original = Config._load_internal_config_dict
@@ -29,6 +30,7 @@ def apply() -> None:
     @functools.wraps(original)
     def load_internal_config_dict(self: "Config", model: str, model_class: type, dataset: str) -> None:
         original(self, model, model_class, dataset)
+        make_known()
         name = known_as(model_class)
         if self.external_config_dict.get("scenario") is not None or name in OUR_MODELS:
             cover(model_class)

@@ -9,15 +9,10 @@ TOUCH_POINTS = {
 
 def apply() -> None:
     import recbole.trainer.trainer as trainer_module
-    from recbole.evaluator import register as registry
+    from recbole.evaluator import register
 
-    from recbole_sibrar.recbole_plugin.metrics import METRIC_CLASSES, SHORT_LIST_CLASSES, ProtocolCollector
+    from recbole_sibrar.recbole_plugin.metrics import SHORT_LIST_CLASSES, ProtocolCollector, make_known
 
-    for name, metric in METRIC_CLASSES.items():
-        registry.metrics_dict[name] = metric
-        registry.metric_types[name] = metric.metric_type
-        registry.metric_information[name] = metric.metric_need
-        if metric.smaller and name not in registry.smaller_metrics:
-            registry.smaller_metrics.append(name)
-    registry.metrics_dict.update(SHORT_LIST_CLASSES)
+    make_known()
+    register.metrics_dict.update(SHORT_LIST_CLASSES)
     trainer_module.Collector = ProtocolCollector
