@@ -236,3 +236,29 @@ def test_a_model_without_modalities_is_refused(toy, capsys, command, model, mess
     result = run(model, "toy", None, {**without_preset(toy), "scenario": "warm", "epochs": 1})
     assert main([command, f"results/{result.name}"]) == 2
     assert names(capsys.readouterr().err, message)
+
+
+@pytest.mark.parametrize("rates", [[], ["--rates", "0"]])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"eval_candidates": "all"}, "eval_candidates | all | scenario"),
+        ({"eval_args": {"split": {"RS": [0.6, 0.2, 0.2]}}}, "eval_args.split | 0.6 | 0.8"),
+        ({"scenario": "warm"}, "scenario | item_cold | warm"),
+        ({"topk": [4], "valid_metric": "NDCG@4"}, "'ndcg@5' | ndcg@4"),
+    ],
+)
+def test_runs_that_do_not_compare_are_in_no_study(toy, capsys, rates, options, message):
+    toy = without_preset({**toy, "epochs": 1})
+    runs = [run("ContentRidge", "toy", None, toy), run("KernelRidge", "toy", None, {**toy, **options})]
+    command = ["missing", *(f"results/{result.name}" for result in runs), *rates, "--output", "out"]
+    assert main(command) == 2
+    assert names(capsys.readouterr().err, message) and not list(Path("out").glob("*.csv"))
+
+
+def test_runs_of_other_lengths_are_compared_by_a_metric_that_all_have(toy):
+    toy = without_preset({**toy, "epochs": 1})
+    other = {"topk": [5, 4], "valid_metric": "NDCG@4"}
+    runs = [run("ContentRidge", "toy", None, toy), run("KernelRidge", "toy", None, {**toy, **other})]
+    assert main(["missing", *(f"results/{result.name}" for result in runs), "--rates", "0", "--output", "out"]) == 0
+    assert pd.read_csv("out/rates-mean.csv")["ndcg@5"].notna().all()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -148,13 +147,18 @@ def _one_by_one(arguments: argparse.Namespace) -> Iterator[TrainedModel]:
         yield model
 
 
-def _check_metric(models: Iterable[TrainedModel], metric: str) -> None:
+def _metric_of(arguments: argparse.Namespace) -> str:
+    """The one asked for, or that by which the first of the models was chosen; all of them have it."""
     from recbole_sibrar.recbole_plugin.checks import computed_metrics
+    from recbole_sibrar.recbole_plugin.trained import configs_of
 
-    for model in models:
-        known = computed_metrics(model.config)
+    configs = configs_of(arguments.models)
+    metric: str = (arguments.metric or next(iter(configs.values()))["valid_metric"]).lower()
+    for path, config in configs.items():
+        known = computed_metrics(config)
         if metric not in known:
-            raise OptionError(f"--metric {metric!r} is not among {model.name}'s. {nearest(metric, known)}")
+            raise OptionError(f"--metric {metric!r} is not among those of {path}. {nearest(metric, known)}")
+    return metric
 
 
 def _missing(arguments: argparse.Namespace) -> int:
@@ -199,21 +203,16 @@ def _write_missing(arguments: argparse.Namespace, grid: list[MissingOptions], ra
     from recbole_sibrar.evaluation.missing import over_seeds
     from recbole_sibrar.report.missing import write_rate_study, write_subset_study
 
+    metric = _metric_of(arguments)
     if rates:
-        one_by_one = _one_by_one(arguments)
-        first = next(one_by_one)
-        metric = (arguments.metric or first.config["valid_metric"]).lower()
-        _check_metric([first], metric)
         table, studied = write_rate_study(
-            chain([first], one_by_one), arguments.side, arguments.phase, rates, grid, arguments.output, metric
+            _one_by_one(arguments), arguments.side, arguments.phase, rates, grid, arguments.output, metric
         )
         print(markdown(over_seeds(table, metric)))
         patterns = ", ".join(dict.fromkeys(options.pattern for options in grid))
         records = rate_records(studied, table, metric, phase=arguments.phase, pattern=patterns)
     else:
         models = _load(arguments)
-        metric = (arguments.metric or models[0].config["valid_metric"]).lower()
-        _check_metric(models, metric)
         limit = arguments.max_subsets or MAX_SUBSETS
         tables = write_subset_study(
             models, arguments.side, arguments.phase, limit, arguments.seed, arguments.output, metric

@@ -218,7 +218,7 @@ def _check_clusters(config: Config, dataset: Dataset) -> None:
         )
 
 
-def computed_metrics(config: Config) -> list[str]:
+def computed_metrics(config: Config | dict[str, Any]) -> list[str]:
     """The keys of the results: ``ndcg@10``, ..., ``gauc``."""
     names = [metric.lower() for metric in config["metrics"]]
     found = [name if name in WITHOUT_LENGTH else f"{name}@{k}" for name in names for k in config["topk"]]

@@ -22,9 +22,31 @@ from recbole_sibrar.evaluation.protocol import Phase
 from recbole_sibrar.models.core import InnerProductModel
 from recbole_sibrar.properties import QUIET
 from recbole_sibrar.recbole_plugin.run import model_label, prepare_trained, run
-from recbole_sibrar.report.collection import OF_A_SEED
+from recbole_sibrar.report.collection import OF_A_SEED, OPTIONAL_OPTIONS, protocol_of
 from recbole_sibrar.report.result import RESULT, as_json
 from recbole_sibrar.scenarios import SCENARIOS
+
+ONE_BY_ONE = ("topk", "valid_metric", "split_seed")
+"""What of a protocol may differ where one metric is looked at and splits are told apart."""
+
+
+def configs_of(paths: Iterable[Path | str]) -> dict[Path | str, dict[str, Any]]:
+    """{checkpoint or folder of a run: its configuration}, of runs that may stand in one table.
+
+    Raises:
+        CheckpointError: there is no checkpoint. OptionError: the runs are of several data sets, scenarios or protocols.
+    """
+    configs = {path: {**OPTIONAL_OPTIONS, **checkpoint.load(path)["config"]} for path in paths}
+    of_runs = [dict((*_of_data(config), *protocol_of(config))) for config in configs.values()]
+    for what in dict.fromkeys(name for own in of_runs for name in own if name not in ONE_BY_ONE):
+        found = sorted({str(own.get(what)) for own in of_runs})
+        if len(found) > 1:
+            raise OptionError(f"The runs are of several: {what} is {' and '.join(found)}; name those of one.")
+    return configs
+
+
+def _of_data(config: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(what, str(config[what])) for what in ("dataset", "scenario")]
 
 
 def names_of_rows(paths: Iterable[Path | str]) -> dict[Path | str, str]:
@@ -32,14 +54,9 @@ def names_of_rows(paths: Iterable[Path | str]) -> dict[Path | str, str]:
     for several settings, the names are those of the folders.
 
     Raises:
-        CheckpointError: there is no checkpoint. OptionError: the runs are of several data sets or scenarios, or one is
-            named twice.
+        CheckpointError, OptionError: as ``configs_of``; one of the runs is named twice.
     """
-    configs = {path: checkpoint.load(path)["config"] for path in paths}
-    for what in ("dataset", "scenario"):
-        found = sorted({str(config[what]) for config in configs.values()})
-        if len(found) > 1:
-            raise OptionError(f"The runs are of several: {what} is {' and '.join(found)}; name those of one.")
+    configs = configs_of(paths)
     known = {path: defaultdict(lambda: None, config) for path, config in configs.items()}
     labels = {path: model_label(config) for path, config in known.items()}
     settings, seeds = defaultdict(set), Counter((labels[path], config["seed"]) for path, config in known.items())
