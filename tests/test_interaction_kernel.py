@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import Ridge
 from test_models import N_ITEMS, N_TRAINED, N_USERS, batch, build, every_model, interactions
 
 from recbole_sibrar.data.modalities import OTHER_SIDE
 from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.models.readouts import kernel
 from recbole_sibrar.models.readouts.kernel import JITTER, KERNELS, PENALTY, KernelFeatures, arc_cosine
 
 USERS, ITEMS = torch.arange(N_USERS), torch.arange(N_ITEMS)
@@ -89,6 +91,38 @@ def test_cold_users_have_none_of_it_and_cold_items_all(model_class):
     trained = model.entities("user").trained
     assert torch.equal(model.embeddings("user", USERS)[:, WIDTH:].any(1), trained)
     assert model.embeddings("item", ITEMS)[N_TRAINED:-1, WIDTH:].any(1).all()
+
+
+@every_model
+@pytest.mark.parametrize("calibration", [False, True])
+def test_a_new_item_that_lacks_content_has_the_features_that_it_would_have_with_it(
+    model_class, calibration, monkeypatch
+):
+    """Against scikit-learn's ridge regression over the training items that have more."""
+    monkeypatch.setattr(kernel, "FEWEST", 3)
+    model = build(model_class, interaction_kernel=0.4, calibration=calibration, ensemble_size=2).eval()
+    encoder, features = model.entities("item"), model.readouts[0].solved()[0]
+    choice = torch.tensor([name in ("plot", "year") for name in encoder.names])
+    known = encoder.trained.nonzero().squeeze(1)
+    content = encoder.available[known] & torch.tensor([name != "interactions" for name in encoder.names])
+    before = model.embeddings("item", ITEMS)
+    encoder.evaluated = torch.where(encoder.trained.unsqueeze(1), encoder.evaluated, choice)
+    new = (~encoder.trained).nonzero().squeeze(1)
+    has_more = (content | ~choice).all(1) & (content & ~choice).any(1)
+    ids, content = known[has_more], content[has_more]
+    left = features(model.ensemble.fused_as_new(ids, choice.expand(len(ids), -1))).detach().double().numpy()
+    whole = features(model.ensemble.fused_in_training("item", ids, content)).detach().double().numpy()
+    ridge = Ridge(alpha=PENALTY * np.trace(np.cov(left.T, bias=True))).fit(left, whole)
+    expected = ridge.predict(features(model.ensemble.embeddings("item", new)).numpy())
+    found = model.embeddings("item", ITEMS)
+    scale = model.level.factor_and_constant[0].item() if calibration else 1.0
+    columns = found[new, 2 * WIDTH :][:, : len(features.landmarks)].numpy() / scale
+    np.testing.assert_allclose(columns, expected, rtol=1e-3, atol=1e-4)
+    assert np.abs(columns - features(model.ensemble.embeddings("item", new)).numpy()).max() > 0.01
+    assert torch.equal(found[encoder.trained], before[encoder.trained])
+    for item in (3, int(new[0])):
+        total = torch.stack([part.vector for part in model.parts("item", item)]).sum(0)
+        torch.testing.assert_close(total, found[item])
 
 
 @every_model

@@ -17,7 +17,7 @@ from recbole_sibrar.models.entity import EntityEncoder
 from recbole_sibrar.models.network import NETWORK, sample_of
 from recbole_sibrar.models.new_items import Level
 from recbole_sibrar.models.options import ModelOptions
-from recbole_sibrar.models.readouts import readouts
+from recbole_sibrar.models.readouts import Seen, readouts
 from recbole_sibrar.scenarios import SCENARIOS
 
 USERS = 1024
@@ -106,23 +106,28 @@ class BranchRecommender(InnerProductModel):
     @torch.no_grad()
     def embeddings(self, side: str, ids: Tensor) -> Tensor:
         fused = self.ensemble.embeddings(side, ids)
-        return self._extended(fused, side, self.ensemble.profiles(side, ids)) if self._extends else fused
+        if not self._extends:
+            return fused
+        return self._extended(Seen(side, fused, self.entities(side).read[ids], self.ensemble.profiles(side, ids)))
 
     @torch.no_grad()
     def embed(self, features: Modalities) -> Tensor:
         fused = self.ensemble.embed(features)
-        return self._extended(fused, features.side, self.ensemble.profiles_of(features)) if self._extends else fused
+        if not self._extends:
+            return fused
+        _, used = self.entities(features.side).readable(features)
+        return self._extended(Seen(features.side, fused, used, self.ensemble.profiles_of(features)))
 
     @property
     def _extends(self) -> bool:
         return bool(self.readouts) or self.level is not None
 
-    def _extended(self, fused: Tensor, side: str, profiles: SparseRows) -> Tensor:
-        """The networks' embeddings (N, D) of entities with these interactions, with what stands beside them."""
-        embeddings = fused
+    def _extended(self, seen: Seen) -> Tensor:
+        """The networks' embeddings with what stands beside them."""
+        embeddings = seen.fused
         for readout in self.readouts:
-            embeddings = readout.extend(embeddings, side, fused, profiles)
-        return embeddings if self.level is None else self.level.extend(embeddings, side, profiles)
+            embeddings = readout.extend(embeddings, seen)
+        return embeddings if self.level is None else self.level.extend(embeddings, seen.side, seen.profiles)
 
     def _embeddings_without(self, side: str, ids: Tensor, hidden: SparseRows | None) -> Tensor:
         """As ``embeddings``, of known entities (N,) without the interactions ``hidden``, users x items."""
@@ -130,8 +135,9 @@ class BranchRecommender(InnerProductModel):
             return self.embeddings(side, ids)
         own = rows_of(side, hidden).select(ids)
         profiles = self.ensemble.profiles(side, ids).without(own.row_of_entry(), own.columns)
-        fused = self.ensemble.fused_in_training(side, ids, self.entities(side).read[ids], profiles)
-        return self._extended(fused, side, profiles)
+        used = self.entities(side).read[ids]
+        fused = self.ensemble.fused_in_training(side, ids, used, profiles)
+        return self._extended(Seen(side, fused, used, profiles))
 
     def compared(self, embeddings: Tensor) -> Tensor:
         """Without what only entities with interactions have, or only those without."""

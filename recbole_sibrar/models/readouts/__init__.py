@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from recbole_sibrar.models.ensemble import Ensemble
 from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.readouts.kernel import KERNELS, InteractionKernel
-from recbole_sibrar.models.readouts.readout import Readout
+from recbole_sibrar.models.readouts.readout import Readout, Seen
 from recbole_sibrar.models.readouts.ridge import InteractionRidge
 
 
@@ -18,4 +18,4 @@ def readouts(options: ModelOptions, ensemble: Ensemble) -> Iterator[Readout]:
             yield InteractionKernel(ensemble, getattr(options, option), of)
 
 
-__all__ = ["InteractionKernel", "InteractionRidge", "Readout", "readouts"]
+__all__ = ["InteractionKernel", "InteractionRidge", "Readout", "Seen", "readouts"]

@@ -1,16 +1,18 @@
 """What interactions say of an entity, read off the other side's learned embeddings by a kernel ridge regression."""
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from recbole_sibrar.data.modalities import OTHER_SIDE, Modalities
+from recbole_sibrar.data.modalities import INTERACTIONS, OTHER_SIDE, Modalities
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 from recbole_sibrar.layers import differ
 from recbole_sibrar.models.attribution import Part, beside_zeros, shapley_parts
 from recbole_sibrar.models.ensemble import Ensemble
-from recbole_sibrar.models.readouts.readout import ROWS, Readout, moments, ridge_table
+from recbole_sibrar.models.network import sample_of
+from recbole_sibrar.models.readouts.readout import ROWS, Readout, Seen, moments, ridge_table
 
 KERNELS = {"item": "interaction_kernel", "user": "user_kernel"}
 """{side whose embeddings a kernel sees: the option with its weight}."""
@@ -20,6 +22,12 @@ LANDMARKS = 512
 
 PENALTY = 1.0
 """On the coefficients, see ``ridge_table``."""
+
+MOST = 5
+"""With more content modalities there are too many choices of them, and features are not completed."""
+
+FEWEST = 50
+"""Of fewer items it is not known what they would have."""
 
 JITTER = 1e-3
 """Landmarks count as different by so much of their mean square, where they are the same."""
@@ -79,6 +87,22 @@ def arc_cosine(rows: Tensor, others: Tensor) -> Tensor:
     return lengths * (angle.sin() + (torch.pi - angle) * cosine) / torch.pi
 
 
+class Completion(NamedTuple):
+    """Features of items that lack content -> those that they would have with it, by a ridge regression.
+
+    Attributes:
+        left, whole: (L,) their means among training items. turn: (L, L).
+    """
+
+    left: Tensor
+    turn: Tensor
+    whole: Tensor
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """(N, L) -> (N, L)."""
+        return self.whole + (rows - self.left) @ self.turn
+
+
 class InteractionKernel(Readout):
     r"""A regression that sees what goes together joins the scores.
 
@@ -90,6 +114,9 @@ class InteractionKernel(Readout):
     the training users, for users with interactions only: a deep kernel (Wilson et al., AISTATS 2016) on embeddings that
     were learned without it. The features are columns beside the embeddings.
 
+    An item without interactions that lacks content would be far from everything that has it. Its features are those
+    that training items have of all their content, as far as the features of what it has tell them (``Completion``).
+
     Args:
         of: the side whose embeddings the kernel sees.
     """
@@ -98,14 +125,13 @@ class InteractionKernel(Readout):
         super().__init__(ensemble, weight)
         self.of = of
 
-    def extend(self, embeddings: Tensor, side: str, fused: Tensor, profiles: SparseRows) -> Tensor:
-        features, table = self.solved()
-        if side != self.of:
-            columns = weighted_row_sum(profiles, table)
-        elif side == "item":
-            columns = features(fused)
+    def extend(self, embeddings: Tensor, seen: Seen) -> Tensor:
+        if seen.side != self.of:
+            columns = weighted_row_sum(seen.profiles, self.solved()[1])
+        elif seen.side == "item":
+            columns = self._features(seen.fused, seen.used)
         else:
-            columns = features(fused) * (profiles.lengths > 0).unsqueeze(1)
+            columns = self._features(seen.fused, seen.used) * (seen.profiles.lengths > 0).unsqueeze(1)
         return torch.cat([embeddings, columns], dim=1)
 
     def shorten(self, embeddings: Tensor) -> Tensor:
@@ -121,15 +147,50 @@ class InteractionKernel(Readout):
 
     def _own_parts(self, side: str, entity: int | Modalities, profile: SparseRows) -> dict[str, Tensor]:
         """{modality: (L,)} of one entity, without those that are zero."""
-        (features, table), ensemble = self.solved(), self.ensemble
-        encoder, found = ensemble.entities(side), {}
+        ensemble, found = self.ensemble, {}
+        encoder = ensemble.entities(side)
         if side != self.of:
-            found[ensemble.profile_name(side)] = weighted_row_sum(profile, table)[0]
+            found[ensemble.profile_name(side)] = weighted_row_sum(profile, self.solved()[1])[0]
         elif side == "item" or profile.lengths.any():
             has = encoder.read[entity] if isinstance(entity, int) else encoder.readable(entity)[1][0]
-            values, mean = shapley_parts(lambda used: features(ensemble.with_modalities(side, entity, used)), has)
+            values, mean = shapley_parts(
+                lambda used: self._features(ensemble.with_modalities(side, entity, used), used), has
+            )
             found = {**dict(zip(encoder.names, values)), "(mean)": mean}
         return {name: vector for name, vector in found.items() if vector.any()}
+
+    def _features(self, fused: Tensor, used: Tensor) -> Tensor:
+        """(N, D) embeddings from the modalities ``used`` (N, M) -> (N, L)."""
+        features = self.solved()[0](fused)
+        if self.of == "item":
+            choices, place = used.unique(dim=0, return_inverse=True)
+            for n, choice in enumerate(choices):
+                completion = self._completion(choice)
+                if completion is not None:
+                    features[place == n] = completion(features[place == n])
+        return features
+
+    def _completion(self, choice: Tensor) -> Completion | None:
+        """For items that have the content ``choice`` (M,) and nothing else; None if nothing is to be completed."""
+        names = self.ensemble.entities(self.of).names
+        has = [name for name, there in zip(names, choice.tolist()) if there]
+        if not has or INTERACTIONS in has or len(names) > MOST + (INTERACTIONS in names):
+            return None
+        return self.ensemble.once(f"{KERNELS[self.of]} from {has}", partial(self._solve_completion, choice))
+
+    @torch.no_grad()
+    def _solve_completion(self, choice: Tensor) -> Completion | None:
+        ids, used = self._views_in_training(self.of)
+        content = used[-1]
+        has_more = (content | ~choice).all(1) & (content & ~choice).any(1)
+        places = sample_of(has_more.nonzero().squeeze(1))
+        if len(places) < FEWEST:
+            return None
+        ids, content, features = ids[places], content[places], self.solved()[0]
+        left = features(self.ensemble.fused_as_new(ids, choice.expand(len(ids), -1)))
+        whole = features(self.ensemble.fused_in_training(self.of, ids, content))
+        rows, _ = ridge_table(left.unsqueeze(0), torch.ones_like(places, dtype=torch.bool).unsqueeze(0), PENALTY)
+        return Completion(left.mean(0), rows.T @ (whole - whole.mean(0)), whole.mean(0))
 
     def solved(self) -> tuple[KernelFeatures, Tensor]:
         """The features of its side, and (N, L) what an interaction with each of the N entities there adds to v."""

@@ -1,6 +1,7 @@
 """What the readouts share: regressions of interactions on the embeddings that networks have learned."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,6 +14,21 @@ from recbole_sibrar.models.ensemble import Ensemble
 from recbole_sibrar.models.network import sample_of
 
 ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a readout sees of N entities.
+
+    Attributes:
+        fused: (N, D), the networks' embeddings. used: (N, M) bool, the modalities that they are made of.
+        profiles: N rows, the interactions.
+    """
+
+    side: str
+    fused: Tensor
+    used: Tensor
+    profiles: SparseRows
 
 
 class Readout:
@@ -29,8 +45,8 @@ class Readout:
     def __init__(self, ensemble: Ensemble, weight: float):
         self.ensemble, self.weight = ensemble, weight
 
-    def extend(self, embeddings: Tensor, side: str, fused: Tensor, profiles: SparseRows) -> Tensor:
-        """(N, E) embeddings -> (N, E') with the columns; ``fused`` (N, D) are the networks', ``profiles`` N rows."""
+    def extend(self, embeddings: Tensor, seen: Seen) -> Tensor:
+        """(N, E) embeddings of the entities ``seen`` -> (N, E') with the columns."""
         raise NotImplementedError
 
     def shorten(self, embeddings: Tensor) -> Tensor:

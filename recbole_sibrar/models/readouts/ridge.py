@@ -8,7 +8,7 @@ from torch import Tensor
 from recbole_sibrar.data.modalities import OTHER_SIDE, Modalities
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
 from recbole_sibrar.models.attribution import Part
-from recbole_sibrar.models.readouts.readout import Readout, ridge_table
+from recbole_sibrar.models.readouts.readout import Readout, Seen, ridge_table
 
 RIDGE = "interaction_ridge"
 
@@ -30,8 +30,8 @@ class InteractionRidge(Readout):
     :math:`[e_u + \beta w_u, e_u]` and :math:`[e_i, \beta w_i]`.
     """
 
-    def extend(self, embeddings: Tensor, side: str, fused: Tensor, profiles: SparseRows) -> Tensor:
-        return _widened(embeddings, side, profiles) + self._rows(side, profiles)
+    def extend(self, embeddings: Tensor, seen: Seen) -> Tensor:
+        return _widened(embeddings, seen.side, seen.profiles) + self._rows(seen.side, seen.profiles)
 
     def shorten(self, embeddings: Tensor) -> Tensor:
         return embeddings[:, : embeddings.shape[1] // 2]
