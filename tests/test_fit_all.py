@@ -62,6 +62,11 @@ def test_from_python_and_from_the_command_line(capsys):
     assert main(["run", "--model=ContentRidge", "--fit=most", *options]) == 2
 
 
+def test_it_says_how_far_it_is_as_the_first_training_does(tiny, capsys):
+    run("BPR", "tiny", None, tiny.options(scenario="warm", fit="all", run_name="all", show_progress=True))
+    assert "Train" not in capsys.readouterr().err  # RecBole's bars
+
+
 def test_a_run_without_it_leaves_no_such_model_of_an_earlier_run(tiny):
     for fit in ("all", "split"):
         run("Pop", "tiny", None, tiny.options(scenario="warm", fit=fit, run_name="same"))

@@ -10,12 +10,13 @@ from recbole.utils import get_model, get_trainer, init_seed
 from recbole_sibrar import checkpoint
 from recbole_sibrar.models.calibration import FACTORS
 from recbole_sibrar.models.new_items import LEVEL
+from recbole_sibrar.progress import Progress
 from recbole_sibrar.recbole_plugin.dataset import ScenarioDataset
 
 WHOLE_MODEL = "model-all.pth"  # in the folder of a run, beside the model that the test figures belong to
 
 
-def train_on_everything(config: Config, dataset: ScenarioDataset, chosen: Path) -> Path:
+def train_on_everything(config: Config, dataset: ScenarioDataset, chosen: Path, quiet: bool) -> Path:
     """Train the same model on all interactions, those of validation and test too, and write it beside the chosen one.
 
     It has as many epochs as the checkpoint that validation chose; for a closed form, whose epochs are penalties, that
@@ -24,6 +25,7 @@ def train_on_everything(config: Config, dataset: ScenarioDataset, chosen: Path) 
     Args:
         dataset: after ``build``.
         chosen: the checkpoint of its best epoch.
+        quiet: do not say how far it is.
     """
     path = chosen.with_name(WHOLE_MODEL)
     state = checkpoint.load(chosen)
@@ -36,7 +38,8 @@ def train_on_everything(config: Config, dataset: ScenarioDataset, chosen: Path) 
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     trainer.epochs, trainer.trained_on = n_epochs, checkpoint.EVERYTHING
     getLogger().info(f"Training on everything for {n_epochs} epochs")
-    trainer.fit(loader, None, saved=False, show_progress=config["show_progress"])
+    with Progress(n_epochs, "epoch", f"{config['model']} on everything", quiet=quiet) as trainer.progress:
+        trainer.fit(loader, None, saved=False)
     for name, value in model.state_dict().items():
         if name.endswith((FACTORS, LEVEL)):
             value.copy_(parameters[name])

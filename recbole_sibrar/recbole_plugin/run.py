@@ -258,7 +258,7 @@ def _run_in(folder: Path, config: Config) -> RunResult:
     tested = perf_counter()
     phase = test_data.phase
     tables = _per_user(prepared, phase), _per_item(prepared, phase)
-    whole = train_on_everything(config, prepared.dataset, folder / MODEL) if config["fit"] == "all" else None
+    whole = train_on_everything(config, prepared.dataset, folder / MODEL, quiet) if config["fit"] == "all" else None
 
     result = RunResult(
         name=folder.name,
