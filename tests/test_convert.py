@@ -360,6 +360,14 @@ def test_vectors_that_are_none(row, message, suffix):
         read_embeddings(f"v.{suffix}")
 
 
+@pytest.mark.parametrize("form", ["mapping", "pair", "frame"])
+def test_a_vector_of_another_length_is_named(form):
+    ids, rows = ["a", "b", "c"], [[1.0, 2.0], [3.0], [4.0, 5.0]]
+    sources = {"mapping": dict(zip(ids, rows)), "pair": (ids, rows), "frame": pd.DataFrame({"id": ids, "v": rows})}
+    with pytest.raises(OptionError, match=naming("'v' | that of 'b' holds 1, most hold 2")):
+        embeddings_of(sources[form], "v")
+
+
 @pytest.mark.parametrize("read", ["embeddings", "atomic"])
 def test_a_vector_that_stands_for_a_missing_one_is_named(read):
     values = np.random.default_rng(0).normal(size=(60, 9))

@@ -3,6 +3,7 @@
 import re
 import tempfile
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -211,9 +212,11 @@ def embeddings_of(
         return read_embeddings(source, None, half, folder)
     if isinstance(source, Mapping):
         pairs = [(token, vector) for token, vector in source.items() if vector is not None]
-        ids, values = [token for token, _ in pairs], _matrix(name, [vector for _, vector in pairs])
+        ids = [token for token, _ in pairs]
+        values = _matrix(name, [vector for _, vector in pairs], ids)
     elif isinstance(source, tuple) and len(source) == 2:
-        ids, values = list(source[0]), _matrix(name, source[1])
+        ids = list(source[0])
+        values = _matrix(name, source[1], ids)
     elif hasattr(source, "columns"):
         frame = plain_frame(source, name)
         _check_first(f"the vectors {name!r}", frame.columns)
@@ -221,7 +224,8 @@ def embeddings_of(
         if len(numbers) == 1:
             frame = frame[frame[numbers[0]].map(is_list)]
         cells = frame[numbers[0]].tolist() if len(numbers) == 1 else frame[numbers]
-        ids, values = frame[token].tolist(), _matrix(name, cells)
+        ids = frame[token].tolist()
+        values = _matrix(name, cells, ids)
     else:
         ids, values = list[object]() if rows is None else list(rows), _matrix(name, source)
         if rows is None or len(ids) != values.shape[0]:
@@ -239,8 +243,8 @@ def embeddings_of(
     return spool.finish()
 
 
-def _matrix(name: str, rows: Any) -> Any:
-    """(R, D) numbers, as an array or, if they are, a sparse matrix."""
+def _matrix(name: str, rows: Any, ids: Sequence[object] = ()) -> Any:
+    """(R, D) numbers, as an array or, if they are, a sparse matrix; ``ids`` of the rows are for messages."""
     if issparse(rows) and rows.ndim == 2 and rows.dtype.kind in "biuf":
         return rows.tocsr()
     matrix: np.ndarray | None = None
@@ -250,8 +254,19 @@ def _matrix(name: str, rows: Any) -> Any:
         if not np.iscomplexobj(found):
             matrix = found if found.dtype in (np.float16, np.float32) else np.asarray(rows, dtype=np.float64)
     if matrix is None or matrix.ndim != 2:
-        raise OptionError(f"The vectors {name!r} are no table of numbers with a row for each id, all of one length.")
+        wrong = f"The vectors {name!r} are no table of numbers with a row for each id, all of one length"
+        raise OptionError(f"{wrong}{_other_length(rows, ids)}.")
     return matrix
+
+
+def _other_length(rows: Any, ids: Sequence[object]) -> str:
+    """Words on the first of several rows that has another length than most."""
+    lengths = [len(row) if is_list(row) else 0 for row in rows] if isinstance(rows, (list, tuple)) else []
+    if len(lengths) != len(ids) or len(set(lengths)) < 2:
+        return ""
+    (usual, _), *_ = Counter(lengths).most_common(1)
+    row = next(row for row, length in enumerate(lengths) if length != usual)
+    return f": that of {str(ids[row])!r} holds {lengths[row]}, most hold {usual}"
 
 
 def _plain(values: object) -> object:
