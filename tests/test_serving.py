@@ -365,14 +365,15 @@ def test_export(tiny, kind):
     assert main(["export", "--checkpoint", path, "--output", "results"]) == 2
 
 
-def test_a_modality_called_fused_is_exported_beside_the_fused_embeddings(tiny):
+@pytest.mark.parametrize("modality, file", [("fused", "modality_fused"), ("brand/year", "brand%2Fyear")])
+def test_each_modality_is_exported_to_a_file_of_its_own(tiny, modality, file):
     for suffix in ("item", "yaml"):
         path = tiny.folder / "tiny" / f"tiny.{suffix}"
-        path.write_text(path.read_text().replace("year", "fused"))
+        path.write_text(path.read_text().replace("year", modality))
     path = trained(tiny)
     assert main(["export", "--checkpoint", path, "--output", "index"]) == 0
     _, fused, modalities = Recommender.load(path).embeddings("item")
-    for name, values in {"fused": fused, "modality_fused": modalities["fused"]}.items():
+    for name, values in {"fused": fused, file: modalities[modality]}.items():
         assert np.array_equal(np.load(f"index/item_{name}.npy"), values, equal_nan=True)
 
 

@@ -95,8 +95,8 @@ def add_serving_parsers(commands: argparse._SubParsersAction[argparse.ArgumentPa
         help="write user and item embeddings, fused and per modality",
         description="Write embeddings for an index of your choice: for users and items a text file of ids, an array of "
         "fused embeddings (N, D), whose inner products are the scores, and one per modality, NaN where the modality is "
-        "missing (modality_fused for one that is called fused); user_seen.npz says which items (their "
-        "places) each user has had: those of user n are items[indptr[n] : indptr[n + 1]].",
+        "missing (modality_fused for one that is called fused, %2F for a slash in a name); user_seen.npz says which "
+        "items (their places) each user has had: those of user n are items[indptr[n] : indptr[n + 1]].",
     )
     export.add_argument("--checkpoint", required=True, metavar="FILE", help="model.pth of a run")
     export.add_argument("--output", required=True, metavar="DIR", help="a new folder, or one that export made before")
@@ -261,12 +261,11 @@ def _export(arguments: argparse.Namespace) -> int:
             (folder / f"{side}_ids.txt").write_text("".join(f"{token}\n" for token in ids), encoding="utf-8")
             own = {"modality_fused" if name == "fused" else name: values for name, values in modalities.items()}
             for name, values in {"fused": fused, **own}.items():
+                path = folder / f"{side}_{name.replace('/', '%2F')}.{arguments.format}"
                 if arguments.format == "npy":
-                    _save_array(folder / f"{side}_{name}.npy", values.numpy())
+                    _save_array(path, values.numpy())
                 else:
-                    pd.DataFrame({f"{side}_id": ids, name: list(values.numpy())}).to_parquet(
-                        folder / f"{side}_{name}.parquet", index=False
-                    )
+                    pd.DataFrame({f"{side}_id": ids, name: list(values.numpy())}).to_parquet(path, index=False)
     print(f"embeddings written to {target}")
     return 0
 
