@@ -507,6 +507,12 @@ def test_recboles_run_checks_what_our_run_checks(tiny, options, message):
         run_recbole(model="BPR", dataset="tiny", config_dict=tiny.options(scenario="warm", **options))
 
 
+@pytest.mark.parametrize("files", [{"epochs": 1}, "my.yaml", Path("my.yaml")])
+def test_options_in_the_place_of_property_files_are_named(tiny, files):
+    with pytest.raises(OptionError, match=naming(f"config_files | {files!r} | options")):
+        run("Pop", "tiny", files)
+
+
 def test_recboles_run_says_what_has_no_effect(tiny):
     from recbole.quick_start import run_recbole
 

@@ -22,7 +22,7 @@ from recbole_sibrar.properties import PAPER, names_paper, parse_option, props_fo
 from recbole_sibrar.properties import parse_value as parse_value  # also found here, where it once was
 from recbole_sibrar.recbole_plugin.capabilities import general_recommenders, solves
 from recbole_sibrar.recbole_plugin.guess import guessed_modalities
-from recbole_sibrar.recbole_plugin.rules import PATH, WITHOUT_EFFECT, check_values
+from recbole_sibrar.recbole_plugin.rules import PATH, WITHOUT_EFFECT, check_values, shown
 from recbole_sibrar.scenarios import DEFAULT_SCENARIO, SCENARIOS, scenario_named
 
 OUR_MODELS = tuple(MODELS)
@@ -104,6 +104,11 @@ def read_config_files(
     Raises:
         OptionError: a file is absent or malformed, or the papers do not have what is named.
     """
+    if isinstance(files, (str, Path, dict)):
+        raise OptionError(
+            f"config_files is {shown(files)}; expected a list of files, such as ['my.yaml']; options are given as "
+            "options={'epochs': 5}."
+        )
     settings: dict[str, Any] = {}
     for path in files:
         if names_paper(path):
