@@ -35,6 +35,8 @@ NETWORK = "network"
 class Network(InnerProductModel):
     """Scores are inner products of fused user and item embeddings, those of the content priors among them.
 
+    It embeds; a ``TrainingStep`` says what its loss is.
+
     Priors (``priors``) add columns to the fused embeddings of both sides: with ``content_prior`` one of each
     single-branch side that has content, with ``interaction_prior`` one of the interactions. The papers have none.
 
