@@ -122,7 +122,10 @@ class Ensemble(InnerProductModel):
         return self._side_by_side(Network.embeddings, side, ids)
 
     def embed(self, features: Modalities) -> Tensor:
-        return self._side_by_side(Network.embed, features)
+        return self.embed_read(*self.entities(features.side).readable(features))
+
+    def embed_read(self, features: Modalities, used: Tensor) -> Tensor:
+        return self._side_by_side(Network.embed_read, features, used)
 
     def with_modalities(self, side: str, entity: int | Modalities, used: Tensor) -> Tensor:
         return self._side_by_side(Network.with_modalities, side, entity, used)

@@ -199,7 +199,11 @@ class Network(InnerProductModel):
     @torch.no_grad()
     def embed(self, features: Modalities) -> Tensor:
         """(N, D + P) fused embeddings of entities that the training data do not have, from their features."""
-        features, used = self.entities(features.side).readable(features)
+        return self.embed_read(*self.entities(features.side).readable(features))
+
+    @torch.no_grad()
+    def embed_read(self, features: Modalities, used: Tensor) -> Tensor:
+        """As ``embed``, from what ``Entities.readable`` returns."""
         fused = self._calibrated(features.side, self._fused_of(features, used), used)
         return self._fill_empty(features.side, fused, used)
 

@@ -87,9 +87,11 @@ class BranchRecommender(InnerProductModel):
     @torch.no_grad()
     def calibrate(self, positives: SparseRows, items: Tensor) -> None:
         self.ensemble.calibrate(positives, items)
+        if self.level is None or not len(items):
+            return
         known = self.entities("item").trained.nonzero().squeeze(1)
         known = sample_of(known[self.ensemble.profiles("item", known).lengths > 0])
-        if self.level is None or not len(items) or not len(known):
+        if not len(known):
             return
         items = sample_of(items)
         self.level.fit(
@@ -112,10 +114,10 @@ class BranchRecommender(InnerProductModel):
 
     @torch.no_grad()
     def embed(self, features: Modalities) -> Tensor:
-        fused = self.ensemble.embed(features)
+        read, used = self.entities(features.side).readable(features)
+        fused = self.ensemble.embed_read(read, used)
         if not self._extends:
             return fused
-        _, used = self.entities(features.side).readable(features)
         return self._extended(Seen(features.side, fused, used, self.ensemble.profiles_of(features)))
 
     @property

@@ -128,10 +128,10 @@ class InteractionKernel(Readout):
     def extend(self, embeddings: Tensor, seen: Seen) -> Tensor:
         if seen.side != self.of:
             columns = weighted_row_sum(seen.profiles, self.solved()[1])
-        elif seen.side == "item":
-            columns = self._features(seen.fused, seen.used)
         else:
-            columns = self._features(seen.fused, seen.used) * (seen.profiles.lengths > 0).unsqueeze(1)
+            columns = self._features(seen.fused, seen.used)
+            if self.of == "user":
+                columns = columns * (seen.profiles.lengths > 0).unsqueeze(1)
         return torch.cat([embeddings, columns], dim=1)
 
     def shorten(self, embeddings: Tensor) -> Tensor:
