@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow
 import pytest
 import torch
+import yaml
 from conftest import names, naming
 from shop import Shop
 
@@ -181,7 +182,13 @@ WRONG = {
         lambda s: frames(s, items=s.products.assign(tags=[["x", 7]] * 60)), "items, line 1: tags is ['x', 7]"
     ),
     "folder": (lambda s: Dataset("nowhere"), "nowhere holds no nowhere.inter; make it with Dataset.from_frames"),
-    "orders": (lambda s: frames(s, convert=lambda f: f.assign(x=[[1]] * len(f))), "column 'x' holds lists"),
+    "lists as ids": (lambda s: frames(s, convert=lambda f: f.assign(buyer=[[1]] * len(f))), "user_id is [1]"),
+    "no ids": (lambda s: frames(s, convert=lambda f: f.assign(buyer=None)), "interactions, line 1: user_id or"),
+    "no rating": (lambda s: frames(s, convert=lambda f: f.assign(rating=[None, *range(1, len(f))])), "line 1 | rating"),
+    "a column of several tables": (
+        lambda s: frames(s, items=s.products.assign(city="A", item_city="B"), vectors=None), "'city' | 'item_city'"
+    ),
+    "nothing": (lambda s: Dataset.from_frames(pd.DataFrame()), "interactions: no line below the header"),
 }  # fmt: skip
 
 
@@ -361,6 +368,40 @@ def test_tags_with_another_separator_are_told_of_it(shop, separator, capsys):
     assert "'title': text (guessed); read by no model unless its kind is ngrams or it is encoded\n" in said
     frames(shop, items=shop.products.assign(tags=tags), vectors=None, tag_separator=separator.strip())
     assert "'tags': tags (guessed)\n" in capsys.readouterr().out
+
+
+def test_columns_of_several_tables_are_modalities_of_each(shop, capsys):
+    """RecBole knows a column by its name alone; items have a buyer, a city, tags, a date and a title beside others."""
+    orders = shop.orders.assign(city="A", title="x")
+    items = shop.products.assign(city=["A", "B"] * 30, buyer="b1", day="2024-05-31")
+    buyers = shop.buyers.assign(tags="a|b", day=["old", "new", "old"] * 14 + ["new"])
+    dataset = Dataset.from_frames(orders, items=items, users=buyers, **shop.columns, require=["tags"])
+    assert "user_city, user_tags, user_day, item_tags, item_title, item_city, item_day" in capsys.readouterr().out
+    declared = yaml.safe_load((dataset.folder / "frames.yaml").read_text())["modalities"]
+    assert declared["item"]["city"] == {"kind": "category", "field": "item_city"}
+    assert declared["user"]["day"] == {"kind": "category", "field": "user_day"} and "buyer" in declared["item"]
+    assert set(read_atomic(dataset.folder / "frames.item")["item_title"]) >= {"The thing called 1"}
+    model = dataset.fit("ContentRidge", scenario="item_cold", epochs=1)
+    model.add_items(items.iloc[:2].assign(sku=["new 0", "new 1"]))
+    assert model.recommend(["b1"], 1, ["new 1"])["item"].tolist() == ["new 1"]
+    model = dataset.fit("ContentRidge", scenario="user_cold", epochs=1)
+    assert len(model.recommend([{"buyer": "b", "city": "A", "day": "old", "tags": "b"}], 2)) == 2
+
+
+def test_rows_of_interactions_that_may_be_none(shop, capsys):
+    """Who was not signed in, dislikes, what came back, and columns that no model could read."""
+    orders = shop.orders.assign(rating=[0, -1, *range(1, len(shop.orders) - 1)], n=1, flags=[["a"]] * len(shop.orders))
+    orders.loc[[4, 6], "n"], orders.loc[2, "buyer"], orders.loc[3, "sku"] = -2, None, ""
+    orders.loc[[8, 9], "buyer"] = "null"
+    dataset = Dataset.from_frames(orders, **shop.columns)
+    said = capsys.readouterr().out
+    n = len(orders)
+    assert names(said, f"2 of {n} rows without | such as line 3 | hold lists | flags | 2 interactions | user 'null'")
+    assert names(said, f"2 of {n - 2} interactions have 0 or less in rating | rating=3 | less than 0 in n | n=1")
+    assert len(read_atomic(dataset.folder / "frames.inter")) == n - 2
+    dataset = Dataset.from_frames(orders, **shop.columns, minimum={"rating": 3, "n": 1})
+    assert len(read_atomic(dataset.folder / "frames.inter")) == n - 6
+    assert "or less" not in capsys.readouterr().out.split("rating >=")[1]
 
 
 def test_few_candidates_are_said(shop):

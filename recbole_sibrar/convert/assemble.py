@@ -1,7 +1,7 @@
 """What every corpus does after reading: filters by features, k-core, report, and the hand-over to the writer."""
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class Side:
             whose interactions a filter takes become cold.
         n_rows: how many of the table's rows, its first ones, were given; the others are of ids without a row.
         dates: columns that were dates, and are numbers.
+        fields: {column: its name in the atomic files}, where that is another (``rename_shared``).
     """
 
     name: str
@@ -50,6 +51,7 @@ class Side:
     described: list = field(default_factory=list)
     n_rows: int = 0
     dates: list = field(default_factory=list)
+    fields: dict = field(default_factory=dict)
 
     @property
     def id_field(self) -> str:
@@ -103,9 +105,14 @@ def check_column_names(path: str | Path, names: Iterable[str], modalities: Itera
     for name in names:
         problem = _problem(name)
         if name in SPECIAL and name in modalities:
-            problem = f"cannot be the name of a modality, as {', '.join(SPECIAL)} have a meaning of their own"
+            problem = (
+                f"cannot be the name of a modality, as {', '.join(SPECIAL)} have a meaning of their own; "
+                f"--item-modalities {name}=text (kinds, --user-modalities) leaves it out, or"
+            )
+        elif problem:
+            problem += ";"
         if problem:
-            raise DataError(f"{path}, line 1: the column name {name!r} {problem}; rename or remove the column.")
+            raise DataError(f"{path}, line 1: the column name {name!r} {problem} rename or remove the column.")
 
 
 def _problem(name: str) -> str | None:
@@ -137,6 +144,33 @@ def check_modality_names(users: Side, items: Side, vectors: dict[str, Iterable[s
             taken.add(name)
 
 
+def rename_shared(users: Side, items: Side, interactions: Collection[str]) -> None:
+    """Give columns that another table has, too, a field of their own: RecBole knows a column by its name alone.
+
+    Args:
+        interactions: the columns of the interactions.
+
+    Raises:
+        DataError: a column has the name that another one would be given.
+    """
+    tables = {"interactions": interactions, "users": users.kinds, "items": items.kinds}
+    for side in (users, items):
+        for column in side.kinds:
+            others = [name for name, columns in tables.items() if name != f"{side.name}s" and column in columns]
+            if not others:
+                continue
+            side.fields[column] = own = f"{side.name}_{column}"
+            there = next((name for name, columns in tables.items() if own in columns), None)
+            if there:
+                raise DataError(
+                    f"Column {column!r} of the {side.name}s is one of the {others[0]}, too, and cannot be called "
+                    f"{own!r} in the atomic files, which is one of the {there}; rename a column."
+                )
+    fields = [*users.fields.values(), *items.fields.values()]
+    if fields:
+        print(f"  columns that several tables have are called {', '.join(fields)} in the atomic files")
+
+
 def require_features(
     interactions: pd.DataFrame, sides: Iterable[Side], required: Iterable[str], log: StepLog
 ) -> pd.DataFrame:
@@ -151,15 +185,16 @@ def require_features(
         if not owners:
             names = [name for features in known.values() for name in features]
             raise OptionError(f"--require {wanted!r} is not known here. {nearest(wanted, names)}")
-        side = owners[-1]
-        having = set(known[side.name][wanted])
-        lacking = [token for token in side.cold if token not in having]
-        if lacking:
-            print(f"{len(lacking):,} {side.name}s without interactions lack {wanted}, such as {lacking[0]!r}: dropped")
-            side.cold = [token for token in side.cold if token in having]
-        side.described = [token for token in side.described if token in having]
-        kept = interactions[side.id_field].isin(known[side.name][wanted])
-        interactions = log.record(f"{side.name}s with {wanted}", interactions[kept])
+        for side in owners:
+            having = set(known[side.name][wanted])
+            lacking = [token for token in side.cold if token not in having]
+            if lacking:
+                example = f"such as {lacking[0]!r}"
+                print(f"{len(lacking):,} {side.name}s without interactions lack {wanted}, {example}: dropped")
+                side.cold = [token for token in side.cold if token in having]
+            side.described = [token for token in side.described if token in having]
+            kept = interactions[side.id_field].isin(known[side.name][wanted])
+            interactions = log.record(f"{side.name}s with {wanted}", interactions[kept])
     return interactions
 
 
@@ -275,7 +310,8 @@ class Job:
         actual = {**sizes, "interactions": len(interactions)}
         for side in sides:
             actual.update({name: vectors.width for name, vectors in side.vectors.items()})
-            actual.update({n: n_values(side.table[n], kind) for n, kind in side.kinds.items() if kind != TEXT})
+            kinds = {column: kind for column, kind in side.kinds.items() if kind != TEXT}
+            actual.update({side.fields.get(n, n): n_values(side.table[n], kind) for n, kind in kinds.items()})
         compare(self.papers.shape, actual, self.papers.advice(self.options))
         return actual
 
@@ -284,12 +320,17 @@ class Job:
     ) -> AtomicDataset:
         numeric = pd.api.types.is_numeric_dtype
         types = {column: "float" if numeric(interactions[column]) else "token" for column in interactions}
-        modalities, vectors = {}, {}
+        modalities, vectors, tables = {}, {}, {}
         for side in (users, items):
-            types.update({column: TYPES[kind] for column, kind in side.kinds.items()})
+            types.update({side.fields.get(column, column): TYPES[kind] for column, kind in side.kinds.items()})
             types[side.id_field] = "token"
-            kinds = {column: kind for column, kind in side.kinds.items() if kind != TEXT}
-            modalities[side.name] = {**kinds, **dict.fromkeys(side.vectors, "vector")}
+            tables[side.name] = side.table[[side.id_field, *side.kinds]].rename(columns=side.fields)
+            declared = {
+                column: {"kind": kind, "field": side.fields[column]} if column in side.fields else kind
+                for column, kind in side.kinds.items()
+                if kind != TEXT
+            }
+            modalities[side.name] = {**declared, **dict.fromkeys(side.vectors, "vector")}
             vectors.update({name: (side.id_field, own) for name, own in side.vectors.items()})
         record = {
             "converter": self.converter,
@@ -300,11 +341,9 @@ class Job:
             "expected": self.papers.shape,
             "inputs": {path.name: checksum(path) for path in map(Path, self.inputs)},
         }
-        columns = {side.name: [side.id_field, *side.kinds] for side in (users, items)}
         return AtomicDataset(
-            self.name, interactions, users.table[columns["user"]], items.table[columns["item"]], types, vectors,
-            modalities, record, self.tables,
-        )  # fmt: skip
+            self.name, interactions, tables["user"], tables["item"], types, vectors, modalities, record, self.tables
+        )
 
 
 def n_values(column: pd.Series, kind: str) -> int:

@@ -84,7 +84,7 @@ class AtomicDataset:
         users, items: one row per entity, the id first; NaN or "" is missing, tags are joined by spaces.
         types: {column of any table: token | token_seq | float}.
         vectors: {modality: (id column, Vectors)}.
-        modalities: {"user": {name: kind}, "item": {name: kind}}.
+        modalities: {"user": {name: kind}, "item": {name: kind}}, as ``kinds.reading.parse_declarations`` takes them.
         record: what ``conversion.json`` tells of the conversion.
         tables: how the tables were written that this was made of, for serving (``serving.vocabulary``).
     """

@@ -9,7 +9,16 @@ from typing import Any
 import pandas as pd
 
 from recbole_sibrar.convert.arguments import check_arguments, check_cells
-from recbole_sibrar.convert.assemble import ID, TEXT, TYPES, Job, Side, check_column_names, check_modality_names
+from recbole_sibrar.convert.assemble import (
+    ID,
+    TEXT,
+    TYPES,
+    Job,
+    Side,
+    check_column_names,
+    check_modality_names,
+    rename_shared,
+)
 from recbole_sibrar.convert.atomic import prepare
 from recbole_sibrar.convert.corpus import Corpus, add_encoders, add_item_vectors, encoders, named_values
 from recbole_sibrar.convert.encoders import Encode
@@ -121,10 +130,7 @@ def convert(
     for column in kinds:
         if column not in columns:
             raise OptionError(f"kinds: {column!r} is no column of users or items. {nearest(column, columns)}")
-    clash = [column for column in user_side.kinds if column in {*item_side.kinds, *pairs}]
-    clash += [column for column in item_side.kinds if column in pairs]
-    if clash:
-        raise OptionError(f"Column {clash[0]!r} stands in two tables; rename one.")
+    rename_shared(user_side, item_side, pairs.columns)
     vectors = {"--user-vectors": located(user_vectors), "--item-vectors": located(item_vectors)}
     names = encode.new_names(item_texts, item_vectors) if encode else []
     in_columns = {"a column of lists": [*user_side.vectors, *item_side.vectors]}
@@ -192,13 +198,13 @@ def _read(source: Any, name: str, ids: dict[str, str]) -> tuple[str | Path, pd.D
 
 def _read_interactions(source: Table, user_column: str, item_column: str) -> pd.DataFrame:
     path, frame = _read(source, "interactions", {user_column: "user", item_column: "item"})
-    for column in frame:
-        if frame[column].map(is_list).any():
-            raise DataError(f"{path}: column {column!r} holds lists, which interactions cannot; remove it.")
     frame = _renamed(path, frame, {user_column: "user", item_column: "item"})
+    lists = [column for column in frame.columns.drop([*ID.values()]) if frame[column].map(is_list).any()]
+    if lists:
+        print(f"  columns of interactions that hold lists are left out: {', '.join(lists)}")
+        frame = frame.drop(columns=lists)
     check_column_names(path, frame.columns)
-    for id_field in ID.values():
-        frame[id_field] = _ids(path, frame[id_field])
+    frame = _with_ids(path, frame)
     others = []
     for column in [column for column in frame if column not in ID.values()]:
         texts = frame[column].str.strip()
@@ -213,16 +219,55 @@ def _read_interactions(source: Table, user_column: str, item_column: str) -> pd.
         elif column in ("rating", "timestamp"):
             neither = wrong & ~texts.map(is_moment)
             line = (neither if neither.any() else wrong).idxmax()
+            date = " nor, as all of its cells, a date such as 2024-05-31 10:15:00" if column == "timestamp" else ""
             raise DataError(
-                f"{path}, line {line}: {frame[column][line]!r} in {column} is neither a finite number nor, as all of "
-                "its cells, a date such as 2024-05-31 10:15:00; remove rows without one, or the column."
+                f"{path}, line {line}: {frame[column][line]!r} in {column} is no finite number{date}; remove rows "
+                "without one, or the column."
             )
         else:
             frame[column] = clean(frame[column])
     if others:
         print(f"  other columns of interactions are kept, and read by no model: {', '.join(others)}")
+    _tell_of_dislikes(frame)
     frame = frame[[*ID.values(), *(column for column in frame if column not in ID.values())]]
     return frame.reset_index(drop=True)
+
+
+def _with_ids(path: str | Path, frame: pd.DataFrame) -> pd.DataFrame:
+    """The interactions that have a user and an item.
+
+    Raises:
+        DataError: none has, or an id is a list or holds a line break.
+    """
+    for id_field in ID.values():
+        frame[id_field] = _ids(path, frame[id_field])
+    has_ids = (frame[[*ID.values()]] != "").all(axis=1)
+    lines = frame.index[~has_ids]
+    if len(lines) == len(frame):
+        raise DataError(f"{path}, line {lines[0]}: user_id or item_id is empty, as on all lines.")
+    if len(lines):
+        print(f"  {len(lines):,} of {len(frame):,} rows without a user or an item, such as line {lines[0]}: left out")
+        frame = frame[has_ids].copy()
+    for side, id_field in ID.items():
+        marked = frame[id_field][frame[id_field].isin(list(filter(is_marker, frame[id_field].unique())))]
+        if len(marked):
+            print(
+                f"  {len(marked):,} interactions are those of the {side} {marked.iloc[0]!r}, an id like others; "
+                "remove the rows if it says that there is none"
+            )
+    return frame
+
+
+def _tell_of_dislikes(frame: pd.DataFrame) -> None:
+    """Say which interactions may be none: ratings that are not positive, and what was given back."""
+    for column in frame.select_dtypes("number").columns.drop("timestamp", errors="ignore"):
+        numbers, is_rating = frame[column], column == "rating"
+        n, positive = int((numbers <= 0 if is_rating else numbers < 0).sum()), numbers[numbers > 0]
+        if n and len(positive) > (0 if is_rating else n):
+            print(
+                f"  {n:,} of {len(frame):,} interactions have {'0 or less' if is_rating else 'less than 0'} in "
+                f"{column}, and count as the others do; --min {column}={positive.min():.15g} (minimum) drops them"
+            )
 
 
 def _renamed(path: str | Path, frame: pd.DataFrame, sides: dict[str, str]) -> pd.DataFrame:
@@ -239,14 +284,15 @@ def _renamed(path: str | Path, frame: pd.DataFrame, sides: dict[str, str]) -> pd
 
 
 def _ids(path: str | Path, column: pd.Series) -> pd.Series:
+    """Ids without blanks around them; "" where there is none."""
     lists = column.map(is_list)
     if lists.any():
         line = lists.idxmax()
         raise DataError(f"{path}, line {line}: {column.name} is {column[line]!r:.100}; expected one id.")
     ids = column.str.strip()
-    for wrong, what in ((ids == "", "is empty"), (ids.str.contains(r"[\t\r\n]"), "holds a tab or a line break")):
-        if wrong.any():
-            raise DataError(f"{path}, line {wrong.idxmax()}: {column.name} {what}.")
+    wrong = ids.str.contains(r"[\t\r\n]")
+    if wrong.any():
+        raise DataError(f"{path}, line {wrong.idxmax()}: {column.name} holds a tab or a line break.")
     return ids
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 DATE = re.compile(
     r"""(?P<day>\d{4}-\d\d-\d\d)
-    ([T\ ](?P<minute>\d\d:\d\d)(:(?P<second>\d\d)([.,](?P<part>\d{1,9}))?)?\ ?(?P<zone>Z|[+-]\d\d:?\d\d)?)?""",
+    ([T\ ](?P<minute>\d\d:\d\d)(:(?P<second>\d\d)([.,](?P<part>\d{1,9}))?)?\ ?(?P<zone>Z|UTC|[+-]\d\d(:?\d\d)?)?)?""",
     re.VERBOSE,
 )
 
@@ -34,6 +34,8 @@ def seconds(cell: date | str) -> int | float:
 
     >>> seconds("1970-01-02"), seconds("1970-01-01T01:00:00.5+01:00"), seconds(date(1970, 1, 2))
     (86400, 0.5, 86400)
+    >>> [seconds(f"1970-01-01 02:00:00{zone}") for zone in (" UTC", "+02", "+0130")]
+    [7200, 0, 1800]
 
     Raises:
         ValueError: there is no such day or time.
@@ -48,8 +50,8 @@ def seconds(cell: date | str) -> int | float:
 def _read(text: str) -> datetime:
     parts = DATE.fullmatch(text)
     assert parts is not None
-    zone = (parts["zone"] or "Z").replace("Z", "+00:00")
-    zone = zone if ":" in zone else f"{zone[:3]}:{zone[3:]}"
+    zone = parts["zone"] if parts["zone"] not in (None, "Z", "UTC") else "+00"
+    zone = zone if ":" in zone else f"{zone[:3]}:{zone[3:] or '00'}"
     fraction = (parts["part"] or "")[:6].ljust(6, "0")
     return datetime.fromisoformat(
         f"{parts['day']}T{parts['minute'] or '00:00'}:{parts['second'] or '00'}.{fraction}{zone}"

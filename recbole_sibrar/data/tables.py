@@ -260,7 +260,16 @@ def read_values(path: str | Path) -> pd.DataFrame:
 
 
 def checked(path: str | Path, frame: pd.DataFrame, required: Iterable[str] = ()) -> pd.DataFrame:
-    """The table, if it has rows, the columns ``required``, and none of them twice; ``path`` is its name in messages."""
+    """The table, if it has rows, the columns ``required``, and none of them twice.
+
+    Blanks around names do not count, and columns without a name that are empty or number the rows, as pandas writes
+    them, are left out.
+
+    Args:
+        path: its name in messages.
+    """
+    frame = frame.set_axis([str(name).strip() for name in frame.columns], axis=1)
+    frame = frame.loc[:, [not _is_nothing(name, frame.iloc[:, place]) for place, name in enumerate(frame.columns)]]
     duplicate = frame.columns[frame.columns.duplicated()]
     if len(duplicate):
         raise DataError(f"{path}, line 1: column {duplicate[0]!r} occurs twice; rename one.")
@@ -270,6 +279,14 @@ def checked(path: str | Path, frame: pd.DataFrame, required: Iterable[str] = ())
     if frame.empty:
         raise DataError(f"{path}: no line below the header.")
     return frame
+
+
+def _is_nothing(name: str, column: pd.Series) -> bool:
+    """Whether a column is what a separator at the end of each line, or pandas' index, leaves in a file."""
+    if name not in ("", "Unnamed: 0"):
+        return False
+    numbers = pd.to_numeric(column, errors="coerce")
+    return bool((column == "").all() or (numbers.diff().iloc[1:] > 0).all() and (numbers % 1 == 0).all())
 
 
 def read_blocks(path: str | Path, separator: str, n_rows: int = 100_000) -> Iterator[Block]:

@@ -131,7 +131,7 @@ class Vocabulary:
             return KINDS[entry.kind].from_cell(cell, self._seq_separator) if is_text else cell
         if isinstance(cell, str) and self._is_missing(cell):
             return None
-        if entry.name in self.dates:
+        if entry.kind == "number" and entry.name in self.dates:
             if is_date(cell):
                 with suppress(ValueError):  # no such day
                     return seconds(cell)
