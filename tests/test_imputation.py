@@ -267,6 +267,18 @@ def check_what_is_lost_in_evaluation():
     assert torch.allclose(core.embeddings("item", cold), whole, atol=1e-6)
 
 
+def test_an_item_is_completed_once_for_all_networks(tiny, monkeypatch):
+    trained(tiny, "SiBraR", impute="knn", ensemble_size=3)
+    core, completed, original = TrainedModel("results/run").core.eval(), [], Imputer.complete_new
+    new = core.modalities["item"].rows(torch.tensor([3]))
+    monkeypatch.setattr(Imputer, "complete_new", lambda *given: completed.append(1) or original(*given))
+    used = torch.ones(2, len(core.entities("item").names), dtype=torch.bool)
+    for read in (core.parts, lambda *of: core.ensemble.with_modalities(*of, used), lambda _, item: core.embed(item)):
+        completed.clear()
+        read("item", new)
+        assert len(completed) == 1
+
+
 @pytest.mark.parametrize(
     "model, options, message",
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recbole_sibrar.cli.hints import tell_next
 from recbole_sibrar.cli.tracking import add_track_argument
@@ -137,23 +137,21 @@ def _load(arguments: argparse.Namespace) -> list[TrainedModel]:
     return models
 
 
-def _one_by_one(arguments: argparse.Namespace) -> Iterator[TrainedModel]:
-    """Yield the models, so that one is in memory at a time."""
-    from recbole_sibrar.recbole_plugin.trained import TrainedModel, names_of_rows
+def _one_by_one(names: dict[Path | str, str], data_path: str | None) -> Iterator[TrainedModel]:
+    """Yield the models, so that one is in memory at a time; ``names`` of their rows."""
+    from recbole_sibrar.recbole_plugin.trained import TrainedModel
 
-    for path, name in names_of_rows(arguments.models).items():
-        model = TrainedModel(path, arguments.data_path)
+    for path, name in names.items():
+        model = TrainedModel(path, data_path)
         model.name = name
         yield model
 
 
-def _metric_of(arguments: argparse.Namespace) -> str:
+def _metric_of(configs: dict[Path | str, dict[str, Any]], asked: str | None) -> str:
     """The one asked for, or that by which the first of the models was chosen; all of them have it."""
     from recbole_sibrar.recbole_plugin.checks import computed_metrics
-    from recbole_sibrar.recbole_plugin.trained import configs_of
 
-    configs = configs_of(arguments.models)
-    metric: str = (arguments.metric or next(iter(configs.values()))["valid_metric"]).lower()
+    metric: str = (asked or next(iter(configs.values()))["valid_metric"]).lower()
     for path, config in configs.items():
         known = computed_metrics(config)
         if metric not in known:
@@ -201,25 +199,28 @@ def _runs_of(file: str, given: dict[str, object]) -> list[str]:
 
 def _write_missing(arguments: argparse.Namespace, grid: list[MissingOptions], rates: list[float], track: Track) -> int:
     from recbole_sibrar.evaluation.missing import over_seeds
+    from recbole_sibrar.recbole_plugin.trained import configs_of, names_of_rows
     from recbole_sibrar.report.missing import write_rate_study, write_subset_study
 
-    metric = _metric_of(arguments)
+    configs = configs_of(arguments.models)
+    metric = _metric_of(configs, arguments.metric)
     if rates:
+        models = _one_by_one(names_of_rows(configs), arguments.data_path)
         table, studied = write_rate_study(
-            _one_by_one(arguments), arguments.side, arguments.phase, rates, grid, arguments.output, metric
+            models, arguments.side, arguments.phase, rates, grid, arguments.output, metric
         )
         print(markdown(over_seeds(table, metric)))
         patterns = ", ".join(dict.fromkeys(options.pattern for options in grid))
         records = rate_records(studied, table, metric, phase=arguments.phase, pattern=patterns)
     else:
-        models = _load(arguments)
+        loaded = _load(arguments)
         limit = arguments.max_subsets or MAX_SUBSETS
         tables = write_subset_study(
-            models, arguments.side, arguments.phase, limit, arguments.seed, arguments.output, metric
+            loaded, arguments.side, arguments.phase, limit, arguments.seed, arguments.output, metric
         )
         print(f"{metric} by number of modalities left\n\n{markdown(tables['curve'])}\n")
         print(f"what each modality adds\n\n{markdown(tables['contributions'])}")
-        records = subset_records(models, tables, metric, phase=arguments.phase)
+        records = subset_records(loaded, tables, metric, phase=arguments.phase)
     print(f"\nwritten to {arguments.output}")
     tell_next(f"recbole-sibrar report {Path(arguments.output).parent}")
     track(records)

@@ -128,7 +128,7 @@ class Ensemble(InnerProductModel):
         return self._side_by_side(Network.embed_read, features, used)
 
     def with_modalities(self, side: str, entity: int | Modalities, used: Tensor) -> Tensor:
-        return self._side_by_side(Network.with_modalities, side, entity, used)
+        return self._side_by_side(Network.with_read, side, self.networks[0].read_of(side, entity)[0], used)
 
     def fused_in_training(self, side: str, ids: Tensor, used: Tensor, profiles: SparseRows | None = None) -> Tensor:
         """(N, D), as ``Network.fused_in_training``; zero without any modality."""
@@ -145,7 +145,7 @@ class Ensemble(InnerProductModel):
 
     def parts(self, side: str, entity: int | Modalities) -> list[Part]:
         """What a modality adds to the embeddings of all networks, side by side."""
-        networks = self._of_each(Network.parts, side, entity)
+        networks = self._of_each(Network.parts_read, side, *self.networks[0].read_of(side, entity))
         widths = [len(parts[0].vector) for parts in networks]
         together: dict[tuple[str, str], Tensor] = {}
         for n, parts in enumerate(networks):

@@ -209,12 +209,25 @@ class Network(InnerProductModel):
 
     @torch.no_grad()
     def with_modalities(self, side: str, entity: int | Modalities, used: Tensor) -> Tensor:
+        return self.with_read(side, self.read_of(side, entity)[0], used)
+
+    @torch.no_grad()
+    def with_read(self, side: str, entity: int | Modalities, used: Tensor) -> Tensor:
+        """As ``with_modalities``, from what ``read_of`` returns."""
         if isinstance(entity, int):
-            fused = self._fused(side, self._ids(entity).expand(len(used)), used)
+            fused = self.fused_in_training(side, self._ids(entity).expand(len(used)), used)
         else:
-            features, _ = self.entities(side).readable(entity)
-            fused = self._fused_of(features.rows(torch.zeros(len(used), dtype=torch.long)), used)
+            fused = self._fused_of(entity.rows(torch.zeros(len(used), dtype=torch.long)), used)
         return self._fill_empty(side, self._calibrated(side, fused, used), used)
+
+    def read_of(self, side: str, entity: int | Modalities) -> tuple[int | Modalities, Tensor]:
+        """What evaluation reads of an entity, its id where training reads the same, and (1, M) bool, which modalities."""
+        encoder = self.entities(side)
+        if not isinstance(entity, int):
+            return encoder.readable(entity)
+        ids = self._ids(entity)
+        features = encoder.features_in_evaluation(ids)
+        return entity if features is None else features, encoder.read[ids]
 
     def _calibrated(self, side: str, fused: Tensor, used: Tensor) -> Tensor:
         """(N, D + P) embeddings from the modalities ``used`` (N, M), those of items as validation shows to be right."""
@@ -236,16 +249,15 @@ class Network(InnerProductModel):
     @torch.no_grad()
     def parts(self, side: str, entity: int | Modalities) -> list[Part]:
         """Of the network the terms of the fusion where it is a sum; of a joint modality and priors Shapley values."""
+        return self.parts_read(side, *self.read_of(side, entity))
+
+    @torch.no_grad()
+    def parts_read(self, side: str, entity: int | Modalities, used: Tensor) -> list[Part]:
+        """As ``parts``, from what ``read_of`` returns."""
         encoder = self.entities(side)
-        if isinstance(entity, int):
-            ids = self._ids(entity)
-            used, features = encoder.read[ids], encoder.features_in_evaluation(ids)
-            entity = entity if features is None else features
-        else:
-            entity, used = encoder.readable(entity)
         if not used.any():
-            return [Part(NETWORK, "(mean)", self.embedding_of(side, entity)[0])]
-        rows = encoder(ids, used) if isinstance(entity, int) else encoder.embed(entity, used)
+            return [Part(NETWORK, "(mean)", self.with_read(side, entity, used)[0])]
+        rows = encoder(self._ids(entity), used) if isinstance(entity, int) else encoder.embed(entity, used)
         values, mean = self._network_parts(side, rows, used), None
         if self.calibration is not None and side == "item":
             (factor,), (mean,) = self.calibration(used, self._mean_from)

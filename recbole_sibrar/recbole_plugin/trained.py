@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -49,14 +49,16 @@ def _of_data(config: dict[str, Any]) -> list[tuple[str, str]]:
     return [(what, str(config[what])) for what in ("dataset", "scenario")]
 
 
-def names_of_rows(paths: Iterable[Path | str]) -> dict[Path | str, str]:
+def names_of_rows(configs: Mapping[Path | str, dict[str, Any]]) -> dict[Path | str, str]:
     """{checkpoint or folder of a run: the name of its row}: the seeds of a model share its label. Where a label stands
     for several settings, the names are those of the folders.
 
+    Args:
+        configs: of ``configs_of``.
+
     Raises:
-        CheckpointError, OptionError: as ``configs_of``; one of the runs is named twice.
+        OptionError: one of the runs is named twice.
     """
-    configs = configs_of(paths)
     known = {path: defaultdict(lambda: None, config) for path, config in configs.items()}
     labels = {path: model_label(config) for path, config in known.items()}
     settings, seeds = defaultdict(set), Counter((labels[path], config["seed"]) for path, config in known.items())
