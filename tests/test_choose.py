@@ -46,7 +46,7 @@ def test_every_model_has_as_many_trials_and_the_best_on_validation_is_reported(t
         assert {r["seed"] for r in runs} == {0, 1} and row["splits"] == 2
         assert row["validation ndcg@3"] == pytest.approx(sum(r["best_valid_score"] for r in runs) / 2)
     best = own.loc[own["validation ndcg@3"].idxmax()]
-    assert best["chosen"]
+    assert best["chosen"] and set(own["ties"]) <= {0, 1}
     (reported,) = [r for r in results("results") if r["model"] == "ContentRidge"]
     assert reported["seed"] == 10
     assert reported["config"]["number_weight"] == json.loads(best["options"]).get("number_weight", 4.0)
@@ -61,6 +61,12 @@ def test_every_model_has_as_many_trials_and_the_best_on_validation_is_reported(t
     assert main(["compare", "--file", "plan.yaml", "--models", "Pop", "--scenarios", "warm"]) == 0
     assert len(pd.read_csv("results/tuning/tiny-item_cold.csv")) == 2, "another scenario is told apart"
     assert len(pd.read_csv("results/tuning/tiny-warm.csv")) == 1
+
+
+def test_models_that_are_not_scored_are_not_searched(tiny, started):
+    given = {"model": "BPR", "space": {"learning_rate": {"choice": [0.1, 0.2]}}}
+    choose(Plan.from_mapping(plan(tiny, given, scenarios=["item_cold", "user_cold"])))
+    assert len(started) == 4, "a trial on each of two splits in each of two scenarios"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import InThisProcess, folder_of, names, naming
+from conftest import InThisProcess, folder_of, names, naming, plain
 from recbole.evaluator import metric_types, metrics_dict
 from recbole.utils import EvaluatorType
 
@@ -225,7 +225,17 @@ def test_fixed_split(tiny, started):
     assert started == [f"Pop-tiny-item_cold-split2020-seed{seed}" for seed in (2020, 2021)]
     users = [set(pd.read_csv(folder_of(name) / "per_user.csv")["user_id"]) for name in started]
     assert users[0] == users[1]
-    assert "the split of seed 2020" in Path("results/comparison/tiny-item_cold.md").read_text()
+    assert "the split of seed 2020" in Path("results/comparison/tiny-item_cold-split2020.md").read_text()
+
+
+def test_tables_whose_figures_mean_something_else_stand_beside_each_other(tiny, started):
+    for given in ([], ["--fixed_split"], ["--eval_candidates=all"], ["--fixed_split", "--map_divisor=relevant_items"]):
+        assert cli.main([*arguments(tiny, "Pop", scenarios=("item_cold",)), *given]) == 0
+    stems = {path.stem for path in Path("results/comparison").glob("*.tex")}
+    others = ("split2020", "eval_candidates=all", "split2020-map_divisor=relevant_items")
+    assert stems == {"tiny-item_cold", *(f"tiny-item_cold-{other}" for other in others)}
+    labels = [re.search(r"label{(.*?)}", path.read_text())[1] for path in Path("results/comparison").glob("*.tex")]
+    assert len(set(labels)) == 4
 
 
 def test_seeds_do_not_make_several_splits_of_one_in_time(tiny, started, capsys):
@@ -233,8 +243,9 @@ def test_seeds_do_not_make_several_splits_of_one_in_time(tiny, started, capsys):
               [f"u{user}\ti{item}\t{n}" for n, (user, item) in enumerate(tiny.pairs)])  # fmt: skip
     ordered = {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO"}}
     assert cli.main(arguments(tiny, "BPR", "Pop", scenarios=("warm",), seeds=2, **ordered)) == 0
-    assert set(pd.read_csv("results/comparison/tiny-warm-significance.csv")["n_splits"]) == {1}
-    assert set(pd.read_csv("results/comparison/tiny-warm-splits.csv")["split"]) == {"time"}
+    verdict, of_splits = (next(Path("results/comparison").glob(f"*-{end}.csv")) for end in ("significance", "splits"))
+    assert plain(verdict.name.removesuffix("-significance.csv")) == "tiny-warm"
+    assert set(pd.read_csv(verdict)["n_splits"]) == {1} and set(pd.read_csv(of_splits)["split"]) == {"time"}
     assert "the split by time" in capsys.readouterr().out
     (group,) = groups(read_runs("results"))
     assert "one split" in group.comparison.basis

@@ -114,6 +114,27 @@ def test_the_same_seed_draws_the_same_trials(tiny, monkeypatch):
     assert drawn[3] != drawn[0]
 
 
+def test_trials_that_tie_are_named(tiny, monkeypatch, capsys):
+    scores = iter([0.4, 0.5, 0.5, 0.4, 0.5])
+    monkeypatch.setattr(
+        tuning, "run_trial", lambda *_: {"score": next(scores), "valid_result": {}, "seconds": 0, "error": None}
+    )
+    assert cli.main([*arguments(tiny), "--trials=5"]) == 0
+    table = pd.read_csv(folder_of(NAME) / "trials.csv")
+    best = yaml.safe_load((folder_of(NAME) / "best.yaml").read_text())
+    assert best["learning_rate"] == table["learning_rate"][1]
+    for text in (capsys.readouterr().out, (folder_of(NAME) / "best.yaml").read_text()):
+        assert "trials 3, 5 are as good" in text
+
+
+@pytest.mark.parametrize("scenario", ["item_cold", "user_cold", "both_cold"])
+def test_what_is_not_scored_is_not_searched(tiny, scenario):
+    space = Space.from_mapping({"learning_rate": {"choice": [0.1, 0.2]}})
+    with pytest.raises(OptionError, match=naming(f"BPR | {scenario} | cold")):
+        tuning.tune(Study("BPR", "tiny", tiny.options(scenario=scenario), space))
+    assert not Path("results").exists()
+
+
 def test_a_failed_trial_is_recorded_and_does_not_win(tiny, monkeypatch):
     def trial(model, dataset, options):
         failed = options["temperature"] == 0.1

@@ -40,7 +40,8 @@ With 'tuning' every model has so many trials, its own options first and then ran
 (props/search/<model>.yaml, or 'space' of the model); <output_dir>/tuning/ says what was tried and chosen.
 
 Written to <output_dir>/comparison/: <data set>-<scenario>.md, .csv, .tex, .pdf, .svg, .png, -significance.md, .csv
-(the verdict over splits) and -splits.csv (tests over the users of each split).
+(the verdict over splits) and -splits.csv (tests over the users of each split). Of another split or protocol than the
+usual one the name says so, such as <data set>-<scenario>-split2020.md with --fixed_split.
 """
 
 TUNE_DESCRIPTION = """\
@@ -202,6 +203,8 @@ def _tune(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
     print(f"{len(trials.rows)} trials, {failed} without a score; best validation {metric}: {best['score']:.4f}")
     for name, value in best["options"].items():
         print(f"  {name}: {value}")
+    if trials.tied:
+        print(trials.tied)
     print(f"written to {trials.folder}")
     tell_next(trials.command)
     if arguments.track:

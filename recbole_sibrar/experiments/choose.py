@@ -17,7 +17,7 @@ from recbole_sibrar.experiments.runs import Run, check_options_used, known_optio
 from recbole_sibrar.experiments.space import Space
 from recbole_sibrar.experiments.tune import Study, check_space, find_space, read_space, without_idle
 from recbole_sibrar.properties import props_folder
-from recbole_sibrar.recbole_plugin.checks import check_validates
+from recbole_sibrar.recbole_plugin.checks import check_validates, unscored_sides
 from recbole_sibrar.recbole_plugin.run import make_config, model_label
 from recbole_sibrar.report.tables import write_csv, write_markdown
 
@@ -72,9 +72,10 @@ def choose(plan: Plan) -> dict[Key, dict[str, Any]]:
     """The options with the best mean validation score over the splits of ``plan.tuning``, of every cell of the plan.
 
     The first trial of a model are its own options, the others are drawn at random from its search space; a model
-    without one has that one trial. Trials are runs, reused and resumed like those that are reported, below
-    ``<output_dir>/tuning/``; their test results are not looked at. Writes ``<data set>-<scenario>.csv`` (every
-    trial) and ``.md`` (what was chosen) there.
+    without one, or of which the scenario evaluates nothing that it learns, has that one trial. Trials are runs, reused
+    and resumed like those that are reported, below ``<output_dir>/tuning/``; their test results are not looked at.
+    Writes ``<data set>-<scenario>.csv`` (every trial, and how many others of the model have its score) and ``.md``
+    (what was chosen) there.
 
     Raises:
         SibrarError: every trial of a model failed, nothing is validated, or all seeds have the split that is reported.
@@ -93,8 +94,10 @@ def choose(plan: Plan) -> dict[Key, dict[str, Any]]:
     outcomes = iter(execute(runs, plan.jobs))
     rows = [_row(cell, options, [next(outcomes) for _ in plan.tuning.all_seeds]) for cell, options in planned]
     table = pd.DataFrame(rows)
+    by_cell = table.groupby(["model", "dataset", "scenario"], sort=False)
+    table["ties"] = by_cell["goodness"].transform(lambda own: own.map(own.value_counts()) - 1)
     chosen = {}
-    for key, own in table.groupby(["model", "dataset", "scenario"], sort=False):
+    for key, own in by_cell:
         if own["goodness"].isna().all():
             raise SibrarError(f"Every trial of {' on '.join(key[:2])} failed; the first with {own['error'].iloc[0]}")
         best = own["goodness"].idxmax()
@@ -122,10 +125,10 @@ def _check_trials(runs: Sequence[Run]) -> None:
 
 
 def _trials(cell: Cell, tuning: Tuning) -> Iterator[dict[str, Any]]:
-    """The options of each trial: none, then drawn ones."""
+    """The options of each trial: none, then drawn ones, if they can make a difference."""
     yield {}
-    space = _space(cell)
-    if space is None:
+    own = {**cell.options, "scenario": cell.scenario}
+    if unscored_sides(make_config(cell.spec.model, cell.dataset, options=own)) or (space := _space(cell)) is None:
         return
     generator = np.random.default_rng(tuning.seed)
     for _ in range(tuning.trials - 1):

@@ -105,7 +105,8 @@ def write_comparisons(
         for dataset, scenario in dict.fromkeys((o.run.dataset, o.run.scenario) for o in outcomes):
             own = [o for o in outcomes if (o.run.dataset, o.run.scenario) == (dataset, scenario)]
             comparison = comparison_of(dataset, scenario, own, reference, columns)
-            comparison = replace(comparison, protocol=(*comparison.protocol, *remarks))
+            protocol = (*comparison.protocol, *remarks)
+            comparison = replace(comparison, protocol=protocol, in_names=own[0].run.protocol)
             write_comparison(comparison, folder)
             comparisons.append(comparison)
     return comparisons, [outcome for outcome in outcomes if outcome.error]

@@ -56,7 +56,8 @@ def run_map(plan: Plan, alphas: Sequence[float], taus: Sequence[float]) -> tuple
         rows.append((*cell, theirs[cell], ours, len(found), ours - theirs[cell], judged(METRIC, ours - theirs[cell])))
     names = ["contrastive_weight", "temperature", "paper", "ours", "runs", "difference", "judged"]
     table = pd.DataFrame(rows, columns=names)
-    _write(table, dataset, Path(plan.output_dir) / "reproduction")
+    protocol = next(iter(runs.values()))[0].protocol
+    _write(table, dataset, Path(plan.output_dir) / "reproduction" / f"{dataset}{protocol}-contrast")
     return table, outcomes
 
 
@@ -80,10 +81,9 @@ def _runs_of(plan: Plan, cell: tuple[float, float]) -> list[Run]:
     return plan_paper_runs(replace(plan, models=(ModelSpec(MODEL),), scenarios=(SCENARIO,), options=own))
 
 
-def _write(table: pd.DataFrame, dataset: str, folder: Path) -> None:
-    stem = folder / f"{dataset}-contrast"
+def _write(table: pd.DataFrame, dataset: str, stem: Path) -> None:
     title = f"{dataset}, {SCENARIO}: {METRIC} of {MODEL} over α and τ, the papers' and ours"
-    with owned(folder):
+    with owned(stem.parent):
         write_csv(table.assign(noise=NOISE[METRIC]), f"{stem}.csv")
         below = "".join(f"\n\n{escape_markdown(sentence)}." for sentence in remarks())
         write_markdown({escape_markdown(title): markdown(table) + below}, f"{stem}.md")

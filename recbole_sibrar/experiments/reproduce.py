@@ -160,8 +160,9 @@ def reproduce(plan: Plan) -> tuple[pd.DataFrame, list[Comparison], list[Outcome]
     (dataset,) = plan.datasets
     table = beside_the_paper(dataset, comparisons, {run.scenario: described(run.config) for run in runs})
     title, below = f"{dataset}: the papers' figures and ours", remarks(table)
-    write_csv(table, folder / f"{dataset}-paper.csv")
+    stem = folder / f"{dataset}{runs[0].protocol}-paper"
+    write_csv(table, f"{stem}.csv")
     shown = markdown(of_both(table)) + "".join(f"\n\n{escape_markdown(sentence)}." for sentence in below)
-    write_markdown({title: shown}, folder / f"{dataset}-paper.md")
-    write_latex(of_both(table), folder / f"{dataset}-paper.tex", ". ".join([title, *below, ""]).rstrip())
+    write_markdown({title: shown}, f"{stem}.md")
+    write_latex(of_both(table), f"{stem}.tex", ". ".join([title, *below, ""]).rstrip())
     return table, comparisons, failed

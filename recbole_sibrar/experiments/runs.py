@@ -14,7 +14,7 @@ from recbole_sibrar.properties import QUIET
 from recbole_sibrar.recbole_plugin.checks import check
 from recbole_sibrar.recbole_plugin.config import Config, check_dataset, valid_names
 from recbole_sibrar.recbole_plugin.everything import WHOLE_MODEL
-from recbole_sibrar.recbole_plugin.run import make_config, run_name
+from recbole_sibrar.recbole_plugin.run import make_config, protocol_name, run_name
 from recbole_sibrar.report.result import RESULT, as_json
 
 
@@ -24,6 +24,7 @@ class Run:
 
     Attributes:
         label: the model's name in tables. name: of the run's folder.
+        protocol: what of its protocol is not as usual, as in its name (``protocol_name``).
         options: what the run is given. config: its effective configuration as plain JSON data.
         recbole_config: the same as RecBole has it.
     """
@@ -34,6 +35,7 @@ class Run:
     dataset: str
     scenario: str
     seed: int
+    protocol: str
     options: dict
     config: dict
     recbole_config: Any = field(repr=False, compare=False)
@@ -74,7 +76,7 @@ def plan_run(
     check_dataset(config["data_path"], dataset)
     name = f"{prefix}{run_name(config, label, known)}"
     plain = as_json(checkpoint.plain_config(config))
-    return Run(label, name, model, dataset, scenario, seed, options, plain, config)
+    return Run(label, name, model, dataset, scenario, seed, protocol_name(config, known), options, plain, config)
 
 
 def known_options(options: dict[str, Any], config: Config) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from recbole_sibrar.experiments.space import Parameter, Space
 from recbole_sibrar.files import atomic_file, owned
 from recbole_sibrar.progress import Progress, duration
 from recbole_sibrar.properties import PAPER, names_paper, props_folder, read_paper, read_property_file
-from recbole_sibrar.recbole_plugin.checks import check, check_validates, without_effect
+from recbole_sibrar.recbole_plugin.checks import check, check_validates, unscored_sides, without_effect
 from recbole_sibrar.recbole_plugin.config import Config, check_dataset
 from recbole_sibrar.recbole_plugin.quick_start import report_to_ray
 from recbole_sibrar.recbole_plugin.run import DataNow, make_config, model_label, run_name
@@ -135,6 +135,24 @@ class Trials:
         return self.rows[choose(scores, key=lambda index: scores[index])]
 
     @property
+    def ties(self) -> list[int]:
+        """The numbers of other trials, with other options, that are as good as the best."""
+        best = self.best
+        return [
+            number
+            for number, row in enumerate(self.rows, start=1)
+            if row["score"] == best["score"] and row["options"] != best["options"]
+        ]
+
+    @property
+    def tied(self) -> str:
+        """A sentence on ``ties``; empty without any."""
+        if not (ties := self.ties):
+            return ""
+        numbers = f"trial {ties[0]} is" if len(ties) == 1 else f"trials {', '.join(map(str, ties))} are"
+        return f"{numbers} as good, with other options: the first of them all was kept"
+
+    @property
     def command(self) -> str:
         """What trains and tests a model with the best options."""
         given = {"model": self.study.model, "dataset": self.study.dataset}
@@ -198,6 +216,11 @@ def tune(study: Study) -> Trials:
     check(config)
     check_dataset(config["data_path"], study.dataset)
     check_space(study)
+    if sides := unscored_sides(config):
+        raise OptionError(
+            f"{study.model} does not score the cold {' and '.join(sides)}s of {config['scenario']}: every trial would "
+            "have the score of what stands in for it. Search in another scenario, or with another model."
+        )
     study = without_idle(study)
     folder, progress = Path(config["output_dir"]) / f"tune-{run_name(config)}", Progress(study.n_trials, "trial")
     trials = Trials(study, config, folder, progress)
@@ -383,6 +406,8 @@ def _write_best(trials: Trials) -> None:
         f"{len(trials.rows)} trials (seed {trials.config['seed']}).\n"
         f"# {trials.command}\n"
     )
+    if trials.tied:
+        comment = f"# {trials.tied}\n{comment}"
     with atomic_file(trials.folder / "best.yaml") as file:
         file.write(comment + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
 

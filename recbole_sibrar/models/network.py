@@ -221,7 +221,7 @@ class Network(InnerProductModel):
         return self._fill_empty(side, self._calibrated(side, fused, used), used)
 
     def read_of(self, side: str, entity: int | Modalities) -> tuple[int | Modalities, Tensor]:
-        """What evaluation reads of an entity, its id where training reads the same, and (1, M) bool, which modalities."""
+        """What evaluation reads of an entity, an id where training reads the same; (1, M) bool, which modalities."""
         encoder = self.entities(side)
         if not isinstance(entity, int):
             return encoder.readable(entity)

@@ -20,6 +20,7 @@ from recbole_sibrar.recbole_plugin.capabilities import capabilities_of, is_ones_
 from recbole_sibrar.recbole_plugin.config import OUR_MODELS
 from recbole_sibrar.recbole_plugin.loaders import PairLoader
 from recbole_sibrar.recbole_plugin.rules import shown
+from recbole_sibrar.scenarios import SCENARIOS
 
 WITHOUT_LENGTH = ("gauc",)  # metrics of RecBole's
 NO_CHOICE = "pl@"  # popularity lift
@@ -58,6 +59,12 @@ def check_validates(config: Config) -> None:
     for name in ("eval_step", "epochs"):
         if config[name] == 0:
             raise OptionError(f"{name} is 0, which leaves validation out, and a search chooses by it; give at least 1.")
+
+
+def unscored_sides(config: Config) -> list[str]:
+    """The scenario's cold sides that the model does not score: nothing that it learns is evaluated."""
+    served = capabilities_of(known_as(config.model_class)).cold_sides
+    return [side for side in SCENARIOS[config["scenario"]].cold_sides if side not in served]
 
 
 def _check_negatives(config: Config, model_class: type[AbstractRecommender]) -> None:

@@ -55,6 +55,7 @@ PROGRESS, HISTORY = "progress.pth", "progress.csv"
 ERROR = "error.txt"  # what ``compare`` knows of a run that failed
 OUTCOME = (RESULT, PER_USER, PER_ITEM, ERROR)
 IN_THE_NAME = {"model", "dataset", "scenario", "seed", "split_seed", "variant", "preset", "impute"}
+OF_FIGURES = ("benchmark_filename", "eval_args", "eval_candidates", "map_divisor", "split_rounding")
 SHORT = re.compile(r"[\w.+=-]{1,40}")
 PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "scikit-learn")
 
@@ -349,15 +350,33 @@ def run_name(config: Config, label: str | None = None, known: dict[str, Any] | N
         label: the model's name, ``model_label`` by default.
         known: options that need not be told, being what runs of this kind are given.
     """
-    split = "" if config["split_seed"] is None else f"split{config['split_seed']}-"
-    name = f"{label or model_label(config)}-{config['dataset']}-{config['scenario']}-{split}seed{config['seed']}"
+    name = f"{label or model_label(config)}-{config['dataset']}-{config['scenario']}{_split_told(config)}"
+    return f"{name}-seed{config['seed']}{_told(_options_of_its_own(config, known or {}))}"
+
+
+def protocol_name(config: Config, known: dict[str, Any] | None = None) -> str:
+    """What of a run's protocol gives figures of the same name another meaning, as in the names of runs: nothing as a
+    rule, ``-split2020``, ``-eval_candidates=all``.
+
+    Args:
+        known: options that need not be told.
+    """
     options = _options_of_its_own(config, known or {})
+    return _split_told(config) + _told({name: options[name] for name in OF_FIGURES if name in options})
+
+
+def _split_told(config: Config) -> str:
+    return "" if config["split_seed"] is None else f"-split{config['split_seed']}"
+
+
+def _told(options: dict[str, Any]) -> str:
+    """``-embedding_size=32`` if it is short, else a hash."""
     if not options:
-        return name
+        return ""
     text = "-".join(f"{key}={value}" for key, value in options.items())
     if not SHORT.fullmatch(text):
         text = hashlib.blake2b(json.dumps(options, default=str).encode(), digest_size=4).hexdigest()
-    return f"{name}-{text}"
+    return f"-{text}"
 
 
 def _options_of_its_own(config: Config, known: dict[str, Any]) -> dict[str, Any]:

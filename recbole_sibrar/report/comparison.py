@@ -114,6 +114,7 @@ class Comparison:
         columns: the metrics shown. tests: the table of ``significance.verdicts``, possibly empty.
         split_tests: the table of ``significance.split_tests``, possibly empty.
         protocol: sentences on how the runs came about, those of ``protocol.departures`` first.
+        in_names: what of it is not as usual, such as ``-split2020``, in the names of files.
     """
 
     dataset: str
@@ -126,10 +127,11 @@ class Comparison:
     tests: pd.DataFrame
     split_tests: pd.DataFrame = field(default_factory=pd.DataFrame)
     protocol: tuple = ()
+    in_names: str = ""
 
     @property
     def name(self) -> str:
-        return f"{self.dataset}-{self.scenario}"
+        return f"{self.dataset}-{self.scenario}{self.in_names}"
 
     @property
     def title(self) -> str:
@@ -400,7 +402,7 @@ def _markdown(table: pd.DataFrame) -> str:
 
 
 def write_comparison(comparison: Comparison, folder: Path | str) -> None:
-    """``<data set>-<scenario>.md``, ``.csv``, ``.tex``, ``.pdf``, ``.svg``, ``.png``, and, of two models or more,
+    """``<name>.md``, ``.csv``, ``.tex``, ``.pdf``, ``.svg``, ``.png``, and, of two models or more,
     ``-significance.md``, ``-significance.csv`` and ``-splits.csv``, the tests of each split."""
     stem = Path(folder) / comparison.name
     write_csv(comparison.table, f"{stem}.csv")
