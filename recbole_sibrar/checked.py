@@ -1,6 +1,7 @@
-"""Options that check themselves: the base of every model's options object."""
+"""Options that check themselves, the base of every model's options object, and names that code of one's own adds to."""
 
-from collections.abc import Collection, Mapping
+from collections import UserDict
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, TypeVar, cast, get_args
 
@@ -30,6 +31,30 @@ def names_option(help: str) -> Any:
 def default_of(entry: Field) -> Any:
     """The default of a dataclass field."""
     return entry.default if entry.default_factory is MISSING else entry.default_factory()
+
+
+Entry = TypeVar("Entry")
+
+
+class Registry(UserDict[str, Entry]):
+    """{name: what is known by it}, to which code of one's own adds.
+
+    Args:
+        what: the name of the registry. wrong: an entry and its name -> what is expected in their place, empty if they
+            are right.
+
+    Raises:
+        OptionError: an entry is put in that is wrong.
+    """
+
+    def __init__(self, what: str, wrong: Callable[[str, Any], str], entries: Mapping[str, Entry]):
+        self._what, self._wrong = what, wrong
+        super().__init__(entries)
+
+    def __setitem__(self, name: str, entry: Entry) -> None:
+        if expected := self._wrong(name, entry):
+            raise OptionError(f"{self._what}[{name!r}] is {entry!r}; expected {expected}.")
+        super().__setitem__(name, entry)
 
 
 LARGEST = 2**31 - 1

@@ -322,10 +322,9 @@ def test_paths_that_no_system_takes(tiny, name, path):
 
 
 def test_a_recbole_model_that_does_not_fit_the_data_is_named(tiny, monkeypatch):
-    def fails(self, interaction):
-        raise ValueError("Sample larger than population")
-
-    monkeypatch.setattr(get_model("BPR"), "calculate_loss", fails)
+    code = "def fails(self, interaction): raise ValueError('Sample larger than population')"
+    exec(compile(code, "<recbole>", "exec"), recboles := {})  # code of a test would be one's own
+    monkeypatch.setattr(get_model("BPR"), "calculate_loss", recboles["fails"])
     options = {name: value for name, value in tiny.options().items() if name in HARMLESS}
     with pytest.raises(OptionError) as error:
         run("BPR", "tiny", None, options)

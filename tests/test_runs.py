@@ -17,7 +17,7 @@ from recbole.config import Config
 from recbole.data import data_preparation
 from recbole.data.dataset import Dataset as StockDataset
 
-from recbole_sibrar.errors import CheckpointError, OptionError
+from recbole_sibrar.errors import CheckpointError, OptionError, SibrarError
 from recbole_sibrar.evaluation.protocol import CANDIDATE_CHOICES
 from recbole_sibrar.recbole_plugin.config import OUR_MODELS
 from recbole_sibrar.recbole_plugin.quick_start import load_data_and_model
@@ -426,6 +426,63 @@ def test_a_metric_and_a_fusion_of_ones_own(tiny, monkeypatch):
     assert pd.read_csv(f"results/{own.name}/per_user.csv")["misses@1"].isin([0, 1]).all()
     assert own.test_result == run("SiBraR", "tiny", None, tiny.options(**options, fusion="attention")).test_result
     assert len(Recommender.load(f"results/{own.name}").recommend(["u1"], k=3)) == 3
+
+
+def test_what_is_no_metric_or_fusion_is_refused_where_it_is_made_known():
+    from recbole_sibrar.evaluation.metrics import METRICS, NDCG, Metric
+    from recbole_sibrar.models.fusion import FUSIONS, MeanFusion
+
+    cases = [("ndcg", NDCG, "NDCG()"), ("dcg", NDCG(), "'ndcg'"), ("nothing", Metric(), "per_user | overall")]
+    for name, entry, message in cases:
+        with pytest.raises(OptionError, match=naming(f"METRICS[{name!r}] | {message}")):
+            METRICS[name] = entry
+    for entry in (MeanFusion(2, 3), torch.nn.Linear):
+        with pytest.raises(OptionError, match=naming("FUSIONS['own'] | subclass of Fusion")):
+            FUSIONS.update(own=entry)
+    assert "own" not in FUSIONS and "nothing" not in METRICS and isinstance(METRICS["ndcg"], NDCG)
+
+
+def of_ones_own(monkeypatch, per_user):
+    """A metric with this name, known for the time of a test."""
+    from recbole.evaluator import register
+
+    from recbole_sibrar.evaluation.metrics import METRICS, Metric
+
+    for known in (register.metrics_dict, register.metric_types, register.metric_information):
+        monkeypatch.setitem(known, "own", None)
+    monkeypatch.setitem(METRICS, "own", type("Own", (Metric,), {"name": "own", "per_user": per_user})())
+
+
+@pytest.mark.parametrize(
+    "per_user, message",
+    [
+        (lambda _, lists, k: lists.hits[:, :k].double(), naming("per_user | Own | (27, 3) | (27,)")),
+        (lambda _, lists, k: lists.n_relevant * torch.nan, naming("OWN@3 | validation | NaN | valid_metric")),
+    ],
+    ids=["of another shape", "without a value"],
+)
+def test_a_metric_of_ones_own_that_cannot_be_used(tiny, monkeypatch, per_user, message):
+    of_ones_own(monkeypatch, per_user)
+    with pytest.raises(SibrarError, match=message):
+        run("SiBraR", "tiny", None, tiny.options(scenario="item_cold", metrics=["NDCG", "Own"], valid_metric="own@3"))
+
+
+def test_an_error_in_a_metric_of_ones_own_stays_as_it_is(tiny, monkeypatch):
+    of_ones_own(monkeypatch, lambda _, lists, k: lists.nothing)
+    with pytest.raises(AttributeError, match="nothing"):
+        run("SiBraR", "tiny", None, tiny.options(metrics=["NDCG", "Own"]))
+
+
+def test_weights_of_another_shape_are_named(tiny, monkeypatch):
+    from recbole_sibrar.models.fusion import FUSIONS, Fusion
+
+    class Own(Fusion):
+        def weights(self, embeddings, used, index):
+            return used.float()
+
+    monkeypatch.setitem(FUSIONS, "own", Own)
+    with pytest.raises(OptionError, match=naming("weights of Own | expected | , 1) | , 8)")):
+        run("SiBraR", "tiny", None, tiny.options(fusion="own"))
 
 
 @pytest.mark.parametrize("name", ["BPR", "Bpr", "SiBraR", "sibrar"])

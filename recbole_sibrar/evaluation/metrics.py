@@ -17,10 +17,12 @@ metric is a function, a class of three lines and an entry in ``METRICS``.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from recbole_sibrar.checked import Registry
 from recbole_sibrar.errors import OptionError, nearest
 
 LONG_TAIL_SHARE = 0.8
@@ -407,8 +409,25 @@ class Metric:
 
     def value(self, recommendations: Recommendations, k: int) -> float:
         """The number to report: the mean of the defined per-user values (NaN if none is), or the overall value."""
-        values = self.per_user(recommendations, k)
+        values = self.user_values(recommendations, k)
         return self.overall(recommendations, k) if values is None else values.nanmean().item()
+
+    def user_values(self, recommendations: Recommendations, k: int) -> Tensor | None:
+        """What ``per_user`` gives, checked.
+
+        Raises:
+            OptionError: it is no value for each user.
+        """
+        values = self.per_user(recommendations, k)
+        if values is None:
+            return None
+        values, expected = torch.as_tensor(values), recommendations.n_relevant.shape
+        if values.shape != expected:
+            raise OptionError(
+                f"per_user of {type(self).__name__} gives {tuple(values.shape)}; expected {tuple(expected)}, a value "
+                "for each user, NaN where it is undefined."
+            )
+        return values.double()
 
 
 class AccuracyMetric(Metric):
@@ -515,10 +534,23 @@ class PL(Metric):
         return popularity_lift(recommendations.items, recommendations.popularity, recommendations.profile_popularity, k)
 
 
-METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (NDCG(), Recall(), Precision(), MAP(), MRR(), FScore(), Coverage(), ARP(), APLT(), PL())
-}
+def _wrong(name: str, metric: Any) -> str:
+    if not isinstance(metric, Metric):
+        return f"a Metric, such as {metric.__name__ if isinstance(metric, type) else 'NDCG'}()"
+    if type(metric).per_user is Metric.per_user and type(metric).overall is Metric.overall:
+        return "a metric that defines per_user or overall"
+    own = getattr(metric, "name", None)
+    return "" if name == own == name.lower() else f"the metric's own name, which is {own!r}, in small letters"
+
+
+METRICS: Registry[Metric] = Registry(
+    "METRICS",
+    _wrong,
+    {
+        metric.name: metric
+        for metric in (NDCG(), Recall(), Precision(), MAP(), MRR(), FScore(), Coverage(), ARP(), APLT(), PL())
+    },
+)
 
 
 def evaluate(
@@ -565,7 +597,7 @@ def per_user_table(
     Raises:
         OptionError: a metric is unknown.
     """
-    table = {f"{metric.name}@{k}": metric.per_user(recommendations, k) for metric, k in _product(metrics, ks)}
+    table = {f"{metric.name}@{k}": metric.user_values(recommendations, k) for metric, k in _product(metrics, ks)}
     return {key: values for key, values in table.items() if values is not None}
 
 

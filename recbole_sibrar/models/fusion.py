@@ -5,8 +5,13 @@ Every fusion is a weighted sum over the modalities in use, so that an entity's e
 the zero vector here; what stands in for it when scoring is said in ``models.recommender``.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+
+from recbole_sibrar.checked import Registry
+from recbole_sibrar.errors import OptionError
 
 
 class Fusion(nn.Module):
@@ -35,20 +40,26 @@ class Fusion(nn.Module):
         Returns:
             (..., N, K, D), whose sum over K is the fused embedding.
         """
-        return embeddings * self.weights(embeddings, used, self._index(embeddings, index))
+        return embeddings * self._weights(embeddings, used, index)
 
     def forward(self, embeddings: Tensor, used: Tensor, index: Tensor | None = None) -> Tensor:
         """As ``parts``; returns (..., N, D)."""
-        weights = self.weights(embeddings, used, self._index(embeddings, index))
+        weights = self._weights(embeddings, used, index)
         if weights.shape[-1] == 1:
             return sum_over_modalities(weights.squeeze(-1), embeddings)
         return (embeddings * weights).sum(-2)
 
-    @staticmethod
-    def _index(embeddings: Tensor, index: Tensor | None) -> Tensor:
-        """(N, K)."""
-        n, k, _ = embeddings.shape
-        return torch.arange(k, device=embeddings.device).expand(n, k) if index is None else index
+    def _weights(self, embeddings: Tensor, used: Tensor, index: Tensor | None) -> Tensor:
+        n, k, width = embeddings.shape
+        if index is None:
+            index = torch.arange(k, device=embeddings.device).expand(n, k)
+        weights = self.weights(embeddings, used, index)
+        if weights.shape not in ((*used.shape, 1), (*used.shape, width)):
+            raise OptionError(
+                f"weights of {type(self).__name__} gives {tuple(weights.shape)} for modalities {tuple(used.shape)}; "
+                f"expected {(*used.shape, 1)} or {(*used.shape, width)}."
+            )
+        return weights
 
 
 def sum_over_modalities(weights: Tensor, rows: Tensor) -> Tensor:
@@ -100,4 +111,10 @@ class GatedFusion(Fusion):
         return gates / gates.sum(-2, keepdim=True).clamp(min=1e-9)
 
 
-FUSIONS = {"mean": MeanFusion, "gated": GatedFusion, "attention": AttentionFusion}
+def _wrong(name: str, fusion: Any) -> str:
+    return "" if isinstance(fusion, type) and issubclass(fusion, Fusion) else "a subclass of Fusion"
+
+
+FUSIONS: Registry[type[Fusion]] = Registry(
+    "FUSIONS", _wrong, {"mean": MeanFusion, "gated": GatedFusion, "attention": AttentionFusion}
+)

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import WARNING, FileHandler, Handler, getLogger
 from pathlib import Path
+from sysconfig import get_paths
+from traceback import walk_tb
 from typing import Any
 
 from recbole.config import Config
@@ -162,7 +164,7 @@ def options_blamed(config: Config) -> Iterator[None]:
 
     With default options it is RecBole's, whose model does not fit the data, or else a fault of this program, which
     stays as it is; so does that of one of several processes, which may be another process's, and that of a model class
-    of one's own, whose author wants to see where it is.
+    or of other code of one's own, such as a metric, whose author wants to see where it is.
 
     Raises:
         OptionError: naming the options, or RecBole's model, with the error's own text.
@@ -174,7 +176,8 @@ def options_blamed(config: Config) -> Iterator[None]:
     except Exception as error:
         changed, model = changed_options(config), config["model"]
         is_our_fault = not changed and model in OUR_MODELS
-        if distributed.size() > 1 or is_our_fault or is_ones_own(config.model_class):
+        is_ones_own_fault = is_ones_own(config.model_class) or _passed_ones_own_code(error)
+        if distributed.size() > 1 or is_our_fault or is_ones_own_fault:
             raise
         getLogger().debug("The error behind the next message:", exc_info=True)
         said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
@@ -188,6 +191,15 @@ def options_blamed(config: Config) -> Iterator[None]:
             f"{model} does not work with {', '.join(f'{k}={shown(v)}' for k, v in changed.items())} "
             f"({said}); change these options{others}."
         ) from error
+
+
+INSTALLED = (str(Path(__file__).parents[1]), *{path for name, path in get_paths().items() if name.endswith("lib")})
+
+
+def _passed_ones_own_code(error: BaseException) -> bool:
+    """Whether the error came by code that is neither installed nor of this package."""
+    files = [frame.f_code.co_filename for frame, _ in walk_tb(error.__traceback__)]
+    return any(not file.startswith(("<", *INSTALLED)) for file in files)
 
 
 HARMLESS = {

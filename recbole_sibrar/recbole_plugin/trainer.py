@@ -1,6 +1,7 @@
 """RecBole's trainers under the protocol: candidates, cold entities of models without content, plain checkpoints."""
 
 from collections.abc import Callable
+from math import isnan
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
@@ -165,6 +166,11 @@ class ProtocolTrainer:
 
     def _valid_epoch(self, *args: object, **kwargs: object) -> tuple[float, dict[str, float]]:
         score, result = self._timed("valid", super()._valid_epoch, *args, **kwargs)
+        if isnan(score):
+            raise TrainingError(
+                f"{self.valid_metric.upper()} of the validation split is NaN: no user there has a value of it. Choose "
+                "by another valid_metric."
+            )
         if self.history:
             self.history[-1]["valid"] = float(score)
         self._tell(self.n_finished_epochs)
