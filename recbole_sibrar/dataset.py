@@ -148,8 +148,8 @@ class Dataset:
         own = {"data_path": str(self.folder.parent), "output_dir": where, "scenario": scenario}
         result = run(model, self.folder.name, None, {**QUIET, **options, **own})
         assert result is not None  # of the only machine
-        if result.few_candidates:
-            warnings.warn(result.few_candidates, stacklevel=2)
+        for said in filter(None, (result.few_candidates, result.not_ahead)):
+            warnings.warn(said, stacklevel=2)
         path = Path(result.config["checkpoint_dir"]) / (result.whole_model or checkpoint.MODEL)
         return Fitted(Recommender.load(path), result, temporary)
 

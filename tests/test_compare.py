@@ -351,7 +351,7 @@ def test_specs():
 # tables
 
 
-def result(ndcg, valid=0.2, fallback=None, n_candidates=1000, **metrics):
+def result(ndcg, valid=0.2, fallback=None, n_candidates=1000, seed=1, **metrics):
     return {
         "n_candidates": n_candidates,
         "test_result": {"ndcg@10": ndcg, **metrics},
@@ -359,6 +359,7 @@ def result(ndcg, valid=0.2, fallback=None, n_candidates=1000, **metrics):
         "seconds": {"training": 1.0},
         "n_parameters": 10,
         "scenario": "item_cold",
+        "seed": seed,
         "cold_fallback": fallback or {},
         "data": {"interactions": "05574cc6d2b4d90e"},
     }
@@ -460,6 +461,7 @@ def test_directions():
     assert places("ndcg@10", values) == [0, 2, 1] and places("arp@10", values) == [1, 2, 0]
     assert places("pl@10", values) == [0, 1, 2] and places("validation ndcg@10", values) == [0, 2, 1]
     assert places("ndcg@10", pd.Series([np.nan, 0.1])) == [0, 1]
+    assert places("ndcg@10", pd.Series([0.1, 0.1, 0.1])) == [0, 0, 0], "no best where all are alike"
     assert goodness("arp@5", pd.Series([2.0])).tolist() == [-2.0]
 
 

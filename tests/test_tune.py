@@ -114,6 +114,13 @@ def test_the_same_seed_draws_the_same_trials(tiny, monkeypatch):
     assert drawn[3] != drawn[0]
 
 
+def test_searches_of_several_spaces_stand_beside_each_other(tiny, monkeypatch):
+    monkeypatch.setattr(tuning, "run_trial", lambda *_: {"score": 0.5, "valid_result": {}, "seconds": 0, "error": None})
+    for low in (1e-4, 1e-3, 1e-4):
+        assert cli.main([*arguments(tiny, {"learning_rate": {"loguniform": [low, 1e-2]}}), "--trials=1"]) == 0
+    assert len(list(Path("results").glob("tune-*/best.yaml"))) == 2
+
+
 def test_trials_that_tie_are_named(tiny, monkeypatch, capsys):
     scores = iter([0.4, 0.5, 0.5, 0.4, 0.5])
     monkeypatch.setattr(

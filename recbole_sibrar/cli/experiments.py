@@ -58,8 +58,8 @@ Other options, as --key=value, are those of every trial.
 
 With --engine=optuna trials that fall behind the median of the others end early, and an interrupted search goes on.
 
-Written to <output_dir>/tune-<run name>/: trials.csv after every trial; best.yaml, which 'run --config_files' takes; and
-map.pdf, .svg, .png if the space holds contrastive_weight and temperature.
+Written to <output_dir>/tune-<run name>/, a folder for each space: trials.csv after every trial; best.yaml, which
+'run --config_files' takes; and map.pdf, .svg, .png if the space holds contrastive_weight and temperature.
 """
 
 REPRODUCE_DESCRIPTION = """\

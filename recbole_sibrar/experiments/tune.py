@@ -204,8 +204,8 @@ def find_space(path: str | Path | None, model: str) -> Path:
 
 
 def tune(study: Study) -> Trials:
-    """Run a study and write ``<output_dir>/tune-<run name>/``: ``trials.csv``, ``best.yaml``, and ``map`` (PNG, SVG) if
-    the space holds ``contrastive_weight`` and ``temperature``.
+    """Run a study and write ``<output_dir>/tune-<run name>/``, whose hash is of the space, too: ``trials.csv``,
+    ``best.yaml``, and ``map`` (PNG, SVG) if the space holds ``contrastive_weight`` and ``temperature``.
 
     Raises:
         SibrarError: an option or the space is wrong, the data set does not exist, another process is writing the
@@ -222,8 +222,9 @@ def tune(study: Study) -> Trials:
             "have the score of what stands in for it. Search in another scenario, or with another model."
         )
     study = without_idle(study)
-    folder, progress = Path(config["output_dir"]) / f"tune-{run_name(config)}", Progress(study.n_trials, "trial")
-    trials = Trials(study, config, folder, progress)
+    name = f"tune-{run_name(config, also={'space': list(map(vars, study.space.parameters))})}"
+    progress = Progress(study.n_trials, "trial")
+    trials = Trials(study, config, Path(config["output_dir"]) / name, progress)
     with owned(trials.folder), progress:
         for path in FILES:
             (trials.folder / path).unlink(missing_ok=True)

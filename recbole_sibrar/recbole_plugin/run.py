@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from logging import getLogger
@@ -31,6 +31,7 @@ from recbole_sibrar.evaluation.items import per_item_table
 from recbole_sibrar.evaluation.metrics import METRICS, per_user_table
 from recbole_sibrar.evaluation.protocol import Phase
 from recbole_sibrar.evaluation.significance import split_of
+from recbole_sibrar.evaluation.unlearned import compared_with_unlearned
 from recbole_sibrar.files import check_plain_name, owned, remove_leftovers
 from recbole_sibrar.kinds import DECLARED
 from recbole_sibrar.models.priors import PRIORS
@@ -258,7 +259,7 @@ def _run_in(folder: Path, config: Config) -> RunResult:
     test_result = trainer.evaluate(test_data, load_best_model=True)
     tested = perf_counter()
     phase = test_data.phase
-    tables = _per_user(prepared, phase), _per_item(prepared, phase)
+    tables, unlearned = (_per_user(prepared, phase), _per_item(prepared, phase)), _unlearned(prepared, phase)
     whole = train_on_everything(config, prepared.dataset, folder / MODEL, quiet) if config["fit"] == "all" else None
 
     result = RunResult(
@@ -302,6 +303,7 @@ def _run_in(folder: Path, config: Config) -> RunResult:
         versions={package: version(package) for package in PACKAGES},
         data=dict(prepared.dataset.read),
         whole_model=None if whole is None else whole.name,
+        unlearned=unlearned,
     )
     if distributed.is_main():
         result.write(folder, *tables)
@@ -340,7 +342,12 @@ def remove_files(folder: Path, names: Iterable[str]) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def run_name(config: Config, label: str | None = None, known: dict[str, Any] | None = None) -> str:
+def run_name(
+    config: Config,
+    label: str | None = None,
+    known: dict[str, Any] | None = None,
+    also: dict[str, Any] | None = None,
+) -> str:
     """``SiBraR_SC-paper-ml-100k-item_cold-seed2020``; with a split of its own ``...-split1-seed2020``.
 
     Behind it stand the options that differ from the property files, so that runs with different options do not share a
@@ -349,9 +356,10 @@ def run_name(config: Config, label: str | None = None, known: dict[str, Any] | N
     Args:
         label: the model's name, ``model_label`` by default.
         known: options that need not be told, being what runs of this kind are given.
+        also: what else tells it from others.
     """
     name = f"{label or model_label(config)}-{config['dataset']}-{config['scenario']}{_split_told(config)}"
-    return f"{name}-seed{config['seed']}{_told(_options_of_its_own(config, known or {}))}"
+    return f"{name}-seed{config['seed']}{_told({**_options_of_its_own(config, known or {}), **(also or {})})}"
 
 
 def protocol_name(config: Config, known: dict[str, Any] | None = None) -> str:
@@ -451,6 +459,16 @@ def _per_user(prepared: Prepared, phase: Phase) -> dict[str, Any] | None:
         "n_history": phase.seen.lengths[collector.users].numpy(),
         "n_relevant": collector.recommendations.n_relevant.numpy(),
     }
+
+
+def _unlearned(prepared: Prepared, phase: Phase) -> dict[str, Any] | None:
+    """As ``compared_with_unlearned``, of the last evaluation."""
+    collector, config = prepared.trainer.eval_collector, prepared.config
+    if collector.recommendations is None:
+        return None
+    order, metric = collector.order(len(phase.candidates)), config["valid_metric"].lower()
+    found = compared_with_unlearned(metric, collector.recommendations, collector.users, phase, order, config["seed"])
+    return None if found is None else asdict(found)
 
 
 def _per_item(prepared: Prepared, phase: Phase) -> dict[str, Any] | None:

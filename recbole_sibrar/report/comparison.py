@@ -17,9 +17,8 @@ from recbole_sibrar.evaluation.protocol import departures
 from recbole_sibrar.evaluation.significance import LEVEL, ratio_of, shared_split, split_tests, verdicts
 from recbole_sibrar.files import atomic_file
 from recbole_sibrar.report import figures
-from recbole_sibrar.report.result import few_candidates
+from recbole_sibrar.report.result import few_candidates, is_fallback, not_ahead_of
 from recbole_sibrar.report.tables import escape_latex, escape_markdown, write_csv, write_markdown
-from recbole_sibrar.scenarios import SCENARIOS
 
 DIGITS = 4
 PARAMETERS = "n_parameters"
@@ -67,7 +66,7 @@ class Entry:
     def is_fallback(self) -> bool:
         """Whether what stands in for untrained scores is what is shown of the scenario's cold side; a few entities that
         happen to be cold in another scenario are noted."""
-        return any(map(_is_fallback, self.results))
+        return any(map(is_fallback, self.results))
 
     @property
     def contends(self) -> bool:
@@ -81,6 +80,9 @@ class Entry:
         notes = [f"does not score cold {side}s; they get: {found}" for side, found in fallback.items()]
         if self.stale:
             notes.append(self.stale)
+        relations = set(map(not_ahead_of, self.results))
+        if relations and "" not in relations:
+            notes.append(max(relations))  # of both "not told apart from ..."
         if any(map(_was_cut_short, self.results)):
             n = max(result["n_epochs"] for result in self.results if _was_cut_short(result))
             notes.append("trained for one epoch only" if n == 1 else f"still rising after the {n} epochs it was given")
@@ -90,16 +92,12 @@ class Entry:
         return notes
 
 
-def _is_fallback(result: dict[str, Any]) -> bool:
-    return any(side in result.get("cold_fallback", {}) for side in SCENARIOS[result["scenario"]].cold_sides)
-
-
 def _was_cut_short(result: dict[str, Any]) -> bool:
     """Whether more epochs might have changed a result: the last of those allowed was the best or the only one."""
     scores = [epoch["valid"] for epoch in result.get("history", ()) if epoch["valid"] is not None]
     learns = result["n_parameters"] > 1 and not result.get("is_solved")
     n_epochs = result.get("n_epochs", 0)
-    if not learns or _is_fallback(result) or not n_epochs or n_epochs < result["config"]["epochs"]:
+    if not learns or is_fallback(result) or not n_epochs or n_epochs < result["config"]["epochs"]:
         return False
     return scores[-1] == result["best_valid_score"] if len(scores) > 1 else bool(scores) or n_epochs == 1
 
@@ -178,6 +176,9 @@ class Comparison:
         k = int(self.valid_metric.split("@")[1])
         if candidates and (few := few_candidates(min(candidates), k)):
             remarks.append(few)
+        of_models = {tuple(sorted(r["seed"] for r in entry.results)) for entry in self.entries if entry.results}
+        if len(of_models) > 1:
+            remarks.append("Not all models have the same seeds, so that their means are not of the same runs")
         if self.significant:
             remarks.append(f"* differs from {self.tests['reference'].iloc[0]} (p < {LEVEL}, Holm), {self.basis}")
         return remarks
@@ -280,7 +281,8 @@ def goodness(metric: str, values: pd.Series) -> pd.Series:
 
 
 def places(metric: str, values: pd.Series, contends: Sequence[bool] | None = None) -> list[int]:
-    """1 for the best value, 2 for the second best, 0 for others; values that look equal share a place.
+    """1 for the best value, 2 for the second best, 0 for others; values that look equal share a place, and if all do,
+    none is the best.
 
     Args:
         contends: of each value, whether it can have a place; all by default.
@@ -289,9 +291,13 @@ def places(metric: str, values: pd.Series, contends: Sequence[bool] | None = Non
     [1, 2, 2, 0]
     >>> places("ndcg@10", pd.Series([0.3, 0.20001, 0.2, 0.1]), [False, True, True, True])
     [0, 1, 1, 2]
+    >>> places("ndcg@10", pd.Series([0.20001, 0.2, 0.1]), [True, True, False])
+    [0, 0, 0]
     """
     shown = values.round(DIGITS) if contends is None else values.round(DIGITS).where(contends)
     ranks = goodness(metric, shown).rank(method="dense", ascending=False)
+    if ranks.count() > 1 and ranks.nunique() == 1:
+        return [0] * len(ranks)
     return [int(rank) if rank <= 2 else 0 for rank in ranks.fillna(0)]
 
 

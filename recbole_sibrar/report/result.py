@@ -11,10 +11,13 @@ from tabulate import tabulate
 
 from recbole_sibrar.evaluation.protocol import departures
 from recbole_sibrar.evaluation.significance import split_of
+from recbole_sibrar.evaluation.unlearned import BEHIND, LEVEL_WITH
 from recbole_sibrar.files import write_json
 from recbole_sibrar.report.tables import read_csv, write_csv
+from recbole_sibrar.scenarios import SCENARIOS
 
 CANDIDATES_PER_PLACE = 10  # with fewer, a list drawn at random holds much of what there is to find
+NOT_AHEAD = (LEVEL_WITH, BEHIND)
 RESULT, PER_USER, PER_ITEM = "result.json", "per_user.csv", "per_item.csv"
 
 
@@ -29,7 +32,8 @@ class RunResult:
     examples}}. ``whole_model`` is the checkpoint trained on everything, which none of these figures belongs to.
     ``data_counts`` are numbers of users, items, interactions of each split, and entities that have each modality;
     ``options`` those given that differ from the property files; ``n_left_out_interactions`` in no part of the split.
-    ``is_solved``: in closed form; ``n_parameters`` are then what is solved for, and more epochs change nothing.
+    ``unlearned``: what lists have that nothing was learned for (``evaluation.unlearned``). ``is_solved``: in closed
+    form; ``n_parameters`` are then what is solved for, and more epochs change nothing.
     """
 
     name: str
@@ -57,6 +61,7 @@ class RunResult:
     cold_fallback: dict[str, str] = field(default_factory=dict)
     dropped: dict[str, Any] = field(default_factory=dict)
     whole_model: str | None = None
+    unlearned: dict[str, Any] | None = None
     modalities: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -83,6 +88,14 @@ class RunResult:
         """As the function of this name, of the list that chose the epoch."""
         return few_candidates(self.n_candidates, int(self.config["valid_metric"].split("@")[1]))
 
+    @property
+    def not_ahead(self) -> str:
+        """Which lists that nothing was learned for it is not ahead of, as a sentence; empty if it is."""
+        if not (said := not_ahead_of(vars(self))) or self.unlearned is None:
+            return ""
+        metric = self.config["valid_metric"].upper()
+        return f"The model is {said}, which have {metric} {self.unlearned['value']:.4f}"
+
     def table(self) -> str:
         """Validation and test results side by side, and what they rest on."""
         rows = [(metric, self.valid_result.get(metric), self.test_result[metric]) for metric in self.test_result]
@@ -94,6 +107,8 @@ class RunResult:
         ]
         if self.few_candidates:
             lines.append(self.few_candidates)
+        if self.not_ahead:
+            lines.append(self.not_ahead)
         lines += departures(self.config)
         if self.n_unreachable_interactions:
             lines.append(
@@ -109,6 +124,18 @@ class RunResult:
         for side, replacement in self.cold_fallback.items():
             lines.append(f"cold {side}s are not scored by {self.model}: {replacement}")
         return "\n".join(lines)
+
+
+def is_fallback(result: dict[str, Any]) -> bool:
+    """Whether what stands in for scores of the scenario's cold side is what was evaluated."""
+    return any(side in result.get("cold_fallback", {}) for side in SCENARIOS[result["scenario"]].cold_sides)
+
+
+def not_ahead_of(result: dict[str, Any]) -> str:
+    """``behind the most popular items`` and the like, of a model that learns; nothing if it is ahead of them."""
+    found = result.get("unlearned")
+    learns = result["n_parameters"] > 1 and not is_fallback(result)
+    return f"{found['relation']} {found['lists']}" if found and learns and found["relation"] in NOT_AHEAD else ""
 
 
 def few_candidates(n: int, k: int) -> str:

@@ -77,8 +77,5 @@ def _cautions(group: Group) -> list[str]:
     for entry in comparison.entries:
         for note in entry.notes:
             marked.setdefault(note, []).append(entry.label)
-    n_seeds = {len(entry.results) for entry in comparison.entries}
-    if len(n_seeds) > 1:
-        cautions.append(f"The models do not have the same number of seeds ({min(n_seeds)} to {max(n_seeds)})")
     cautions += [f"{', '.join(labels)}: {note}" for note, labels in marked.items()]
     return cautions
