@@ -23,7 +23,7 @@ def arguments(tiny, command="run", **options):
 def written(tmp_path):
     result = {
         "valid_result": {"ndcg@3": 0.1}, "test_result": {"ndcg@3": 0.1}, "n_parameters": 1, "seconds": {"training": 1},
-        "scenario": "warm", "cold_fallback": {}, "data": {}, "n_candidates": 1000,
+        "scenario": "warm", "seed": 2020, "cold_fallback": {}, "data": {}, "n_candidates": 1000,
     }  # fmt: skip
     entries = [Entry("BPR", (result,), 1), Entry("Pop", (), 1, "line\nIt says <b>|no|</b> *here*")]
     tests = pd.DataFrame()
