@@ -12,6 +12,7 @@ import pandas as pd
 from recbole_sibrar import checkpoint
 from recbole_sibrar.convert import own_tables
 from recbole_sibrar.convert.encoders import Encode
+from recbole_sibrar.data.atomic import has_rows
 from recbole_sibrar.data.frames import Table, is_file
 from recbole_sibrar.errors import DataError, OptionError
 from recbole_sibrar.hook import load_recbole
@@ -153,10 +154,12 @@ class Dataset:
         path = Path(result.config["checkpoint_dir"]) / (result.whole_model or checkpoint.MODEL)
         return Fitted(Recommender.load(path), result, temporary)
 
+    def __repr__(self) -> str:
+        return f"Dataset({str(self.folder)!r})"
+
     @property
     def has_interactions(self) -> bool:
-        with open(self.folder / f"{self.folder.name}.inter", encoding="utf-8") as file:
-            return len(list(islice(file, 2))) == 2
+        return has_rows(self.folder / f"{self.folder.name}.inter")
 
     def by_content(self) -> Recommender:
         """Recommendations for liked items by what is known of all items; in closed form, without interactions."""
@@ -203,6 +206,15 @@ class Fitted:
     ) -> pd.DataFrame:
         """See ``Recommender.recommend``."""
         return self.recommender.recommend(users, k, candidates, exclude_seen)
+
+    def __repr__(self) -> str:
+        if self.result is None or self.result.whole_model:
+            return f"Fitted({self.recommender!r})"
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in islice(self.result.test_result.items(), 2))
+        return f"Fitted({self.recommender!r}, {self.result.scenario}: {figures})"
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *dir(self.recommender)]
 
     def __getattr__(self, name: str) -> Any:
         if name == "recommender":

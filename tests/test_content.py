@@ -115,14 +115,20 @@ def test_it_is_saved_explained_and_compared_as_a_trained_one(shop, dataset):
         assert seen["indptr"].tolist() == [0] and not len(seen["items"])
 
 
-def test_on_the_command_line(shop, capsys):
+def test_on_the_command_line(shop, capsys, monkeypatch):
     shop.write()
     tables = ["--items", "products.csv", "--item-column", "sku", "--item-vectors", "text=text.npz"]
     assert main(["convert", "table", "--name", "shop", "--output", "out", *tables]) == 0
     asked = ["--history", "p2", "p4", "--k", "3", "--output", "recs.csv"]
+    assert "next:\n  recbole-sibrar recommend --dataset out/shop --history" in capsys.readouterr().out
     assert main(["recommend", "--dataset", "out/shop", *asked]) == 0
     expected = by_content("out/shop").recommend([["p2", "p4"]], k=3)["item"].tolist()
     assert pd.read_csv("recs.csv")["item"].tolist() == expected
     assert main(["run", "--dataset=shop", "--data_path=out", "--state=ERROR"]) == 2
     assert main(["convert", "table", "--name", "shop", "--output", "out"]) == 2
     assert "Neither interactions nor items are given" in capsys.readouterr().err
+    assert main(["recommend", "--dataset", "out", *asked]) == 2
+    assert "out holds no out.yaml" in capsys.readouterr().err
+    monkeypatch.chdir("out/shop")
+    assert main(["recommend", "--dataset", ".", "--all-users"]) == 0
+    assert "nothing to recommend" in capsys.readouterr().out

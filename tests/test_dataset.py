@@ -87,7 +87,16 @@ def as_tuple(cells):
     return cells if cells and not isinstance(cells[0], str) else str(tuple(cells or []))
 
 
-WRITTEN = {"no": lambda cells: cells, "json": json.dumps, "str": str, "numpy": printed, "tuple": as_tuple}
+def as_array(cells):
+    """As Postgres copies arrays."""
+    return (
+        "{" + ",".join(cell if isinstance(cell, str) and " " not in cell else json.dumps(cell) for cell in cells) + "}"
+    )
+
+
+WRITTEN = {
+    "no": lambda cells: cells, "json": json.dumps, "str": str, "numpy": printed, "tuple": as_tuple, "postgres": as_array
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
@@ -121,9 +130,15 @@ def test_lists_of_numbers_are_tags_where_they_are_said_to_be(shop, make, cells):
         lambda ids, rows: (ids[::-1], rows[::-1]),
         lambda ids, rows: pd.DataFrame(rows.astype(float)).assign(id=ids)[["id", 0, 1, 2]],
         lambda ids, rows: pd.DataFrame({"id": ids, "v": [None if np.isnan(row[0]) else row for row in rows]}),
+        lambda ids, rows: pd.DataFrame(rows, ids),
+        lambda ids, rows: pd.Series([None if np.isnan(row[0]) else row for row in rows], ids),
+        lambda ids, rows: pd.Series(list(rows), pd.Index(ids, name="sku")),
     ],
-    ids=["mapping", "mapping with None", "ids and array", "wide frame", "frame of lists"],
-)
+    ids=[
+        "mapping", "mapping with None", "ids and array", "wide frame", "frame of lists", "index of texts",
+        "column with gaps", "column with an index that has a name",
+    ],
+)  # fmt: skip
 def test_forms_of_vectors(shop, vectors):
     ids = shop.products["sku"].tolist()
     dataset = frames(shop, vectors={"text": vectors(ids, shop.text)})
@@ -160,6 +175,9 @@ WRONG = {
     "rows": (lambda s: frames(s, vectors={"text": s.text[1:]}), "an array of 59 rows, but its table has 60 rows"),
     "table": (lambda s: frames(s, user_vectors={"f": s.text}, users=None), "array of 60 rows, but there is no table"),
     "name": (lambda s: frames(s, vectors={"tags": s.text}), "'tags' is taken"),
+    "vectors whose index may be none of ids": (
+        lambda s: frames(s, vectors={"text": pd.Series(list(s.text))}), "'text' | index | [0] | {id: vector}"
+    ),
     "ragged": (lambda s: frames(s, vectors={"text": {"p1": [1], "p2": [1, 2]}}), "'text' are no table of numbers"),
     "NaN": (lambda s: frames(s, vectors={"text": {"p1": [1, np.nan]}}), "NaN, infinity | id 'p1'"),
     "text beside lists": (lambda s: frames(s, items=s.products.assign(v=[[1, 2]] * 59 + ["x"])), "line 60 | v | 'x'"),
@@ -331,8 +349,8 @@ def test_dates_are_seconds_from_files_from_frames_and_in_serving(shop, written, 
     model.add_items(pd.DataFrame({"sku": ["moment"], "since": [datetime.fromtimestamp(number, timezone.utc)]}))
     scores = model.score(["p2"], ["text", "number", "moment"])
     assert scores.nunique() == 1 and scores.iloc[0] != model.score(["p2"], ["p4"]).iloc[0]
-    with pytest.raises(DataError, match=naming("since | '2024-02-30' | a date such as | seconds")):
-        model.add_items(pd.DataFrame({"sku": ["x"], "since": ["2024-02-30"]}))
+    with pytest.raises(DataError, match=naming("'x': | since | '2024-02-30' | a date such as | seconds")):
+        model.add_items(pd.DataFrame({"sku": ["w", "x"], "since": ["2024-02-28", "2024-02-30"]}))
 
 
 @pytest.mark.parametrize(
@@ -402,6 +420,79 @@ def test_rows_of_interactions_that_may_be_none(shop, capsys):
     dataset = Dataset.from_frames(orders, **shop.columns, minimum={"rating": 3, "n": 1})
     assert len(read_atomic(dataset.folder / "frames.inter")) == n - 6
     assert "or less" not in capsys.readouterr().out.split("rating >=")[1]
+
+
+def test_a_folder_is_a_table_in_parts(shop, capsys):
+    arguments = [*shop.write(), "--name", "shop", "--output"]
+    assert main(["convert", "table", *arguments, "a"]) == 0
+    for name, rows in (
+        ("d=1/p.csv.gz", slice(0, 99)),
+        ("d=2/p.parquet", slice(99, 150)),
+        ("z.jsonl", slice(150, None)),
+    ):
+        part = Path("orders.csv.parts", name)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        some = shop.orders[rows]
+        if name.endswith("jsonl"):
+            some[some.columns[::-1]].to_json(part, orient="records", lines=True)
+        else:
+            some.to_csv(part, index=False) if "csv" in name else some.to_parquet(part)
+    for mark in ("_SUCCESS", "d=1/.p.csv.gz.crc"):
+        Path("orders.csv.parts", mark).write_text("")
+    arguments[arguments.index("orders.csv")] = "orders.csv.parts"
+    assert main(["convert", "table", *arguments, "b"]) == 0
+    assert files(Path("a/shop")) == files(Path("b/shop"))
+    record = json.loads(Path("b/shop/conversion.json").read_text())
+    assert len(record["inputs"]) == 6 and "orders.csv.parts/d=2/p.parquet" in record["inputs"]
+    Path("orders.csv.parts/x.csv").write_text("buyer,sku,stars\nb1,p1,\nb1,p2,five\n")
+    (Path("orders.csv.parts") / "z.jsonl").write_text('{"buyer": ["b1"], "sku": "p1", "stars": 1}\n')
+    assert main(["convert", "table", *arguments, "c"]) == 2
+    assert "orders.csv.parts, line 1 of z.jsonl: user_id is ['b1']" in capsys.readouterr().err
+    Path("orders.csv.parts/x.csv").write_text("buyer,sku\nb1,p1\n")
+    assert main(["convert", "table", *arguments, "c"]) == 2
+    assert names(capsys.readouterr().err, "orders.csv.parts | 'stars' | x.csv")
+    Path("empty").mkdir()
+    with pytest.raises(DataError, match=naming("empty | folder without a table")):
+        Dataset.from_frames("empty")
+
+
+def test_ids_in_another_spelling_are_named(shop, capsys):
+    buyers = shop.buyers.assign(buyer=[f"{'B' if n < 7 else 'b'}{n}" for n in range(len(shop.buyers))])
+    text = {f"{'P' if n % 2 else 'p'}{n}": row for n, row in enumerate(shop.text) if n != 3}
+    frames(shop, users=buyers, vectors={"text": text})
+    said = capsys.readouterr().out
+    assert "10 users without interactions are kept, such as 'B0'; 7 of them" in said and "'B0' as 'b0'" in said
+    assert "29 vectors belong to no item that was kept; 29 of them" in said and "'P1' as 'p1'" in said
+    frames(shop)
+    assert "spelling" not in capsys.readouterr().out
+
+
+def test_what_a_notebook_shows(shop):
+    data = Dataset.from_frames(shop.orders, items=shop.products, **shop.columns, folder="a/shop")
+    model = data.fit("ContentRidge", scenario="item_cold", epochs=1)
+    model.remove_items(["p7"])
+    whole = data.fit("ContentRidge", scenario="item_cold", epochs=1, fit="all")
+    figure = f"ndcg@10 {model.evaluate()['ndcg@10']:.4f}"
+    assert repr(data) == "Dataset('a/shop')"
+    assert names(repr(model), f"Recommender(ContentRidge, 40 users, 59 items) | item_cold | {figure}")
+    assert "60 items" in repr(whole) and "ndcg" not in repr(whole)
+    assert {"evaluate", "recommend", "add_items", "similar_items"} <= set(dir(model))
+    assert len(repr(model.result)) < 2500
+
+
+def test_users_with_few_interactions_leave_nothing_to_validate(shop):
+    few = shop.orders.groupby("buyer").head(2)
+    with pytest.raises(DataError, match=naming("valid split is empty | 2.0 on average | user_cold")):
+        Dataset.from_frames(few, **shop.columns).fit("Pop", scenario="warm")
+    Dataset.from_frames(few, **shop.columns).fit("Pop", scenario="user_cold")
+
+
+def test_values_in_another_case_are_named(shop, capsys):
+    tags = [f"{'Sale' if n < 9 else 'sale'} |x" for n in range(shop.n_products)]
+    frames(shop, items=shop.products.assign(tags=tags, size=["M", "m "] * 30), vectors=None)
+    said = capsys.readouterr().out
+    assert "'size': category (guessed); 'M' and 'm' are two categories" in said
+    assert "'tags': tags (guessed); 'Sale' and 'sale' are two tags" in said
 
 
 def test_few_candidates_are_said(shop):

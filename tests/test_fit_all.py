@@ -55,7 +55,7 @@ def test_from_python_and_from_the_command_line(capsys):
     assert main(["run", "--model=ContentRidge", "--fit=all", *options]) == 0
     printed = capsys.readouterr().out
     assert "model-all.pth was trained on everything; no test figure belongs to it" in printed
-    assert "model.pth, model-all.pth\n" in printed
+    assert "model.pth, model-all.pth\n" in printed and "model-all.pth --users" in printed
     (path,) = Path("results").glob("*/model-all.pth")
     states = [load(path)["state_dict"], model.recommender._state["state_dict"]]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())

@@ -363,8 +363,13 @@ def test_a_class_that_derives_from_one_of_our_models_has_its_preset_and_scores_c
     options = tiny.options(scenario=scenario, preset="strong", ensemble_size=1)
     own = run_recbole(model=Mine, dataset="tiny", config_dict={**options, "width": 5})
     assert dict(own["test_result"]) == run("SiBraR", "tiny", None, options).test_result
-    with pytest.raises(CheckpointError, match="Mine"):
-        Recommender.load(next(Path("saved").glob("Mine-*")))
+    served = Recommender.load(next(Path("saved").glob("Mine-*")))
+    path = run("SiBraR", "tiny", None, options).config["checkpoint_dir"]
+    pd.testing.assert_frame_equal(
+        served.recommend(["u1", "u40"], k=30), Recommender.load(path).recommend(["u1", "u40"], k=30)
+    )
+    with pytest.raises(OptionError, match="Mine only recommends"):
+        served.similar_items("i1")
 
 
 def test_a_class_of_ones_own_says_how_it_scores_whatever_is_computed_of_that(tiny):

@@ -127,6 +127,13 @@ def test_a_model_of_some_modalities_takes_the_whole_table(tiny):
         model.add_items(new.rename(columns={"year": "yeer"}))
 
 
+@pytest.mark.parametrize("single_branch", ["item", "both"])
+def test_a_key_of_a_user_that_means_nothing_is_told_of_history(tiny, single_branch):
+    model = Recommender.load(trained(tiny, single_branch=single_branch))
+    with pytest.raises(OptionError, match="'histroy'. Did you mean 'history'"):
+        model.recommend([{"id": "new", "histroy": ["i1"]}])
+
+
 def test_a_user_given_as_history_and_side_information_gets_the_list_of_the_id(recommender):
     directory = recommender.directory
     start, stop = directory.interactions.indptr[directory.find("user", "u7") :][:2].tolist()

@@ -312,7 +312,7 @@ def test_a_number_that_stands_for_a_missing_value_does_so_with_a_point_and_witho
     for tables in ({"tag_separator": "|", "missing": ["-1"]}, None):
         declared = {"item": {"price": {"kind": "number", "missing": [] if tables else [-1]}}}
         read = Vocabulary.of({"modalities": declared, "tables": tables})
-        rows = read.features(pd.DataFrame({"price": [-1.0, "-1", -1, 2, "2.0"]}), "item", known)
+        rows = read.features(pd.DataFrame({"price": [-1.0, "-1", -1, 2, "2.0"]}), "item", known, range(5))
         assert features_of(rows, known).entries[0].available.tolist() == [False, False, False, True, True]
 
 
@@ -423,7 +423,8 @@ def test_numbers_of_new_entities_that_float32_does_not_hold(cell):
 
 def test_a_column_of_new_entities_may_have_any_name():
     known = Modalities("item", (number_modality("self", np.array([np.nan, 1.0])),))
-    read = Vocabulary(tag_separator="|").features(pd.DataFrame({"self": ["7", "-"], "x": ["", "y"]}), "item", known)
+    frame = pd.DataFrame({"self": ["7", "-"], "x": ["", "y"]})
+    read = Vocabulary(tag_separator="|").features(frame, "item", known, ["a", "b"])
     assert read["self"].tolist() == ["7", None] and read["x"].tolist() == ["", "y"]
 
 

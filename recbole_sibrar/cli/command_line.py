@@ -288,7 +288,7 @@ def _run(known: argparse.Namespace, rest: list[str]) -> int:
     print(f"written to {folder}: {', '.join(files)}")
     has_content = any(set(names) - {INTERACTIONS} for names in result.modalities.values())
     tell_next(
-        f"recbole-sibrar recommend --checkpoint {folder}/{MODEL} --users ID",
+        f"recbole-sibrar recommend --checkpoint {folder}/{result.whole_model or MODEL} --users ID",
         *([f"recbole-sibrar missing {folder}"] if has_content else []),
         f"recbole-sibrar report {result.config['output_dir']}",
     )

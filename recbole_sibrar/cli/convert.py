@@ -2,12 +2,12 @@
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from time import perf_counter
 
 from recbole_sibrar.cli.hints import tell_next
 from recbole_sibrar.convert import amazon_vg, ml_1m, onion, own_tables
 from recbole_sibrar.convert.corpus import Corpus
+from recbole_sibrar.data.atomic import has_rows
 
 CORPORA = (ml_1m.CORPUS, onion.CORPUS, amazon_vg.CORPUS, own_tables.CORPUS)
 
@@ -42,7 +42,10 @@ def _handler(corpus: Corpus) -> Callable[[argparse.Namespace], int]:
         start = perf_counter()
         folder = corpus.run(arguments)
         print(f"written to {folder} in {perf_counter() - start:.0f} s")
-        tell_next(f"recbole-sibrar run --model=SiBraR --dataset={Path(folder).name} --data_path={Path(folder).parent}")
+        if has_rows(folder / f"{folder.name}.inter"):
+            tell_next(f"recbole-sibrar run --model=SiBraR --dataset={folder.name} --data_path={folder.parent}")
+        else:
+            tell_next(f"recbole-sibrar recommend --dataset {folder} --history ITEM")
         return 0
 
     return handle

@@ -64,7 +64,7 @@ def add_serving_parsers(commands: argparse._SubParsersAction[argparse.ArgumentPa
     recommend.add_argument("--candidates", nargs="+", metavar="ITEM", help="rank these items only")
     recommend.add_argument("--k", type=int, default=10, help="length of the lists (default: %(default)s)")
     recommend.add_argument("--include-seen", action="store_true", help="rank items of a user's history too")
-    recommend.add_argument("--output", metavar="TABLE", help="write there instead of printing")
+    recommend.add_argument("--output", metavar="TABLE", help="write there (csv, tsv, parquet), do not print")
     recommend.set_defaults(handler=_recommend)
 
     serve = commands.add_parser(
@@ -209,7 +209,10 @@ def _recommend(arguments: argparse.Namespace) -> int:
     if arguments.output:
         print(f"{write_tables(tables, arguments.output):,} recommendations written to {arguments.output}")
     else:
-        print(pd.concat(tables).to_string(index=False))
+        table = pd.concat(tables)
+        print(
+            table.to_string(index=False) if len(table) else "nothing to recommend: no user, or no item is left for one"
+        )
     return 0
 
 

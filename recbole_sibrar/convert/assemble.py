@@ -1,6 +1,7 @@
 """What every corpus does after reading: filters by features, k-core, report, and the hand-over to the writer."""
 
 import sys
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 
 from recbole_sibrar.convert.atomic import AtomicDataset, checksum
 from recbole_sibrar.convert.filters import StepLog, k_core
+from recbole_sibrar.data.tables import parts_of
 from recbole_sibrar.errors import DataError, OptionError, nearest
 from recbole_sibrar.kinds import KINDS
 
@@ -72,15 +74,33 @@ class Side:
         self.table = self.table[self.table[self.id_field].isin(ids)].reset_index(drop=True)
         for name, vectors in self.vectors.items():
             kept = vectors.select(self.table[self.id_field])
-            others = len(vectors.ids) - len(kept.ids)
-            if others:
-                print(f"{name}: {others:,} vectors belong to no {self.name} that was kept")
+            others = vectors.ids[~pd.Index(vectors.ids).isin(kept.ids)]
+            if len(others):
+                said = spelled_otherwise(others, self.table[self.id_field])
+                print(f"{name}: {len(others):,} vectors belong to no {self.name} that was kept{said}")
             if not len(kept.ids):
                 raise DataError(
                     f"{name}: no vector belongs to any of the {len(self.table):,} {self.name}s; the file's ids are "
                     f"like {_example(vectors.ids)}, the {self.name}s' like {_example(ids)}."
                 )
             self.vectors[name] = kept
+
+
+def spelled_otherwise(ids: Iterable[str], others: Iterable[str]) -> str:
+    """Words on those of ``ids`` that are one of the others but for case, zeros in front, .0, or forms of a letter.
+
+    >>> spelled_otherwise(["A1", "07", "3.0", "4"], ["a1", "7", "3", "5"])
+    "; 3 of them are there in another spelling, such as 'A1' as 'a1'"
+    """
+    spelled = {_plain(token): token for token in others}
+    found = [(token, spelled[plain]) for token in ids if (plain := _plain(token)) in spelled]
+    if not found:
+        return ""
+    return f"; {len(found):,} of them are there in another spelling, such as {found[0][0]!r} as {found[0][1]!r}"
+
+
+def _plain(token: str) -> str:
+    return unicodedata.normalize("NFKC", token).casefold().removesuffix(".0").lstrip("0")
 
 
 def is_present(column: pd.Series) -> pd.Series:
@@ -238,7 +258,7 @@ class Job:
         name: of the data set.
         output: RecBole's data_path.
         options: for ``conversion.json``.
-        inputs: the files that were read.
+        inputs: the files, or folders of parts, that were read.
         k: of the k-core; 0 and 1 turn it off.
         papers: what the result is compared with.
         tables: how the tables were written, see ``AtomicDataset``.
@@ -302,11 +322,13 @@ class Job:
         for side in sides:
             ids = side.table[side.id_field]
             if side.cold:
-                print(f"{len(side.cold):,} {side.name}s without interactions are kept, such as {side.cold[0]!r}")
+                said = spelled_otherwise(side.cold, interactions[side.id_field].unique())
+                print(f"{len(side.cold):,} {side.name}s without interactions are kept, such as {side.cold[0]!r}{said}")
+            width = max([12, *map(len, side.known())])
             for name, having in side.known().items():
                 n, missing = int(ids.isin(having).sum()), ids[~ids.isin(having)]
                 example = f", not {missing.iloc[0]!r}" if len(missing) else ""
-                print(f"  {name:<12} {n:,} of {len(ids):,} {side.name}s ({n / max(1, len(ids)):.1%}{example})")
+                print(f"  {name:<{width}} {n:,} of {len(ids):,} {side.name}s ({n / max(1, len(ids)):.1%}{example})")
         actual = {**sizes, "interactions": len(interactions)}
         for side in sides:
             actual.update({name: vectors.width for name, vectors in side.vectors.items()})
@@ -339,7 +361,11 @@ class Job:
             "shape": actual,
             "without_interactions": {f"{side.name}s": len(side.cold) for side in (users, items)},
             "expected": self.papers.shape,
-            "inputs": {path.name: checksum(path) for path in map(Path, self.inputs)},
+            "inputs": {
+                str(part.relative_to(path.parent)): checksum(part)
+                for path in map(Path, self.inputs)
+                for part in parts_of(path)
+            },
         }
         return AtomicDataset(
             self.name, interactions, tables["user"], tables["item"], types, vectors, modalities, record, self.tables

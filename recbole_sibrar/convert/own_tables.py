@@ -34,6 +34,7 @@ from recbole_sibrar.data.tables import (
     checked,
     clean,
     is_marker,
+    parts_of,
     read_table,
     read_values,
     refuse_duplicates,
@@ -77,8 +78,8 @@ def convert(
         output: RecBole's data_path.
         interactions: a table with a column for the user and one for the item; ``rating`` and ``timestamp`` are taken
             along, and other columns too. None where there are none yet.
-        users, items: tables with the same id column, and features in the others. A table is a file or a data frame of
-            pandas, Polars or Arrow; a column of lists holds tags, or vectors.
+        users, items: tables with the same id column, and features in the others. A table is a file, a folder of files
+            that are parts of it, or a data frame of pandas, Polars or Arrow; a column of lists holds tags, or vectors.
         user_column, item_column: the id columns.
         user_modalities, item_modalities: {column: a kind in ``assemble.TYPES``}, where ``guess_kind`` is wrong.
         user_vectors, item_vectors: {modality: file with ids and values, or what ``vectors.embeddings_of`` takes}.
@@ -180,13 +181,8 @@ def _read(source: Any, name: str, ids: dict[str, str]) -> tuple[str | Path, pd.D
     Args:
         ids: {column: the side whose ids it holds}.
     """
-    if is_file(source) and table_format(source) in SEPARATORS:
-        path, frame = source, read_table(source)
-    else:
-        path, frame = (source, read_values(source)) if is_file(source) else (name, source)
-        plain = plain_frame(frame, str(path))
-        check_cells(str(path), plain)
-        frame = checked(path, texts_of(plain))
+    path = source if is_file(source) else name
+    frame = _joined(Path(source)) if is_file(source) and Path(source).is_dir() else _cells(path, source)
     for column, side in ids.items():
         if column not in frame:
             raise DataError(
@@ -194,6 +190,29 @@ def _read(source: Any, name: str, ids: dict[str, str]) -> tuple[str | Path, pd.D
                 f"{side}_column) says what the {side}s' ids are called."
             )
     return path, frame
+
+
+def _cells(path: str | Path, source: Any) -> pd.DataFrame:
+    if is_file(source) and table_format(source) in SEPARATORS:
+        return read_table(source)
+    plain = plain_frame(read_values(source) if is_file(source) else source, str(path))
+    check_cells(str(path), plain)
+    return checked(path, texts_of(plain))
+
+
+def _joined(folder: Path) -> pd.DataFrame:
+    """The table that a folder holds in parts; the index says which line of which part."""
+    tables: list[pd.DataFrame] = []
+    for part in parts_of(folder):
+        table = _cells(part, part)
+        other = set(table).symmetric_difference(tables[0] if tables else table)
+        if other:
+            raise DataError(
+                f"{folder}: not all of its files have a column {min(other)!r}, {part} for one; they hold "
+                "parts of one table."
+            )
+        tables.append(table.set_axis([f"{line} of {part.relative_to(folder)}" for line in table.index]))
+    return pd.concat(tables)
 
 
 def _read_interactions(source: Table, user_column: str, item_column: str) -> pd.DataFrame:
@@ -354,6 +373,8 @@ def _side(
         unread = "; read by no model unless its kind is ngrams or it is encoded" if kind == TEXT else ""
         if guessed and kind in ("category", TEXT):
             unread += _doubts(table[column])
+        if kind in ("category", "tags"):
+            unread += _spelled_in_two_ways(table[column], tag_separator if kind == "tags" else None)
         print(f"  {name} column {column!r}: {kind}{guessed}{said}{unread}")
         if kind == TEXT:
             texts[column] = dict(zip(table[id_field], table[column]))
@@ -483,6 +504,21 @@ def _doubts(column: pd.Series) -> str:
     return ""
 
 
+def _spelled_in_two_ways(column: pd.Series, separator: str | None) -> str:
+    """Words on two values that differ in case alone.
+
+    Args:
+        separator: of tags; None for categories.
+    """
+    values = column if separator is None else column.str.split(separator, regex=False).explode()
+    texts, seen = values.drop_duplicates().str.split().str.join(" "), dict[str, str]()
+    for text in texts.drop_duplicates():
+        if (other := seen.setdefault(text.casefold(), text)) != text:
+            what = "categories" if separator is None else "tags"
+            return f"; {other!r:.40} and {text!r:.40} are two {what}"
+    return ""
+
+
 def _parse(column: pd.Series, kind: str, tag_separator: str, path: str | Path) -> pd.Series:
     return clean(column) if kind == TEXT else KINDS[kind].written(column, tag_separator, path)
 
@@ -490,7 +526,10 @@ def _parse(column: pd.Series, kind: str, tag_separator: str, path: str | Path) -
 def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--name", required=True, help="of the data set")
     parser.add_argument(
-        "--interactions", metavar="FILE", help="a user and an item in each row; left out where there are none yet"
+        "--interactions",
+        metavar="FILE",
+        help="a user and an item in each row; left out where there are none yet. A "
+        "folder of files is taken for one table, as Spark writes it; so it is of users and items",
     )
     parser.add_argument("--users", metavar="FILE", help="a user in each row, with features")
     parser.add_argument("--items", metavar="FILE", help="an item in each row, with features")

@@ -198,8 +198,9 @@ def embeddings_of(
 
     Args:
         source: a file; {id: vector}; (ids, array); an array with a row for each of ``rows``; a data frame with the id
-            in its first column. An array may be a sparse matrix of scipy. None, and a row of NaN or of masked numbers,
-            say that there is no vector.
+            in its first column, or in pandas' index, where that has a name or is of texts; a column of pandas with such
+            an index. An array may be a sparse matrix of scipy. None, and a row of NaN or of masked numbers, say that
+            there is no vector.
         name: of the modality, for messages.
         rows: ids of the table that the array stands beside.
         half, folder: see ``Spool``.
@@ -210,6 +211,7 @@ def embeddings_of(
     ids: Sequence[object]
     if is_file(source):
         return read_embeddings(source, None, half, folder)
+    source = _with_ids(name, source)
     if isinstance(source, Mapping):
         pairs = [(token, vector) for token, vector in source.items() if vector is not None]
         ids = [token for token, _ in pairs]
@@ -241,6 +243,26 @@ def embeddings_of(
         block = values[start : start + size]
         spool.add([str(token) for token in ids[start : start + size]], block.toarray() if issparse(block) else block)
     return spool.finish()
+
+
+def _with_ids(name: str, source: Any) -> Any:
+    """What is of pandas as a frame whose index has a name, if it holds ids.
+
+    Raises:
+        OptionError: a column whose index does not.
+    """
+    if not isinstance(source, (pd.Series, pd.DataFrame)):
+        return source
+    if source.index.name is None and source.index.nlevels == 1 and not pd.api.types.is_numeric_dtype(source.index):
+        source = source.rename_axis("index")
+    if isinstance(source, pd.DataFrame):
+        return source
+    if source.index.name is None:
+        raise OptionError(
+            f"The vectors {name!r} are a column whose index, such as {source.index[:1].tolist()}, has no name to say "
+            "that it holds the ids; name it, or give {id: vector}."
+        )
+    return source.to_frame(name)
 
 
 def _matrix(name: str, rows: Any, ids: Sequence[object] = ()) -> Any:

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,12 @@ def check_known(
             f"interactions, such as {str(tokens[-1])!r}. Write them in the same way, or leave out what is declared of "
             "this file."
         )
+
+
+def has_rows(path: str | Path) -> bool:
+    """Whether there is a line below the header of an atomic file."""
+    with open(path, encoding="utf-8") as file:
+        return len(list(islice(file, 2))) == 2
 
 
 def find_dataset_file(folder: str | Path, dataset: str, suffix: str) -> Path | None:

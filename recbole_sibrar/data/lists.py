@@ -1,6 +1,7 @@
-"""Lists in tables, as texts: as JSON, Python and numpy write them."""
+"""Lists in tables, as texts: as JSON, Python, numpy and Postgres write them."""
 
 import ast
+import csv
 import json
 import re
 from contextlib import suppress
@@ -26,10 +27,14 @@ def list_in(text: str) -> list[Any] | None:
     (['Sci Fi'], ['War', None], None)
     >>> list_in("[1, 2.5]"), list_in("[1  -2]"), list_in("[1. nan]"), list_in("[REC]"), list_in("[0.1 ... 0.2]")
     ([1, 2.5], [1, -2], [1.0, nan], None, None)
+    >>> list_in('{tea,"Sci, Fi",NULL}'), list_in("{0.5,1}"), list_in("{}"), list_in('{"a": 1}')
+    (['tea', 'Sci, Fi', None], [0.5, 1], [], None)
     """
     text = text.strip()
     if text[:1] + text[-1:] not in ("[]", "()", "{}"):
         return None
+    if text == "{}":
+        return []
     with suppress(ValueError, RecursionError):
         found = json.loads(text)
         return None if isinstance(found, dict) or any(isinstance(entry, (list, dict)) for entry in found) else found
@@ -37,9 +42,17 @@ def list_in(text: str) -> list[Any] | None:
         if TEXTS.fullmatch(text):
             return [ast.literal_eval(entry) for entry in re.findall(f"{TEXT}|None", text, re.DOTALL)]
         if text[0] == "[":  # in round brackets a number is below zero
-            numbers = text[1:-1].replace(",", " ").split()
-            return [int(number) if number.lstrip("-").isdecimal() else float(number) for number in numbers]
+            return _numbers(text[1:-1].replace(",", " ").split())
+    if text[0] == "{" and not set(text[1:-1]) & set("{}"):
+        entries = next(csv.reader([text[1:-1]], escapechar="\\", skipinitialspace=True), [])
+        with suppress(ValueError):
+            return _numbers(entries)
+        return [None if entry == "NULL" else entry for entry in entries]
     return None
+
+
+def _numbers(texts: list[str]) -> list[int | float]:
+    return [int(text) if text.lstrip("-").isdecimal() else float(text) for text in texts]
 
 
 def as_lists(path: object, column: pd.Series) -> pd.Series | None:

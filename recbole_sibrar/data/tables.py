@@ -53,6 +53,20 @@ def check_file(path: Path) -> None:
         raise DataError(f"{path} is a folder; give one file." if path.is_dir() else f"{path}: there is no such file.")
 
 
+def parts_of(path: str | Path) -> list[Path]:
+    """A file, or those of a folder that holds a table in parts, without marks such as ``_SUCCESS`` and ``.part.crc``.
+
+    Raises:
+        DataError: there is none in the folder.
+    """
+    path = Path(path)
+    files = sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else [path]
+    parts = [part for part in files if not any(name[0] in "._" for name in part.relative_to(path).parts)]
+    if not parts:
+        raise DataError(f"{path} is a folder without a table in it.")
+    return parts
+
+
 def line_blocks(path: str | Path) -> Iterator[tuple[int, bytes]]:
     """Yield (number of the first line, whole lines as bytes) of a UTF-8 file, about 16 MB at a time, with a bar.
 

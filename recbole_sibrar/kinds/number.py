@@ -142,7 +142,9 @@ class Number(Kind):
 
 
 DATE = re.compile(r"\d{1,2}([./-])\d{1,2}\1\d{4}|\d{4}([./])\d{1,2}\2\d{1,2}")
-NUMBER = re.compile(r"(?P<before>[^\w\s.,+-]?)\s?[+-]?(\d+|\d{1,3}([., ']\d{3})+)([.,]\d+)?\s?(?P<unit>[^\d\s]{0,3})")
+NUMBER = re.compile(
+    r"(?P<before>[^\w\s.,+-]?)\s?[+-]?(\d+|\d{1,3}([., ']\d{3})+)([.,]\d+)?\s?(?P<unit>/\d+|[^\d\s]{0,12})"
+)
 MOSTLY = 0.9
 
 
@@ -153,6 +155,8 @@ def written_otherwise(column: pd.Series) -> str:
     ("numbers, such as '12,50 €'? Write them like 12.5", "dates, such as '31.5.2024'? Write them like 2024-05-31")
     >>> written_otherwise(pd.Series(["2024-05-31"] * 11 + ["TBA"]))
     "dates but for 'TBA'? Leave such cells empty, or name the text in --missing (missing)"
+    >>> written_otherwise(pd.Series(["4.5/5", "3/5"])), written_otherwise(pd.Series(["173 kcal"]))
+    ("numbers, such as '4.5/5'? Write them like 12.5", "numbers, such as '173 kcal'? Write them like 12.5")
     >>> written_otherwise(pd.Series(["80B", "75C"])), written_otherwise(pd.Series(["01234", "5"]))
     ('', '')
     """

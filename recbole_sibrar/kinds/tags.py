@@ -244,8 +244,8 @@ def _tags_between(cells: pd.Series, separator: str) -> pd.Series | None:
         return None
     lists = cells.str.split(separator, regex=False)
     parts = lists.explode().str.strip()
-    if parts.str.isdigit().all() and lists.str.len().nunique() == 1:
-        return None  # dates, such as 31/5/2024
+    if parts.str.fullmatch(r"\d+([.,]\d+)?").all() and lists.str.len().nunique() == 1:
+        return None  # dates, such as 31/5/2024, or 4.5/5
     return parts if 3 * parts.nunique() <= len(parts) else None
 
 

@@ -23,6 +23,7 @@ from recbole_sibrar.data.modalities import (
     INTERACTIONS,
     SIDES,
     Modalities,
+    Modality,
 )
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.splits import PHASES, SPLIT_ROUNDINGS, check_disjoint, rounded_up
@@ -351,7 +352,7 @@ class ScenarioDataset(Dataset):
         for name, dataset in zip(PHASES, datasets):
             parts[name] = tuple(dataset.inter_feat[field].long() for field in (self.uid_field, self.iid_field))
             if not len(parts[name][0]):
-                raise DataError(f"The {name} split is empty; the data set is too small or the split ratios are.")
+                raise DataError(f"The {name} split is empty; {self._advice_on_splits(scenario)}")
         for side in scenario.cold_sides:
             entities = {name: pair[SIDES.index(side)].numpy() for name, pair in parts.items()}
             check_disjoint(scenario.name, side, entities, self.field2id_token[self._side_fields[side]])
@@ -360,6 +361,15 @@ class ScenarioDataset(Dataset):
         )
         for name, dataset in zip(PHASES, datasets):
             dataset.phase = phases.get(name)
+
+    def _advice_on_splits(self, scenario: Scenario) -> str:
+        if scenario.cold_sides or self.benchmark_filename_list is not None:
+            return "the data set is too small or the split ratios are."
+        n = len(self.inter_feat) / max(1, self.user_num - 1)
+        return (
+            f"each user's interactions are split, {n:.1f} on average, and validation takes none of one or two. "
+            "--scenario=user_cold and item_cold split users and items."
+        )
 
     def whole(self) -> "ScenarioDataset":
         """After ``build``, all interactions as one split, without a protocol."""
@@ -463,6 +473,7 @@ class StoredSplit(ScenarioDataset):
 
     def __init__(self, config: Config, stored: dict[str, Any]):
         self.config, self.dataset_name, self.logger = config, config["dataset"], getLogger()
+        self._stored = stored
         self._get_preset()
         self._get_field_from_config()
         rows = {name: values.clone() for name, values in stored["rows"].items()}
@@ -475,3 +486,12 @@ class StoredSplit(ScenarioDataset):
             self.set_field_property(field, FeatureType.TOKEN, FeatureSource.INTERACTION, 1)
             self.field2id_token[field] = np.array(stored["tokens"][side])
             self.field2token_id[field] = {token: number for number, token in enumerate(stored["tokens"][side])}
+
+    def interaction_rows(self) -> SparseRows:
+        indptr, columns = (self._stored["interactions"][name].clone() for name in ("indptr", "columns"))
+        return SparseRows(indptr, columns, self.item_num)
+
+    def modalities(self, side: str, names: list[str] | None = None) -> Modalities:
+        """Those that the model of the checkpoint reads."""
+        known = Modalities(side, tuple(map(Modality.from_plain, self._stored["modalities"][side])))
+        return known if names is None else known.select(names)

@@ -37,7 +37,7 @@ from recbole_sibrar.kinds import DECLARED
 from recbole_sibrar.models.priors import PRIORS
 from recbole_sibrar.progress import Progress
 from recbole_sibrar.recbole_plugin import distributed
-from recbole_sibrar.recbole_plugin.capabilities import SOLVED, UNSERVED, general_recommenders, known_as
+from recbole_sibrar.recbole_plugin.capabilities import SOLVED, UNSERVED, general_recommenders
 from recbole_sibrar.recbole_plugin.checks import begin_log, check, check_sizes, options_blamed, without_effect
 from recbole_sibrar.recbole_plugin.config import (
     DEFAULT_DATASET,
@@ -514,19 +514,13 @@ def _check_seen(name: str) -> None:
 
 
 def stored_model(state: dict[str, Any]) -> AbstractRecommender:
-    """The model of RecBole that a checkpoint holds, made from what is in it; the data set's files are not read.
+    """The model under RecBole's interface that a checkpoint holds; the data set's files are not read.
 
     Raises:
-        CheckpointError: it is of a class of the user's own that this process has not seen, or that derives from ours.
+        CheckpointError: it is of a class of the user's own that this process has not seen.
     """
     name = state["config"]["model"]
     _check_seen(name)
-    ours = known_as(get_model(name))
-    if ours != name:
-        raise CheckpointError(
-            f"The checkpoint is of {name}, a class of one's own that derives from {ours}; these are not served, but "
-            "load_data_and_model of recbole.quick_start reads them."
-        )
     with command_line_hidden():
         config = Config(config_dict=state["config"])
     init_seed(config["seed"], config["reproducibility"])

@@ -1,5 +1,6 @@
-"""Serving the models of RecBole, and those of ours that know the entities of their training only."""
+"""Serving the models of RecBole and classes of one's own, which know the entities of their training only."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from torch import Tensor
 
 from recbole_sibrar.data.sparse import SparseRows
-from recbole_sibrar.recbole_plugin.capabilities import capabilities_of
+from recbole_sibrar.recbole_plugin.capabilities import capabilities_of, known_as
 from recbole_sibrar.recbole_plugin.run import stored_model
 from recbole_sibrar.serving.known import KnownOnlyRecommender
 from recbole_sibrar.serving.vocabulary import Vocabulary
@@ -28,13 +29,12 @@ def known_only(
     data: dict[str, str],
     vocabulary: Vocabulary | None = None,
 ) -> KnownOnlyRecommender:
-    """A recommender around a model of RecBole."""
+    """A recommender around a model under RecBole's interface."""
     model.eval()
-    name = type(model).__name__
-    cold_sides = capabilities_of(name).cold_sides
-    return KnownOnlyRecommender(
-        name, lambda users: _scores(model, users), cold_sides, tokens, interactions, data, vocabulary or Vocabulary()
-    )
+    cold_sides = capabilities_of(known_as(type(model))).cold_sides
+    name, vocabulary = type(model).__name__, vocabulary or Vocabulary()
+    scores = partial(_scores, model)
+    return KnownOnlyRecommender(name, scores, cold_sides, tokens, interactions, data, vocabulary)
 
 
 @torch.no_grad()

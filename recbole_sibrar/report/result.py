@@ -57,15 +57,15 @@ class RunResult:
     n_repeated_interactions: int = 0
     n_left_out_interactions: int = 0
     is_solved: bool = False
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list, repr=False)
     cold_fallback: dict[str, str] = field(default_factory=dict)
     dropped: dict[str, Any] = field(default_factory=dict)
     whole_model: str | None = None
     unlearned: dict[str, Any] | None = None
     modalities: dict[str, Any] = field(default_factory=dict)
-    config: dict[str, Any] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
-    data: dict[str, str] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict, repr=False)
+    versions: dict[str, str] = field(default_factory=dict, repr=False)
+    data: dict[str, str] = field(default_factory=dict, repr=False)
     data_counts: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 

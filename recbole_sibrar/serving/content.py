@@ -40,10 +40,16 @@ def by_content(folder: Path | str) -> Recommender:
         folder: of the atomic files.
 
     Raises:
-        DataError: no item is described.
+        DataError: there is no data set, or no item is described.
     """
     folder = Path(folder)
-    settings = read_property_file(folder / f"{folder.name}.yaml")
+    folder = folder if folder.name not in ("", "..") else folder.resolve()
+    declared = folder / f"{folder.name}.yaml"
+    if not declared.is_file():
+        raise DataError(
+            f"{folder} holds no {declared.name}; expected the folder of a data set, such as atomic_data/shop."
+        )
+    settings = read_property_file(declared)
     declarations = parse_declarations(settings.get("modalities"), "item")
     if not declarations:
         raise DataError(f"{folder}: nothing is known of the items; give a table of them, or vectors.")

@@ -35,11 +35,13 @@ def features_of(
     names = [entry.name for entry in known.entries if KINDS[entry.kind].is_declared]
     if "id" in known.names and any(histories or ()):
         raise OptionError(f"This model has an id embedding for each {known.side}; it cannot use histories.")
+    others = ("id", "history") if known.side == "user" else ()
     for column in rows.columns:
-        if not names:
-            raise OptionError(f"This model uses no side information of {known.side}s; got {column!r}.")
         if column not in names:
-            raise OptionError(f"Unknown {known.side} modality {column!r}. {nearest(column, names)}")
+            what = (
+                f"Unknown {known.side} modality" if names else f"This model uses no side information of {known.side}s:"
+            )
+            raise OptionError(f"{what} {column!r}. {nearest(column, [*names, *others])}")
     tokens = list(tokens) if tokens is not None else list(range(len(rows)))
     histories = histories or [[] for _ in range(len(rows))]
     told = set() if told is None else told

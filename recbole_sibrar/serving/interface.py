@@ -28,6 +28,10 @@ class AnyRecommender(ABC):
     directory: Directory
     vocabulary: Vocabulary
 
+    def __repr__(self) -> str:
+        n_users, n_items = len(self.directory.tokens["user"]) - 1, int(self.directory.offered().sum())
+        return f"{type(self).__name__}({self.name}, {n_users:,} users, {n_items:,} items)"
+
     def recommend(
         self,
         users: Iterable[User] | None = None,

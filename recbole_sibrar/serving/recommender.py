@@ -348,7 +348,8 @@ class Recommender(AnyRecommender):
         # items added after training have no column in the interaction matrix
         histories = [[item for item in request.history if item < self.n_trained["item"]] for request in requests]
         names = [request.name for request in requests]
-        return features_of(self.vocabulary.features(rows, "user", known), known, histories, names, self._told)
+        rows = self.vocabulary.features(rows, "user", known, names)
+        return features_of(rows, known, histories, names, self._told)
 
     def _warn_of_known(self, requests: Sequence[Request]) -> None:
         own = [r.name for r in requests if r.features and not r.history and self.directory.is_known("user", r.name)]

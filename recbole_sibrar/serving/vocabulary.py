@@ -1,7 +1,7 @@
 """How the tables were written that a model's data set was made of, so that serving takes the same."""
 
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -16,6 +16,7 @@ from recbole_sibrar.data.modalities import SIDES, Modalities, Modality
 from recbole_sibrar.data.tables import is_marker, is_number
 from recbole_sibrar.errors import DataError, OptionError, nearest
 from recbole_sibrar.kinds import KINDS
+from recbole_sibrar.kinds.kind import wrong_value
 from recbole_sibrar.kinds.reading import parse_declarations
 from recbole_sibrar.serving.features import is_missing
 
@@ -107,23 +108,27 @@ class Vocabulary:
             raise DataError(f"{what}: the columns are {list(frame.columns)}; one must be {self._id_named(side)}.")
         ids = [token.strip() if isinstance(token, str) else token for token in frame[column]]
         unread = self.unread(side, known.names).intersection(frame.columns)
-        return ids, self.features(frame.drop(columns=[column, *unread]), side, known)
+        return ids, self.features(frame.drop(columns=[column, *unread]), side, known, ids)
 
-    def features(self, frame: pd.DataFrame, side: str, known: Modalities) -> pd.DataFrame:
-        """The columns of modalities, with cells as ``features_of`` takes them."""
+    def features(self, frame: pd.DataFrame, side: str, known: Modalities, tokens: Sequence[object]) -> pd.DataFrame:
+        """The columns of modalities, with cells as ``features_of`` takes them.
+
+        Args:
+            tokens: what the rows are called in messages.
+        """
         others = [name for name in self.others.get(side, ()) if name in frame and name not in known.names]
         frame = frame.drop(columns=others)
         readers = {entry.name: self._reader(entry, side) for entry in known.entries if entry.name in frame}
-        columns = {name: _column(read(frame[name].tolist()), frame) for name, read in readers.items()}
+        columns = {name: _column(read(tokens, frame[name].tolist()), frame) for name, read in readers.items()}
         return pd.DataFrame({**dict(frame.items()), **columns}, frame.index)
 
-    def _reader(self, entry: Modality, side: str) -> Callable[[list[Any]], list[Any]]:
+    def _reader(self, entry: Modality, side: str) -> Callable[[Sequence[object], list[Any]], list[Any]]:
         if entry.name in self.encoders and KINDS[entry.kind].is_encoded:
-            return lambda cells: self._encoded(entry, cells)
+            return lambda tokens, cells: self._encoded(entry, cells)
         missing = self._declared.get(side, {}).get(entry.name, ())
-        return lambda cells: [self._cell(entry, cell, missing) for cell in cells]
+        return lambda tokens, cells: [self._cell(entry, *pair, missing) for pair in zip(tokens, cells)]
 
-    def _cell(self, entry: Modality, cell: object, missing: Collection[str]) -> object:
+    def _cell(self, entry: Modality, token: object, cell: object, missing: Collection[str]) -> object:
         if KINDS[entry.kind].says_none(cell, (*missing, *(self.missing or ()))):
             return None
         if self.tag_separator is None:
@@ -136,10 +141,8 @@ class Vocabulary:
                 with suppress(ValueError):  # no such day
                     return seconds(cell)
             if isinstance(cell, str) and not is_number(cell):
-                raise DataError(
-                    f"{entry.name} is {cell!r:.100}; expected a date such as 2024-05-31 10:15:00, seconds since 1970, "
-                    "or nothing."
-                )
+                expected = "a date such as 2024-05-31 10:15:00, seconds since 1970, or nothing"
+                raise wrong_value(entry, token, cell, expected)
         return KINDS[entry.kind].from_table(entry, cell, self.tag_separator)
 
     def _is_missing(self, text: str) -> bool:
