@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 import torch
 from conftest import naming
+from recbole.quick_start import run_recbole
 
 from recbole_sibrar.errors import OptionError
-from recbole_sibrar.recbole_plugin.capabilities import CONTENT_FREE, general_recommenders
+from recbole_sibrar.recbole_plugin.capabilities import CONTENT_FREE, UNSERVED, general_recommenders
 from recbole_sibrar.recbole_plugin.config import OUR_MODELS
 from recbole_sibrar.recbole_plugin.quick_start import load_data_and_model
-from recbole_sibrar.recbole_plugin.run import UNSERVED, run
+from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.recbole_plugin.serving import known_only
 from recbole_sibrar.scenarios import COMPARED, SCENARIOS
 from recbole_sibrar.serving.recommender import Recommender
@@ -76,6 +77,11 @@ def test_runs_one_epoch_when_warm_and_serves_without_the_data(tiny, model):
 @pytest.mark.parametrize("model", BUILT_IN)
 def test_runs_one_epoch_on_ml_100k(model, scenario):
     runs_one_epoch(model, "ml-100k", scenario, {"state": "ERROR", "show_progress": False})
+
+
+def test_a_model_that_cannot_be_run_is_refused_by_recboles_own_function(tiny):
+    with pytest.raises(OptionError, match="RaCT cannot be run"):
+        run_recbole(model="RaCT", dataset="tiny", config_dict=tiny.options(scenario="warm"))
 
 
 @pytest.mark.skipif("NCL" in UNSERVED, reason="NCL needs faiss")

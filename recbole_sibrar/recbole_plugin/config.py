@@ -20,7 +20,7 @@ from recbole_sibrar.errors import DataError, OptionError, nearest, suggestion
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.properties import PAPER, names_paper, parse_option, props_folder, read_paper, read_property_file
 from recbole_sibrar.properties import parse_value as parse_value  # also found here, where it once was
-from recbole_sibrar.recbole_plugin.capabilities import general_recommenders, solves
+from recbole_sibrar.recbole_plugin.capabilities import UNSERVED, general_recommenders, solves
 from recbole_sibrar.recbole_plugin.guess import guessed_modalities
 from recbole_sibrar.recbole_plugin.rules import PATH, WITHOUT_EFFECT, check_values, shown
 from recbole_sibrar.scenarios import DEFAULT_SCENARIO, SCENARIOS, scenario_named
@@ -151,6 +151,8 @@ def apply_layers(config: Config, model: str, dataset: str) -> None:
         return
     given = external.get("scenario")
     scenario = scenario_named(DEFAULT_SCENARIO if given is None else given)
+    if model in UNSERVED:
+        raise OptionError(f"{model} cannot be run: {UNSERVED[model]}.")
     internal = config.internal_config_dict
     default = read_property_file(props_folder() / "protocol.yaml")["data_path"]
     data_path = PATH.check("data_path", external.get("data_path", default))

@@ -37,7 +37,7 @@ from recbole_sibrar.kinds import DECLARED
 from recbole_sibrar.models.priors import PRIORS
 from recbole_sibrar.progress import Progress
 from recbole_sibrar.recbole_plugin import distributed
-from recbole_sibrar.recbole_plugin.capabilities import SOLVED, UNSERVED, general_recommenders
+from recbole_sibrar.recbole_plugin.capabilities import SOLVED, general_recommenders
 from recbole_sibrar.recbole_plugin.checks import begin_log, check, check_sizes, options_blamed, without_effect
 from recbole_sibrar.recbole_plugin.config import (
     DEFAULT_DATASET,
@@ -84,8 +84,6 @@ def make_config(
     models = general_recommenders()
     if not inspect.isclass(model) and str(name) not in models:
         raise OptionError(f"Unknown model {name!r}; the protocol covers general recommenders. {nearest(name, models)}")
-    if name in UNSERVED:
-        raise OptionError(f"{name} cannot be run: {UNSERVED[name]}.")
     check_plain_name("dataset", dataset)
     if settings.get("checkpoint_dir") is not None:
         raise OptionError(
@@ -301,6 +299,7 @@ def _run_in(folder: Path, config: Config) -> RunResult:
         options=as_json(_options_of_its_own(config, {})),
         config=checkpoint.plain_config(config),
         versions={package: version(package) for package in PACKAGES},
+        n_threads=torch.get_num_threads(),
         data=dict(prepared.dataset.read),
         whole_model=None if whole is None else whole.name,
         unlearned=unlearned,

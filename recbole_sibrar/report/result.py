@@ -65,6 +65,7 @@ class RunResult:
     modalities: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict, repr=False)
     versions: dict[str, str] = field(default_factory=dict, repr=False)
+    n_threads: int | None = None
     data: dict[str, str] = field(default_factory=dict, repr=False)
     data_counts: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
