@@ -415,6 +415,7 @@ def test_few_candidates_are_said_and_differences_marked():
     table = comparison(*entries, tests=[verdict])
     assert "Only 57 candidates for lists of 10" in terminal(table) and "Only 57 candidates" in latex(table)
     assert cells(table, MARKDOWN)["NDCG@10"].tolist() == ["**0.3000**", "<u>0.2000</u>\\*"]
+    assert "$-$0.2500" in latex(comparison(Entry("A", (result(-0.25),), 1)))
     assert "\\underline{0.2000}$^{*}$" in latex(table) and "paired over 3 splits" in terminal(table)
     verdict["p_holm"] = 0.2
     assert cells(comparison(*entries, tests=[verdict]), MARKDOWN)["NDCG@10"].tolist()[1] == "<u>0.2000</u>"

@@ -372,6 +372,8 @@ def _ray(study: Study, trials: Trials) -> None:
         random_state_seed=trials.config["seed"],
     )
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    # which reads back from disk what our callback has, and says that it finds nothing
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     local = {} if study.address else {"include_dashboard": False}
     ray.init(address=study.address, log_to_driver=False, logging_level=logging.WARNING, **local)
     try:

@@ -303,18 +303,19 @@ def places(metric: str, values: pd.Series, contends: Sequence[bool] | None = Non
 
 @dataclass(frozen=True)
 class Markup:
-    """How a format writes a best and a second best value, ± and the mark of a note."""
+    """How a format writes a best and a second best value, ±, the mark of a note, and a minus."""
 
     best: str
     second: str
     plus_minus: str
     note: str
     significant: str
+    minus: str = "-"
 
     def cell(self, mean: float, deviation: float, place: int, differs: bool = False) -> str:
         if math.isnan(mean):
             return ""
-        text = f"{mean:.{DIGITS}f}"
+        text = f"{mean:.{DIGITS}f}".replace("-", self.minus)
         if not math.isnan(deviation):
             text += f"{self.plus_minus}{deviation:.{DIGITS}f}"
         marked = (text, self.best.format(text), self.second.format(text))[place]
@@ -323,7 +324,7 @@ class Markup:
 
 MARKDOWN = Markup("**{}**", "<u>{}</u>", " ± ", " {}", "\\*")
 TERMINAL = Markup("{} ¹", "{} ²", " ± ", " {}", " *")
-LATEX = Markup("\\textbf{{{}}}", "\\underline{{{}}}", " $\\pm$ ", "$^{{{}}}$", "$^{*}$")
+LATEX = Markup("\\textbf{{{}}}", "\\underline{{{}}}", " $\\pm$ ", "$^{{{}}}$", "$^{*}$", "$-$")
 
 
 def cells(comparison: Comparison, markup: Markup) -> pd.DataFrame:

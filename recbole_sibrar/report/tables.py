@@ -97,10 +97,15 @@ def escape_latex(text: str) -> str:
     return text.translate(LATEX_ESCAPES)
 
 
+def _latex_number(value: float) -> str:
+    return (f"{value:.4f}" if isinstance(value, float) else str(value)).replace("-", "$-$")
+
+
 def write_latex(table: pd.DataFrame, path: Path | str, caption: str) -> Path:
     """A table that may be longer than a page, with four digits; it needs the packages booktabs and longtable."""
     cells = table.map(lambda cell: escape_latex(cell) if isinstance(cell, str) else cell).rename(columns=escape_latex)
-    text = cells.style.hide(axis="index").format(precision=4, na_rep="", subset=list(cells.select_dtypes("number")))
+    numbers = list(cells.select_dtypes("number"))
+    text = cells.style.hide(axis="index").format(_latex_number, na_rep="", subset=numbers)
     with atomic_file(path) as file:
         file.write(text.to_latex(hrules=True, environment="longtable", caption=escape_latex(caption)))
     return Path(path)
