@@ -63,6 +63,15 @@ def test_every_model_has_as_many_trials_and_the_best_on_validation_is_reported(t
     assert len(pd.read_csv("results/tuning/tiny-warm.csv")) == 1
 
 
+def test_options_that_are_given_are_not_searched_in_a_models_own_space(tiny, started):
+    wide = {"model": "BPR", "options": {"learning_rate": 0.1, "weight_decay": 0.1}}  # embedding_size is of the plan
+    choose(Plan.from_mapping(plan(tiny, wide, scenarios=["warm"])))
+    assert len(started) == 2, "nothing is left: a trial on each of two splits"
+    choose(Plan.from_mapping(plan(tiny, "SiBraR")))
+    options = [json.loads(row) for row in pd.read_csv("results/tuning/tiny-item_cold.csv")["options"]]
+    assert not options[0] and options[1] and "embedding_size" not in options[1]
+
+
 def test_models_that_are_not_scored_are_not_searched(tiny, started):
     given = {"model": "BPR", "space": {"learning_rate": {"choice": [0.1, 0.2]}}}
     choose(Plan.from_mapping(plan(tiny, given, scenarios=["item_cold", "user_cold"])))

@@ -121,6 +121,16 @@ def test_searches_of_several_spaces_stand_beside_each_other(tiny, monkeypatch):
     assert len(list(Path("results").glob("tune-*/best.yaml"))) == 2
 
 
+def test_what_is_given_is_not_searched_in_a_models_own_space(tiny, monkeypatch, capsys):
+    monkeypatch.setattr(tuning, "run_trial", lambda *_: {"score": 0.5, "valid_result": {}, "seconds": 0, "error": None})
+    given = {key: value for key, value in tiny.options(scenario="warm").items() if key != "embedding_size"}
+    command = ["tune", "--model=BPR", "--dataset=tiny", "--trials=1", *(f"--{k}={v}" for k, v in given.items())]
+    assert cli.main([*command, "--learning_rate=0.1"]) == 0
+    assert names(capsys.readouterr().out, "not searched: learning_rate | embedding_size: ")
+    assert cli.main([*command, "--learning_rate=0.1", "--embedding_size=8", "--weight_decay=0.1"]) == 2
+    assert names(capsys.readouterr().err, "BPR | given | --space")
+
+
 def test_trials_that_tie_are_named(tiny, monkeypatch, capsys):
     scores = iter([0.4, 0.5, 0.5, 0.4, 0.5])
     monkeypatch.setattr(

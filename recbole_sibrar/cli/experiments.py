@@ -175,14 +175,17 @@ def _add_tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _tune(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
-    from recbole_sibrar.experiments.tune import Study, named_space, tune
+    from recbole_sibrar.experiments.tune import Study, named_space, own_space, tune
     from recbole_sibrar.recbole_plugin.config import read_config_files
     from recbole_sibrar.scenarios import DEFAULT_SCENARIO
 
     model, dataset = arguments.model, arguments.dataset
     given = read_config_files(arguments.config_files, options, model, dataset)
     scenario = {**given, **options}.get("scenario") or DEFAULT_SCENARIO
-    space = named_space(arguments.space, model, dataset, scenario)
+    if arguments.space is None:
+        space = own_space(model, options)
+    else:
+        space = named_space(arguments.space, model, dataset, scenario)
     fixed = {name: value for name, value in given.items() if name not in space.names}
     study = Study(
         model=model,

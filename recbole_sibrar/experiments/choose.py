@@ -15,7 +15,7 @@ from recbole_sibrar.experiments.execute import Outcome, execute
 from recbole_sibrar.experiments.plan import ModelSpec, Plan, Tuning
 from recbole_sibrar.experiments.runs import Run, check_options_used, known_options, plan_run
 from recbole_sibrar.experiments.space import Space
-from recbole_sibrar.experiments.tune import Study, check_space, find_space, read_space, without_idle
+from recbole_sibrar.experiments.tune import Study, check_space, find_space, own_space, read_space, without_idle
 from recbole_sibrar.properties import props_folder
 from recbole_sibrar.recbole_plugin.checks import check_validates, unscored_sides
 from recbole_sibrar.recbole_plugin.run import make_config, model_label
@@ -142,7 +142,11 @@ def _space(cell: Cell) -> Space | None:
         return None
     if given == {}:
         return None
-    space = Space.from_mapping(given) if isinstance(given, dict) else read_space(find_space(given, cell.spec.model))
+    if given is None:
+        if not (space := own_space(cell.spec.model, cell.options)).parameters:
+            return None
+    else:
+        space = Space.from_mapping(given) if isinstance(given, dict) else read_space(find_space(given, cell.spec.model))
     study = Study(cell.spec.model, cell.dataset, {**cell.options, "scenario": cell.scenario}, space)
     check_space(study)
     return without_idle(study).space

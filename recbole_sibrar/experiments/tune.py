@@ -7,6 +7,7 @@ import os
 import shlex
 import tempfile
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
@@ -62,6 +63,10 @@ class Study:
     address: str | None = None
 
     def __post_init__(self) -> None:
+        if not self.space.parameters:
+            raise OptionError(
+                f"Every option that is searched for {self.model} is given; name others with --space FILE."
+            )
         if self.n_trials < 1:
             raise OptionError(f"--trials is {self.n_trials}; expected at least 1.")
         if self.engine != "ray" and (self.cpus_per_trial is not None or self.address is not None):
@@ -176,15 +181,28 @@ def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def named_space(name: str | Path | None, model: str, dataset: str, scenario: str) -> Space:
+def named_space(name: str | Path, model: str, dataset: str, scenario: str) -> Space:
     """A search space: of a file, see ``find_space``, or what the authors searched, ``paper`` or ``paper/<data set>``.
 
     Raises:
         OptionError: there is none, or it is malformed.
     """
-    if name is not None and names_paper(name):
+    if names_paper(name):
         return Space.from_mapping(read_paper(props_folder() / "search" / PAPER, name, model, dataset, scenario))
     return read_space(find_space(name, model))
+
+
+def own_space(model: str, given: Collection[str]) -> Space:
+    """The space that ships for a model, without the options that are ``given``, which are named.
+
+    Raises:
+        OptionError: there is none.
+    """
+    space = read_space(find_space(None, model))
+    for name in space.names:
+        if name in given:
+            print(f"not searched: {name}, which is given")
+    return Space(tuple(parameter for parameter in space.parameters if parameter.name not in given))
 
 
 def find_space(path: str | Path | None, model: str) -> Path:
