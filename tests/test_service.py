@@ -289,7 +289,7 @@ def command(*arguments):
     try:
         while f"SiBraR answers on http://127.0.0.1:{port}" not in (line := process.stdout.readline()):
             assert "made again" in line
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", transport=httpx.HTTPTransport(retries=20)) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:  # which asks at once, and once
             yield process, client
     finally:
         process.terminate()

@@ -245,6 +245,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         if kept is not None:
             kept.release()
         raise
+    own.listen()  # who reads the line below and asks at once waits, and is not turned away
     print(f"{recommender.name} answers on http://{arguments.host}:{own.getsockname()[1]} (/docs says what)", flush=True)
     serve(own, recommender, arguments.writable, kept)
     return 0
