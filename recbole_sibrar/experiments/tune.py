@@ -201,7 +201,7 @@ def own_space(model: str, given: Collection[str]) -> Space:
     space = read_space(find_space(None, model))
     for name in space.names:
         if name in given:
-            print(f"not searched: {name}, which is given")
+            print(f"not searched: {name}, which is given for {model}")
     return Space(tuple(parameter for parameter in space.parameters if parameter.name not in given))
 
 
