@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import names
 from shop import Shop
 
 from recbole_sibrar import Dataset
@@ -125,6 +126,7 @@ def test_on_the_command_line(shop, capsys, monkeypatch):
     expected = by_content("out/shop").recommend([["p2", "p4"]], k=3)["item"].tolist()
     assert pd.read_csv("recs.csv")["item"].tolist() == expected
     assert main(["run", "--dataset=shop", "--data_path=out", "--state=ERROR"]) == 2
+    assert names(capsys.readouterr().err, "out/shop/shop.inter | nothing to train on | recommend --dataset out/shop")
     assert main(["convert", "table", "--name", "shop", "--output", "out"]) == 2
     assert "Neither interactions nor items are given" in capsys.readouterr().err
     assert main(["recommend", "--dataset", "out", *asked]) == 2

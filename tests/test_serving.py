@@ -277,6 +277,8 @@ def test_an_unknown_category_is_missing_with_a_warning(recommender):
     with pytest.warns(UserWarning, match="gender: X did not occur in training"):
         table = recommender.recommend([{"gender": "X"}], k=2)
     assert table["item"].tolist() == recommender.recommend([{}], k=2)["item"].tolist()
+    with pytest.warns(UserWarning, match="gender: f did not occur in training and cannot be used; F did"):
+        recommender.recommend([{"gender": "f"}], k=2)
 
 
 @pytest.mark.parametrize("model", ["BPR", "EASE", "Pop"])

@@ -174,7 +174,7 @@ def check_known(
 
 def has_rows(path: str | Path) -> bool:
     """Whether there is a line below the header of an atomic file."""
-    with open(path, encoding="utf-8") as file:
+    with open(path, "rb") as file:
         return len(list(islice(file, 2))) == 2
 
 

@@ -37,7 +37,7 @@ def warn_of_unknown(entry: Modality, found: set[str], told: set[tuple[str, str]]
     told.update((entry.name, value) for value in unknown)
     if unknown:
         more = f" and {len(unknown) - MOST_NAMED:,} others" if len(unknown) > MOST_NAMED else ""
-        warnings.warn(
-            f"{entry.name}: {', '.join(unknown[:MOST_NAMED])}{more} did not occur in training and cannot be used.",
-            stacklevel=5,
-        )
+        spelled = {value.casefold(): value for value in entry.vocabulary}
+        other = next((f"; {spelled[value.casefold()]} did" for value in unknown if value.casefold() in spelled), "")
+        named = ", ".join(unknown[:MOST_NAMED])
+        warnings.warn(f"{entry.name}: {named}{more} did not occur in training and cannot be used{other}.", stacklevel=5)

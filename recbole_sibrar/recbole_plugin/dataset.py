@@ -16,7 +16,7 @@ from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
 from recbole_sibrar.checked import parse_names
-from recbole_sibrar.data.atomic import check_id_type, exact_integers, parse_numbers, read_atomic, read_header
+from recbole_sibrar.data.atomic import check_id_type, exact_integers, has_rows, parse_numbers, read_atomic, read_header
 from recbole_sibrar.data.identity import interactions_digest, modality_digest, sorted_numbers
 from recbole_sibrar.data.missing import MissingOptions, remove
 from recbole_sibrar.data.modalities import (
@@ -75,7 +75,13 @@ class ScenarioDataset(Dataset):
         if self.scenario is not None:
             check_dataset(dataset_path, token)
             for part in [f"{name}.inter" for name in self.benchmark_filename_list or ()] or ["inter"]:
-                read_header(Path(dataset_path) / f"{token}.{part}", self.config["field_separator"])
+                path = Path(dataset_path) / f"{token}.{part}"
+                read_header(path, self.config["field_separator"])
+                if not has_rows(path):
+                    raise DataError(
+                        f"{path}: no line below the header, and so nothing to train on; 'recbole-sibrar recommend "
+                        f"--dataset {dataset_path}' goes by the items' content."
+                    )
         super()._load_data(token, dataset_path)
 
     def _load_feat(self, filepath: str, source: FeatureSource) -> pd.DataFrame:
