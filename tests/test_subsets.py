@@ -150,6 +150,19 @@ def test_rates_and_training_at_rates(toy, recwarn):
     assert read_runs("out") == [], "of a study that was interrupted"
 
 
+def test_the_curve_is_over_the_seeds_of_a_model(toy):
+    options = {**without_preset(toy), "epochs": 1}
+    folders = [f"results/{run('KernelRidge', 'toy', None, {**options, 'seed': seed}).name}" for seed in (1, 2)]
+    assert main(["missing", *folders, "--metric", "ndcg@5", "--output", "out"]) == 0
+    subsets = pd.read_csv("out/subsets.csv")
+    assert subsets["model"].nunique() == 2
+    curve = pd.read_csv("out/curve.csv").set_index("n_modalities")
+    assert set(curve["model"]) == {"KernelRidge"} and set(curve["n_seeds"]) == {2} and curve.index.is_unique
+    assert curve["mean"].to_dict() == pytest.approx(subsets.groupby("n_modalities")["ndcg@5"].mean().to_dict())
+    table = pd.read_csv("out/contributions.csv")
+    assert table["modality"].is_unique and set(table["n_seeds"]) == {2}
+
+
 def test_a_study_of_recboles_metrics(toy):
     """Some need counts of the training data, none has values of users, and one has no length."""
     metrics = ["NDCG", "Hit", "GAUC", "GiniIndex", "TailPercentage"]

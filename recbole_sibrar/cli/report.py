@@ -29,8 +29,9 @@ Evaluate trained models with modalities missing: every subset of them, or rising
 
 With --file the runs are those of a plan as 'compare' takes it, which are made if they are not there.
 
-Without --rates: subsets.csv, curve.csv, contributions.csv, missing.md, and curve as .pdf, .svg, .png. With --rates:
-rates as .csv (every run), .md, .pdf, .svg, .png, and rates-mean.csv: means and intervals over the seeds of a model.
+Without --rates: subsets.csv (every run), missing.md, and over the seeds of a model contributions.csv and curve as .csv,
+.pdf, .svg, .png. With --rates: rates as .csv (every run), .md, .pdf, .svg, .png, and rates-mean.csv: means and intervals
+over the seeds of a model.
 """
 
 MAX_SUBSETS = 64
@@ -213,14 +214,14 @@ def _write_missing(arguments: argparse.Namespace, grid: list[MissingOptions], ra
         patterns = ", ".join(dict.fromkeys(options.pattern for options in grid))
         records = rate_records(studied, table, metric, phase=arguments.phase, pattern=patterns)
     else:
-        loaded = _load(arguments)
+        loaded, rows = _load(arguments), list(names_of_rows(configs).values())
         limit = arguments.max_subsets or MAX_SUBSETS
         tables = write_subset_study(
-            loaded, arguments.side, arguments.phase, limit, arguments.seed, arguments.output, metric
+            loaded, rows, arguments.side, arguments.phase, limit, arguments.seed, arguments.output, metric
         )
         print(f"{metric} by number of modalities left\n\n{markdown(tables['curve'])}\n")
         print(f"what each modality adds\n\n{markdown(tables['contributions'])}")
-        records = subset_records(loaded, tables, metric, phase=arguments.phase)
+        records = subset_records(loaded, tables["subsets"], metric, phase=arguments.phase)
     print(f"\nwritten to {arguments.output}")
     tell_next(f"recbole-sibrar report {Path(arguments.output).parent}")
     track(records)

@@ -1,6 +1,6 @@
 """Studies of missing modalities: trained models evaluated on subsets of the modalities, and at rising rates of loss."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ def _row(trained: Trained, phase: str) -> dict[str, Any]:
     return {"model": trained.name, "n_users": n_users, **metrics, **spread}
 
 
-def subset_values(table: pd.DataFrame, model: str, metric: str) -> dict[tuple[str, ...], float]:
-    """{subset: metric} of one model in a table of ``subset_study``."""
-    own = table[table["model"] == model]
-    return dict(zip(own["subset"], own[metric]))
+def subset_values(table: pd.DataFrame, runs: Collection[str], metric: str) -> dict[tuple[str, ...], float]:
+    """{subset: metric}, the mean over runs in a table of ``subset_study``."""
+    own = table[table["model"].isin(runs)]
+    return own.groupby("subset", sort=False)[metric].mean().to_dict()

@@ -137,7 +137,7 @@ def quality_curves(curves: dict[str, pd.DataFrame], metric: str) -> Figure:
     Args:
         curves: {model: table of ``evaluation.subsets.quality_curve``}.
     """
-    figure, (axis,) = _axes(height=2.5)
+    figure, (axis,) = _axes(height=2.5 + 0.13 * max(0, len(curves) - 4))  # for the legend
     for position, (model, curve) in enumerate(curves.items()):
         axis.plot(curve["n_modalities"], curve["mean"], label=_shown(model), **style(position))
         axis.fill_between(curve["n_modalities"], curve["min"], curve["max"], color=style(position)["color"], alpha=0.12)

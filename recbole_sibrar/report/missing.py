@@ -17,6 +17,7 @@ from recbole_sibrar.report.tables import escape_markdown, write_csv, write_markd
 
 def write_subset_study(
     models: Sequence[Trained],
+    rows: Sequence[str],
     side: str | None,
     phase: str,
     limit: int,
@@ -26,12 +27,13 @@ def write_subset_study(
 ) -> dict[str, pd.DataFrame]:
     """Evaluate models on subsets of their modalities and write what comes out.
 
-    Writes ``subsets.csv`` (a row per model and subset, every metric with its spread over the users), ``curve.csv`` and
-    ``curve.pdf``/``.svg``/``.png`` (quality against the number of modalities left), ``contributions.csv``,
-    ``missing.md`` and ``data.json``.
+    Writes ``subsets.csv`` (a row per run and subset, every metric with its spread over the users), ``curve.csv`` and
+    ``curve.pdf``/``.svg``/``.png`` (quality against the number of modalities left, over the seeds of a model),
+    ``contributions.csv`` (likewise), ``missing.md`` and ``data.json``.
 
     Args:
         models: ``TrainedModel`` objects with distinct names.
+        rows: the name of each in what is over seeds, which those of a model share.
         side: ``user``, ``item``, or None for each model's own.
         metric: of the curve and the contributions, such as ``ndcg@10``.
 
@@ -40,17 +42,17 @@ def write_subset_study(
     """
     tables = [subset_study(model, model.side(side), phase, limit, seed) for model in models]
     subsets = pd.concat(tables, ignore_index=True)
-    values = {model.name: subset_values(subsets, model.name, metric) for model in models}
-    subsets = subsets.drop(columns="subset")
-    curves = {name: quality_curve(own) for name, own in values.items()}
-    gains = {
-        model.name: contributions(values[model.name], model.modalities(model.side(side), phase)) for model in models
-    }
+    runs = {row: [model.name for model, own in zip(models, rows) if own == row] for row in rows}
+    values = {row: subset_values(subsets, names, metric) for row, names in runs.items()}
+    curves = {row: quality_curve(own) for row, own in values.items()}
+    gains = {row: contributions(own, max(own, key=len)) for row, own in values.items()}
     curve, gain = (pd.concat(parts, names=["model"]).reset_index(level=0) for parts in (curves, gains))
+    for table in (curve, gain):
+        table.insert(1, "n_seeds", table["model"].map({row: len(names) for row, names in runs.items()}))
     curve.insert(1, "metric", metric)
     output = Path(output)
     write_sources(models, output, [{"side": model.side(side), "phase": phase} for model in models])
-    for name, table in (("subsets", subsets), ("curve", curve), ("contributions", gain)):
+    for name, table in (("subsets", subsets.drop(columns="subset")), ("curve", curve), ("contributions", gain)):
         write_csv(table, output / f"{name}.csv")
     figures.save(figures.quality_curves(curves, metric), output / "curve")
     shown = ["model", "modalities", "n_modalities", metric, f"{metric}_std", "n_users"]

@@ -16,6 +16,8 @@ import pandas as pd
 
 from recbole_sibrar.data.identity import combined
 from recbole_sibrar.errors import OptionError, WriteError, not_installed
+from recbole_sibrar.evaluation.missing import subset_values
+from recbole_sibrar.evaluation.subsets import contributions, quality_curve
 from recbole_sibrar.evaluation.trained import Trained
 
 PROJECT = "recbole-sibrar"  # where the trackers' own environment variables name none
@@ -95,26 +97,21 @@ def run_records(results: Iterable[dict[str, Any]]) -> list[Record]:
     ]
 
 
-def subset_records(
-    models: Iterable[Trained], tables: dict[str, pd.DataFrame], metric: str, **options: object
-) -> list[Record]:
+def subset_records(models: Iterable[Trained], subsets: pd.DataFrame, metric: str, **options: object) -> list[Record]:
     """Of ``report.missing.write_subset_study``: every subset, what each modality adds, and the curve of their number.
 
     Args:
-        models: ``TrainedModel`` objects. options: of the study.
+        models: ``TrainedModel`` objects. subsets: the table of this name. options: of the study.
     """
     records = []
     for model in models:
-        subsets, gains, curve = (
-            own.loc[own["model"] == model.name].to_dict("records")
-            for own in (tables["subsets"], tables["contributions"], tables["curve"])
-        )
-        metrics = {f"subset/{row['modalities'] or 'none'}": row[metric] for row in subsets}
-        for row in gains:
+        values = subset_values(subsets, [model.name], metric)
+        metrics = {f"subset/{'+'.join(subset) or 'none'}": value for subset, value in values.items()}
+        for row in contributions(values, max(values, key=len)).to_dict("records"):
             metrics |= {f"adds/{row['modality']}/{how}": row[how] for how in ("alone", "mean", "last")}
         rows = [
             {"n_modalities": row["n_modalities"], **{f"left/{name}": row[name] for name in ("mean", "min", "max")}}
-            for row in curve
+            for row in quality_curve(values).to_dict("records")
         ]
         records.append(_study(model, "missing", {"metric": metric, **options}, metrics, "n_modalities", rows))
     return records
