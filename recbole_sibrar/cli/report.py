@@ -30,8 +30,8 @@ Evaluate trained models with modalities missing: every subset of them, or rising
 With --file the runs are those of a plan as 'compare' takes it, which are made if they are not there.
 
 Without --rates: subsets.csv (every run), missing.md, and over the seeds of a model contributions.csv and curve as .csv,
-.pdf, .svg, .png. With --rates: rates as .csv (every run), .md, .pdf, .svg, .png, and rates-mean.csv: means and intervals
-over the seeds of a model.
+.pdf, .svg, .png. With --rates: rates as .csv (every run), .md, .pdf, .svg, .png, and rates-mean.csv: means and
+intervals over the seeds of a model.
 """
 
 MAX_SUBSETS = 64
