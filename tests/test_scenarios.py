@@ -46,7 +46,7 @@ def test_it_is_compared_when_asked_for_and_listed(tiny, started, capsys):
     command = ["compare", "--file", "plan.yaml", "--models", "SiBraR:S", "Pop", "--dataset", "tiny"]
     command += ["--data_path", str(tiny.folder), "--scenarios", "both_cold"]
     assert main(command) == 0
-    assert Path("results/comparison/tiny-both_cold.md").is_file()
+    assert [*Path("results/comparison").glob("tiny-both_cold-*.tex")], "named by its split's shares"
     assert all("both_cold" in name for name in started) and len(started) == 2
     with pytest.raises(SystemExit):
         main(["run", "--help"])
