@@ -96,7 +96,8 @@ def spelled_otherwise(ids: Iterable[str], others: Iterable[str]) -> str:
     found = [(token, spelled[plain]) for token in ids if (plain := _plain(token)) in spelled]
     if not found:
         return ""
-    return f"; {len(found):,} of them are there in another spelling, such as {found[0][0]!r} as {found[0][1]!r}"
+    token, other = map(str, found[0])  # numpy's texts show their type
+    return f"; {len(found):,} of them are there in another spelling, such as {token!r} as {other!r}"
 
 
 def _plain(token: str) -> str:
