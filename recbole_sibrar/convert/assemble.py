@@ -214,7 +214,7 @@ def require_features(
                 print(f"{len(lacking):,} {side.name}s without interactions lack {wanted}, {example}: dropped")
                 side.cold = [token for token in side.cold if token in having]
             side.described = [token for token in side.described if token in having]
-            kept = interactions[side.id_field].isin(known[side.name][wanted])
+            kept = interactions[side.id_field].isin(having)
             interactions = log.record(f"{side.name}s with {wanted}", interactions[kept])
     return interactions
 

@@ -121,10 +121,8 @@ class Ensemble(InnerProductModel):
     def embeddings(self, side: str, ids: Tensor) -> Tensor:
         return self._side_by_side(Network.embeddings, side, ids)
 
-    def embed(self, features: Modalities) -> Tensor:
-        return self.embed_read(*self.entities(features.side).readable(features))
-
     def embed_read(self, features: Modalities, used: Tensor) -> Tensor:
+        """(N, D) of new entities, from what ``Entities.readable`` returns."""
         return self._side_by_side(Network.embed_read, features, used)
 
     def with_modalities(self, side: str, entity: int | Modalities, used: Tensor) -> Tensor:

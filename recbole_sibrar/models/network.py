@@ -208,12 +208,8 @@ class Network(InnerProductModel):
         return self._fill_empty(features.side, fused, used)
 
     @torch.no_grad()
-    def with_modalities(self, side: str, entity: int | Modalities, used: Tensor) -> Tensor:
-        return self.with_read(side, self.read_of(side, entity)[0], used)
-
-    @torch.no_grad()
     def with_read(self, side: str, entity: int | Modalities, used: Tensor) -> Tensor:
-        """As ``with_modalities``, from what ``read_of`` returns."""
+        """As ``Ensemble.with_modalities``, from what ``read_of`` returns."""
         if isinstance(entity, int):
             fused = self.fused_in_training(side, self._ids(entity).expand(len(used)), used)
         else:
@@ -247,13 +243,9 @@ class Network(InnerProductModel):
         return self._from_modalities("item", ids, used.expand(len(ids), -1)).sum(0) / max(1, len(ids))
 
     @torch.no_grad()
-    def parts(self, side: str, entity: int | Modalities) -> list[Part]:
-        """Of the network the terms of the fusion where it is a sum; of a joint modality and priors Shapley values."""
-        return self.parts_read(side, *self.read_of(side, entity))
-
-    @torch.no_grad()
     def parts_read(self, side: str, entity: int | Modalities, used: Tensor) -> list[Part]:
-        """As ``parts``, from what ``read_of`` returns."""
+        """Of what ``read_of`` returns, the terms of the fusion where it is a sum; of a joint modality and priors their
+        Shapley values."""
         encoder = self.entities(side)
         if not used.any():
             return [Part(NETWORK, "(mean)", self.with_read(side, entity, used)[0])]

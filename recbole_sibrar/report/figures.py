@@ -31,6 +31,7 @@ WITHOUT_DATE = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 COLUMN = 3.35  # inches, of a column in a paper of two
 LINKED = 5  # entities whose modalities are joined by lines
 LONGEST_NAME = 40  # characters
+LEGEND_LINE = 0.13  # inches, of a model in the legend
 LINES = 8  # models that a figure of lines tells apart
 PAPER: Any = {
     "font.size": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7,
@@ -137,7 +138,7 @@ def quality_curves(curves: dict[str, pd.DataFrame], metric: str) -> Figure:
     Args:
         curves: {model: table of ``evaluation.subsets.quality_curve``}.
     """
-    figure, (axis,) = _axes(height=2.5 + 0.13 * max(0, len(curves) - 4))  # for the legend
+    figure, (axis,) = _axes(height=2.5 + LEGEND_LINE * max(0, len(curves) - 4))
     for position, (model, curve) in enumerate(curves.items()):
         axis.plot(curve["n_modalities"], curve["mean"], label=_shown(model), **style(position))
         axis.fill_between(curve["n_modalities"], curve["min"], curve["max"], color=style(position)["color"], alpha=0.12)
@@ -157,7 +158,7 @@ def degradation_panels(table: pd.DataFrame, metric: str) -> Figure:
     panels = list(table[["where", "pattern"]].drop_duplicates().itertuples(index=False))
     columns, models = table["pattern"].nunique(), list(dict.fromkeys(table["model"]))
     rows = table["where"].nunique()
-    height = 1.9 * rows + 0.6 + 0.13 * len(models)
+    height = 1.9 * rows + 0.6 + LEGEND_LINE * len(models)
     figure, axes = _axes(COLUMN * columns, height, columns, rows)
     lowest, highest = table[metric].min(), table[metric].max()  # intervals of two runs may reach far beyond
     margin = max((highest - lowest) / 4, highest / 20, 1e-6)
