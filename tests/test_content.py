@@ -131,6 +131,10 @@ def test_on_the_command_line(shop, capsys, monkeypatch):
     assert "Neither interactions nor items are given" in capsys.readouterr().err
     assert main(["recommend", "--dataset", "out", *asked]) == 2
     assert "out holds no out.yaml" in capsys.readouterr().err
+    Path("out/shop/shop.text").rename("text")
+    assert main(["recommend", "--dataset", "out/shop", *asked]) == 2
+    assert names(capsys.readouterr().err, "out/shop/shop.text | no such file | 'text' is declared")
+    Path("text").rename("out/shop/shop.text")
     monkeypatch.chdir("out/shop")
     assert main(["recommend", "--dataset", ".", "--all-users"]) == 0
     assert "nothing to recommend" in capsys.readouterr().out

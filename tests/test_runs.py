@@ -1,4 +1,4 @@
-"""Whole runs on the tiny data set: the traps of SPEC section 5, RecBole's own entry points, reproducibility."""
+"""Whole runs on the tiny data set: traps that make results wrong in silence, RecBole's entry points, reproducibility."""
 
 import json
 import math

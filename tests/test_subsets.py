@@ -150,7 +150,7 @@ def test_rates_and_training_at_rates(toy, recwarn):
     assert read_runs("out") == [], "of a study that was interrupted"
 
 
-def test_the_curve_is_over_the_seeds_of_a_model(toy):
+def test_the_curve_is_over_the_seeds_of_a_model(toy, capsys):
     options = {**without_preset(toy), "epochs": 1}
     folders = [f"results/{run('KernelRidge', 'toy', None, {**options, 'seed': seed}).name}" for seed in (1, 2)]
     assert main(["missing", *folders, "--metric", "ndcg@5", "--output", "out"]) == 0
@@ -161,6 +161,9 @@ def test_the_curve_is_over_the_seeds_of_a_model(toy):
     assert curve["mean"].to_dict() == pytest.approx(subsets.groupby("n_modalities")["ndcg@5"].mean().to_dict())
     table = pd.read_csv("out/contributions.csv")
     assert table["modality"].is_unique and set(table["n_seeds"]) == {2}
+    for command in (["missing"], ["missing", "--rates", "0"], ["gap"]):
+        assert main([*command[:1], folders[0], f"{folders[0]}/model.pth", *command[1:], "--output", "out"]) == 2
+        assert "named twice" in capsys.readouterr().err
 
 
 def test_a_study_of_recboles_metrics(toy):

@@ -125,21 +125,8 @@ def at_least(low: int) -> Callable[[str], int]:
     return whole_number
 
 
-def _load(arguments: argparse.Namespace) -> list[TrainedModel]:
-    from recbole_sibrar.recbole_plugin.trained import TrainedModel
-
-    models = [TrainedModel(path, arguments.data_path) for path in arguments.models]
-    names = [model.name for model in models]
-    for model in models:
-        if names.count(model.name) > 1:
-            model.name = model.path.parent.name
-    if len({model.name for model in models}) < len(models):
-        raise OptionError("Two of the runs have the same folder name; give each another name, or leave one out.")
-    return models
-
-
-def _one_by_one(names: dict[Path | str, str], data_path: str | None) -> Iterator[TrainedModel]:
-    """Yield the models, so that one is in memory at a time; ``names`` of their rows."""
+def _models(names: dict[Path | str, str], data_path: str | None) -> Iterator[TrainedModel]:
+    """Yield the models under these names, so that one may be in memory at a time."""
     from recbole_sibrar.recbole_plugin.trained import TrainedModel
 
     for path, name in names.items():
@@ -200,13 +187,15 @@ def _runs_of(file: str, given: dict[str, object]) -> list[str]:
 
 def _write_missing(arguments: argparse.Namespace, grid: list[MissingOptions], rates: list[float], track: Track) -> int:
     from recbole_sibrar.evaluation.missing import over_seeds
-    from recbole_sibrar.recbole_plugin.trained import configs_of, names_of_rows
+    from recbole_sibrar.recbole_plugin.trained import check_one_table, configs_of, names_of_rows, names_of_runs
     from recbole_sibrar.report.missing import write_rate_study, write_subset_study
 
     configs = configs_of(arguments.models)
-    metric = _metric_of(configs, arguments.metric)
+    check_one_table(configs)
+    rows = names_of_rows(configs)
+    names, metric = names_of_runs(rows), _metric_of(configs, arguments.metric)
     if rates:
-        models = _one_by_one(names_of_rows(configs), arguments.data_path)
+        models = _models(rows, arguments.data_path)
         table, studied = write_rate_study(
             models, arguments.side, arguments.phase, rates, grid, arguments.output, metric
         )
@@ -214,10 +203,9 @@ def _write_missing(arguments: argparse.Namespace, grid: list[MissingOptions], ra
         patterns = ", ".join(dict.fromkeys(options.pattern for options in grid))
         records = rate_records(studied, table, metric, phase=arguments.phase, pattern=patterns)
     else:
-        loaded, rows = _load(arguments), list(names_of_rows(configs).values())
-        limit = arguments.max_subsets or MAX_SUBSETS
+        loaded, limit = list(_models(names, arguments.data_path)), arguments.max_subsets or MAX_SUBSETS
         tables = write_subset_study(
-            loaded, rows, arguments.side, arguments.phase, limit, arguments.seed, arguments.output, metric
+            loaded, [*rows.values()], arguments.side, arguments.phase, limit, arguments.seed, arguments.output, metric
         )
         print(f"{metric} by number of modalities left\n\n{markdown(tables['curve'])}\n")
         print(f"what each modality adds\n\n{markdown(tables['contributions'])}")
@@ -229,11 +217,13 @@ def _write_missing(arguments: argparse.Namespace, grid: list[MissingOptions], ra
 
 
 def _gap(arguments: argparse.Namespace) -> int:
+    from recbole_sibrar.recbole_plugin.trained import configs_of, names_of_rows, names_of_runs
     from recbole_sibrar.report.gap import write_gap_study
 
     track = tracker(arguments.track)
+    names = names_of_runs(names_of_rows(configs_of(arguments.models)))
     with owned(arguments.output):
-        models = _load(arguments)
+        models = list(_models(names, arguments.data_path))
         tables = write_gap_study(models, arguments.side, arguments.max_entities, arguments.seed, arguments.output)
     print(f"{markdown(tables['gap'])}\n\nwritten to {arguments.output}")
     tell_next(f"recbole-sibrar report {Path(arguments.output).parent}")

@@ -84,7 +84,7 @@ def build_phases(
     eval_candidates: str = "scenario",
     drawn: dict[str, Tensor] | None = None,
 ) -> dict[str, Phase]:
-    """The protocol of SPEC section 5.
+    """The users, candidates and popularity of validation and test.
 
     ========== ================================ ==========================================
     scenario   candidates ("scenario")          candidates ("all")

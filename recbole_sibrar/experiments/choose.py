@@ -127,8 +127,7 @@ def _check_trials(runs: Sequence[Run]) -> None:
 def _trials(cell: Cell, tuning: Tuning) -> Iterator[dict[str, Any]]:
     """The options of each trial: none, then drawn ones, if they can make a difference."""
     yield {}
-    own = {**cell.options, "scenario": cell.scenario}
-    if unscored_sides(make_config(cell.spec.model, cell.dataset, options=own)) or (space := _space(cell)) is None:
+    if unscored_sides(cell.spec.model, cell.scenario) or (space := _space(cell)) is None:
         return
     generator = np.random.default_rng(tuning.seed)
     for _ in range(tuning.trials - 1):

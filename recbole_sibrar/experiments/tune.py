@@ -234,7 +234,7 @@ def tune(study: Study) -> Trials:
     check(config)
     check_dataset(config["data_path"], study.dataset)
     check_space(study)
-    if sides := unscored_sides(config):
+    if sides := unscored_sides(study.model, config["scenario"]):
         raise OptionError(
             f"{study.model} does not score the cold {' and '.join(sides)}s of {config['scenario']}: every trial would "
             "have the score of what stands in for it. Search in another scenario, or with another model."

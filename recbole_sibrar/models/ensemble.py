@@ -13,10 +13,8 @@ from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.kinds.id import Id
 from recbole_sibrar.models.attribution import Part, beside_zeros
 from recbole_sibrar.models.core import InnerProductModel
-from recbole_sibrar.models.encoders import Encoder
 from recbole_sibrar.models.entity import EntityEncoder
 from recbole_sibrar.models.network import ROWS, Network
-from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.training_step import TrainingStep
 
 SEEDS_APART = 1000
@@ -33,24 +31,25 @@ class Ensemble(InnerProductModel):
 
     Attributes:
         networks: they read the first one's features, which are held once.
+
+    Args:
+        first: the first network, of whose kind the others are.
     """
 
     networks: nn.ModuleList
 
-    def __init__(
-        self,
-        encoder_class: type[Encoder],
-        options: ModelOptions,
-        modalities: dict[str, Modalities],
-        interactions: SparseRows,
-        seed: int,
-    ):
-        super().__init__(options, seed)
-        first = Network(encoder_class, options, modalities, interactions, seed)
+    def __init__(self, first: Network):
+        super().__init__(first.options, first.seed)
         completed = {side: first.entities(side).in_training for side in SIDES}
         others = [
-            Network(encoder_class, replace(options, impute="none"), completed, interactions, seed + SEEDS_APART * n)
-            for n in range(1, options.ensemble_size)
+            Network(
+                first.encoder_class,
+                replace(first.options, impute="none"),
+                completed,
+                first.training_rows("user"),
+                first.seed + SEEDS_APART * n,
+            )
+            for n in range(1, first.options.ensemble_size)
         ]
         for other in others:
             for side in SIDES:

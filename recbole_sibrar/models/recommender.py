@@ -14,7 +14,7 @@ from recbole_sibrar.models.core import Capabilities, InnerProductModel
 from recbole_sibrar.models.encoders import Encoder
 from recbole_sibrar.models.ensemble import Ensemble
 from recbole_sibrar.models.entity import EntityEncoder
-from recbole_sibrar.models.network import NETWORK, sample_of
+from recbole_sibrar.models.network import NETWORK, Network, sample_of
 from recbole_sibrar.models.new_items import Level
 from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.readouts import Seen, readouts
@@ -56,7 +56,7 @@ class BranchRecommender(InnerProductModel):
 
     def __init__(self, options: ModelOptions, modalities: dict[str, Modalities], interactions: SparseRows, seed: int):
         super().__init__(options, seed)
-        self.ensemble = Ensemble(self.encoder_class, options, modalities, interactions, seed)
+        self.ensemble = Ensemble(Network(self.encoder_class, options, modalities, interactions, seed))
         self.modalities = self.ensemble.modalities
         self.readouts = list(readouts(options, self.ensemble))
         self.level = Level() if options.calibration else None

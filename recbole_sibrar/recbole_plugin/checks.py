@@ -63,10 +63,10 @@ def check_validates(config: Config) -> None:
             raise OptionError(f"{name} is 0, which leaves validation out, and a search chooses by it; give at least 1.")
 
 
-def unscored_sides(config: Config) -> list[str]:
+def unscored_sides(model: str, scenario: str) -> list[str]:
     """The scenario's cold sides that the model does not score: nothing that it learns is evaluated."""
-    served = capabilities_of(known_as(config.model_class)).cold_sides
-    return [side for side in SCENARIOS[config["scenario"]].cold_sides if side not in served]
+    served = capabilities_of(known_as(get_model(model))).cold_sides
+    return [side for side in SCENARIOS[scenario].cold_sides if side not in served]
 
 
 def _check_negatives(config: Config, model_class: type[AbstractRecommender]) -> None:

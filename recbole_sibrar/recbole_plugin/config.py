@@ -19,7 +19,6 @@ from recbole_sibrar.checked import default_of
 from recbole_sibrar.errors import DataError, OptionError, nearest, suggestion
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.properties import PAPER, names_paper, parse_option, props_folder, read_paper, read_property_file
-from recbole_sibrar.properties import parse_value as parse_value  # also found here, where it once was
 from recbole_sibrar.recbole_plugin.capabilities import UNSERVED, general_recommenders, solves
 from recbole_sibrar.recbole_plugin.guess import guessed_modalities
 from recbole_sibrar.recbole_plugin.rules import PATH, WITHOUT_EFFECT, check_values, shown

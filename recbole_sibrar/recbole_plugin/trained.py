@@ -31,18 +31,25 @@ ONE_BY_ONE = ("topk", "valid_metric", "split_seed")
 
 
 def configs_of(paths: Iterable[Path | str]) -> dict[Path | str, dict[str, Any]]:
-    """{checkpoint or folder of a run: its configuration}, of runs that may stand in one table.
+    """{checkpoint or folder of a run: its configuration}.
 
     Raises:
-        CheckpointError: there is no checkpoint. OptionError: the runs are of several data sets, scenarios or protocols.
+        CheckpointError: there is no checkpoint.
     """
-    configs = {path: {**OPTIONAL_OPTIONS, **checkpoint.load(path)["config"]} for path in paths}
+    return {path: {**OPTIONAL_OPTIONS, **checkpoint.load(path)["config"]} for path in paths}
+
+
+def check_one_table(configs: Mapping[Path | str, dict[str, Any]]) -> None:
+    """Runs of these configurations may stand in one table.
+
+    Raises:
+        OptionError: they are of several data sets, scenarios or protocols.
+    """
     of_runs = [dict((*_of_data(config), *protocol_of(config))) for config in configs.values()]
     for what in dict.fromkeys(name for own in of_runs for name in own if name not in ONE_BY_ONE):
         found = sorted({str(own.get(what)) for own in of_runs})
         if len(found) > 1:
             raise OptionError(f"The runs are of several: {what} is {' and '.join(found)}; name those of one.")
-    return configs
 
 
 def _of_data(config: dict[str, Any]) -> list[tuple[str, str]]:
@@ -55,9 +62,6 @@ def names_of_rows(configs: Mapping[Path | str, dict[str, Any]]) -> dict[Path | s
 
     Args:
         configs: of ``configs_of``.
-
-    Raises:
-        OptionError: one of the runs is named twice.
     """
     known = {path: defaultdict(lambda: None, config) for path, config in configs.items()}
     labels = {path: model_label(config) for path, config in known.items()}
@@ -71,8 +75,24 @@ def names_of_rows(configs: Mapping[Path | str, dict[str, Any]]) -> dict[Path | s
         label = labels[path]
         is_clear = len(settings[label]) == 1 and seeds[label, config["seed"]] == 1
         names[path] = label if is_clear else checkpoint.locate(path).parent.name
-    if len(set(zip(names.values(), (config["seed"] for config in configs.values())))) < len(names):
-        raise OptionError("One of the runs is named twice, or two folders of runs have the same name.")
+    return names
+
+
+def names_of_runs(rows: Mapping[Path | str, str]) -> dict[Path | str, str]:
+    """{checkpoint or folder of a run: a name of its own}, that of its row or, where the row has several, of its folder.
+
+    Args:
+        rows: of ``names_of_rows``.
+
+    Raises:
+        OptionError: two have the same name.
+    """
+    counts = Counter(rows.values())
+    names = {path: row if counts[row] == 1 else checkpoint.locate(path).parent.name for path, row in rows.items()}
+    if len(set(names.values())) < len(names):
+        raise OptionError(
+            "One of the runs is named twice, or two folders of runs have the same name; leave one out, or rename it."
+        )
     return names
 
 

@@ -93,6 +93,7 @@ def _ids(folder: Path, declarations: Sequence[Declaration], id_field: str, separ
     if path is not None:
         ids.update(read_atomic(path, [id_field], separators[0])[id_field])
     for entry in declarations:
-        if not KINDS[entry.kind].column_type:
-            ids.update(map(str, read_vectors(find_dataset_file(folder, folder.name, entry.field), separators)[0]))
+        path = None if KINDS[entry.kind].column_type else find_dataset_file(folder, folder.name, entry.field)
+        if path is not None:  # that a file of vectors is absent is told where they are read
+            ids.update(map(str, read_vectors(path, separators)[0]))
     return ids
