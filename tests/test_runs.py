@@ -1,4 +1,4 @@
-"""Whole runs on the tiny data set: traps that make results wrong in silence, RecBole's entry points, reproducibility."""
+"""Whole runs on the tiny data set: traps of the protocol, RecBole's own entry points, reproducibility."""
 
 import json
 import math
