@@ -90,7 +90,7 @@ def on_generated(size, name):
 
 
 def on_corpus(corpus, name, data_path):
-    from recbole_sibrar.recbole_plugin.run import make_config, prepare
+    from recbole_sibrar.recbole_plugin.prepared import make_config, prepare
 
     logging.disable(logging.INFO)
     scenario = "warm" if name == "LinearAutoencoder" else "item_cold"

@@ -113,7 +113,7 @@ print(f"loaded in {time.perf_counter() - start:.2f} s; vectors {vectors / 2**20:
 """
 EPOCH = """
 import logging, sys, time, resource
-from recbole_sibrar.recbole_plugin.run import make_config, prepare
+from recbole_sibrar.recbole_plugin.prepared import make_config, prepare
 settings = {"data_path": sys.argv[1], "scenario": "item_cold", "variant": "SC", "state": "ERROR"}
 ready = prepare(make_config("SiBraR", sys.argv[2], None, settings))
 data = ready.loaders[0]

@@ -28,7 +28,7 @@ from tabulate import tabulate
 from torch import nn
 
 from recbole_sibrar.data.splits import PHASES
-from recbole_sibrar.recbole_plugin.run import make_config, prepare
+from recbole_sibrar.recbole_plugin.prepared import make_config, prepare
 
 WIDTH = 64
 # Ours -> RecBole's. FScore and PL are ours alone.

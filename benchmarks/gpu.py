@@ -24,7 +24,7 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from training import MODELS, data_sets, parser_of, show, step_of
 
-from recbole_sibrar.recbole_plugin.run import make_config, prepare
+from recbole_sibrar.recbole_plugin.prepared import make_config, prepare
 
 CLOSED_FORMS = ("ContentRidge", "KernelRidge", "LinearAutoencoder")
 ALL = {**MODELS, **{name: (name, {}) for name in CLOSED_FORMS}}

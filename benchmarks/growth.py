@@ -168,7 +168,7 @@ def work(arguments):
 
 def load(arguments):
     """RecBole's data set and our loaders from an atomic file, in a process of its own."""
-    from recbole_sibrar.recbole_plugin.run import make_config, prepare
+    from recbole_sibrar.recbole_plugin.prepared import make_config, prepare
 
     before, rng = peak(), np.random.default_rng(0)
     users, items = draw_interactions({**BASE, "interactions": LOADED_INTERACTIONS}, rng)

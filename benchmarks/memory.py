@@ -23,7 +23,7 @@ from recbole_sibrar.data.vectors import BLOCK_ROWS, STORAGES, write_cache
 N_USERS, PER_USER = 3000, 30
 RUN = """
 import json, resource, sys, time
-from recbole_sibrar.recbole_plugin.run import make_config, prepare
+from recbole_sibrar.recbole_plugin.prepared import make_config, prepare
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 peaks, settings = [peak()], json.loads(sys.argv[1])

@@ -69,7 +69,7 @@ def work(model: str, data: str, settings: dict[str, Any], best: bool) -> None:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from recbole_sibrar.recbole_plugin.run import make_config, prepare
+    from recbole_sibrar.recbole_plugin.prepared import make_config, prepare
 
     logging.disable(logging.INFO)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))

@@ -36,7 +36,8 @@ from recbole_sibrar.models.mf import MF
 from recbole_sibrar.models.regression import ContentRegression
 from recbole_sibrar.models.ridge import ContentRidge
 from recbole_sibrar.recbole_plugin.capabilities import capability_table
-from recbole_sibrar.recbole_plugin.run import make_config, prepare, run
+from recbole_sibrar.recbole_plugin.prepared import make_config, prepare
+from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.serving.recommender import Recommender
 
 BASELINES = [model for model in MODELS.values() if issubclass(model, ContentModel)]

@@ -13,7 +13,8 @@ from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.models import calibration as module
 from recbole_sibrar.models.calibration import FACTORS, FEWEST, MOST, Calibration, slope
 from recbole_sibrar.models.new_items import LEVEL
-from recbole_sibrar.recbole_plugin.run import make_config, prepare, run
+from recbole_sibrar.recbole_plugin.prepared import make_config, prepare
+from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.recbole_plugin.trained import TrainedModel
 from recbole_sibrar.serving.recommender import Recommender
 

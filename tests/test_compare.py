@@ -22,7 +22,7 @@ from recbole_sibrar.evaluation.significance import paired_tests
 from recbole_sibrar.experiments import execute
 from recbole_sibrar.experiments.compare import plan_runs
 from recbole_sibrar.experiments.plan import ModelSpec, Plan
-from recbole_sibrar.recbole_plugin.run import DataNow
+from recbole_sibrar.recbole_plugin.prepared import DataNow
 from recbole_sibrar.report.collection import groups, read_runs
 from recbole_sibrar.report.comparison import MARKDOWN, Comparison, Entry, cells, goodness, latex, places, terminal
 

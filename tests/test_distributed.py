@@ -20,7 +20,8 @@ from recbole_sibrar.errors import DataError, OptionError
 from recbole_sibrar.models import optimizer
 from recbole_sibrar.recbole_plugin import distributed
 from recbole_sibrar.recbole_plugin.distributed import World
-from recbole_sibrar.recbole_plugin.run import make_config, prepare, run
+from recbole_sibrar.recbole_plugin.prepared import make_config, prepare
+from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.recbole_plugin.trainer import ProtocolTrainer
 
 NO_DRAWS = {"interaction_dropout": 0.0, "softmax_targets": "all", "input_dropout": 0.0}

@@ -17,7 +17,9 @@ from recbole_sibrar.experiments import execute
 from recbole_sibrar.experiments.compare import plan_runs
 from recbole_sibrar.experiments.plan import ModelSpec, Plan
 from recbole_sibrar.files import LOCK, atomic_file, owned
-from recbole_sibrar.recbole_plugin.run import make_config, run, run_name
+from recbole_sibrar.recbole_plugin.names import run_name
+from recbole_sibrar.recbole_plugin.prepared import make_config
+from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.recbole_plugin.trainer import ProtocolTrainer
 from recbole_sibrar.serving.recommender import Recommender
 

@@ -16,7 +16,8 @@ from recbole_sibrar.cli import main
 from recbole_sibrar.models.core import InnerProductModel
 from recbole_sibrar.recbole_plugin import distributed
 from recbole_sibrar.recbole_plugin.distributed.training import SharedLoss
-from recbole_sibrar.recbole_plugin.run import make_config, prepare, run
+from recbole_sibrar.recbole_plugin.prepared import make_config, prepare
+from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.serving.recommender import Recommender
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")

@@ -8,7 +8,8 @@ from conftest import naming
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.errors import DataError, OptionError
-from recbole_sibrar.recbole_plugin.run import make_config, run
+from recbole_sibrar.recbole_plugin.prepared import make_config
+from recbole_sibrar.recbole_plugin.run import run
 
 
 @pytest.fixture

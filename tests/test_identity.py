@@ -16,8 +16,9 @@ from recbole_sibrar.data.identity import modality_digest
 from recbole_sibrar.data.modalities import Modality
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.recbole_plugin.config import command_line_hidden
+from recbole_sibrar.recbole_plugin.prepared import make_config, prepare
 from recbole_sibrar.recbole_plugin.quick_start import load_data_and_model
-from recbole_sibrar.recbole_plugin.run import make_config, prepare, run
+from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.recbole_plugin.trainer import ProtocolTrainer
 from recbole_sibrar.scenarios import COMPARED
 from recbole_sibrar.serving.recommender import Recommender

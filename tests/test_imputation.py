@@ -14,7 +14,8 @@ from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.kinds.tags import tags_modality
 from recbole_sibrar.models.imputation import IMPUTERS, Imputer
-from recbole_sibrar.recbole_plugin.run import make_config, prepare, run
+from recbole_sibrar.recbole_plugin.prepared import make_config, prepare
+from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.recbole_plugin.trained import TrainedModel
 from recbole_sibrar.serving.recommender import Recommender
 

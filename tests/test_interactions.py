@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import DataError, OptionError
 from recbole_sibrar.kinds.number import N_BINS, number_modality, piecewise_linear, quantile_edges
-from recbole_sibrar.recbole_plugin.run import make_config, prepare, run
+from recbole_sibrar.recbole_plugin.prepared import make_config, prepare
+from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.serving.recommender import Recommender
 
 HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float"

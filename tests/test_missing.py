@@ -7,7 +7,7 @@ from conftest import naming
 from recbole_sibrar.data.missing import PATTERNS, MissingOptions, drawn, remove
 from recbole_sibrar.data.modalities import Modalities, Modality
 from recbole_sibrar.errors import OptionError
-from recbole_sibrar.recbole_plugin.run import make_config, prepare
+from recbole_sibrar.recbole_plugin.prepared import make_config, prepare
 
 N = 1001
 COUNTS = torch.arange(N)

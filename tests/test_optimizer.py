@@ -7,7 +7,8 @@ from conftest import SOFTMAX
 from recbole_sibrar.data.sparse import SparseRows, gather_rows, weighted_row_sum
 from recbole_sibrar.models import optimizer
 from recbole_sibrar.models.optimizer import TableAdamW, large_tables
-from recbole_sibrar.recbole_plugin.run import make_config, prepare, run
+from recbole_sibrar.recbole_plugin.prepared import make_config, prepare
+from recbole_sibrar.recbole_plugin.run import run
 
 ROWS, WIDTH, LR = 60, 5, 0.01
 

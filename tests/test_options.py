@@ -17,7 +17,8 @@ from recbole_sibrar.properties import read_property_file
 from recbole_sibrar.recbole_plugin.capabilities import UNSERVED, general_recommenders
 from recbole_sibrar.recbole_plugin.checks import HARMLESS, check
 from recbole_sibrar.recbole_plugin.config import valid_names
-from recbole_sibrar.recbole_plugin.run import make_config, run
+from recbole_sibrar.recbole_plugin.prepared import make_config
+from recbole_sibrar.recbole_plugin.run import run
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from recbole_sibrar.experiments.tune import Study, check_space, named_space, wit
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.properties import props_folder, read_layers
 from recbole_sibrar.recbole_plugin.checks import check
-from recbole_sibrar.recbole_plugin.run import make_config
+from recbole_sibrar.recbole_plugin.prepared import make_config
 
 NETWORKS = ("SiBraR", "MuBraR")
 TABLES = [(d, s) for d in published.paper_datasets() for s in published.paper_scenarios(d)]

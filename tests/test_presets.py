@@ -23,7 +23,8 @@ from recbole_sibrar.models.sibrar import SiBraR
 from recbole_sibrar.properties import props_folder
 from recbole_sibrar.recbole_plugin.config import option_defaults
 from recbole_sibrar.recbole_plugin.loaders import UserLoader, batch_size, most_users
-from recbole_sibrar.recbole_plugin.run import make_config, model_label, prepare, run_name
+from recbole_sibrar.recbole_plugin.names import model_label, run_name
+from recbole_sibrar.recbole_plugin.prepared import make_config, prepare
 from recbole_sibrar.scenarios import SCENARIOS
 
 FILES = {

@@ -9,7 +9,8 @@ import pytest
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.errors import OptionError
-from recbole_sibrar.recbole_plugin.run import make_config, prepare, run
+from recbole_sibrar.recbole_plugin.prepared import make_config, prepare
+from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.report.collection import groups, read_runs
 
 AUTHORS = {"eval_candidates": "phase", "map_divisor": "relevant_items", "split_rounding": "up"}

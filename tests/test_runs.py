@@ -20,8 +20,9 @@ from recbole.data.dataset import Dataset as StockDataset
 from recbole_sibrar.errors import CheckpointError, OptionError, SibrarError
 from recbole_sibrar.evaluation.protocol import CANDIDATE_CHOICES
 from recbole_sibrar.recbole_plugin.config import OUR_MODELS
+from recbole_sibrar.recbole_plugin.prepared import make_config, prepare
 from recbole_sibrar.recbole_plugin.quick_start import load_data_and_model
-from recbole_sibrar.recbole_plugin.run import make_config, prepare, run
+from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.recbole_plugin.trainer import ProtocolTrainer
 from recbole_sibrar.serving.recommender import Recommender
 

@@ -7,7 +7,8 @@ import pytest
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.errors import OptionError
-from recbole_sibrar.recbole_plugin.run import make_config, prepare, run
+from recbole_sibrar.recbole_plugin.prepared import make_config, prepare
+from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.scenarios import COMPARED, SCENARIOS
 
 HALF = {"eval_args": {"split": {"RS": [2, 1, 1]}}}

@@ -53,7 +53,7 @@ def evaluated(monkeypatch):
 
 def test_hyperopt_writes_trials_the_best_file_and_the_map_without_the_test_split(tiny, evaluated, capsys):
     assert cli.main([*arguments(tiny), "--trials=4"]) == 0
-    from recbole_sibrar.recbole_plugin.run import make_config, prepare
+    from recbole_sibrar.recbole_plugin.prepared import make_config, prepare
 
     ready = prepare(make_config("SiBraR", "tiny", options=tiny.options(scenario="item_cold")))
     valid_items, test_items = (set(loader._dataset.inter_feat["item_id"].tolist()) for loader in ready.loaders[1:])

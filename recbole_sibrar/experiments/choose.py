@@ -18,7 +18,8 @@ from recbole_sibrar.experiments.space import Space
 from recbole_sibrar.experiments.tune import Study, check_space, find_space, own_space, read_space, without_idle
 from recbole_sibrar.properties import props_folder
 from recbole_sibrar.recbole_plugin.checks import check_validates, unscored_sides
-from recbole_sibrar.recbole_plugin.run import make_config, model_label
+from recbole_sibrar.recbole_plugin.names import model_label
+from recbole_sibrar.recbole_plugin.prepared import make_config
 from recbole_sibrar.report.tables import write_csv, write_markdown
 
 FOLDER = "tuning"  # in the plan's folder of results

@@ -21,7 +21,8 @@ from recbole_sibrar.errors import CheckpointError, SibrarError
 from recbole_sibrar.experiments.runs import Run, changed_data, difference, finished
 from recbole_sibrar.files import atomic_file, is_owned, owned
 from recbole_sibrar.progress import Progress
-from recbole_sibrar.recbole_plugin.run import ERROR, HISTORY, PROGRESS, DataNow, remove_files
+from recbole_sibrar.recbole_plugin.prepared import DataNow
+from recbole_sibrar.recbole_plugin.run import ERROR, HISTORY, PROGRESS, remove_files
 from recbole_sibrar.report.result import as_json, read_per_user
 
 INTERVAL = 1.0  # seconds between two looks at what is going on

@@ -23,7 +23,7 @@ from recbole_sibrar.experiments.published import (
     settings,
 )
 from recbole_sibrar.experiments.runs import Run, check_options_used, known_options, plan_run
-from recbole_sibrar.recbole_plugin.run import make_config
+from recbole_sibrar.recbole_plugin.prepared import make_config
 from recbole_sibrar.report.comparison import Comparison
 from recbole_sibrar.report.tables import escape_markdown, markdown, write_csv, write_latex, write_markdown
 

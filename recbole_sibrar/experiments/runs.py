@@ -14,7 +14,8 @@ from recbole_sibrar.properties import QUIET
 from recbole_sibrar.recbole_plugin.checks import check
 from recbole_sibrar.recbole_plugin.config import Config, check_dataset, valid_names
 from recbole_sibrar.recbole_plugin.everything import WHOLE_MODEL
-from recbole_sibrar.recbole_plugin.run import make_config, protocol_name, run_name
+from recbole_sibrar.recbole_plugin.names import protocol_name, run_name
+from recbole_sibrar.recbole_plugin.prepared import make_config
 from recbole_sibrar.report.result import RESULT, as_json
 
 

@@ -26,8 +26,9 @@ from recbole_sibrar.progress import Progress, duration
 from recbole_sibrar.properties import PAPER, names_paper, props_folder, read_paper, read_property_file
 from recbole_sibrar.recbole_plugin.checks import check, check_validates, unscored_sides, without_effect
 from recbole_sibrar.recbole_plugin.config import Config, check_dataset
+from recbole_sibrar.recbole_plugin.names import model_label, run_name
+from recbole_sibrar.recbole_plugin.prepared import DataNow, make_config
 from recbole_sibrar.recbole_plugin.quick_start import report_to_ray
-from recbole_sibrar.recbole_plugin.run import DataNow, make_config, model_label, run_name
 from recbole_sibrar.recbole_plugin.tuning import OnEpoch, TrialOutcome, hyperopt_search, run_trial, worst_score
 from recbole_sibrar.report import figures
 from recbole_sibrar.report.tables import write_csv

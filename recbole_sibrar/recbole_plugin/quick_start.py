@@ -10,7 +10,7 @@ from typing import Any
 from recbole.config import Config
 
 from recbole_sibrar.recbole_plugin.checks import begin_log, without_effect
-from recbole_sibrar.recbole_plugin.run import prepare, prepare_trained
+from recbole_sibrar.recbole_plugin.prepared import prepare, prepare_trained
 
 OF_OUR_RUN = ("fit", "output_dir", "resume", "run_name")
 

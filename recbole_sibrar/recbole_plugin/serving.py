@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.recbole_plugin.capabilities import capabilities_of, known_as
-from recbole_sibrar.recbole_plugin.run import stored_model
+from recbole_sibrar.recbole_plugin.prepared import stored_model
 from recbole_sibrar.serving.known import KnownOnlyRecommender
 from recbole_sibrar.serving.vocabulary import Vocabulary
 

@@ -21,7 +21,9 @@ from recbole_sibrar.evaluation.metrics import METRICS, per_user_table
 from recbole_sibrar.evaluation.protocol import Phase
 from recbole_sibrar.models.core import InnerProductModel
 from recbole_sibrar.properties import QUIET
-from recbole_sibrar.recbole_plugin.run import model_label, prepare_trained, run
+from recbole_sibrar.recbole_plugin.names import model_label
+from recbole_sibrar.recbole_plugin.prepared import prepare_trained
+from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.report.collection import OF_A_SEED, OPTIONAL_OPTIONS, protocol_of
 from recbole_sibrar.report.result import RESULT, as_json
 from recbole_sibrar.scenarios import SCENARIOS

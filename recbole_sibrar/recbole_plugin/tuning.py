@@ -12,7 +12,7 @@ from recbole.trainer import HyperTuning
 from recbole_sibrar.errors import SibrarError
 from recbole_sibrar.properties import QUIET
 from recbole_sibrar.recbole_plugin.checks import begin_log
-from recbole_sibrar.recbole_plugin.run import make_config, prepare
+from recbole_sibrar.recbole_plugin.prepared import make_config, prepare
 
 
 class TrialOutcome(TypedDict):
