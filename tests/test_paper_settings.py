@@ -11,8 +11,8 @@ from conftest import naming
 from recbole_sibrar import cli, properties
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.experiments import published
-from recbole_sibrar.experiments.space import Space
-from recbole_sibrar.experiments.tune import Study, check_space, named_space, without_idle
+from recbole_sibrar.experiments.space import Space, named_space
+from recbole_sibrar.experiments.tune import Study, check_space, without_idle
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.properties import props_folder, read_layers
 from recbole_sibrar.recbole_plugin.checks import check
@@ -233,7 +233,7 @@ def paper(tiny, tmp_path, monkeypatch):
     (searched / "SiBraR.yaml").write_text(
         "contrastive_weight: {loguniform: [1.0e-3, 1.0]}\nlearning_rate: {loguniform: [1.0e-3, 1.0e-1]}\n"
     )
-    for module in ("recbole_plugin.config", "experiments.tune"):
+    for module in ("recbole_plugin.config", "experiments.space"):
         monkeypatch.setattr(f"recbole_sibrar.{module}.props_folder", lambda: tmp_path / "props")
     return {name: value for name, value in tiny.options(scenario="item_cold").items() if name != "embedding_size"}
 

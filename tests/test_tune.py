@@ -14,8 +14,8 @@ from conftest import folder_of, names, naming
 from recbole_sibrar import cli
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.experiments import tune as tuning
-from recbole_sibrar.experiments.space import Parameter, Space
-from recbole_sibrar.experiments.tune import Study, check_space, find_space, read_space
+from recbole_sibrar.experiments.space import Parameter, Space, find_space, read_space
+from recbole_sibrar.experiments.tune import Study, check_space
 from recbole_sibrar.properties import props_folder
 from recbole_sibrar.recbole_plugin.config import OUR_MODELS
 from recbole_sibrar.recbole_plugin.trainer import ProtocolTrainer

@@ -175,7 +175,8 @@ def _add_tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _tune(arguments: argparse.Namespace, options: dict[str, Any]) -> int:
-    from recbole_sibrar.experiments.tune import Study, named_space, own_space, tune
+    from recbole_sibrar.experiments.space import named_space, own_space
+    from recbole_sibrar.experiments.tune import Study, tune
     from recbole_sibrar.recbole_plugin.config import read_config_files
     from recbole_sibrar.scenarios import DEFAULT_SCENARIO
 

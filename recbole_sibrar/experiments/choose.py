@@ -14,8 +14,8 @@ from recbole_sibrar.evaluation.significance import shared_split
 from recbole_sibrar.experiments.execute import Outcome, execute
 from recbole_sibrar.experiments.plan import ModelSpec, Plan, Tuning
 from recbole_sibrar.experiments.runs import Run, check_options_used, known_options, plan_run
-from recbole_sibrar.experiments.space import Space
-from recbole_sibrar.experiments.tune import Study, check_space, find_space, own_space, read_space, without_idle
+from recbole_sibrar.experiments.space import Space, find_space, own_space, read_space
+from recbole_sibrar.experiments.tune import Study, check_space, without_idle
 from recbole_sibrar.properties import props_folder
 from recbole_sibrar.recbole_plugin.checks import check_validates, unscored_sides
 from recbole_sibrar.recbole_plugin.names import model_label

@@ -1,13 +1,15 @@
-"""A search space: which options are tuned, and over which values."""
+"""A search space: which options are tuned, over which values, and where it is found."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recbole_sibrar.errors import OptionError, nearest
-from recbole_sibrar.properties import parse_value
+from recbole_sibrar.properties import PAPER, names_paper, parse_value, props_folder, read_paper, read_property_file
 
 if TYPE_CHECKING:
     import optuna
@@ -146,3 +148,52 @@ class Space:
     def options(self, drawn: dict[str, Any]) -> dict[str, Any]:
         """A trial's options from what was drawn."""
         return {parameter.name: parameter.value(drawn[parameter.name]) for parameter in self.parameters}
+
+
+def named_space(name: str | Path, model: str, dataset: str, scenario: str) -> Space:
+    """A search space: of a file, see ``find_space``, or what the authors searched, ``paper`` or ``paper/<data set>``.
+
+    Raises:
+        OptionError: there is none, or it is malformed.
+    """
+    if names_paper(name):
+        return Space.from_mapping(read_paper(props_folder() / "search" / PAPER, name, model, dataset, scenario))
+    return read_space(find_space(name, model))
+
+
+def own_space(model: str, given: Collection[str]) -> Space:
+    """The space that ships for a model, without the options that are ``given``, which are named.
+
+    Raises:
+        OptionError: there is none.
+    """
+    space = read_space(find_space(None, model))
+    for name in space.names:
+        if name in given:
+            print(f"not searched: {name}, which is given for {model}")
+    return Space(tuple(parameter for parameter in space.parameters if parameter.name not in given))
+
+
+def find_space(path: str | Path | None, model: str) -> Path:
+    """The file of a search space: the one named (also one that ships with the package), or the model's own.
+
+    Raises:
+        OptionError: there is none.
+    """
+    shipped = props_folder() / "search"
+    if path is None:
+        path = shipped / f"{model.lower()}.yaml"
+        if not path.is_file():
+            raise OptionError(f"No search space for {model} ships with the package; name one with --space FILE.")
+        return path
+    of_package = shipped / Path(path).name
+    return of_package if of_package.is_file() and not Path(path).is_file() else Path(path)
+
+
+def read_space(path: str | Path) -> Space:
+    """Raises OptionError, naming the file, if it is absent or malformed."""
+    try:
+        return Space.from_mapping(read_property_file(path))
+    except OptionError as error:
+        message = str(error)
+        raise OptionError(message if str(path) in message else f"{path}: {message}") from None

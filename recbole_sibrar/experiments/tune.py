@@ -7,7 +7,6 @@ import os
 import shlex
 import tempfile
 import warnings
-from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
@@ -23,7 +22,6 @@ from recbole_sibrar.experiments.optuna_search import EndedEarly, optuna_search
 from recbole_sibrar.experiments.space import Parameter, Space
 from recbole_sibrar.files import atomic_file, owned
 from recbole_sibrar.progress import Progress, duration
-from recbole_sibrar.properties import PAPER, names_paper, props_folder, read_paper, read_property_file
 from recbole_sibrar.recbole_plugin.checks import check, check_validates, unscored_sides, without_effect
 from recbole_sibrar.recbole_plugin.config import Config, check_dataset
 from recbole_sibrar.recbole_plugin.names import model_label, run_name
@@ -180,46 +178,6 @@ def _cell(value: object) -> object:
 
 def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def named_space(name: str | Path, model: str, dataset: str, scenario: str) -> Space:
-    """A search space: of a file, see ``find_space``, or what the authors searched, ``paper`` or ``paper/<data set>``.
-
-    Raises:
-        OptionError: there is none, or it is malformed.
-    """
-    if names_paper(name):
-        return Space.from_mapping(read_paper(props_folder() / "search" / PAPER, name, model, dataset, scenario))
-    return read_space(find_space(name, model))
-
-
-def own_space(model: str, given: Collection[str]) -> Space:
-    """The space that ships for a model, without the options that are ``given``, which are named.
-
-    Raises:
-        OptionError: there is none.
-    """
-    space = read_space(find_space(None, model))
-    for name in space.names:
-        if name in given:
-            print(f"not searched: {name}, which is given for {model}")
-    return Space(tuple(parameter for parameter in space.parameters if parameter.name not in given))
-
-
-def find_space(path: str | Path | None, model: str) -> Path:
-    """The file of a search space: the one named (also one that ships with the package), or the model's own.
-
-    Raises:
-        OptionError: there is none.
-    """
-    shipped = props_folder() / "search"
-    if path is None:
-        path = shipped / f"{model.lower()}.yaml"
-        if not path.is_file():
-            raise OptionError(f"No search space for {model} ships with the package; name one with --space FILE.")
-        return path
-    of_package = shipped / Path(path).name
-    return of_package if of_package.is_file() and not Path(path).is_file() else Path(path)
 
 
 def tune(study: Study) -> Trials:
@@ -432,12 +390,3 @@ def _write_best(trials: Trials) -> None:
         comment = f"# {trials.tied}\n{comment}"
     with atomic_file(trials.folder / "best.yaml") as file:
         file.write(comment + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
-
-
-def read_space(path: str | Path) -> Space:
-    """Raises OptionError, naming the file, if it is absent or malformed."""
-    try:
-        return Space.from_mapping(read_property_file(path))
-    except OptionError as error:
-        message = str(error)
-        raise OptionError(message if str(path) in message else f"{path}: {message}") from None

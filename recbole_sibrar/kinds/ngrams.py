@@ -16,7 +16,7 @@ from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.tables import clean
 from recbole_sibrar.kinds.block import Block
 from recbole_sibrar.kinds.kind import wrong_value
-from recbole_sibrar.kinds.tags import Tags, TagsBlock, TagsProjection, tags_modality
+from recbole_sibrar.kinds.tags import TagsBlock, TagsProjection, ValueSets, tags_modality
 
 BUCKETS = 1 << 16
 CHARACTERS = 4
@@ -49,13 +49,12 @@ class NGramsProjection(TagsProjection):
             self.importance /= modality.values.lengths[known].float().mean().nan_to_num().clamp(min=1)
 
 
-class NGrams(Tags):
-    """As tags, whose vocabulary are the buckets that occur; without pairs, and never guessed."""
+class NGrams(ValueSets):
+    """The vocabulary are the buckets that occur; no column is guessed to be of this kind."""
 
     name = "ngrams"
     projection = NGramsProjection
     weights = {"ngrams": (1.0, "weight of an ngrams modality")}
-    inputs, linear_inputs = None, {}
 
     def from_column(self, name: str, column: pd.Series, separator: str) -> Modality:
         lists = [hashed(text) for text in column.fillna("")]
@@ -74,15 +73,6 @@ class NGrams(Tags):
 
     def _modality(self, name: str, lists: Sequence[Sequence[str]], vocabulary: Sequence[str]) -> Modality:
         return replace(tags_modality(name, lists, vocabulary), kind=self.name)
-
-    def from_cell(self, cell: str, separator: str) -> object:
-        return cell
-
-    def from_table(self, entry: Modality, cell: object, separator: str) -> object:
-        return cell
-
-    def fits(self, cells: pd.Series, separator: str) -> float:
-        return 0.0
 
     def written(self, column: pd.Series, separator: str, path: str | Path) -> pd.Series:
         return clean(column)

@@ -123,11 +123,35 @@ class TagPairsBlock(TagsBlock):
         return SparseRows(indptr, columns, self.n_columns)
 
 
-class Tags(Kind):
+class ValueSets(Kind):
     """``SparseRows`` N x V, places in the vocabulary, which is sorted."""
 
-    name = "tags"
     column_type = "token_seq"
+
+    def known_to(self, entry: Modality, trained: Tensor) -> Modality:
+        """An entity with unknown values alone has the modality, and no value: as if they were rarer and rarer."""
+        known = entry.values.select((entry.available & trained).nonzero().squeeze(1)).columns.unique()
+        position = torch.full((entry.width,), -1).index_copy_(0, known, torch.arange(len(known)))
+        columns, rows = position[entry.values.columns], entry.values.row_of_entry()
+        kept = columns >= 0
+        values = SparseRows.from_pairs(rows[kept], columns[kept], len(entry.available), max(len(known), 1))
+        return shortened(entry, values, known, torch.full_like(entry.available, len(known) > 0))
+
+    def columns(self, features: SparseRows, entry: Modality) -> Tensor:
+        return features.mark(torch.zeros(len(features.lengths), entry.width), 1.0)
+
+    def from_columns(self, columns: Tensor, entry: Modality) -> SparseRows:
+        """As many values as there are in the mean, the most frequent ones."""
+        places = columns.argsort(dim=1, descending=True, stable=True)
+        n_values = columns.sum(1).round().long()
+        rows, nth = (torch.arange(columns.shape[1]) < n_values.unsqueeze(1)).nonzero().unbind(1)
+        return SparseRows.from_pairs(rows, places[rows, nth], len(columns), entry.width)
+
+
+class Tags(ValueSets):
+    """A set of tags."""
+
+    name = "tags"
     projection = TagsProjection
     weights = {
         "tags": (1.0, "weight of a tags modality"),
@@ -141,28 +165,9 @@ class Tags(Kind):
         lists = [self.from_cell(cell, separator) for cell in column]
         return tags_modality(name, lists, sorted({tag for tags in lists for tag in tags}))
 
-    def known_to(self, entry: Modality, trained: Tensor) -> Modality:
-        """An entity with unknown tags alone has the modality, and no tag: as if its tags were rarer and rarer."""
-        known = entry.values.select((entry.available & trained).nonzero().squeeze(1)).columns.unique()
-        position = torch.full((entry.width,), -1).index_copy_(0, known, torch.arange(len(known)))
-        columns, rows = position[entry.values.columns], entry.values.row_of_entry()
-        kept = columns >= 0
-        values = SparseRows.from_pairs(rows[kept], columns[kept], len(entry.available), max(len(known), 1))
-        return shortened(entry, values, known, torch.full_like(entry.available, len(known) > 0))
-
     def blocks(self, entry: Modality, trained: Tensor, weights: dict[str, float]) -> list[Block]:
         blocks: list[Block] = [TagsBlock(entry, trained, weights["tags"])]
         return [*blocks, TagPairsBlock(entry, trained, weights["pairs"])] if weights["pairs"] else blocks
-
-    def columns(self, features: SparseRows, entry: Modality) -> Tensor:
-        return features.mark(torch.zeros(len(features.lengths), entry.width), 1.0)
-
-    def from_columns(self, columns: Tensor, entry: Modality) -> SparseRows:
-        """As many tags as there are in the mean, the most frequent ones."""
-        places = columns.argsort(dim=1, descending=True, stable=True)
-        n_tags = columns.sum(1).round().long()
-        rows, nth = (torch.arange(columns.shape[1]) < n_tags.unsqueeze(1)).nonzero().unbind(1)
-        return SparseRows.from_pairs(rows, places[rows, nth], len(columns), entry.width)
 
     def parse(self, entry: Modality, cells: list[Any], tokens: Sequence[str], told: set[tuple[str, str]]) -> Modality:
         lists = [_tags_of(entry, cell, token) for cell, token in zip(cells, tokens)]

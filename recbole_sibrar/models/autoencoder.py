@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from recbole_sibrar.checked import CheckedOptions, option
-from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities
+from recbole_sibrar.data.modalities import INTERACTIONS, Modalities
 from recbole_sibrar.data.sparse import SparseRows
-from recbole_sibrar.models.core import Capabilities, Entities, trained_entities
+from recbole_sibrar.models.core import Capabilities, trained_entities
 from recbole_sibrar.models.penalties import PenaltyPath
 from recbole_sibrar.models.priors.interactions import InteractionPrior
 
@@ -42,10 +42,7 @@ class LinearAutoencoder(PenaltyPath):
     ):
         super().__init__(options, seed)
         trained = trained_entities(interactions)
-        self.sides = nn.ModuleDict()
-        for side in SIDES:
-            self.modalities[side] = modalities[side].select([INTERACTIONS])
-            self.sides[side] = Entities(self.modalities[side], trained[side])
+        self._read_interactions(modalities, trained)
         n = {side: len(mask) for side, mask in trained.items()}
         self.autoencoder = InteractionPrior(n["item"], n["user"], 0, 0, 1.0, seed, options.rank)
         self._hold(interactions)

@@ -11,7 +11,7 @@ from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
 from recbole_sibrar.kinds import KINDS, LINEAR_INPUTS, known_to
 from recbole_sibrar.models.attribution import Part
-from recbole_sibrar.models.core import Capabilities, Entities, InnerProductModel, trained_entities
+from recbole_sibrar.models.core import ROWS, Capabilities, Entities, InnerProductModel, trained_entities
 from recbole_sibrar.models.imputation import ImputeOptions, imputer_of
 from recbole_sibrar.scenarios import SCENARIOS
 
@@ -118,24 +118,24 @@ class ContentModel(InnerProductModel):
         raise NotImplementedError
 
     @torch.no_grad()
-    def embeddings(self, side: str, ids: Tensor, chunk: int = 8192) -> Tensor:
-        return self._filled(side, self._own_in_chunks(side, ids, chunk), ~self.scorable(side)[ids], chunk)
+    def embeddings(self, side: str, ids: Tensor) -> Tensor:
+        return self._filled(side, self._own_in_parts(side, ids), ~self.scorable(side)[ids])
 
-    def _filled(self, side: str, embeddings: Tensor, empty: Tensor, chunk: int = 8192) -> Tensor:
+    def _filled(self, side: str, embeddings: Tensor, empty: Tensor) -> Tensor:
         """(N, D), with the average where there is nothing to go by, ``empty`` (N,) bool."""
         if empty.any():
-            embeddings[empty] = self._average(side, chunk)
+            embeddings[empty] = self._average(side)
         return embeddings
 
-    def _own_in_chunks(self, side: str, ids: Tensor, chunk: int) -> Tensor:
-        parts = [self.own_embeddings(side, part) for part in ids.split(chunk)]
+    def _own_in_parts(self, side: str, ids: Tensor) -> Tensor:
+        parts = [self.own_embeddings(side, part) for part in ids.split(ROWS)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _average(self, side: str, chunk: int = 8192) -> Tensor:
+    def _average(self, side: str) -> Tensor:
         """(D,) the mean embedding of the training entities, made once until something changes."""
         content, known = self.entities(self.content_side), self.trained(side).nonzero().squeeze(1)
         read = self.trained(side), content.evaluated, content.kept
-        return self.once(side, lambda: self._own_in_chunks(side, known, chunk).mean(0), *read)
+        return self.once(side, lambda: self._own_in_parts(side, known).mean(0), *read)
 
     @torch.no_grad()
     def with_modalities(self, side: str, entity: int | Modalities, used: Tensor) -> Tensor:

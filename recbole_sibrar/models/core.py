@@ -9,12 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from recbole_sibrar.checked import CheckedOptions
-from recbole_sibrar.data.modalities import SIDES, Modalities
+from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.models.attribution import Part, shapley_parts
 from recbole_sibrar.models.imputation import Imputer
 
 T = TypeVar("T")
+
+ROWS = 8192
+"""So many entities are embedded at a time."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,11 @@ class InnerProductModel(nn.Module):
         self._kept: dict[str, tuple[tuple[Tensor, ...], list[int], Any]] = {}
         self.share_rows: Callable[..., Tensor] | None = None
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
+
+    def _read_interactions(self, modalities: dict[str, Modalities], trained: dict[str, Tensor]) -> None:
+        """Both sides are known by their interactions alone."""
+        self.modalities = {side: modalities[side].select([INTERACTIONS]) for side in SIDES}
+        self.sides = nn.ModuleDict({side: Entities(self.modalities[side], trained[side]) for side in SIDES})
 
     @property
     def n_parameters(self) -> int:

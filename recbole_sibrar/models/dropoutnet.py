@@ -146,11 +146,15 @@ class DropoutNet(ContentNetwork):
         self, side: str, ids: Tensor, preferences: Tensor, used: Tensor | None, features: Modalities | None
     ) -> Tensor:
         """``used``, and the ``features`` that stand for those of ``ids``, are of the content side."""
-        known = self.preference(side)[self.trained(side)]
-        rows = self.first[side](preferences / known.square().mean().sqrt().clamp(min=1e-9))
+        rows = self.first[side](preferences / self._unit(side))
         if side == self.content_side:
             rows = rows + self.content(ids, used, features)
         return self.rest[side](rows)
+
+    def _unit(self, side: str) -> Tensor:
+        """() the root mean square of the training entities' preferences."""
+        table, trained = self.preference(side), self.trained(side)
+        return self.until_changed(f"unit {side}", lambda: table[trained].square().mean().sqrt().clamp(min=1e-9), table)
 
     def own_embeddings(self, side: str, ids: Tensor) -> Tensor:
         is_content = side == self.content_side

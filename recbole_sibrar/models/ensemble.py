@@ -12,9 +12,9 @@ from recbole_sibrar.data.modalities import INTERACTIONS, OTHER_SIDE, SIDES, Moda
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.kinds.id import Id
 from recbole_sibrar.models.attribution import Part, beside_zeros
-from recbole_sibrar.models.core import InnerProductModel
+from recbole_sibrar.models.core import ROWS, InnerProductModel
 from recbole_sibrar.models.entity import EntityEncoder
-from recbole_sibrar.models.network import ROWS, Network
+from recbole_sibrar.models.network import Network
 from recbole_sibrar.models.training_step import TrainingStep
 
 SEEDS_APART = 1000

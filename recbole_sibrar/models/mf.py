@@ -10,7 +10,7 @@ from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities
 from recbole_sibrar.data.sparse import SparseRows, gather_rows
 from recbole_sibrar.models import losses
 from recbole_sibrar.models.batches import DistinctPairs, PairBatch
-from recbole_sibrar.models.core import Entities, InnerProductModel, trained_entities
+from recbole_sibrar.models.core import InnerProductModel, trained_entities
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,7 @@ class MF(InnerProductModel):
     def __init__(self, options: MFOptions, modalities: dict[str, Modalities], interactions: SparseRows, seed: int):
         super().__init__(options, seed)
         trained = trained_entities(interactions)
-        self.sides = nn.ModuleDict()
-        for side in SIDES:
-            self.modalities[side] = modalities[side].select([INTERACTIONS])
-            self.sides[side] = Entities(self.modalities[side], trained[side])
+        self._read_interactions(modalities, trained)
         width = options.embedding_size
         self.tables = nn.ModuleDict({side: nn.Embedding(len(trained[side]), width) for side in SIDES})
         for table in self.tables.values():

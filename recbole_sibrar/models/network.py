@@ -13,7 +13,7 @@ from recbole_sibrar.kinds import known_to
 from recbole_sibrar.kinds.id import id_modality
 from recbole_sibrar.models.attribution import Part, beside_zeros, shapley_parts
 from recbole_sibrar.models.calibration import Calibration
-from recbole_sibrar.models.core import InnerProductModel
+from recbole_sibrar.models.core import ROWS, InnerProductModel
 from recbole_sibrar.models.encoders import Encoder, NoEncoder
 from recbole_sibrar.models.entity import EntityEncoder
 from recbole_sibrar.models.fusion import FUSIONS, Fusion, MeanFusion
@@ -24,9 +24,6 @@ from recbole_sibrar.models.priors.prior import Prior
 
 SAMPLE = 4096
 """So many entities tell what holds of all: a mean embedding, how far scores spread, what modalities are worth."""
-
-ROWS = 8192
-"""So many entities are embedded at a time."""
 
 NETWORK = "network"
 """The source of what the encoders and the fusion add to an embedding (``Part``)."""

@@ -130,10 +130,10 @@ class ContentRegression(PenaltyPath, ContentModel):
 
         return self.until_changed("histories", found, self.components.squares)[ids]
 
-    def _average(self, side: str, chunk: int = 8192) -> Tensor:
+    def _average(self, side: str) -> Tensor:
         """(D,) the mean embedding of the training entities; of the other side's histories without one sum for each."""
         if side == self.content_side:
-            return super()._average(side, chunk)
+            return super()._average(side)
 
         def found() -> Tensor:
             table, n = self._table("available"), self.trained(side).sum()
