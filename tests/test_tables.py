@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from recbole_sibrar import Dataset
 from recbole_sibrar.cli import main
 from recbole_sibrar.cli.serving import users_of
-from recbole_sibrar.convert.own_tables import guess_kind
 from recbole_sibrar.convert.vectors import read_embeddings
 from recbole_sibrar.data.atomic import read_atomic
 from recbole_sibrar.data.modalities import Modalities, Modality
@@ -26,6 +25,7 @@ from recbole_sibrar.data.tables import MISSING, is_marker, parquet_blocks, read_
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.kinds import KINDS
 from recbole_sibrar.kinds.category import category_modality
+from recbole_sibrar.kinds.guess import guess_kind
 from recbole_sibrar.kinds.number import number_modality
 from recbole_sibrar.kinds.reading import parse_declarations
 from recbole_sibrar.kinds.tags import tags_modality

@@ -15,9 +15,9 @@ from recbole_sibrar.convert.filters import StepLog, k_core
 from recbole_sibrar.data.tables import parts_of
 from recbole_sibrar.errors import DataError, OptionError, nearest
 from recbole_sibrar.kinds import KINDS
+from recbole_sibrar.kinds.guess import TEXT
 
 ID = {"user": "user_id", "item": "item_id"}
-TEXT = "text"
 TYPES = {**{name: kind.column_type for name, kind in KINDS.items() if kind.column_type}, TEXT: "token_seq"}
 """{kind of a column: its type in an atomic file}; a text is written, for encoders and people, but is no modality."""
 
