@@ -1,3 +1,5 @@
+from math import comb
+
 import pytest
 import torch
 import yaml
@@ -22,7 +24,7 @@ from recbole_sibrar.models.mubrar import MuBraR
 from recbole_sibrar.models.network import Network
 from recbole_sibrar.models.new_items import LEVEL
 from recbole_sibrar.models.options import ModelOptions
-from recbole_sibrar.models.sampling import chosen_mask, hide_entries, sample_modalities
+from recbole_sibrar.models.sampling import chosen_mask, draw_subsets, hide_entries, sample_modalities
 from recbole_sibrar.models.sibrar import SiBraR
 from recbole_sibrar.models.training_step import TrainingStep
 from recbole_sibrar.properties import props_folder
@@ -596,6 +598,25 @@ def test_one_modality_is_always_drawn_and_the_others_uniformly():
     assert (choice[0::3, 0] == 1).all() and counts[1] == 0 and (counts[[0, 2, 3]] / 2000 - 1 / 3).abs().max() < 0.04
     assert (choice[2::3] == torch.tensor([1, 2])).all() and (choice[1::3].diff(dim=1) != 0).all()
     assert available.repeat_interleave(2, 0)[torch.arange(12000), choice.flatten()].all()
+
+
+def test_subsets_are_of_any_size_and_the_two_that_are_contrasted_share_nothing():
+    has = torch.tensor(
+        [[True, True, True, False], [False, True, False, True], [False, False, True, False], [False] * 4]
+    )
+    available, rows = has.repeat(3000, 1), torch.arange(12000) % 4
+    draw = draw_subsets(available, True, torch.Generator().manual_seed(0))
+    fused, first, second = (chosen_mask(view, 4) for view in draw.views)
+    assert not ((fused | first | second) & ~available).any()
+    assert (fused.any(1) == available.any(1)).all() and not (first & second).any()
+    assert ((first | second) == available).all() and (second.any(1) == (available.sum(1) > 1)).all()
+    # each size equally often, and each subset of a size: of fused 1 to 3 of three, of first 1 or 2
+    for view, largest in ((fused, 3), (first, 2)):
+        subsets, counts = view[rows == 0].unique(dim=0, return_counts=True)
+        expected = [1 / largest / comb(3, int(size)) for size in subsets.sum(1)]
+        assert len(subsets) == {3: 7, 2: 6}[largest]
+        torch.testing.assert_close(counts / 3000, torch.tensor(expected), atol=0.03, rtol=0)
+    assert draw_subsets(available, False, torch.Generator().manual_seed(0)).views[1:] == ()
 
 
 @every_model

@@ -165,9 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     from recbole_sibrar.cli.hub import add_push_parser
     from recbole_sibrar.cli.report import add_report_parsers
     from recbole_sibrar.cli.serving import add_serving_parsers
-    from recbole_sibrar.cli.tracking import add_track_argument
     from recbole_sibrar.convert.download import add_download_parser
-    from recbole_sibrar.scenarios import DEFAULT_SCENARIO, SCENARIOS
 
     parser = argparse.ArgumentParser(
         prog="recbole-sibrar",
@@ -177,6 +175,34 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    _add_run_parser(commands)
+    add_experiment_parsers(commands)
+    add_serving_parsers(commands)
+    add_push_parser(commands)
+    add_report_parsers(commands)
+    add_download_parser(commands)
+    add_convert_parser(commands)
+    doctor = commands.add_parser(
+        "doctor",
+        help="versions, what is on and off, RecBole compatibility, where data is looked for",
+        description="Print the installed versions, what works with them, whether RecBole's code is what this plugin "
+        "was made for, and where property files and data are. Exit code 2 if RecBole differs.",
+    )
+    doctor.set_defaults(handler=_doctor)
+    models = commands.add_parser(
+        "models",
+        help="what every model supports",
+        description="Print what every model supports: cold items and users, missing modalities, users and items that "
+        "the data set does not have; and which models a run cannot serve, with the reason.",
+    )
+    models.set_defaults(handler=_models, needs_recbole=True)
+    return parser
+
+
+def _add_run_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from recbole_sibrar.cli.tracking import add_track_argument
+    from recbole_sibrar.scenarios import DEFAULT_SCENARIO, SCENARIOS
+
     run = commands.add_parser(
         "run",
         help="train and test a model in a scenario",
@@ -185,7 +211,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    run.set_defaults(takes_options=True)
+    run.set_defaults(takes_options=True, needs_recbole=True)
     run.add_argument(
         "--model",
         help="one of ours or of RecBole; see 'recbole-sibrar models' (default: that of a property file, or SiBraR)",
@@ -220,28 +246,6 @@ def _parser() -> argparse.ArgumentParser:
         help="memory, or disk: vectors stay in their files, and each batch reads its own (default: memory)",
     )
     add_track_argument(run)
-    run.set_defaults(needs_recbole=True)
-    add_experiment_parsers(commands)
-    add_serving_parsers(commands)
-    add_push_parser(commands)
-    add_report_parsers(commands)
-    add_download_parser(commands)
-    add_convert_parser(commands)
-    doctor = commands.add_parser(
-        "doctor",
-        help="versions, what is on and off, RecBole compatibility, where data is looked for",
-        description="Print the installed versions, what works with them, whether RecBole's code is what this plugin "
-        "was made for, and where property files and data are. Exit code 2 if RecBole differs.",
-    )
-    doctor.set_defaults(handler=_doctor)
-    models = commands.add_parser(
-        "models",
-        help="what every model supports",
-        description="Print what every model supports: cold items and users, missing modalities, users and items that "
-        "the data set does not have; and which models a run cannot serve, with the reason.",
-    )
-    models.set_defaults(handler=_models, needs_recbole=True)
-    return parser
 
 
 def _model_option_help() -> str:

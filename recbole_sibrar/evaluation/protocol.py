@@ -115,8 +115,6 @@ def build_phases(
     train_count = torch.bincount(train_items, minlength=n_items)
     cold_users = torch.bincount(train_users, minlength=n_users) == 0
     cold_items = train_count == 0
-    everything = torch.ones(n_items, dtype=torch.bool)
-    everything[0] = False
     phases = {}
     for name, earlier in (("valid", ("train",)), ("test", ("train", "valid"))):
         users, items = parts[name]
@@ -124,13 +122,7 @@ def build_phases(
         own = own_count > 0
         if drawn is not None:
             own = own.index_fill(0, drawn[name], True)
-        candidates = everything
-        if eval_candidates == "phase":
-            candidates = own
-        elif eval_candidates == "scenario":
-            candidates = scenario.candidates(everything, ~cold_items, own)
-        elif scenario.cold_sides and name == "valid":
-            candidates = everything & (~cold_items | own)
+        candidates = _candidates(eval_candidates, scenario, name, ~cold_items, own)
         popularity, source = train_count.double(), "training interactions"
         if "item" in scenario.cold_sides:
             popularity = torch.where(cold_items, own_count, train_count).double()
@@ -140,10 +132,9 @@ def build_phases(
         seen = SparseRows.from_pairs(earlier_users, earlier_items, n_users, n_items)
         repeated = seen.has(users, items)
         if repeated.any():
-            n = int(repeated.sum())
             warnings.warn(
-                f"{n:,} of {len(users):,} interactions of the {name} split are in an earlier split too, "
-                "so that they cannot be found and count in no metric.",
+                f"{int(repeated.sum()):,} of {len(users):,} interactions of the {name} split are in an earlier split "
+                "too, so that they cannot be found and count in no metric.",
                 stacklevel=2,
             )
         reachable = candidates[items] & ~repeated
@@ -165,6 +156,19 @@ def build_phases(
             n_unreachable=int((~reachable).sum()),
         )
     return phases
+
+
+def _candidates(choice: str, scenario: Scenario, phase: str, warm: Tensor, own: Tensor) -> Tensor:
+    """(I,) bool, the items that are ranked; ``warm`` have training interactions, ``own`` are of the phase's split."""
+    if choice == "phase":
+        return own
+    everything = torch.ones_like(own)
+    everything[0] = False
+    if choice == "scenario":
+        return scenario.candidates(everything, warm, own)
+    if scenario.cold_sides and phase == "valid":
+        return everything & (warm | own)
+    return everything
 
 
 def profile_popularity(users: Tensor, items: Tensor, popularity: Tensor, n_users: int) -> Tensor:
