@@ -1,7 +1,7 @@
 """How far long work is: one bar where a person looks on, plain lines now and then in a file or a pipe."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from time import perf_counter
 from typing import TypeVar
 
@@ -93,6 +93,13 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def steps(items: Iterable[T], name: str, quiet: bool = False) -> Iterator[T]:
-    """The items one after the other; on a terminal with a bar that goes away at the end, elsewhere silently."""
-    return iter(tqdm(items, desc=name, leave=False, disable=True if quiet else None, file=sys.stderr))
+def steps(items: Collection[T], name: str, quiet: bool = False) -> Iterator[T]:
+    """The items one after the other; on a terminal with a bar that goes away at the end, elsewhere with a line now and
+    then."""
+    if quiet or sys.stderr.isatty():
+        yield from tqdm(items, desc=name, leave=False, disable=quiet, file=sys.stderr)
+        return
+    with Progress(len(items), "step", name) as progress:
+        for done, item in enumerate(items, start=1):
+            yield item
+            progress.update(done)

@@ -86,6 +86,12 @@ def test_each_claim_is_judged_by_its_differences(results):
     assert "50% fewer" in table.loc[PARAMETERS, "remark"]
 
 
+def test_a_relative_difference_is_of_the_splits_that_both_have(results):
+    make_run(results, "MuBraR_SC-paper", 4, 0.9, 0.4, 1000)
+    best = claims(results).set_index("claim").loc[BEST]
+    assert best["splits"] == 3 and best["relative"] == pytest.approx(0.02 / 0.33, rel=0.01)
+
+
 def test_another_preset_is_no_rival_and_short_runs_are_named(results):
     for seed in (1, 2, 3):
         path = make_run(results, "SiBraR_SC-strong", seed, 0.5)

@@ -103,6 +103,14 @@ def test_a_modality_that_very_few_have_is_left_out_by_name(tiny):
     assert set(pd.read_csv("out/pairs.csv")["first"]) == {"interactions", "genres", "picture"}
 
 
+def test_a_picture_of_very_many_modalities_names_the_first_of_them(recwarn):
+    rng = np.random.default_rng(0)
+    points = pd.DataFrame({"entity": 0, "modality": range(200), "x": rng.random(200), "y": rng.random(200)})
+    svg = inline_svg(tsne_panels({"A": points}, {"A": [f"m{place}" for place in range(200)]}), "points")
+    assert "m21" in svg and "m22" not in svg and "… and 178 others" in svg
+    assert not recwarn, "there is room for the points"
+
+
 def test_every_point_is_drawn_in_pictures_and_in_pages():
     rng = np.random.default_rng(0)
     points = pd.DataFrame({"entity": range(50), "modality": 0, "x": rng.random(50), "y": rng.random(50)})

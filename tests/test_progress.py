@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recbole_sibrar import progress
-from recbole_sibrar.progress import Progress, duration
+from recbole_sibrar.progress import Progress, duration, steps
 
 
 class Terminal(io.StringIO):
@@ -35,6 +35,18 @@ def test_a_file_gets_a_line_now_and_then(clock, capsys):
         "BPR: 60/100 epochs, best 60, at most 40 s left",
         "BPR: 61/100 epochs, best 61",
     ]
+
+
+def test_steps_are_told_in_a_file_where_they_take_long(clock, capsys):
+    for _ in steps(range(4), "model, subsets"):
+        clock[0] += 20
+    assert capsys.readouterr().err.splitlines() == [
+        "model, subsets: 2/4 steps, 40 s left",
+        "model, subsets: 4/4 steps, 0 s left",
+        "model, subsets: 4/4 steps",
+    ]
+    assert list(steps([1, 2], "short")) == list(steps([1, 2], "quiet", quiet=True)) == [1, 2]
+    assert capsys.readouterr().err == ""
 
 
 def test_what_was_done_before_says_nothing_of_the_time(clock, capsys):

@@ -96,11 +96,24 @@ def test_names_of_modalities_and_runs_are_shown_as_they_are(tiny):
     run("SiBraR", "tiny", None, tiny.options(scenario="item_cold", epochs=1, run_name="a$_$b"))
     for command in (["missing"], ["missing", "--rates", "0.5", "--output", "rates"], ["gap"]):
         assert main([*command[:1], "results/a$_$b", *command[1:]]) == 0
-    assert pd.read_csv("results/missing/curve.csv")["n_modalities"].tolist() == [0, 1, 2]
-    added = pd.read_csv("results/missing/contributions.csv").set_index("modality")
+    assert pd.read_csv("results/missing/tiny-item_cold/curve.csv")["n_modalities"].tolist() == [0, 1, 2]
+    added = pd.read_csv("results/missing/tiny-item_cold/contributions.csv").set_index("modality")
     assert list(added.index) == list(declared) and added.notna().all(axis=None)
-    for path in (Path("results/missing/missing.md"), Path("rates/rates.md")):
+    for path in (Path("results/missing/tiny-item_cold/missing.md"), Path("rates/rates.md")):
         assert "<b>" not in path.read_text()
+
+
+def test_studies_of_other_runs_are_kept(tiny):
+    for scenario in ("warm", "item_cold"):
+        run("SiBraR", "tiny", None, tiny.options(scenario=scenario, epochs=1, run_name=scenario))
+        assert main(["missing", f"results/{scenario}"]) == 0
+    run("MuBraR", "tiny", None, tiny.options(scenario="warm", epochs=1, run_name="other"))
+    assert main(["missing", "results/other", "--rates", "0"]) == 0
+    for scenario in ("warm", "item_cold"):
+        (source,) = json.loads(Path(f"results/missing/tiny-{scenario}/data.json").read_text()).values()
+        assert source["checkpoint"] == f"results/{scenario}/model.pth"
+    (source,) = json.loads(Path("results/missing/tiny-warm/rates.json").read_text()).values()
+    assert source["checkpoint"] == "results/other/model.pth"
 
 
 @pytest.mark.parametrize("model", ["SiBraR", "CLCRec", "DropoutNet", "ContentRidge", "KernelRidge"])
@@ -138,7 +151,7 @@ def test_rates_and_training_at_rates(toy, recwarn):
     other = run("SiBraR", "toy", None, {**toy, "epochs": 3, "seed": 1})
     assert main([*command[:2], f"results/{other.name}", *command[2:], "--rates", "0"]) == 0
     again, means = pd.read_csv("out/rates.csv"), pd.read_csv("out/rates-mean.csv")
-    assert len(json.loads(Path("out/data.json").read_text())) == 2
+    assert len(json.loads(Path("out/rates.json").read_text())) == 2
     assert again["ndcg@5"].tolist() == pytest.approx(
         [result.test_result["ndcg@5"]] * 2 + [other.test_result["ndcg@5"]] * 2
     )

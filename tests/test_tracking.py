@@ -138,12 +138,12 @@ def test_mlflow_gets_what_compare_missing_and_gap_found(tiny, started, mlflow, m
     assert cli.main(["gap", folder, "--output", "results/gap", "--max-entities", "20", "--track", "mlflow"]) == 0
     runs = mlflow.read()
     assert len(runs) == 4
-    subsets = pd.read_csv("results/missing/subsets.csv", keep_default_na=False)
+    subsets = pd.read_csv("results/missing/tiny-item_cold/subsets.csv", keep_default_na=False)
     missing, study = runs[f"missing-{name}"], runs[f"gap-{name}"]
     for row in subsets.to_dict("records"):
         subset = row["modalities"].replace("+", "_") or "none"
         assert missing.metrics[f"subset/{subset}"] == pytest.approx(row["ndcg@3"])
-    curve = pd.read_csv("results/missing/curve.csv")
+    curve = pd.read_csv("results/missing/tiny-item_cold/curve.csv")
     assert sorted(missing.curves["left/mean"]) == [
         (n, pytest.approx(mean)) for n, mean in zip(curve["n_modalities"], curve["mean"])
     ]
@@ -162,7 +162,7 @@ def test_rates_are_told_with_and_without_training(tiny, mlflow):
     command += ["--where", "evaluation", "both", "--track", "mlflow"]
     assert cli.main(command) == 0
     (run,) = mlflow.read().values()
-    table = pd.read_csv("results/missing/rates.csv")
+    table = pd.read_csv("results/missing/tiny-item_cold/rates.csv")
     expected = {
         f"at {100 * rate:g} percent/{phase}": pytest.approx(value)
         for phase, rate, value in zip(table["where"], table["rate"], table["ndcg@3"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +110,8 @@ def _add_models(parser: argparse.ArgumentParser, output: str, nargs: str = "+") 
     parser.add_argument("--side", choices=SIDES, help="default: the scenario's cold side, or the single-branch one")
     parser.add_argument("--seed", type=at_least(0), default=0, help="of everything drawn (default: %(default)s)")
     parser.add_argument("--data_path", metavar="DIR", help="where the data set is, if not where it was")
-    parser.add_argument("--output", default=output, metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--output", metavar="DIR", help=f"default: {output}/<data set>-<scenario>")
+    parser.set_defaults(studies=output)
     add_track_argument(parser)
 
 
@@ -147,6 +148,14 @@ def _metric_of(configs: dict[Path | str, dict[str, Any]], asked: str | None) -> 
     return metric
 
 
+def _folder(arguments: argparse.Namespace, configs: Iterable[dict[str, Any]]) -> tuple[str, Path]:
+    """Where a study of runs is written, and the results that it is one of."""
+    if arguments.output:
+        return arguments.output, Path(arguments.output).parent
+    places = sorted({f"{config['dataset']}-{config['scenario']}" for config in configs})
+    return f"{arguments.studies}/{'+'.join(places)}", Path(arguments.studies).parent
+
+
 def _missing(arguments: argparse.Namespace) -> int:
     for name, needed in NEEDED_BY.items():
         if getattr(arguments, name) and not getattr(arguments, needed):
@@ -164,8 +173,7 @@ def _missing(arguments: argparse.Namespace) -> int:
     track = tracker(arguments.track)
     if arguments.file:
         arguments.models = _runs_of(arguments.file, {"datasets": arguments.dataset} if arguments.dataset else {})
-    with owned(arguments.output):
-        return _write_missing(arguments, grid, rates, track)
+    return _write_missing(arguments, grid, rates, track)
 
 
 def _runs_of(file: str, given: dict[str, object]) -> list[str]:
@@ -194,24 +202,24 @@ def _write_missing(arguments: argparse.Namespace, grid: list[MissingOptions], ra
     check_one_table(configs)
     rows = names_of_rows(configs)
     names, metric = names_of_runs(rows), _metric_of(configs, arguments.metric)
-    if rates:
-        models = _models(rows, arguments.data_path)
-        table, studied = write_rate_study(
-            models, arguments.side, arguments.phase, rates, grid, arguments.output, metric
-        )
-        print(markdown(over_seeds(table, metric)))
-        patterns = ", ".join(dict.fromkeys(options.pattern for options in grid))
-        records = rate_records(studied, table, metric, phase=arguments.phase, pattern=patterns)
-    else:
-        loaded, limit = list(_models(names, arguments.data_path)), arguments.max_subsets or MAX_SUBSETS
-        tables = write_subset_study(
-            loaded, [*rows.values()], arguments.side, arguments.phase, limit, arguments.seed, arguments.output, metric
-        )
-        print(f"{metric} by number of modalities left\n\n{markdown(tables['curve'])}\n")
-        print(f"what each modality adds\n\n{markdown(tables['contributions'])}")
-        records = subset_records(loaded, tables["subsets"], metric, phase=arguments.phase)
-    print(f"\nwritten to {arguments.output}")
-    tell_next(f"recbole-sibrar report {Path(arguments.output).parent}")
+    output, results = _folder(arguments, configs.values())
+    with owned(output):
+        if rates:
+            models = _models(rows, arguments.data_path)
+            table, studied = write_rate_study(models, arguments.side, arguments.phase, rates, grid, output, metric)
+            print(markdown(over_seeds(table, metric)))
+            patterns = ", ".join(dict.fromkeys(options.pattern for options in grid))
+            records = rate_records(studied, table, metric, phase=arguments.phase, pattern=patterns)
+        else:
+            loaded, limit = list(_models(names, arguments.data_path)), arguments.max_subsets or MAX_SUBSETS
+            tables = write_subset_study(
+                loaded, [*rows.values()], arguments.side, arguments.phase, limit, arguments.seed, output, metric
+            )
+            print(f"{metric} by number of modalities left\n\n{markdown(tables['curve'])}\n")
+            print(f"what each modality adds\n\n{markdown(tables['contributions'])}")
+            records = subset_records(loaded, tables["subsets"], metric, phase=arguments.phase)
+    print(f"\nwritten to {output}")
+    tell_next(f"recbole-sibrar report {results}")
     track(records)
     return 0
 
@@ -220,13 +228,13 @@ def _gap(arguments: argparse.Namespace) -> int:
     from recbole_sibrar.recbole_plugin.trained import configs_of, names_of_rows, names_of_runs
     from recbole_sibrar.report.gap import write_gap_study
 
-    track = tracker(arguments.track)
-    names = names_of_runs(names_of_rows(configs_of(arguments.models)))
-    with owned(arguments.output):
-        models = list(_models(names, arguments.data_path))
-        tables = write_gap_study(models, arguments.side, arguments.max_entities, arguments.seed, arguments.output)
-    print(f"{markdown(tables['gap'])}\n\nwritten to {arguments.output}")
-    tell_next(f"recbole-sibrar report {Path(arguments.output).parent}")
+    track, configs = tracker(arguments.track), configs_of(arguments.models)
+    output, results = _folder(arguments, configs.values())
+    with owned(output):
+        models = list(_models(names_of_runs(names_of_rows(configs)), arguments.data_path))
+        tables = write_gap_study(models, arguments.side, arguments.max_entities, arguments.seed, output)
+    print(f"{markdown(tables['gap'])}\n\nwritten to {output}")
+    tell_next(f"recbole-sibrar report {results}")
     track(gap_records(models, tables, max_entities=arguments.max_entities))
     return 0
 

@@ -1,6 +1,6 @@
 """Studies of missing modalities: trained models evaluated on subsets of the modalities, and at rising rates of loss."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def subset_study(trained: Trained, side: str, phase: str, limit: int, seed: int)
 
 
 def rate_study(
-    trained: Trained, side: str, phase: str, rates: Iterable[float], options: MissingOptions
+    trained: Trained, side: str, phase: str, rates: Collection[float], options: MissingOptions
 ) -> pd.DataFrame:
     """A trained model while its entities lose more and more of their modalities in evaluation.
 
@@ -53,7 +53,7 @@ def rate_study(
 
 
 def retrained_study(
-    trained: Trained, side: str, phase: str, rates: Iterable[float], options: MissingOptions, folder: Path
+    trained: Trained, side: str, phase: str, rates: Collection[float], options: MissingOptions, folder: Path
 ) -> pd.DataFrame:
     """As ``rate_study``, of models that are trained at each rate, below ``folder``; without loss the model itself.
 

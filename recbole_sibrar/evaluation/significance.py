@@ -157,18 +157,22 @@ def verdicts(
     """
 
     def test(metric: str, name: str) -> dict[str, float]:
-        both = (
-            values[reference]
-            .merge(values[name], on=["split", "seed", "user"])
-            .dropna(subset=[f"{metric}_x", f"{metric}_y"])
-        )
-        both = both.assign(difference=both[f"{metric}_x"] - both[f"{metric}_y"])
-        users = both.groupby(["split", "user"])["difference"].mean()
+        both = both_have(values[reference], values[name], metric)
+        users = both["difference"].groupby(["split", "user"]).mean()
         splits = users.groupby("split").mean()
         found = interval(splits, test_to_train) if len(splits) > 1 else interval(users)
         return {"n_splits": len(splits), "n_users": len(users), **found}
 
     return _against_the_others(values, reference, metrics, test, ("p",))
+
+
+def both_have(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The values of a metric that two models, tables as in ``verdicts``, have of the same users: the columns ``first``,
+    ``second`` and ``difference``, a row for each split, user and seed."""
+    keys = ["split", "user", "seed"]
+    one, other = (own[[*keys, metric]].rename(columns={metric: n}) for own, n in ((first, "first"), (second, "second")))
+    both = one.merge(other, on=keys).dropna().set_index(keys)
+    return both.assign(difference=both["first"] - both["second"])
 
 
 def split_tests(values: dict[str, pd.DataFrame], reference: str, metrics: Iterable[str]) -> pd.DataFrame:

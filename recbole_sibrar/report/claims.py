@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_sibrar.errors import DataError
-from recbole_sibrar.evaluation.significance import interval, ratio_of, split_of, verdicts
+from recbole_sibrar.evaluation.significance import both_have, interval, ratio_of, split_of, verdicts
 from recbole_sibrar.report.collection import Group, StoredRun, groups, protocol_of, read_runs
 from recbole_sibrar.report.comparison import goodness
 from recbole_sibrar.report.tables import read_csv, write_csv, write_markdown
@@ -232,8 +232,9 @@ def _against(place: Place, first: str, second: str, metric: str, remark: str) ->
     found = verdicts(values, first, [metric], place.test_to_train)
     if found.empty:
         return Finding(metric, remark=f"{metric} was not computed")
-    row, mean = found.iloc[0], place.group.comparison.table.set_index("model").loc[second, metric]
-    relative, n = row["difference"] / mean, int(row["n_splits"])
+    row, rival = found.iloc[0], both_have(values[first], values[second], metric)["second"]
+    mean = rival.groupby(["split", "user"]).mean().groupby("split").mean().mean()  # of what the difference is of
+    relative, n = row["difference"] / abs(mean), int(row["n_splits"])
     return Finding(metric, row["difference"], row["low"], row["high"], relative, n, remark)
 
 

@@ -33,6 +33,7 @@ LINKED = 5  # entities whose modalities are joined by lines
 LONGEST_NAME = 40  # characters
 LEGEND_LINE = 0.13  # inches, of a model in the legend
 LINES = 8  # models that a figure of lines tells apart
+NAMED = 23  # modalities in the legend of a picture
 PAPER: Any = {
     "font.size": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7,
     "axes.titlesize": 8, "lines.linewidth": 1.2, "lines.markersize": 3.5, "axes.linewidth": 0.6,
@@ -207,10 +208,11 @@ def tsne_panels(panels: dict[str, pd.DataFrame], names: dict[str, list[str]], li
     """
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
-    figure, axes = _axes(COLUMN * columns, 3.1 * rows + 0.4, columns, rows)
+    everything = list(dict.fromkeys(name for own in names.values() for name in own))
+    named = everything if len(everything) <= NAMED else everything[: NAMED - 1]
+    figure, axes = _axes(COLUMN * columns, 3.1 * rows + 0.4 + LEGEND_LINE * (len(named) // 3), columns, rows)
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
-    everything = list(dict.fromkeys(name for own in names.values() for name in own))
     for axis, (model, points) in zip(axes, panels.items()):
         for place, name in enumerate(names[model]):
             own = points[points["modality"] == place]
@@ -225,8 +227,10 @@ def tsne_panels(panels: dict[str, pd.DataFrame], names: dict[str, list[str]], li
         axis.set(xticks=[], yticks=[])
         axis.set_xlabel(model)
         axis.spines[["left", "bottom"]].set_visible(False)
-    for place, name in enumerate(everything):
+    for place, name in enumerate(named):
         axes[0].plot([], [], linestyle="", label=_shown(name), **style(place))
+    if len(named) < len(everything):
+        axes[0].plot([], [], linestyle="", label=f"… and {len(everything) - len(named):,} others")
     axes[0].plot([], [], color=COLOURS[6], linewidth=0.7, label="one item or user" if linked else None)
     _legend(figure, axes[0], columns=3)
     return figure

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from recbole_sibrar.evaluation import gap
 from recbole_sibrar.evaluation.trained import Trained
-from recbole_sibrar.progress import steps
+from recbole_sibrar.progress import Progress
 from recbole_sibrar.report import figures
 from recbole_sibrar.report.tables import write_csv, write_markdown, write_sources
 
@@ -32,30 +32,35 @@ def write_gap_study(
         {"gap" | "pairs": table}.
     """
     rows, pairs, points, names = [], {}, {}, {}
-    for model in steps(models, "models"):
-        own = model.side(side)
-        available = model.available(own)
-        chosen = gap.sample_entities(available, limit, seed)
-        available = available[chosen]
-        present = _frequent(model, own, available)
-        embeddings, available = model.modality_embeddings(own, chosen)[:, present], available[:, present]
-        names[model.name] = [name for name, there in zip(model.core.entities(own).names, present.tolist()) if there]
-        pairs[model.name] = gap.pair_measures(embeddings, available, names[model.name])
-        prediction = gap.modality_prediction(embeddings, available, seed)
-        rows.append(
-            {
-                "model": model.name,
-                **gap.summary(pairs[model.name]),
-                "prediction_accuracy": prediction.accuracy,
-                "prediction_std": prediction.std,
-                "chance": prediction.chance,
-                "n_entities": len(chosen),
-            }
-        )
-        points[model.name] = gap.tsne_points(embeddings, available, seed)
+    with Progress(3 * len(models), "step") as progress:
+        for done, model in enumerate(models):
+            own = model.side(side)
+            available = model.available(own)
+            chosen = gap.sample_entities(available, limit, seed)
+            available = available[chosen]
+            present = _frequent(model, own, available)
+            embeddings, available = model.modality_embeddings(own, chosen)[:, present], available[:, present]
+            names[model.name] = [name for name, there in zip(model.core.entities(own).names, present.tolist()) if there]
+            progress.update(3 * done, f"{model.name}: pairs of modalities")
+            pairs[model.name] = gap.pair_measures(embeddings, available, names[model.name])
+            progress.update(3 * done + 1, f"{model.name}: predicting the modality")
+            prediction = gap.modality_prediction(embeddings, available, seed)
+            rows.append(
+                {
+                    "model": model.name,
+                    **gap.summary(pairs[model.name]),
+                    "prediction_accuracy": prediction.accuracy,
+                    "prediction_std": prediction.std,
+                    "chance": prediction.chance,
+                    "n_entities": len(chosen),
+                }
+            )
+            progress.update(3 * done + 2, f"{model.name}: t-SNE")
+            points[model.name] = gap.tsne_points(embeddings, available, seed)
+            progress.update(3 * done + 3)
     table, all_pairs = pd.DataFrame(rows), pd.concat(pairs, names=["model"]).reset_index(level=0)
     output = Path(output)
-    write_sources(models, output, [{"side": model.side(side)} for model in models])
+    write_sources(models, output / "data.json", [{"side": model.side(side)} for model in models])
     write_csv(table, output / "gap.csv")
     write_csv(all_pairs, output / "pairs.csv")
     write_csv(pd.concat(_named(points, names)), output / "tsne.csv")

@@ -51,7 +51,7 @@ def write_subset_study(
         table.insert(1, "n_seeds", table["model"].map({row: len(names) for row, names in runs.items()}))
     curve.insert(1, "metric", metric)
     output = Path(output)
-    write_sources(models, output, [{"side": model.side(side), "phase": phase} for model in models])
+    write_sources(models, output / "data.json", [{"side": model.side(side), "phase": phase} for model in models])
     for name, table in (("subsets", subsets.drop(columns="subset")), ("curve", curve), ("contributions", gain)):
         write_csv(table, output / f"{name}.csv")
     figures.save(figures.quality_curves(curves, metric), output / "curve")
@@ -91,7 +91,7 @@ def write_rate_study(
 
     Writes ``rates.csv`` (a row for each run), ``rates-mean.csv`` (over the seeds of a model), ``rates.md``, which says
     what was measured, ``rates.pdf``/``.svg``/``.png``, a panel for each pattern and each place of the loss, and
-    ``data.json``.
+    ``rates.json``.
 
     Args:
         models: those of one name are seeds of one model.
@@ -113,7 +113,7 @@ def write_rate_study(
         studied.append(Studied(model.name, model.path, model.data, model.config))
     table = pd.concat(tables, ignore_index=True)
     means = over_seeds(table, metric)
-    write_sources(studied, output)
+    write_sources(studied, output / "rates.json")
     write_csv(table, output / "rates.csv")
     write_csv(means, output / "rates-mean.csv")
     write_markdown(

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.files import atomic_file
+from recbole_sibrar.progress import steps
 from recbole_sibrar.report import collection, figures
 from recbole_sibrar.report.collection import Group, StoredRun
 from recbole_sibrar.report.comparison import goodness, places
@@ -45,7 +46,7 @@ def write_page(folder: Path | str, path: Path | str) -> Path:
         lstrip_blocks=True,
     )
     groups = collection.groups(runs)
-    tables = [*map(_group, groups)]
+    tables = [_group(group) for group in steps(groups, "tables and figures")]
     content = {
         "title": folder.resolve().name,
         "summary": _summary(runs),

@@ -57,15 +57,14 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def write_sources(
-    models: Sequence[Trained], folder: Path | str, studied: Iterable[Mapping[str, str]] | None = None
-) -> Path:
-    """``data.json``: the checkpoint of each ``TrainedModel``, the fingerprints of its data and what was ``studied`` of
-    it; seeds that share a name have those of their folders."""
-    path, names = Path(folder) / "data.json", [model.name for model in models]
+    models: Sequence[Trained], path: Path | str, studied: Iterable[Mapping[str, str]] | None = None
+) -> None:
+    """The checkpoint of each ``TrainedModel``, the fingerprints of its data and what was ``studied`` of it, as JSON;
+    seeds that share a name have those of their folders."""
+    names = [model.name for model in models]
     keys = [model.name if names.count(model.name) == 1 else model.path.parent.name for model in models]
     parts = zip(keys, models, studied or repeat({}))
     write_json(path, {key: {"checkpoint": str(own.path), "data": own.data, **about} for key, own, about in parts})
-    return path
 
 
 def escape_markdown(text: str) -> str:
