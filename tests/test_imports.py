@@ -14,7 +14,7 @@ from recbole_sibrar.recbole_plugin.run import run
 
 PACKAGE = Path(recbole_sibrar.__file__).parent
 
-# From the bottom to the top: a module imports those of its own room and of the rows below it.
+# From the bottom to the top: a module imports those of its own layer and of the rows below it.
 ROWS = [
     {"errors"},
     {"checked", "files", "progress", "hook", "hub", "layers", "properties"},
@@ -28,7 +28,7 @@ ROWS = [
     {"dataset", "experiments", "doctor", "service"},
     {"cli"},
 ]
-ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
+ROW_OF = {layer: row for row, layers in enumerate(ROWS) for layer in layers}
 
 
 def module_name(path):
@@ -39,7 +39,7 @@ def module_name(path):
 MODULES = {module_name(path): path for path in PACKAGE.rglob("*.py")}
 
 
-def room_of(module):
+def layer_of(module):
     return module.split(".")[1]
 
 
@@ -62,9 +62,9 @@ ARROWS = {module: imported(module) for module in MODULES if module not in ("recb
 
 @pytest.mark.parametrize("module", ARROWS)
 def test_arrows_point_down(module):
-    own = room_of(module)
+    own = layer_of(module)
     for name in ARROWS[module] & set(MODULES) - {"recbole_sibrar"}:
-        other = room_of(name)
+        other = layer_of(name)
         assert other == own or ROW_OF[other] < ROW_OF[own], f"{module} imports {name}"
     assert own == "recbole_plugin" or not any(name.split(".")[0] == "recbole" for name in ARROWS[module])
 
@@ -146,8 +146,8 @@ state = torch.load(checkpoint, weights_only=True)
 torch.save({**state, "config": {**state["config"], "model": "BPR"}}, "bpr.pth")
 assert main(["recommend", "--checkpoint", "bpr.pth", "--users", "u1"]) == 2
 
-for room in ("data", "models", "convert", "serving"):
-    package = importlib.import_module(f"recbole_sibrar.{room}")
+for layer in ("data", "models", "convert", "serving"):
+    package = importlib.import_module(f"recbole_sibrar.{layer}")
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         importlib.import_module(module.name)
 assert main(["recommend", "--checkpoint", checkpoint, "--users", "u1"]) == 0
