@@ -373,6 +373,30 @@ def test_every_way_to_the_components_finds_the_same(wide, monkeypatch):
         torch.testing.assert_close(found.decomposed_table().square().sum(0), found.squares, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("wide", [False, True], ids=["more entities than features", "more features than entities"])
+def test_every_way_to_the_directions_of_a_regression_finds_the_same(wide, monkeypatch):
+    """In the span of its coefficients they are of length 1, and the features' products diagonal between them."""
+    trained = torch.arange(N_ITEMS) < (9 if wide else N_ITEMS)
+    content_ = content("item")["item"].content.select(["plot", "year", "label"] if wide else ["year", "label"])
+    columns = LinearFeatures(content_, trained, WEIGHTS)
+    targets, spans = torch.randn(N_ITEMS, 3, generator=torch.Generator().manual_seed(0)), []
+    for exact_up_to in (EXACT, 0):
+        monkeypatch.setattr(components, "EXACT", exact_up_to)
+        found = LinearComponents(content_, trained, columns, 3, seed=0)
+        rows = found._whole(found.known).dense().double()
+        found.decompose(False, targets[found.known])
+        directions = found.directions.double()
+        between = directions.T @ rows.T @ rows @ directions
+        torch.testing.assert_close(directions.T @ directions, torch.eye(3).double(), atol=1e-4, rtol=0)
+        torch.testing.assert_close(between, found.squares.double().diag(), atol=1e-3, rtol=1e-3)
+        penalty = components.SOLVED_AT * torch.eye(rows.shape[1])
+        coefficients = torch.linalg.solve(rows.T @ rows + penalty, rows.T @ targets[found.known].double())
+        spans.append(directions @ directions.T)
+        missed = (spans[-1] @ coefficients - coefficients).norm() / coefficients.norm()
+        assert missed < (1e-5 if exact_up_to else 1e-2)  # ten iterations
+    torch.testing.assert_close(*spans, atol=1e-2, rtol=0)
+
+
 @pytest.mark.parametrize("model_class", [ContentRidge, KernelRidge])
 def test_a_penalty_scales_what_was_decomposed_once(model_class, monkeypatch):
     model, calls = build(model_class), []

@@ -22,7 +22,7 @@ from recbole_sibrar.properties import PAPER, names_paper, parse_option, props_fo
 from recbole_sibrar.recbole_plugin.capabilities import UNSERVED, general_recommenders, solves
 from recbole_sibrar.recbole_plugin.guess import guessed_modalities
 from recbole_sibrar.recbole_plugin.rules import PATH, WITHOUT_EFFECT, check_values, shown
-from recbole_sibrar.scenarios import DEFAULT_SCENARIO, SCENARIOS, scenario_named
+from recbole_sibrar.scenarios import DEFAULT_SCENARIO, SCENARIOS, Scenario, scenario_named
 
 OUR_MODELS = tuple(MODELS)
 DEFAULT_MODEL, DEFAULT_DATASET = "SiBraR", "ml-100k"
@@ -38,17 +38,16 @@ CHOSEN_BESIDE = {"model", "dataset", "scenario", "preset", "data_path", "seed", 
 
 
 def property_layers(model: str, of_data: Path, preset: str | None = None) -> list[Path]:
-    """The property files between RecBole's defaults and the user's own settings, the later ones winning.
+    """The property files between the protocol's and the user's own settings, the later ones winning.
 
-    ``protocol.yaml``, ``model/<model>.yaml``, ``preset/<preset>.yaml`` (the one asked for, or the model's own), the
-    data set's file ``of_data``.
+    ``model/<model>.yaml``, ``preset/<preset>.yaml`` (the one asked for, or the model's own), the data set's file
+    ``of_data``.
 
     Raises:
         OptionError: the model has no presets, or not this one.
     """
-    folder = props_folder()
-    of_model = folder / "model" / f"{model}.yaml"
-    candidates = [folder / "protocol.yaml", of_model, *_preset(model, of_model, preset), of_data]
+    of_model = props_folder() / "model" / f"{model}.yaml"
+    candidates = [of_model, *_preset(model, of_model, preset), of_data]
     return [path for path in candidates if path.is_file()]
 
 
@@ -146,45 +145,26 @@ def apply_layers(config: Config, model: str, dataset: str) -> None:
         model: the name by which the class is known (``capabilities.known_as``).
     """
     external = config.external_config_dict
-    if model not in OUR_MODELS and external.get("scenario") is None:
-        return
     given = external.get("scenario")
+    if model not in OUR_MODELS and given is None:
+        return
     scenario = scenario_named(DEFAULT_SCENARIO if given is None else given)
     if model in UNSERVED:
         raise OptionError(f"{model} cannot be run: {UNSERVED[model]}.")
     internal = config.internal_config_dict
-    default = read_property_file(props_folder() / "protocol.yaml")["data_path"]
-    data_path = PATH.check("data_path", external.get("data_path", default))
+    of_protocol = read_property_file(props_folder() / "protocol.yaml")
+    data_path = PATH.check("data_path", external.get("data_path", of_protocol["data_path"]))
     folder = own_folder(data_path, dataset)
     if folder:
         _forget_recboles(dataset, config)
     defaults, of_model = dict(internal), {} if model in OUR_MODELS else _recboles("model", model, config)
-    of_data = file_of_data(dataset, data_path)
-    protocol, *general = property_layers(model, of_data, external.get("preset"))
-    of_protocol = read_property_file(protocol)
     internal.update({**of_protocol, **option_defaults(model)})
     if solves(model):
         internal["train_neg_sample_args"] = None
-    foreign = foreign_options(model)
-    for path in general:
-        values, parts = parts_of(path)
-        if path == of_data:
-            check_names_of_data(path, [*values, *chain(*parts.values())], {*internal, *foreign}, config.parameters)
-        own = {**values, **parts[scenario.name]}
-        internal.update({name: value for name, value in own.items() if name not in foreign or name in of_model})
-    internal.update({name: value for name, value in scenario.options.items() if name not in foreign})
-    internal["scenario"] = scenario.name
+    _add_layers(config, model, file_of_data(dataset, data_path), scenario, of_model)
     _follow_topk(external, internal)
-    if config.model in general_recommenders():
-        check_names(external, internal, config.parameters)
-    else:  # what one's own reads, nobody else knows
-        valid = valid_names(internal, config.parameters)
-        for name in sorted(set(map(str, external)) - valid):
-            for meant in get_close_matches(name, valid, n=1, cutoff=0.85):
-                warnings.warn(
-                    f"{name} is no option, unless {config.model} reads it. Did you mean {meant!r}?", stacklevel=2
-                )
-    if external.get("variant") is not None and "variant" in foreign:
+    _check_given_names(config)
+    if external.get("variant") is not None and "variant" in foreign_options(model):
         raise OptionError(f"variant is {external['variant']!r}, but {model} has no variants; leave it out.")
     checked = check_values({**internal, **external, "scenario": scenario.name}, defaults, of_model)
     if checked["train_batch_size"] is None and model not in OUR_MODELS:
@@ -200,6 +180,31 @@ def apply_layers(config: Config, model: str, dataset: str) -> None:
         internal["modalities"] = guessed_modalities(folder, fields_of_ids, separators)
     if checked["use_gpu"] is False:
         external["gpu_id"] = ""
+
+
+def _add_layers(config: Config, model: str, of_data: Path, scenario: Scenario, of_model: Collection[str]) -> None:
+    """Model, preset and data set; of options that only others of our models have, those that are ``of_model`` too."""
+    internal, foreign = config.internal_config_dict, foreign_options(model)
+    for path in property_layers(model, of_data, config.external_config_dict.get("preset")):
+        values, parts = parts_of(path)
+        if path == of_data:
+            check_names_of_data(path, [*values, *chain(*parts.values())], {*internal, *foreign}, config.parameters)
+        own = {**values, **parts[scenario.name]}
+        internal.update({name: value for name, value in own.items() if name not in foreign or name in of_model})
+    internal.update({name: value for name, value in scenario.options.items() if name not in foreign})
+    internal["scenario"] = scenario.name
+
+
+def _check_given_names(config: Config) -> None:
+    """As ``check_names``; of a model of one's own, which reads what nobody else knows, a doubt is a warning."""
+    external, internal = config.external_config_dict, config.internal_config_dict
+    if config.model in general_recommenders():
+        check_names(external, internal, config.parameters)
+        return
+    valid = valid_names(internal, config.parameters)
+    for name in sorted(set(map(str, external)) - valid):
+        for meant in get_close_matches(name, valid, n=1, cutoff=0.85):
+            warnings.warn(f"{name} is no option, unless {config.model} reads it. Did you mean {meant!r}?", stacklevel=3)
 
 
 def _follow_topk(external: dict[str, Any], internal: dict[str, Any]) -> None:
