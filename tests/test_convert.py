@@ -338,6 +338,16 @@ def test_a_vector_with_a_gap_within():
             read_embeddings(name)
 
 
+def test_vectors_of_two_lengths_and_columns_beside_them_are_named():
+    two = '{"id": "a", "v": [1, 2]}\n{"id": "b", "v": [1, 2, 3]}\n'
+    Path("v.jsonl").write_text(two)
+    with pytest.raises(DataError, match=naming("v.jsonl: 3 numbers for id 'b', expected 2 | are another modality")):
+        read_embeddings("v.jsonl")
+    Path("v.jsonl").write_text(two.replace(', "v"', ', "model": "m1", "v"'))
+    with pytest.raises(DataError, match=naming("v.jsonl: model of id 'a' is 'm1' | Leave the column out")):
+        read_embeddings("v.jsonl")
+
+
 def test_the_keys_of_json_lines_come_in_any_order_but_in_the_first_line():
     Path("v.jsonl").write_text('{"id": 1, "v": [1, 2]}\n{"v": [3, 4], "id": 2}\n{"id": 3}\n')
     vectors = read_embeddings("v.jsonl")

@@ -433,7 +433,7 @@ REVIEW = '{"user_id": "u", "parent_asin": "a", "rating": 5, "timestamp": 1, "ver
     "text, message",
     [
         ("{broken\n", "line 1 | JSON"),
-        ("[1]\n", "line 1: list, expected an object"),
+        ("[1]\n", "entry 1: int, expected a list of objects"),
         ('{"user_id": "u"}\n', "line 1 | 'parent_asin'"),
         ('{"user_id": "u", "parent_asin": "a", "rating": "x", "timestamp": 1, "verified_purchase": true}\n', "'x'"),
         (REVIEW.replace("1", "NaN"), "nan"),

@@ -70,6 +70,20 @@ def test_a_run_says_first_how_many_have_what(tiny, capsys):
     assert "\n  users with gender: 39, age: 40\n  items with genres: 29, year: 20, picture: 29\n" in said
 
 
+def test_a_run_says_what_it_does_not_read(tiny, capsys):
+    item_cold = tiny.options(scenario="item_cold", epochs=1, show_progress=True)
+    told = "\n  not read of users: gender, age; --single_branch=both reads them\n"
+    for model, own, expected in (
+        ("SiBraR", {}, told), ("SiBraR", {"single_branch": "both"}, ""), ("SiBraR", {"item_modalities": ["genres"]},
+         f"{told}  not read of items: year, picture; --single_branch=both"), ("ContentRidge", {}, told.split(";")[0]),
+        ("Pop", {}, ""),
+    ):  # fmt: skip
+        arguments = {**item_cold, **own, "run_name": "again"}
+        assert main(["run", f"--model={model}", "--dataset=tiny", *(f"--{n}={v}" for n, v in arguments.items())]) == 0
+        said = capsys.readouterr().out
+        assert expected in said and ("not read" in said) == bool(expected)
+
+
 def test_what_is_declared_is_not_guessed_about(tiny, capsys):
     (tiny.folder / "tiny" / "tiny.yaml").write_text("modalities: {item: {genres: tags}}\n")
     assert make_config("SiBraR", "tiny", None, tiny.options())["modalities"] == {"item": {"genres": "tags"}}

@@ -49,6 +49,7 @@ def write(text, name="t.csv"):
         ("t.csv", 'id,a\r\n1,"two\r\nlines"\r\n2,x\r\n', ["two\nlines", "x"]),
         ("t.csv", b"\xef\xbb\xbfid,a\n1,x\n2,\n", ["x", ""]),
         ("t.csv", b'\xef\xbb\xbf"id","a"\n"1","x"\n"2",""\n', ["x", ""]),
+        ("t.csv", 'id;a\n1;"x; y, z"\n2;1,5\n', ["x; y, z", "1,5"]),  # a spreadsheet where numbers have a comma
         ("t.tsv", 'id\ta\n1\t"Heat\n2\tx\n', ['"Heat', "x"]),
         ("t.tsv", 'id\ta\n1\t"Heat\n2\tx"\n', ['"Heat', 'x"']),
         ("t.tsv", 'id\ta\n1\t"Heat"\n2\tx\n', ['"Heat"', "x"]),
@@ -70,7 +71,8 @@ def test_quotes_marks_and_line_ends(name, text, cells):
 @pytest.mark.parametrize(
     "name, text, message",
     [
-        ("t.csv", "id;a\n1;x\n", "line 1 | ',' | ';' stands between"),
+        ("t.csv", "id;a\n1;x;y\n", "line 2 | 3 cells, expected 2"),
+        ("t.tsv", "id;a\n1;x\n", "line 1 | '\\t' | ';' stands between"),
         ("t.csv", 'id\t"a"\n1\t"x"\n', "line 1 | ',' | '\\t' stands between"),
         ("t.tsv", "id,a\n1,x\n", "line 1 | '\\t' | ',' stands between"),
         ("t.csv", "id,a\r1,x\r2,x\r", "carriage returns | line feeds"),
@@ -509,7 +511,9 @@ def test_a_parquet_table_keeps_the_ids_of_its_index(ids):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ('[{"id": 1}]\n', "line 1: list"),
+        ('[{"id": 1}, 2]\n', "entry 2: int"),
+        ('[{"id": 1}\n', "no JSON list"),
+        ('{"id": 1}\n[1]\n', "line 2: list"),
         ('{\n"id": 1}\n', "line 1 | on each line"),
         ('{"id": 1}\n\n', "line 2 | on each line"),
         ('{"id": 1, "a": {"b": 1}}\n', "'a' | objects"),
@@ -519,6 +523,17 @@ def test_a_parquet_table_keeps_the_ids_of_its_index(ids):
 def test_json_lines_that_are_none(text, message):
     with pytest.raises(DataError, match=naming(f"t.json | {message}")):
         read_table(write(text, "t.json"))
+
+
+def test_a_json_list_is_a_table_as_json_lines_are():
+    items = pd.DataFrame({"item_id": ["007", "7"], "tags": [["a b", "c"], None], "v": [[1, 2], None]})
+    orders = pd.DataFrame({"user_id": ["u", "u"], "item_id": ["007", "7"]})
+    for layout in ({"lines": True}, {}, {"indent": 2}):
+        items.to_json("items.json", orient="records", **layout)
+        orders.to_json("orders.json", orient="records", **layout)
+        Dataset.from_frames("orders.json", items="items.json", folder="out/shop")
+        assert Path("out/shop/shop.item").read_text().splitlines()[1:] == ["007\ta_b c", "7\t"]
+        assert Path("out/shop/shop.v").read_text().splitlines()[1:] == ["007\t1 2"]
 
 
 def test_json_lines_are_typed_tables():
@@ -559,6 +574,15 @@ def test_what_numbers_and_dates_are_probably_is_said(capsys):
     assert "dates, such as '31.05.2024'? Write them like 2024-05-31" in lines["since"]
     assert "numbers but for 'TBA'? Leave such cells empty" in lines["year"]
     assert lines["size"].endswith("category (guessed)") and lines["code"].endswith("category (guessed)")
+
+
+def test_columns_of_which_the_same_is_said_are_one_line_where_they_are_many(capsys):
+    n = 30
+    items = pd.DataFrame({"item_id": range(n), "name": "tea", **{f"n{k}": [*range(n - 1), None] for k in range(50)}})
+    Dataset.from_frames(pd.DataFrame({"user_id": range(n), "item_id": range(n)}), items=items)
+    said = capsys.readouterr().out
+    assert "  50 item columns, 'n0', 'n1', ... 'n49': number (guessed)\n" in said and "item column 'name'" in said
+    assert "  n1           29 of 30 items (96.7%, not '29')\n  and 48 others, 29 to 29 of 30 items\n" in said
 
 
 def test_durations_are_seconds():

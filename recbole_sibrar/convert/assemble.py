@@ -23,6 +23,7 @@ TYPES = {**{name: kind.column_type for name, kind in KINDS.items() if kind.colum
 
 RESERVED = ("interactions", "inter", "user", "item", "yaml")
 SPECIAL = ("interactions", "id", "history")
+MANY = 20  # columns of a table, of which not each has a line of its own
 MAX_COLUMN_BYTES = 100
 
 
@@ -325,11 +326,15 @@ class Job:
             if side.cold:
                 said = spelled_otherwise(side.cold, interactions[side.id_field].unique())
                 print(f"{len(side.cold):,} {side.name}s without interactions are kept, such as {side.cold[0]!r}{said}")
-            width = max([12, *map(len, side.known())])
-            for name, having in side.known().items():
-                n, missing = int(ids.isin(having).sum()), ids[~ids.isin(having)]
+            known = {name: ids.isin(having) for name, having in side.known().items()}
+            shown = list(known)[: MANY if len(known) <= MANY else 3]
+            width = max([12, *map(len, shown)])
+            for name in shown:
+                n, missing = int(known[name].sum()), ids[~known[name]]
                 example = f", not {missing.iloc[0]!r}" if len(missing) else ""
                 print(f"  {name:<{width}} {n:,} of {len(ids):,} {side.name}s ({n / max(1, len(ids)):.1%}{example})")
+            if others := [int(known[name].sum()) for name in known if name not in shown]:
+                print(f"  and {len(others):,} others, {min(others):,} to {max(others):,} of {len(ids):,} {side.name}s")
         actual = {**sizes, "interactions": len(interactions)}
         for side in sides:
             actual.update({name: vectors.width for name, vectors in side.vectors.items()})

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from recbole_sibrar.convert.arguments import check_cells
-from recbole_sibrar.convert.assemble import ID, TYPES, Side, check_column_names
+from recbole_sibrar.convert.assemble import ID, MANY, TYPES, Side, check_column_names
 from recbole_sibrar.convert.own_cells import ids_of, read_cells
 from recbole_sibrar.convert.vectors import Vectors, embeddings_of
 from recbole_sibrar.data.dates import as_seconds
@@ -64,13 +64,15 @@ def read_side(
     table, vectors = _without_vectors(name, path, table, id_field, given, reading)
     check_column_names(path, table.columns)
     side = Side(name, table, vectors=vectors, n_rows=len(table))
+    found: dict[str, list[str]] = {}
     for column in table.columns.drop(id_field):
         if column in lists:
             table[column] = _tags(path, table[column], given.get(column))
-            side.kinds[column] = "tags"
-            print(f"  {name} column {column!r}: tags (lists)")
+            side.kinds[column], said = "tags", "tags (lists)"
         else:
-            _read_column(side, column, given.get(column), reading)
+            said = _read_column(side, column, given.get(column), reading)
+        found.setdefault(said, []).append(column)
+    _tell_kinds(name, found)
     texts = {column: dict(zip(table[id_field], table[column])) for column, kind in side.kinds.items() if kind == TEXT}
     check_column_names(path, table.columns, [column for column, kind in side.kinds.items() if kind != TEXT])
     for column, kind in side.kinds.items():
@@ -81,8 +83,17 @@ def read_side(
     return side, texts
 
 
-def _read_column(side: Side, column: str, given: str | None, reading: Reading) -> None:
-    """Find out the kind of a column of texts, empty what stands for a missing value, and say what was found."""
+def _tell_kinds(name: str, found: dict[str, list[str]]) -> None:
+    """{what was found of columns: these}, a line for each, or for all where ``MANY`` are alike."""
+    for said, columns in found.items():
+        if len(columns) <= MANY:
+            print("".join(f"  {name} column {column!r}: {said}\n" for column in columns), end="")
+        else:
+            print(f"  {len(columns)} {name} columns, {columns[0]!r}, {columns[1]!r}, ... {columns[-1]!r}: {said}")
+
+
+def _read_column(side: Side, column: str, given: str | None, reading: Reading) -> str:
+    """Find out the kind of a column of texts, and empty what stands for a missing value; what was found, in words."""
     cells, said = _without_markers(side.table[column], reading.missing)
     numbers = as_seconds(cells) if given in (None, "number") else None
     if numbers is not None:
@@ -99,8 +110,8 @@ def _read_column(side: Side, column: str, given: str | None, reading: Reading) -
         said += doubts(cells)
     if kind in ("category", "tags"):
         said += spelled_in_two_ways(cells, reading.tag_separator if kind == "tags" else None)
-    print(f"  {side.name} column {column!r}: {kind}{'' if given else ' (guessed)'}{said}")
     side.table[column], side.kinds[column] = cells, kind
+    return f"{kind}{'' if given else ' (guessed)'}{said}"
 
 
 def add_embedded(side: Side) -> None:

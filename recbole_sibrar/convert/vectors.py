@@ -27,6 +27,7 @@ from recbole_sibrar.data.tables import (
     check_file,
     is_number,
     read_blocks,
+    separator_of,
     suffix_of,
 )
 from recbole_sibrar.data.vectors import LARGEST, check_columns, check_repeats, check_scale, check_size
@@ -37,6 +38,7 @@ Embedded = Path | str | Mapping[Any, object] | tuple[Iterable[object], object] |
 Source = TypeVar("Source", bound=Embedded)
 
 FORMATS = "npz (ids, values), npy with <name>.ids.txt beside it, tsv, csv, jsonl (also .gz, .bz2) or parquet"
+ONE_LENGTH = "vectors of another length are another modality, in a file of their own"
 ROW_NUMBERS = ("", "Unnamed: 0", "index", "level_0")
 ID_NAME = re.compile(r"(^|[\W_])id$|[a-z]Id$|ID$", re.ASCII)
 BLOCK_NUMBERS = 1 << 22
@@ -120,7 +122,9 @@ class Spool:
             self.width = values.shape[1]
             self.dtype = np.dtype("float16" if self.half or values.dtype == np.float16 else "float32")
         if values.shape[1] != self.width:
-            raise DataError(f"{self.source}: {values.shape[1]} numbers for id {str(ids[0])!r}, expected {self.width}.")
+            raise DataError(
+                f"{self.source}: {values.shape[1]} numbers for id {str(ids[0])!r}, expected {self.width}; {ONE_LENGTH}."
+            )
         is_kept = ~np.isnan(values).all(axis=1)  # a row of NaN says that there is no vector
         if self.wanted is not None:
             is_kept &= self.wanted.get_indexer_for(ids) >= 0
@@ -378,34 +382,31 @@ def _array_blocks(ids: Sequence[str] | np.ndarray, shape: tuple[int, ...], dtype
         yield np.asarray(ids[start : start + n_rows]), np.frombuffer(data, dtype).reshape(n_rows, shape[1])
 
 
-def _table(separator: str) -> Reader:
-    def read(path: Path, wanted: pd.Index | None) -> Blocks:
-        lines: Sequence[int]
-        width = 0
-        for block in read_blocks(path, separator, n_rows=1024):
-            if isinstance(block, list):
-                width = len(block) - 1
-                _check_first(path, block)
-                if not _is_header(block):
-                    raise DataError(
-                        f"{path}, line 1: {', '.join(block[:4])} where a header is expected; put one with words above "
-                        "the numbers."
-                    )
-                continue
-            if isinstance(block, Lines):
-                lines, tokens = range(block.number, block.number + len(block)), block.texts(0)
-            else:
-                lines, tokens = block[0], [row[0] for row in block[1]]
-            ids = np.array([token.strip() for token in tokens])
-            kept = np.ones(len(ids), bool) if wanted is None else wanted.get_indexer_for(ids) >= 0
-            if kept.any():
-                numbers = np.asarray(lines)[kept]
-                rows = block.rows(kept) if isinstance(block, Lines) else compress(block[1], kept)
-                cells = [_numbers_in(row[1:]) for row in rows]
-                if width > 1 or any(cells):
-                    yield ids[kept], _parse_numbers(path, cells, numbers, width), numbers
-
-    return read
+def _table(path: Path, wanted: pd.Index | None) -> Blocks:
+    lines: Sequence[int]
+    width = 0
+    for block in read_blocks(path, separator_of(path), n_rows=1024):
+        if isinstance(block, list):
+            width = len(block) - 1
+            _check_first(path, block)
+            if not _is_header(block):
+                raise DataError(
+                    f"{path}, line 1: {', '.join(block[:4])} where a header is expected; put one with words above "
+                    "the numbers."
+                )
+            continue
+        if isinstance(block, Lines):
+            lines, tokens = range(block.number, block.number + len(block)), block.texts(0)
+        else:
+            lines, tokens = block[0], [row[0] for row in block[1]]
+        ids = np.array([token.strip() for token in tokens])
+        kept = np.ones(len(ids), bool) if wanted is None else wanted.get_indexer_for(ids) >= 0
+        if kept.any():
+            numbers = np.asarray(lines)[kept]
+            rows = block.rows(kept) if isinstance(block, Lines) else compress(block[1], kept)
+            cells = [_numbers_in(row[1:]) for row in rows]
+            if width > 1 or any(cells):
+                yield ids[kept], _parse_numbers(path, cells, numbers, width), numbers
 
 
 def _check_first(source: object, columns: Iterable[object]) -> None:
@@ -442,7 +443,7 @@ def _parse_numbers(path: Path, rows: list[list[Any] | None], lines: np.ndarray, 
         if numbers is None:
             continue
         if len(numbers) != width:
-            raise DataError(f"{path}, line {lines[index]}: {len(numbers)} numbers, expected {width}.")
+            raise DataError(f"{path}, line {lines[index]}: {len(numbers)} numbers, expected {width}; {ONE_LENGTH}.")
         try:
             with np.errstate(over="ignore"):
                 values[index] = np.array(numbers, dtype=np.float32)
@@ -473,22 +474,44 @@ def _typed(path: Path, wanted: pd.Index | None) -> Blocks:
         if cells is not None and cells.map(is_list).all():
             if len(cells):
                 ids = ids[rest.iloc[:, 0].notna()]
-                yield ids, _stack(ids, cells)
+                yield ids, _stack(path, ids, cells)
         else:
-            yield ids, rest.to_numpy(dtype=np.float32, na_value=np.nan)
+            yield ids, _numbers_of(path, ids, rest)
 
 
-def _stack(ids: np.ndarray, cells: pd.Series) -> np.ndarray:
+def _numbers_of(path: Path, ids: np.ndarray, cells: pd.DataFrame) -> np.ndarray:
+    """
+    Raises:
+        DataError: a cell is no number, such as one of a column that stands beside that of the vectors.
+    """
+    try:
+        return cells.to_numpy(dtype=np.float32, na_value=np.nan)
+    except (TypeError, ValueError):
+        found = ((column, row, cell) for column in cells for row, cell in enumerate(cells[column]))
+        strange = [at for at in found if is_list(at[2]) or isinstance(at[2], str) and not is_number(at[2])]
+        if not strange:
+            raise
+    column, row, cell = min(strange, key=lambda at: is_list(at[2]))  # a text beside the vectors, not these
+    raise DataError(
+        f"{path}: {column} of id {str(ids[row])!r} is {cell!r:.100}; expected nothing but an id and numbers, or one "
+        "list of them. Leave the column out."
+    )
+
+
+def _stack(path: Path, ids: np.ndarray, cells: pd.Series) -> np.ndarray:
     widths = cells.map(len)
     wrong = (widths != widths.iloc[0]).to_numpy()
     if wrong.any():
         row = wrong.argmax()
-        raise ValueError(f"{widths.iloc[row]} numbers for id {str(ids[row])!r}, expected {widths.iloc[0]}")
+        raise DataError(
+            f"{path}: {widths.iloc[row]} numbers for id {str(ids[row])!r}, expected {widths.iloc[0]} as before; "
+            f"{ONE_LENGTH}."
+        )
     rows = np.stack(cells.to_numpy())
     return rows if rows.dtype.kind in "fiu" else rows.astype(np.float64)  # integers and gaps are objects
 
 
 _READERS = {
     ".npz": _npz, ".npy": _npy, **dict.fromkeys(TYPED, _typed),
-    **{suffix: _table(mark) for suffix, mark in SEPARATORS.items()},
+    **dict.fromkeys(SEPARATORS, _table),
 }  # fmt: skip

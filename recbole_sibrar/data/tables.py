@@ -253,6 +253,14 @@ def table_format(path: str | Path) -> str:
     return suffix
 
 
+def separator_of(path: str | Path) -> str:
+    """Between the cells of a text table: that of its name; or in a .csv with ; and no comma in its first line this, as
+    spreadsheets write it where numbers have a comma."""
+    separator = SEPARATORS[suffix_of(Path(path))]
+    header = next(line_blocks(path))[1].partition(b"\n")[0]
+    return ";" if separator == "," and b";" in header and b"," not in header else separator
+
+
 def read_table(path: str | Path, required: Iterable[str] = ()) -> pd.DataFrame:
     """A whole table as texts; a missing cell is ``""``; the index is the number of the line, or of a Parquet's row.
 
@@ -263,7 +271,7 @@ def read_table(path: str | Path, required: Iterable[str] = ()) -> pd.DataFrame:
             no line stands below the header.
     """
     suffix = table_format(path)
-    frame = _gather(path, SEPARATORS[suffix]) if suffix in SEPARATORS else _texts(path, _read_typed(path, suffix))
+    frame = _gather(path, separator_of(path)) if suffix in SEPARATORS else _texts(path, _read_typed(path, suffix))
     return checked(path, frame, required)
 
 
@@ -498,12 +506,16 @@ def parquet_blocks(path: str | Path, n_rows: int = 4096) -> Iterator[pd.DataFram
 
 
 def json_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (number of the line, object) of a file of JSON lines.
+    """Yield (number of the line, object) of a file of JSON lines, or (place, object) of one JSON list of objects.
 
     Raises:
-        DataError: see ``line_blocks``; a line is no object.
+        DataError: see ``line_blocks``; a line or an entry of the list is no object.
     """
-    for number, block in line_blocks(path):
+    blocks = line_blocks(path)
+    for number, block in blocks:
+        if number == 1 and block.lstrip().startswith(b"["):
+            yield from _entries(path, block + b"".join(later for _, later in blocks))
+            return
         for line, text in enumerate(block.split(b"\n")[:-1], start=number):
             try:
                 found = json.loads(text)
@@ -512,6 +524,19 @@ def json_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if not isinstance(found, dict):
                 raise DataError(f"{path}, line {line}: {type(found).__name__}, expected an object on each line.")
             yield line, found
+
+
+def _entries(path: str | Path, text: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{path}: no JSON list ({error}); expected one of objects, or an object on each line."
+        ) from None
+    for place, found in enumerate(entries, start=1):
+        if not isinstance(found, dict):
+            raise DataError(f"{path}, entry {place}: {type(found).__name__}, expected a list of objects.")
+        yield place, found
 
 
 def json_blocks(path: str | Path, n_rows: int = 4096) -> Iterator[pd.DataFrame]:

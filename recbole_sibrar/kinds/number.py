@@ -145,6 +145,7 @@ DATE = re.compile(r"\d{1,2}([./-])\d{1,2}\1\d{4}|\d{4}([./])\d{1,2}\2\d{1,2}")
 NUMBER = re.compile(
     r"(?P<before>[^\w\s.,+-]?)\s?[+-]?(\d+|\d{1,3}([., ']\d{3})+)([.,]\d+)?\s?(?P<unit>/\d+|[^\d\s]{0,12})"
 )
+DURATION = re.compile(r"\d{1,3}:[0-5]\d(:[0-5]\d)?|PT(\d+H)?(\d+M)?(\d+(\.\d+)?S)?")
 MOSTLY = 0.9
 
 
@@ -157,6 +158,8 @@ def written_otherwise(column: pd.Series) -> str:
     "dates but for 'TBA'? Leave such cells empty, or name the text in --missing (missing)"
     >>> written_otherwise(pd.Series(["4.5/5", "3/5"])), written_otherwise(pd.Series(["173 kcal"]))
     ("numbers, such as '4.5/5'? Write them like 12.5", "numbers, such as '173 kcal'? Write them like 12.5")
+    >>> written_otherwise(pd.Series(["12:34", "1:02:59", "PT3M7S"]))
+    "durations, such as '12:34'? Write them like 754 (seconds)"
     >>> written_otherwise(pd.Series(["80B", "75C"])), written_otherwise(pd.Series(["01234", "5"]))
     ('', '')
     """
@@ -172,6 +175,7 @@ def written_otherwise(column: pd.Series) -> str:
     is_number_in_all = len({(match["before"], match["unit"]) for match in found}) == 1
     for what, n, plain in (
         ("dates", cells.str.fullmatch(DATE).sum(), "2024-05-31"),
+        ("durations", cells.str.fullmatch(DURATION).sum(), "754 (seconds)"),
         ("numbers", len(found) if is_number_in_all else 0, "12.5"),
     ):
         if n > MOSTLY * len(cells):

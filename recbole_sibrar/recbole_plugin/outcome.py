@@ -17,12 +17,14 @@ from recbole_sibrar.evaluation.protocol import Phase
 from recbole_sibrar.evaluation.significance import split_of
 from recbole_sibrar.evaluation.unlearned import compared_with_unlearned
 from recbole_sibrar.kinds import DECLARED
+from recbole_sibrar.kinds.reading import parse_declarations
 from recbole_sibrar.recbole_plugin.capabilities import SOLVED
 from recbole_sibrar.recbole_plugin.names import model_label, options_of_its_own
 from recbole_sibrar.recbole_plugin.prepared import Prepared
 from recbole_sibrar.recbole_plugin.trainer import cold_fallback
 from recbole_sibrar.report.result import RunResult, as_json
 
+NAMED = 20  # modalities in one line
 PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "scikit-learn")
 
 
@@ -53,15 +55,25 @@ def announcement(prepared: Prepared, counts: dict[str, Any], folder: Path, log: 
     better = f"stops after {config['stopping_step']} without a better validation {config['valid_metric']}"
     if not prepared.trainer.eval_step:
         better = "nothing is validated, the last epoch is tested"
-    content = {
-        side: [f"{name}: {own['available']:,}" for name, own in entries.items() if own["kind"] in DECLARED]
+    read = {
+        side: {name: own["available"] for name, own in entries.items() if own["kind"] in DECLARED}
         for side, entries in counts["modalities"].items()
+    }
+    of_both = "; --single_branch=both reads them" if config["single_branch"] in SIDES else ""
+    unread = {
+        side: [d.name for d in parse_declarations(config["modalities"], side) if d.name not in own]
+        for side, own in read.items()
     }
     return [
         f"{model_label(config)} on {config['dataset']}, {config['scenario']}, {seeds}",
         f"  {counts['users']:,} users, {counts['items']:,} items; interactions: {n[0]} to train, {n[1]} to "
         f"validate, {n[2]} to test{left_out}",
-        *(f"  {side}s with {', '.join(own)}" for side, own in content.items() if own),
+        *(
+            f"  {side}s with {_named([f'{name}: {n:,}' for name, n in own.items()])}"
+            for side, own in read.items()
+            if own
+        ),
+        *(f"  not read of {side}s: {_named(names)}{of_both}" for side, names in unread.items() if names),
         f"  {_n_parameters(prepared.model):,} parameters on {config['device']}, {torch.get_num_threads()} threads",
         f"  at most {prepared.trainer.epochs} epochs; {better}",
         f"  results: {folder}; configuration and log: {log}",
@@ -155,6 +167,11 @@ def per_item(prepared: Prepared) -> dict[str, Any] | None:
     table = per_item_table(recommendations, n_relevant, prepared.config["topk"])
     items = dataset.id2token(dataset.iid_field, table.pop("item"))
     return {dataset.iid_field: items, **{name: values.numpy() for name, values in table.items()}}
+
+
+def _named(names: list[str]) -> str:
+    """A list of names as far as a line goes."""
+    return ", ".join(names if len(names) <= NAMED else [*names[: NAMED - 1], f"and {len(names) - NAMED + 1} others"])
 
 
 def _unlearned(prepared: Prepared) -> dict[str, Any] | None:
