@@ -80,6 +80,7 @@ SETTINGS = {
     "interaction ridge, id embedding": {"interaction_ridge": 0.4, "plain_side": "embedding"},
     "interaction kernel": {"interaction_kernel": 0.7, "single_branch": "both"},
     "user kernel": {"user_kernel": 0.7, "single_branch": "both"},
+    "new user kernel": {"new_user_kernel": 0.7, "single_branch": "both"},
     "interaction kernel, id embedding, prior": {
         "interaction_kernel": 0.4,
         "plain_side": "embedding",
@@ -88,6 +89,7 @@ SETTINGS = {
     "all beside the networks": {
         "interaction_kernel": 0.8,
         "user_kernel": 0.1,
+        "new_user_kernel": 0.3,
         "interaction_ridge": 0.4,
         "calibration": True,
         "ensemble_size": 2,

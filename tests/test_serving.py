@@ -195,6 +195,11 @@ EXPLAINED = {
         {"preset": "strong"},
         {"SiBraR", "interaction_ridge", "interaction_kernel", "user_kernel"},
     ),
+    "SiBraR strong, user cold": (
+        "SiBraR",
+        {"preset": "strong", "scenario": "user_cold"},
+        {"SiBraR", "interaction_ridge", "interaction_kernel", "user_kernel", "new_user_kernel"},
+    ),
     "SiBraR with priors": ("SiBraR", PRIORS, {"SiBraR", "KernelRidge", "LinearAutoencoder"}),
     "MuBraR": ("MuBraR", {}, {"MuBraR"}),
     "MuBraR strong with priors": (

@@ -84,6 +84,12 @@ class ModelOptions(Inputs, ImputeOptions):
         low=0,
         default=0.0,
     )
+    new_user_kernel: float = option(
+        "weight of a kernel ridge regression of who has an item on the users' embeddings by content, for users without "
+        "interactions, added in evaluation; 0: none",
+        low=0,
+        default=0.0,
+    )
     calibration: bool = option(
         "after training, multiply the embeddings of items without interactions, for each choice of up to 8 content "
         "modalities, by what validation in cold start shows to be right, and bring their scores to the other items' "

@@ -275,8 +275,8 @@ class Recommender(AnyRecommender):
         The contributions add up to the score. Where a model fuses modalities in a weighted sum, they are its terms;
         elsewhere Shapley values. ``source`` says whose they are: the model's, or those of what is added to it
         (``KernelRidge``, ``LinearAutoencoder``, ``interaction_ridge``, ``interaction_kernel``, ``user_kernel``,
-        ``calibration``). ``(mean)`` is what an entity has without any modality, or what calibration leaves an item of
-        the mean.
+        ``new_user_kernel``, ``calibration``). ``(mean)`` is what an entity has without any modality, or what
+        calibration leaves an item of the mean.
         """
         request = self.directory.requests([user])[0]
         known, features = self._user_source(request)

@@ -53,14 +53,16 @@ class KernelFeatures(NamedTuple):
     turn: Tensor
 
     @classmethod
-    def of(cls, landmarks: Tensor) -> "KernelFeatures":
-        """
+    def of(cls, rows: Tensor) -> "KernelFeatures":
+        """Seen from ``LANDMARKS`` of the embeddings ``rows`` (N, D), or from all of fewer.
+
         >>> features = KernelFeatures.of(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
         >>> rows = features(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
         >>> (rows @ rows.T).round(decimals=2).abs()
         tensor([[1., 0.],
                 [0., 1.]])
         """
+        landmarks = rows[torch.linspace(0, len(rows) - 1, min(LANDMARKS, len(rows))).long()]
         mean = landmarks.mean(0)
         unit = (landmarks - mean).square().sum(1).mean().sqrt()
         unit = torch.where(differ(unit, mean), unit, torch.inf)  # features of landmarks that are all the same are zero
@@ -123,26 +125,24 @@ class InteractionKernel(Readout):
 
     def __init__(self, ensemble: Ensemble, weight: float, of: str):
         super().__init__(ensemble, weight)
-        self.of = of
+        self.of, self.option = of, KERNELS[of]
 
     def extend(self, embeddings: Tensor, seen: Seen) -> Tensor:
         if seen.side != self.of:
             columns = weighted_row_sum(seen.profiles, self.solved()[1])
         else:
-            columns = self._features(seen.fused, seen.used)
-            if self.of == "user":
-                columns = columns * (seen.profiles.lengths > 0).unsqueeze(1)
+            columns = self._features(seen.fused, seen.used) * self._counts(seen.profiles).unsqueeze(1)
         return torch.cat([embeddings, columns], dim=1)
 
     def shorten(self, embeddings: Tensor) -> Tensor:
-        return embeddings[:, : embeddings.shape[1] - len(self.solved()[0].landmarks)]
+        return embeddings[:, : embeddings.shape[1] - self.solved()[1].shape[1]]
 
     def extend_parts(self, parts: list[Part], side: str, entity: int | Modalities, profile: SparseRows) -> list[Part]:
-        widths = [len(parts[0].vector), len(self.solved()[0].landmarks)]
+        widths = [len(parts[0].vector), self.solved()[1].shape[1]]
         own = self._own_parts(side, entity, profile)
         return [
             *(part._replace(vector=beside_zeros(part.vector, widths, 0)) for part in parts),
-            *(Part(KERNELS[self.of], name, beside_zeros(vector, widths, 1)) for name, vector in own.items()),
+            *(Part(self.option, name, beside_zeros(vector, widths, 1)) for name, vector in own.items()),
         ]
 
     def _own_parts(self, side: str, entity: int | Modalities, profile: SparseRows) -> dict[str, Tensor]:
@@ -151,13 +151,17 @@ class InteractionKernel(Readout):
         encoder = ensemble.entities(side)
         if side != self.of:
             found[ensemble.profile_name(side)] = weighted_row_sum(profile, self.solved()[1])[0]
-        elif side == "item" or profile.lengths.any():
+        elif self._counts(profile).any():
             has = encoder.read[entity] if isinstance(entity, int) else encoder.readable(entity)[1][0]
             values, mean = shapley_parts(
                 lambda used: self._features(ensemble.with_modalities(side, entity, used), used), has
             )
             found = {**dict(zip(encoder.names, values)), "(mean)": mean}
         return {name: vector for name, vector in found.items() if vector.any()}
+
+    def _counts(self, profiles: SparseRows) -> Tensor:
+        """(N,) bool, whether it says something of entities of the side ``of`` with these interactions."""
+        return (profiles.lengths > 0) | (self.of == "item")
 
     def _features(self, fused: Tensor, used: Tensor) -> Tensor:
         """(N, D) embeddings from the modalities ``used`` (N, M) -> (N, L)."""
@@ -176,7 +180,7 @@ class InteractionKernel(Readout):
         has = [name for name, there in zip(names, choice.tolist()) if there]
         if not has or INTERACTIONS in has or len(names) > MOST + (INTERACTIONS in names):
             return None
-        return self.ensemble.once(f"{KERNELS[self.of]} from {has}", partial(self._solve_completion, choice))
+        return self.ensemble.once(f"{self.option} from {has}", partial(self._solve_completion, choice))
 
     @torch.no_grad()
     def _solve_completion(self, choice: Tensor) -> Completion | None:
@@ -194,15 +198,14 @@ class InteractionKernel(Readout):
 
     def solved(self) -> tuple[KernelFeatures, Tensor]:
         """The features of its side, and (N, L) what an interaction with each of the N entities there adds to v."""
-        return self.ensemble.once(KERNELS[self.of], self._solve)
+        return self.ensemble.once(self.option, self._solve)
 
     @torch.no_grad()
     def _solve(self) -> tuple[KernelFeatures, Tensor]:
         ids, used = self._views_in_training(self.of)
         used = used[-1] if self.of == "item" else used[0]
         view, there = self.ensemble.fused_in_training(self.of, ids, used), used.any(1)
-        known = view[there]
-        features = KernelFeatures.of(known[torch.linspace(0, len(known) - 1, min(LANDMARKS, len(known))).long()])
+        features = KernelFeatures.of(view[there])
         rows, covariance = ridge_table(features(view).unsqueeze(0), there.unsqueeze(0), PENALTY)
         _, of_view = moments(view.unsqueeze(0), there.unsqueeze(0))
         return features, self._table(OTHER_SIDE[self.of], ids, rows, covariance, of_view.to(view))

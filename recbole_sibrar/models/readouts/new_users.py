@@ -1,0 +1,130 @@
+"""What content says of a user without interactions, read off the known users' learned embeddings."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
+from recbole_sibrar.models.ensemble import Ensemble
+from recbole_sibrar.models.network import sample_of
+from recbole_sibrar.models.readouts.kernel import InteractionKernel, KernelFeatures
+from recbole_sibrar.models.readouts.readout import moments, spread
+
+NEW_USER_KERNEL = "new_user_kernel"
+
+PENALTIES = tuple(10 ** (n / 2) for n in range(-6, 7))
+"""Those tried, in units of the features' mean squared distance from their mean."""
+
+SHARPER = 1 / 3
+"""Of the penalty with the least squared error: for the order of items it is too large (docs/experiments.md)."""
+
+SAMPLE = 2048
+"""So many users and items, and fewer than twice as many, tell how large it is."""
+
+LEAST = 1e-6
+"""Directions in which features vary by less than this share of the first are none."""
+
+
+class NewUserKernel(InteractionKernel):
+    r"""Users without interactions have scores of a kernel ridge regression from their content beside the networks'.
+
+    .. math:: s'_{ui} = s_{ui} + \beta \big( p_i + \langle v_i, \psi(e_u) - \bar \psi \rangle \big)
+
+    :math:`p_i` is the share of the known users who have the item, and :math:`v_i` regresses who has it on features of
+    the networks' embeddings of these users by their content, as a new user has it. Together they spread over the items
+    as far as the networks' scores, so that they are nearly popularity's where content says little. How much it says is
+    seen from users who are left out; they choose the penalty (``left_out_errors``).
+    """
+
+    def __init__(self, ensemble: Ensemble, weight: float):
+        super().__init__(ensemble, weight, of="user")
+        self.option = NEW_USER_KERNEL
+
+    def _counts(self, profiles: SparseRows) -> Tensor:
+        return profiles.lengths == 0
+
+    def _features(self, fused: Tensor, used: Tensor) -> Tensor:
+        """(N, L + 1), the last of them 1."""
+        return F.pad(super()._features(fused, used), (0, 1), value=1.0)
+
+    @torch.no_grad()
+    def _solve(self) -> tuple[KernelFeatures, Tensor]:
+        ensemble = self.ensemble
+        ids, used = self._views_in_training("user")
+        has_content = used[-1].any(1)
+        ids, used = ids[has_content], used[-1, has_content]
+        view = ensemble.fused_in_training("user", ids, used)
+        features = KernelFeatures.of(view)
+        rows = features(view)
+        users = sample_of(torch.arange(len(ids), device=ids.device), SAMPLE)
+        items = sample_of(ensemble.entities("item").trained.nonzero().squeeze(1), SAMPLE)
+        table = self._regressed(ids, rows, users, items)
+        of_items = ensemble.fused_in_training("item", items, ensemble.entities("item").available[items])
+        networks = self._spread(view[users], of_items)
+        of_items = weighted_row_sum(ensemble.training_rows("item").select(items), table)
+        own = self._spread(F.pad(rows[users], (0, 1), value=1.0), of_items)
+        return features, table * (self.weight * networks / own).nan_to_num(0, 0, 0)
+
+    def _regressed(self, ids: Tensor, rows: Tensor, users: Tensor, items: Tensor) -> Tensor:
+        """(U, L + 1) what each user adds to v of the items that she has, and to p - v times the features' mean.
+
+        Args:
+            ids: (T,) users with content. rows: (T, L) their features.
+            users: (R,) places of those who are left out, and items (I,), to find the penalty.
+        """
+        mean, covariance = moments(rows.unsqueeze(0), torch.ones_like(ids, dtype=torch.bool).unsqueeze(0))
+        values, turn = torch.linalg.eigh(covariance * len(ids))
+        varies = values > LEAST * values[-1]
+        mean, values, turn = mean.to(rows), values[varies].to(rows), turn[:, varies].to(rows)
+        directions = (rows - mean) @ (turn / values.sqrt())
+        share = torch.full_like(rows[:, :1], 1 / len(ids))
+
+        ensemble = self.ensemble
+        histories = ensemble.training_rows("item").select(items)
+        sums = weighted_row_sum(histories, self._of_all(ids, torch.cat([directions, share], dim=1)))
+        profiles = ensemble.training_rows("user").select(ids[users]).among(items)
+        has = profiles.mark(rows.new_zeros(len(users), len(items)))
+        penalties = torch.tensor(PENALTIES).to(values) * values.sum() / len(ids)
+        errors = left_out_errors(directions[users], values, len(ids), sums[:, :-1], has - sums[:, -1], penalties)
+        penalty = SHARPER * penalties[errors.argmin()]
+
+        solved = directions * (values.sqrt() / (values + penalty)) @ turn.T
+        return self._of_all(ids, torch.cat([solved, share - (solved @ mean).unsqueeze(1)], dim=1))
+
+    def _of_all(self, ids: Tensor, rows: Tensor) -> Tensor:
+        """(T, C) of the users ``ids`` -> (U, C), zero of the others."""
+        return rows.new_zeros(len(self.ensemble.entities("user").trained), rows.shape[1]).index_copy_(0, ids, rows)
+
+    def _spread(self, users: Tensor, items: Tensor) -> Tensor:
+        """() how far scores of users (N, C) spread over items (M, C)."""
+        _, covariance = moments(items.unsqueeze(0), torch.ones_like(items[:, 0], dtype=torch.bool).unsqueeze(0))
+        return spread(users, covariance.to(items))
+
+
+def left_out_errors(
+    directions: Tensor, values: Tensor, n: int, sums: Tensor, residuals: Tensor, penalties: Tensor
+) -> Tensor:
+    r"""The squared error of ridge regressions at rows that are left out of them (Allen's PRESS, 1974).
+
+    .. math:: \Big( \frac{y_u - \hat y_u}{1 - h_u} \Big)^2, \qquad \hat y = U D U^\top y, \quad
+              D = \operatorname{diag} \frac{\sigma}{\sigma + \lambda}, \quad h_u = \frac{1}{n} + U_u D U_u^\top
+
+    Args:
+        directions: (R, K), of the rows that are left out one by one, U: the features of all n, around their mean, in an
+            orthonormal basis.
+        values: (K,), the squares of the singular values, :math:`\sigma`.
+        sums: (T, K), :math:`y^\top U` of T targets.
+        residuals: (R, T), y around its mean over all n.
+        penalties: (P,), :math:`\lambda`.
+
+    Returns:
+        (P,), the mean over rows of their sum over targets.
+    """
+    norms, along, gram = residuals.square().sum(1), residuals @ sums, sums.T @ sums
+    errors = []
+    for penalty in penalties:
+        kept = directions * (values / (values + penalty))
+        squared = norms - 2 * (kept * along).sum(1) + (kept @ gram * kept).sum(1)
+        left = (1 - 1 / n - (kept * directions).sum(1)).clamp(min=LEAST)
+        errors.append((squared.clamp(min=0) / left.square()).mean())
+    return torch.stack(errors)
