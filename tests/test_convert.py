@@ -17,7 +17,6 @@ from recbole_sibrar.cli import main
 from recbole_sibrar.convert import atomic, own_tables
 from recbole_sibrar.convert.filters import k_core
 from recbole_sibrar.convert.vectors import embeddings_of, read_embeddings
-from recbole_sibrar.data import tables
 from recbole_sibrar.data.tables import read_table
 from recbole_sibrar.data.vectors import read_vectors
 from recbole_sibrar.errors import DataError, OptionError
@@ -412,7 +411,7 @@ def test_ids_of_vectors_are_those_of_tables():
     ],
 )
 def test_quotes_in_ids_of_vectors_are_those_of_tables(name, text, ids, block_bytes, monkeypatch):
-    monkeypatch.setattr(tables, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr("recbole_sibrar.data.lines.BLOCK_BYTES", block_bytes)
     Path(name).write_text(text)
     vectors = read_embeddings(name)
     assert vectors.ids.tolist() == ids == read_table(name)["id"].tolist() and vectors.values.tolist() == [[0], [1], [2]]

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from recbole_sibrar.cli import main
 from recbole_sibrar.convert import encoders, onion
-from recbole_sibrar.data import tables
 from recbole_sibrar.data.vectors import read_vectors
 from recbole_sibrar.kinds.reading import load_modalities, parse_declarations
 from recbole_sibrar.properties import read_property_file
@@ -152,7 +151,7 @@ def test_onion_genres_in_columns(raw, cell, message, capsys):
 def test_blocks_do_not_change_the_counts(raw, monkeypatch):
     path = raw / "userid_trackid_timestamp.tsv.bz2"
     whole = onion.count_plays(path, 2018)
-    monkeypatch.setattr(tables, "BLOCK_BYTES", 50)
+    monkeypatch.setattr("recbole_sibrar.data.lines.BLOCK_BYTES", 50)
     monkeypatch.setattr(onion.PairCounts, "MIN_MERGE", 1)
     pd.testing.assert_frame_equal(onion.count_plays(path, 2018), whole)
 

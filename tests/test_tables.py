@@ -20,8 +20,10 @@ from recbole_sibrar.cli import main
 from recbole_sibrar.cli.serving import users_of
 from recbole_sibrar.convert.vectors import read_embeddings
 from recbole_sibrar.data.atomic import read_atomic
+from recbole_sibrar.data.cells import MISSING, is_marker
 from recbole_sibrar.data.modalities import Modalities, Modality
-from recbole_sibrar.data.tables import MISSING, is_marker, parquet_blocks, read_table
+from recbole_sibrar.data.tables import read_table
+from recbole_sibrar.data.typed import parquet_blocks
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.kinds import KINDS
 from recbole_sibrar.kinds.category import category_modality

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from recbole_sibrar.data.cells import is_empty
 from recbole_sibrar.data.lists import list_in
 from recbole_sibrar.data.modalities import SIDES
-from recbole_sibrar.data.tables import is_empty, read_values
+from recbole_sibrar.data.tables import read_values
 from recbole_sibrar.errors import OptionError, not_installed
 from recbole_sibrar.files import atomic_directory, atomic_file, write_json
 from recbole_sibrar.progress import steps

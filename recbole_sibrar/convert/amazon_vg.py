@@ -17,7 +17,9 @@ from recbole_sibrar.convert.corpus import Corpus, add_encoders, add_item_vectors
 from recbole_sibrar.convert.encoders import Encode
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair, k_core
 from recbole_sibrar.convert.vectors import located, read_embeddings
-from recbole_sibrar.data.tables import clean, find_file, json_objects
+from recbole_sibrar.data.cells import clean
+from recbole_sibrar.data.lines import find_file
+from recbole_sibrar.data.typed import json_objects
 from recbole_sibrar.errors import DataError
 
 ITEM_KINDS = {"title": "text", "description": "text", "image_url": "text"}

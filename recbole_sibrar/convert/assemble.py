@@ -12,7 +12,7 @@ import pandas as pd
 
 from recbole_sibrar.convert.atomic import AtomicDataset, checksum
 from recbole_sibrar.convert.filters import StepLog, k_core
-from recbole_sibrar.data.tables import parts_of
+from recbole_sibrar.data.lines import parts_of
 from recbole_sibrar.errors import DataError, OptionError, nearest
 from recbole_sibrar.kinds import KINDS
 from recbole_sibrar.kinds.guess import TEXT

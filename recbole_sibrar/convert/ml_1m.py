@@ -15,7 +15,8 @@ from recbole_sibrar.convert.corpus import Corpus, add_ages, add_encoders, add_it
 from recbole_sibrar.convert.encoders import Encode
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair, of_ages
 from recbole_sibrar.convert.vectors import located, read_embeddings
-from recbole_sibrar.data.tables import finite_numbers, read_table, refuse_duplicates
+from recbole_sibrar.data.cells import finite_numbers, refuse_duplicates
+from recbole_sibrar.data.tables import read_table
 from recbole_sibrar.errors import DataError
 
 USER_KINDS = {"gender": "category", "age": "category", "occupation": "category"}

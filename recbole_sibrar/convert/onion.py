@@ -14,18 +14,10 @@ from recbole_sibrar.convert.atomic import prepare
 from recbole_sibrar.convert.corpus import Corpus, add_ages, named_values
 from recbole_sibrar.convert.filters import StepLog, k_core, of_ages
 from recbole_sibrar.convert.vectors import located, read_embeddings
-from recbole_sibrar.data.tables import (
-    Lines,
-    below,
-    clean,
-    find_file,
-    finite_numbers,
-    is_marker,
-    join_tags,
-    read_lines,
-    read_table,
-    refuse_duplicates,
-)
+from recbole_sibrar.data.cells import clean, finite_numbers, is_marker, join_tags, refuse_duplicates
+from recbole_sibrar.data.delimited import Lines, read_lines
+from recbole_sibrar.data.lines import below, find_file
+from recbole_sibrar.data.tables import read_table
 from recbole_sibrar.errors import DataError
 
 EVENTS = "userid_trackid_timestamp.tsv"

@@ -8,7 +8,8 @@ import pandas as pd
 from recbole_sibrar.convert.arguments import check_cells
 from recbole_sibrar.convert.assemble import ID
 from recbole_sibrar.data.frames import is_file, is_list, plain_frame, texts_of
-from recbole_sibrar.data.tables import SEPARATORS, checked, parts_of, read_table, read_values, table_format
+from recbole_sibrar.data.lines import parts_of
+from recbole_sibrar.data.tables import SEPARATORS, checked, read_table, read_values, table_format
 from recbole_sibrar.errors import DataError, nearest
 
 

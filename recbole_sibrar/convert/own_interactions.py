@@ -7,9 +7,9 @@ import pandas as pd
 from recbole_sibrar.convert.assemble import ID, check_column_names
 from recbole_sibrar.convert.own_cells import ids_of, read_cells
 from recbole_sibrar.data.atomic import LARGEST
+from recbole_sibrar.data.cells import clean, is_marker
 from recbole_sibrar.data.dates import as_seconds, is_moment
 from recbole_sibrar.data.frames import Table, is_list
-from recbole_sibrar.data.tables import clean, is_marker
 from recbole_sibrar.errors import DataError
 
 

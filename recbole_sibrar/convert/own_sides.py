@@ -11,10 +11,10 @@ from recbole_sibrar.convert.arguments import check_cells
 from recbole_sibrar.convert.assemble import ID, MANY, TYPES, Side, check_column_names
 from recbole_sibrar.convert.own_cells import ids_of, read_cells
 from recbole_sibrar.convert.vectors import Vectors, embeddings_of
+from recbole_sibrar.data.cells import clean, is_marker, refuse_duplicates
 from recbole_sibrar.data.dates import as_seconds
 from recbole_sibrar.data.frames import Table, is_list
 from recbole_sibrar.data.lists import as_lists
-from recbole_sibrar.data.tables import clean, is_marker, refuse_duplicates
 from recbole_sibrar.errors import DataError, OptionError, nearest
 from recbole_sibrar.kinds import KINDS
 from recbole_sibrar.kinds.guess import TEXT, doubts, guess_kind, spelled_in_two_ways
@@ -199,7 +199,7 @@ def _without_markers(column: pd.Series, missing: Collection[str] | None) -> tupl
     """The column with "" where the text stands for a missing value, and words that count them.
 
     Args:
-        missing: the texts; those of ``tables.MISSING`` by default.
+        missing: the texts; those of ``cells.MISSING`` by default.
     """
     stripped = column.str.strip()
     marked = stripped.map(is_marker) if missing is None else stripped.isin(missing)

@@ -15,8 +15,8 @@ from recbole_sibrar.convert.filters import StepLog, first_of_each_pair
 from recbole_sibrar.convert.own_interactions import read_interactions
 from recbole_sibrar.convert.own_sides import Reading, add_embedded, read_side
 from recbole_sibrar.convert.vectors import Embedded, embeddings_of, located
+from recbole_sibrar.data.cells import MISSING
 from recbole_sibrar.data.frames import Table, is_file
-from recbole_sibrar.data.tables import MISSING
 from recbole_sibrar.errors import OptionError, nearest
 from recbole_sibrar.kinds.guess import TEXT
 
@@ -62,7 +62,7 @@ def convert(
         half: store vectors as float16.
         encode: an ``encoders.Encode``, which makes vectors of texts or pictures.
         missing: texts in features that stand for a missing value, as the empty cell does; by default
-            ``data.tables.MISSING``.
+            ``data.cells.MISSING``.
         kinds: {column: kind} of either table, as ``user_modalities`` and ``item_modalities``.
 
     Raises:

@@ -17,19 +17,13 @@ import torch
 from scipy.sparse import issparse
 
 from recbole_sibrar import hub
+from recbole_sibrar.data.cells import is_number
+from recbole_sibrar.data.delimited import Lines, read_blocks
 from recbole_sibrar.data.frames import Frame, is_file, is_list, plain_frame
+from recbole_sibrar.data.lines import below, check_file, suffix_of
 from recbole_sibrar.data.lists import list_in
-from recbole_sibrar.data.tables import (
-    SEPARATORS,
-    TYPED,
-    Lines,
-    below,
-    check_file,
-    is_number,
-    read_blocks,
-    separator_of,
-    suffix_of,
-)
+from recbole_sibrar.data.tables import SEPARATORS, separator_of
+from recbole_sibrar.data.typed import TYPED
 from recbole_sibrar.data.vectors import LARGEST, check_columns, check_repeats, check_scale, check_size
 from recbole_sibrar.errors import DataError, OptionError
 

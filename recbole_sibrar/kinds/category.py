@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recbole_sibrar.data.cells import clean
 from recbole_sibrar.data.modalities import Declaration, Features, Modality
 from recbole_sibrar.data.sparse import SparseRows, gather_rows
-from recbole_sibrar.data.tables import clean
 from recbole_sibrar.kinds.agreement import agreement
 from recbole_sibrar.kinds.block import Block, SparseBlock, most_frequent, with_columns
 from recbole_sibrar.kinds.kind import Kind, wrong_value

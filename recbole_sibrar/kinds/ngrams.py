@@ -11,9 +11,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from recbole_sibrar.data.cells import clean
 from recbole_sibrar.data.modalities import Modality
 from recbole_sibrar.data.sparse import SparseRows
-from recbole_sibrar.data.tables import clean
 from recbole_sibrar.kinds.block import Block
 from recbole_sibrar.kinds.kind import wrong_value
 from recbole_sibrar.kinds.tags import TagsBlock, TagsProjection, ValueSets, tags_modality

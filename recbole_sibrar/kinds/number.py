@@ -14,10 +14,10 @@ from torch import Tensor
 
 from recbole_sibrar.checked import option
 from recbole_sibrar.data.atomic import LARGEST, parse_numbers
+from recbole_sibrar.data.cells import is_number
 from recbole_sibrar.data.dates import is_moment
 from recbole_sibrar.data.modalities import Declaration, Features, Modality
 from recbole_sibrar.data.sparse import SparseRows
-from recbole_sibrar.data.tables import is_number
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.kinds.agreement import agreement
 from recbole_sibrar.kinds.block import Block

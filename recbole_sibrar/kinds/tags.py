@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recbole_sibrar.checked import option
+from recbole_sibrar.data.cells import is_empty, join_tags
 from recbole_sibrar.data.frames import is_list
 from recbole_sibrar.data.lists import MOSTLY, list_in
 from recbole_sibrar.data.modalities import Features, Modality
 from recbole_sibrar.data.sparse import SparseRows, weighted_row_sum
-from recbole_sibrar.data.tables import is_empty, join_tags
 from recbole_sibrar.kinds import block
 from recbole_sibrar.kinds.agreement import agreement
 from recbole_sibrar.kinds.block import ROWS_COUNTED, Block, SparseBlock, most_frequent, with_columns

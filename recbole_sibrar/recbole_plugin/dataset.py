@@ -17,6 +17,7 @@ from torch import Tensor
 
 from recbole_sibrar.checked import parse_names
 from recbole_sibrar.data.atomic import check_id_type, exact_integers, has_rows, parse_numbers, read_atomic, read_header
+from recbole_sibrar.data.cells import is_marker
 from recbole_sibrar.data.identity import interactions_digest, modality_digest, sorted_numbers
 from recbole_sibrar.data.missing import MissingOptions, remove
 from recbole_sibrar.data.modalities import (
@@ -27,7 +28,6 @@ from recbole_sibrar.data.modalities import (
 )
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.splits import PHASES, SPLIT_ROUNDINGS, check_disjoint, rounded_up
-from recbole_sibrar.data.tables import is_marker
 from recbole_sibrar.data.vectors import STORAGES
 from recbole_sibrar.errors import DataError, OptionError, nearest
 from recbole_sibrar.evaluation.protocol import Phase, build_phases

@@ -9,7 +9,7 @@ import yaml
 
 from recbole_sibrar.convert.assemble import RESERVED, SPECIAL
 from recbole_sibrar.data.atomic import find_dataset_file, read_atomic, read_header
-from recbole_sibrar.data.tables import is_marker
+from recbole_sibrar.data.cells import is_marker
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.kinds.guess import guess_kind
 from recbole_sibrar.kinds.tags import other_separator

@@ -4,8 +4,8 @@ from collections.abc import Collection, Sequence
 
 import pandas as pd
 
+from recbole_sibrar.data.cells import is_empty, is_marker
 from recbole_sibrar.data.modalities import Modalities
-from recbole_sibrar.data.tables import is_empty, is_marker
 from recbole_sibrar.errors import OptionError, nearest
 from recbole_sibrar.kinds import KINDS
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recbole_sibrar.data.cells import is_marker, is_number
 from recbole_sibrar.data.dates import is_date, seconds
 from recbole_sibrar.data.encoders import LOADERS
 from recbole_sibrar.data.frames import Frame, is_list, plain_frame
 from recbole_sibrar.data.modalities import SIDES, Modalities, Modality
-from recbole_sibrar.data.tables import is_marker, is_number
 from recbole_sibrar.errors import DataError, OptionError, nearest
 from recbole_sibrar.kinds import KINDS
 from recbole_sibrar.kinds.kind import wrong_value
@@ -30,7 +30,7 @@ class Vocabulary:
     Attributes:
         columns: {side: name of the id's column}.
         tag_separator: between the tags of a cell; None for a data set that was no table.
-        missing: texts that stand for a missing value; those of ``data.tables.MISSING`` by default.
+        missing: texts that stand for a missing value; those of ``data.cells.MISSING`` by default.
         others: {side: columns that became no modality}.
         encoders: {modality: {kind: text | image, model: name}}.
         dates: columns of dates, which are numbers: seconds since 1970.
