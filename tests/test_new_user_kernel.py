@@ -23,10 +23,11 @@ def build(monkeypatch):
     pairs = users[users < N_KNOWN], items[users < N_KNOWN]
     monkeypatch.setattr(test_models, "interactions", lambda: pairs)
 
-    def built(model_class, **options):
+    def built(model_class, face=None, **options):
         modalities = side_modalities()
         there = torch.arange(N_USERS) % 5 > 0
-        face = torch.randn(N_USERS, 4, generator=torch.Generator().manual_seed(6))
+        if face is None:
+            face = torch.randn(N_USERS, 4, generator=torch.Generator().manual_seed(6))
         own = Modality("face", "vector", there, face, 4)
         modalities["user"] = Modalities("user", (modalities["user"].entries[0], own))
         return test_models.build(
@@ -100,6 +101,15 @@ def test_a_new_user_has_the_scores_of_the_textbook_regression(model_class, netwo
     assert spread(ratio * textbook.predict(rows)[:, trained]) == pytest.approx(
         0.4 * spread(networks_own.numpy()), rel=1e-3
     )
+
+
+@every_model
+def test_where_content_says_nothing_it_is_popularity(model_class, build):
+    model = build(model_class, face=torch.ones(N_USERS, 4))
+    _, _, has = known_by_content(model)
+    added = model.embeddings("user", torch.tensor([21, 22]))[:, WIDTH:] @ model.embeddings("item", ITEMS)[:, WIDTH:].T
+    popularity = torch.tensor(has).float().mean(0)
+    torch.testing.assert_close(added / added.sum(1, keepdim=True), (popularity / popularity.sum()).expand(2, -1))
 
 
 @every_model

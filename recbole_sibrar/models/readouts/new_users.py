@@ -76,20 +76,19 @@ class NewUserKernel(InteractionKernel):
         values, turn = torch.linalg.eigh(covariance * len(ids))
         varies = values > LEAST * values[-1]
         mean, values, turn = mean.to(rows), values[varies].to(rows), turn[:, varies].to(rows)
-        directions = (rows - mean) @ (turn / values.sqrt())
-        share = torch.full_like(rows[:, :1], 1 / len(ids))
+        around, basis = rows - mean, turn / values.sqrt()
 
-        ensemble = self.ensemble
+        ensemble, n = self.ensemble, len(ids)
         histories = ensemble.training_rows("item").select(items)
-        sums = weighted_row_sum(histories, self._of_all(ids, torch.cat([directions, share], dim=1)))
+        of_items = weighted_row_sum(histories, self._of_all(ids, F.pad(around, (0, 1), value=1.0)))
         profiles = ensemble.training_rows("user").select(ids[users]).among(items)
-        has = profiles.mark(rows.new_zeros(len(users), len(items)))
-        penalties = torch.tensor(PENALTIES).to(values) * values.sum() / len(ids)
-        errors = left_out_errors(directions[users], values, len(ids), sums[:, :-1], has - sums[:, -1], penalties)
+        residuals = profiles.mark(rows.new_zeros(len(users), len(items))) - of_items[:, -1] / n
+        penalties = torch.tensor(PENALTIES).to(values) * values.sum() / n
+        errors = left_out_errors(around[users] @ basis, values, n, of_items[:, :-1] @ basis, residuals, penalties)
         penalty = SHARPER * penalties[errors.argmin()]
 
-        solved = directions * (values.sqrt() / (values + penalty)) @ turn.T
-        return self._of_all(ids, torch.cat([solved, share - (solved @ mean).unsqueeze(1)], dim=1))
+        solved = around @ (turn / (values + penalty) @ turn.T)
+        return self._of_all(ids, torch.cat([solved, 1 / n - (solved @ mean).unsqueeze(1)], dim=1))
 
     def _of_all(self, ids: Tensor, rows: Tensor) -> Tensor:
         """(T, C) of the users ``ids`` -> (U, C), zero of the others."""
