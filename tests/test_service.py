@@ -453,8 +453,19 @@ def test_what_is_kept_belongs_to_one_service_and_one_model(kept, checkpoint, mod
     with pytest.raises(OptionError, match="saved.pth holds another model"):
         kept.newest(model)
     kept.record(model, {"put": [{"sku": "n", "color": "red"}]})
-    with pytest.raises(DataError, match=naming("line 1 | saved.pth.journal | 'color' | Remove")):
+    with pytest.raises(DataError, match=naming("line 2 | saved.pth.journal | 'color' | Remove")):
         kept.replay(model)
+
+
+def test_changes_of_a_model_are_not_made_with_one_that_was_trained_again(kept, checkpoint, model, shop):
+    kept.record(model, CHANGES[0])
+    kept._file.close()
+    other = Dataset.from_frames(items=shop.products, item_column="sku").by_content()
+    after = KeptCatalogue(kept.path)
+    with pytest.raises(OptionError, match="saved.pth.journal holds changes .* of another model"):
+        after.replay(other)
+    assert after.replay(Recommender.load(checkpoint)) == 1
+    after._file.close()
 
 
 def test_a_change_that_cannot_be_kept_is_not_confirmed(kept, checkpoint, monkeypatch):

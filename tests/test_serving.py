@@ -349,6 +349,30 @@ def test_recommend_from_the_command_line(tiny, capsys):
     assert pd.read_csv("recs.csv")["user"].tolist() == ["u1"] * 3 + ["x"] * 3
 
 
+def test_candidates_from_a_table(tiny, capsys):
+    base = ["recommend", "--checkpoint", trained(tiny), "--users", "u1", "--include-seen", "--candidates-file"]
+    Path("today.csv").write_text("item_id,stock\ni3,1\ni5,2\n")
+    assert main([*base, "today.csv", "--output", "recs.csv"]) == 0
+    assert sorted(pd.read_csv("recs.csv")["item"]) == ["i3", "i5"]
+    Path("today.csv").write_text("sku\ni3\n")
+    assert main([*base, "today.csv"]) == 2
+    assert names(capsys.readouterr().err, "today.csv, line 1 | 'item_id' | sku")
+
+
+def test_users_of_whom_nothing_is_read_are_told_of_the_average(tiny, capsys):
+    """u0 has no interactions, and this model reads nothing else of users."""
+    (tiny.folder / "tiny" / "tiny.user").open("a").write("u0\tF\t30\n")
+    path = trained(tiny, single_branch="item")
+    recommender = Recommender.load(path)
+    with pytest.warns(UserWarning, match=naming("1 of 2 users | 'u0' | (interactions) | the average user's list")):
+        table = recommender.recommend(["u1", "u0"], k=3).set_index("user")
+    assert table.loc["u0", "item"].tolist() == recommender.recommend([[]], k=3)["item"].tolist()
+    Path("users.csv").write_text("user_id,gender\nu1,\nstranger,F\n")
+    capsys.readouterr()
+    assert main(["recommend", "--checkpoint", path, "--users-file", "users.csv"]) == 2
+    assert names(capsys.readouterr().err, "users.csv | 'stranger' | reads nothing of | gender | history")
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

@@ -15,7 +15,7 @@ from recbole_sibrar.data.cells import is_empty
 from recbole_sibrar.data.lists import list_in
 from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.data.tables import read_values
-from recbole_sibrar.errors import OptionError, not_installed
+from recbole_sibrar.errors import DataError, OptionError, nearest, not_installed
 from recbole_sibrar.files import atomic_directory, atomic_file, write_json
 from recbole_sibrar.progress import steps
 from recbole_sibrar.serving.content import by_content
@@ -62,7 +62,9 @@ def add_serving_parsers(commands: argparse._SubParsersAction[argparse.ArgumentPa
     users.add_argument("--history", nargs="+", metavar="ITEM", help="one new user who likes these items")
     users.add_argument("--all-users", action="store_true", help="every known user")
     recommend.add_argument("--new-items", metavar="TABLE", help="items that were not in the training data")
-    recommend.add_argument("--candidates", nargs="+", metavar="ITEM", help="rank these items only")
+    only = recommend.add_mutually_exclusive_group()
+    only.add_argument("--candidates", nargs="+", metavar="ITEM", help="rank these items only")
+    only.add_argument("--candidates-file", metavar="TABLE", help="rank the items of this table only")
     recommend.add_argument("--k", type=int, default=10, help="length of the lists (default: %(default)s)")
     recommend.add_argument("--include-seen", action="store_true", help="rank items of a user's history too")
     recommend.add_argument("--output", metavar="TABLE", help="write there (csv, tsv, parquet), do not print")
@@ -194,6 +196,20 @@ def without_known(items: pd.DataFrame, saved: AnyRecommender) -> pd.DataFrame:
     return items[[not directory.is_known("item", directory.token("item", token).strip()) for token in items[column]]]
 
 
+def ids_in(path: str, recommender: AnyRecommender) -> list[Any]:
+    """The items of a table.
+
+    Raises:
+        DataError: it has no column of items' ids.
+    """
+    table = read_values(path)
+    column = recommender.vocabulary.id_column("item", table.columns)
+    if column is None:
+        expected = recommender.vocabulary.columns.get("item") or "item_id"
+        raise DataError(f"{path}, line 1: no column {expected!r}. {nearest(expected, table.columns)}")
+    return [token.strip() if isinstance(token, str) else token for token in table[column]]
+
+
 def _recommend(arguments: argparse.Namespace) -> int:
     if arguments.output and Path(arguments.output).suffix not in TABLES:
         raise OptionError(f"--output {arguments.output}: a table is one of {', '.join(TABLES)}.")
@@ -204,9 +220,20 @@ def _recommend(arguments: argparse.Namespace) -> int:
         unread = recommender.vocabulary.unread("user", recommender.reads("user")).intersection(table.columns)
         id_column = recommender.vocabulary.id_column("user", table.columns) or "user_id"
         users = users_of(table.drop(columns=[*unread]), id_column)
+        strangers = [
+            user for user in users if isinstance(user, str) and not recommender.directory.is_known("user", user)
+        ]
+        if strangers and len(unread):
+            raise DataError(
+                f"{arguments.users_file}: {strangers[0]!r} is no known user, and {recommender.name} reads nothing of "
+                f"{', '.join(unread)}; give such a user a history."
+            )
     elif arguments.history:
         users = [arguments.history]
-    tables = _blocks(recommender, users, arguments)
+    candidates = arguments.candidates
+    if arguments.candidates_file:
+        candidates = ids_in(arguments.candidates_file, recommender)
+    tables = _blocks(recommender, users, candidates, arguments)
     if arguments.output:
         print(f"{write_tables(tables, arguments.output):,} recommendations written to {arguments.output}")
     else:
@@ -218,13 +245,16 @@ def _recommend(arguments: argparse.Namespace) -> int:
 
 
 def _blocks(
-    recommender: AnyRecommender, users: Sequence[User] | None, arguments: argparse.Namespace
+    recommender: AnyRecommender,
+    users: Sequence[User] | None,
+    candidates: Sequence[Any] | None,
+    arguments: argparse.Namespace,
 ) -> Iterator[pd.DataFrame]:
     """Yield the recommendations of some users at a time; all known users by default."""
     users = recommender.directory.tokens["user"][1:] if users is None else users
     for start in steps(range(0, max(1, len(users)), USERS_AT_A_TIME), "recommending"):
         some = users[start : start + USERS_AT_A_TIME]
-        yield recommender.recommend(some, arguments.k, arguments.candidates, not arguments.include_seen)
+        yield recommender.recommend(some, arguments.k, candidates, not arguments.include_seen)
 
 
 def _serve(arguments: argparse.Namespace) -> int:

@@ -68,6 +68,14 @@ def modality_digest(entry: Modality) -> str:
     return digest.result
 
 
+def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """The fingerprint of tensors, by name."""
+    digest = _Digest()
+    for name, values in sorted(tensors.items()):
+        digest.array(name, values.detach().cpu().numpy())
+    return digest.result
+
+
 class _Digest:
     def __init__(self):
         self._hash = hashlib.blake2b(digest_size=8)

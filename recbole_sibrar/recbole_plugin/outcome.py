@@ -74,6 +74,7 @@ def announcement(prepared: Prepared, counts: dict[str, Any], folder: Path, log: 
             if own
         ),
         *(f"  not read of {side}s: {_named(names)}{of_both}" for side, names in unread.items() if names),
+        *_of_dislikes(prepared),
         f"  {_n_parameters(prepared.model):,} parameters on {config['device']}, {torch.get_num_threads()} threads",
         f"  at most {prepared.trainer.epochs} epochs; {better}",
         f"  results: {folder}; configuration and log: {log}",
@@ -167,6 +168,20 @@ def per_item(prepared: Prepared) -> dict[str, Any] | None:
     table = per_item_table(recommendations, n_relevant, prepared.config["topk"])
     items = dataset.id2token(dataset.iid_field, table.pop("item"))
     return {dataset.iid_field: items, **{name: values.numpy() for name, values in table.items()}}
+
+
+def _of_dislikes(prepared: Prepared) -> list[str]:
+    """A line on ratings that may say that there was nothing to like."""
+    field = prepared.dataset.config["RATING_FIELD"]
+    parts = [loader._dataset.inter_feat for loader in prepared.loaders]
+    ratings = torch.cat([part[field] for part in parts if field in part] or [torch.zeros(0)])
+    n = int((ratings <= 0).sum())
+    if not 0 < n < len(ratings):
+        return []
+    return [
+        f"  {n:,} of {len(ratings):,} interactions have a {field} of 0 or less, and count as the others do; "
+        f"--val_interval=\"{{{field}: '(0,inf)'}}\" leaves them out"
+    ]
 
 
 def _named(names: list[str]) -> str:

@@ -17,7 +17,7 @@ LARGEST_JOURNAL = 64 << 20  # bytes; then the model is saved and the journal beg
 
 
 class KeptCatalogue:
-    """A model's file, and beside it a journal of the changes since it was saved, one a line.
+    """A model's file, and beside it a journal of the changes since it was saved, one a line below that of the model.
 
     A change is on the disk as soon as ``record`` returns. Doing all that is in a journal twice is the same as once, so
     that it does not matter when in between a process was killed.
@@ -51,9 +51,8 @@ class KeptCatalogue:
         if not self.path.is_file():
             return recommender
         saved = Recommender.load(self.path)
-        if isinstance(saved, Recommender) and isinstance(recommender, Recommender):
-            if saved.is_of_the_model_of(recommender):
-                return saved
+        if isinstance(saved, Recommender) and _model_of(saved) == _model_of(recommender):
+            return saved
         raise OptionError(
             f"{self.path} holds another model, with a catalogue of its own; serve that (--checkpoint {self.path}), "
             "remove it, or --save elsewhere."
@@ -66,18 +65,26 @@ class KeptCatalogue:
             how many there are.
 
         Raises:
-            DataError: a change cannot be made with this model.
+            OptionError: they are those of another model. DataError: a change cannot be made with this model.
         """
-        n, whole = 0, 0
+        n, whole, own = 0, 0, _model_of(recommender)
         with open(self.journal, "rb") as lines:
-            for line in lines:
+            for number, line in enumerate(lines, start=1):
                 if not line.endswith(b"\n"):
                     break  # killed while it was written, before the client was told that it was done
-                n, whole = n + 1, whole + len(line)
+                whole += len(line)
                 try:
-                    apply(recommender, json.loads(line))
+                    change = json.loads(line)
+                    if "model" not in change:
+                        apply(recommender, change)
+                        n += 1
                 except (SibrarError, ValueError, KeyError) as error:
-                    raise DataError(f"{self.journal}, line {n}: {error} Remove the line, or the file.") from None
+                    raise DataError(f"{self.journal}, line {number}: {error} Remove the line, or the file.") from None
+                if change.get("model", own) != own:
+                    raise OptionError(
+                        f"{self.journal} holds changes of the catalogue of another model, such as one that was trained "
+                        "before; remove it, serve the other one, or --save elsewhere."
+                    )
         self._file.truncate(whole)
         return n
 
@@ -87,7 +94,9 @@ class KeptCatalogue:
         Raises:
             WriteError: the disk is full, or may not be written to.
         """
-        before, left = self._size(), json.dumps(change).encode() + b"\n"
+        before = self._size()
+        lines = [change] if before else [{"model": _model_of(recommender)}, change]
+        left = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
         try:
             while left:
                 left = left[self._file.write(left) :]
@@ -119,6 +128,11 @@ class KeptCatalogue:
 
     def _size(self) -> int:
         return os.fstat(self._file.fileno()).st_size
+
+
+def _model_of(recommender: AnyRecommender) -> str:
+    """Its fingerprint, if its catalogue can be changed."""
+    return recommender.fingerprint if isinstance(recommender, Recommender) else ""
 
 
 def apply(recommender: AnyRecommender, change: dict[str, Any]) -> None:

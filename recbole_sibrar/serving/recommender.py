@@ -12,6 +12,7 @@ from torch import Tensor
 
 from recbole_sibrar import checkpoint
 from recbole_sibrar.data.frames import Frame, is_file
+from recbole_sibrar.data.identity import tensors_digest
 from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities, Modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import CheckpointError, DataError, OptionError, nearest
@@ -127,10 +128,10 @@ class Recommender(AnyRecommender):
         serving = {**self._state["serving"], "catalogue": checkpoint.plain_catalogue(catalogue, removed)}
         save_tensors(path, {**self._state, "serving": serving})
 
-    def is_of_the_model_of(self, other: "Recommender") -> bool:
-        """Whether both have the same parameters, whatever their catalogues."""
-        own, others = self._state["state_dict"], other._state["state_dict"]
-        return own.keys() == others.keys() and all(torch.equal(own[name], others[name]) for name in own)
+    @property
+    def fingerprint(self) -> str:
+        """Of its parameters, whatever its catalogue is."""
+        return tensors_digest(self._state["state_dict"])
 
     def reads(self, side: str) -> tuple[str, ...]:
         return self.model.modalities[side].names
@@ -370,6 +371,26 @@ class Recommender(AnyRecommender):
                 stacklevel=3,
             )
 
+    def _warn_of_average(self, requests: Sequence[Request]) -> None:
+        """Known users without anything that is read all have one list."""
+        if ("user", "average") in self._told or not self.reads("user"):
+            return
+        known, added = self.model.modalities["user"], self._catalogue["user"]
+        numbers = [request.known for request in requests if request.known is not None]
+        of_training = [number for number in numbers if number < self.n_trained["user"]]
+        has_any = dict(zip(of_training, known.evaluated[of_training].any(1).tolist()))
+        if later := [number for number in numbers if number in added]:
+            has_any.update(zip(later, added.rows(later).evaluated.any(1).tolist()))
+        own = [self.directory.tokens["user"][number] for number, has in has_any.items() if not has]
+        if own:
+            read = ", ".join(known.names)
+            self._tell_once(
+                ("user", "average"),
+                f"{len(own):,} of {len(requests):,} users, such as {own[0]!r}, have nothing of what this {self.name} "
+                f"reads ({read}), and get the average user's list.",
+                stacklevel=5,
+            )
+
     def _warn_of_items(self, requests: Sequence[Request]) -> None:
         """Histories of nothing but items that were added say nothing of a user."""
         first = self.n_trained["item"]
@@ -401,6 +422,7 @@ class Recommender(AnyRecommender):
         known = [position for position, request in enumerate(requests) if request.known is not None]
         new = [position for position, request in enumerate(requests) if request.known is None]
         if known:
+            self._warn_of_average([requests[position] for position in known])
             result[known] = self._embeddings_of_known(torch.tensor([requests[p].known for p in known]))
         if new:
             result[new] = self.model.embed(self._features_of_users([requests[p] for p in new]))
