@@ -88,3 +88,5 @@ def test_a_model_that_cannot_be_run_is_refused_by_recboles_own_function(tiny):
 def test_more_clusters_than_users(tiny):
     with pytest.raises(OptionError, match=naming("num_clusters | 1000 | 40 | 30")):
         run("NCL", "tiny", None, tiny.options())
+    with pytest.raises(OptionError, match=naming("num_clusters | 1000 | 40 | 30")):
+        run_recbole(model="NCL", dataset="tiny", config_dict=tiny.options())

@@ -24,6 +24,8 @@ from recbole_sibrar.recbole_plugin.prepared import make_config, prepare
 from recbole_sibrar.recbole_plugin.quick_start import load_data_and_model
 from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.recbole_plugin.trainer import ProtocolTrainer
+from recbole_sibrar.report.collection import read_runs
+from recbole_sibrar.report.comparison import SMALLER, goodness
 from recbole_sibrar.serving.recommender import Recommender
 
 SCENARIOS = ["warm", "user_cold", "item_cold"]
@@ -432,6 +434,10 @@ def test_a_metric_and_a_fusion_of_ones_own(tiny, monkeypatch):
     assert pd.read_csv(f"results/{own.name}/per_user.csv")["misses@1"].isin([0, 1]).all()
     assert own.test_result == run("SiBraR", "tiny", None, tiny.options(**options, fusion="attention")).test_result
     assert len(Recommender.load(f"results/{own.name}").recommend(["u1"], k=3)) == 3
+    monkeypatch.delitem(METRICS, "misses")  # as where ``report`` runs
+    assert read_runs("results")[0].result["smaller"] == ["misses"]
+    assert goodness("misses@1", pd.Series([0.5])).tolist() == [-0.5]
+    SMALLER.discard("misses")
 
 
 def test_what_is_no_metric_or_fusion_is_refused_where_it_is_made_known():

@@ -587,6 +587,14 @@ def test_columns_of_which_the_same_is_said_are_one_line_where_they_are_many(caps
     assert "  n1           29 of 30 items (96.7%, not '29')\n  and 48 others, 29 to 29 of 30 items\n" in said
 
 
+def test_what_a_filter_drops_is_not_said_to_count(capsys):
+    orders = pd.DataFrame({"user_id": range(9), "item_id": range(9), "pieces": [1, 2, -1] * 3})
+    Dataset.from_frames(orders)
+    assert "3 of 9 interactions have less than 0 in pieces, and count" in capsys.readouterr().out
+    Dataset.from_frames(orders, minimum={"pieces": 1})
+    assert "and count" not in capsys.readouterr().out
+
+
 def test_durations_are_seconds():
     items = pd.DataFrame({"item_id": ["a", "b"], "length": pd.to_timedelta([90, None], unit="s")})
     Dataset.from_frames(pd.DataFrame({"user_id": [1], "item_id": ["a"]}), items=items, folder="out/d")

@@ -44,7 +44,6 @@ def read_interactions(source: Table, user_column: str, item_column: str) -> pd.D
             frame[column] = clean(frame[column])
     if others:
         print(f"  other columns of interactions are kept, and read by no model: {', '.join(others)}")
-    _tell_of_dislikes(frame)
     frame = frame[[*ID.values(), *(column for column in frame if column not in ID.values())]]
     return frame.reset_index(drop=True)
 
@@ -74,7 +73,7 @@ def _with_ids(path: str | Path, frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _tell_of_dislikes(frame: pd.DataFrame) -> None:
+def tell_of_dislikes(frame: pd.DataFrame) -> None:
     """Say which interactions may be none: ratings that are not positive, and what was given back."""
     for column in frame.select_dtypes("number").columns.drop("timestamp", errors="ignore"):
         numbers, is_rating = frame[column], column == "rating"

@@ -12,7 +12,7 @@ from recbole_sibrar.convert.atomic import prepare
 from recbole_sibrar.convert.corpus import Corpus, add_encoders, add_item_vectors, encoders, named_values
 from recbole_sibrar.convert.encoders import Encode
 from recbole_sibrar.convert.filters import StepLog, first_of_each_pair
-from recbole_sibrar.convert.own_interactions import read_interactions
+from recbole_sibrar.convert.own_interactions import read_interactions, tell_of_dislikes
 from recbole_sibrar.convert.own_sides import Reading, add_embedded, read_side
 from recbole_sibrar.convert.vectors import Embedded, embeddings_of, located
 from recbole_sibrar.data.cells import MISSING
@@ -145,6 +145,7 @@ def _filtered(pairs: pd.DataFrame, minimum: dict[str, float], log: StepLog) -> p
             numeric = pairs.select_dtypes("number").columns
             raise OptionError(f"--min {column!r} is no numeric column of the interactions. {nearest(column, numeric)}")
         pairs = log.record(f"{column} >= {value:g}", pairs[pairs[column] >= value])
+    tell_of_dislikes(pairs)
     return log.record("one per user and item", first_of_each_pair(pairs))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from recbole.evaluator import register
 from recbole.model.abstract_recommender import AbstractRecommender
 
 from recbole_sibrar import checkpoint
@@ -139,6 +140,7 @@ def result_of(
         data=dict(dataset.read),
         whole_model=whole_model,
         unlearned=_unlearned(prepared),
+        smaller=sorted({name.split("@")[0] for name in test_result} & {*register.smaller_metrics}),
     )
 
 

@@ -22,7 +22,7 @@ from recbole_sibrar.errors import CheckpointError, OptionError, SibrarError, nea
 from recbole_sibrar.files import check_plain_name
 from recbole_sibrar.recbole_plugin import distributed
 from recbole_sibrar.recbole_plugin.capabilities import general_recommenders
-from recbole_sibrar.recbole_plugin.checks import begin_log, check_sizes, options_blamed, without_effect
+from recbole_sibrar.recbole_plugin.checks import begin_log, options_blamed, without_effect
 from recbole_sibrar.recbole_plugin.config import (
     DEFAULT_DATASET,
     DEFAULT_MODEL,
@@ -108,7 +108,6 @@ def _prepare(config: Config) -> Prepared:
     model_class = get_model(config["model"])
     dataset = create_dataset(config)
     getLogger().info(dataset)
-    check_sizes(config, dataset)
     loaders = data_preparation(config, dataset)
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     model = model_class(config, loaders[0]._dataset).to(config["device"])

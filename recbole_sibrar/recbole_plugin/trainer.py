@@ -24,7 +24,7 @@ from recbole_sibrar.models.penalties import PenaltyPath
 from recbole_sibrar.progress import steps
 from recbole_sibrar.recbole_plugin import distributed, random_state
 from recbole_sibrar.recbole_plugin.capabilities import capabilities_of, known_as
-from recbole_sibrar.recbole_plugin.checks import options_blamed
+from recbole_sibrar.recbole_plugin.checks import check_sizes, options_blamed
 from recbole_sibrar.report.tables import write_csv
 from recbole_sibrar.scenarios import SCENARIOS
 
@@ -102,6 +102,7 @@ class ProtocolTrainer:
         **kwargs: object,
     ) -> tuple[float, dict[str, float]]:
         self._training_split = train_data._dataset
+        check_sizes(self.config, train_data._dataset)
         if self._resumed is not None:
             checkpoint.check_same_data(*self._resumed, train_data._dataset.read, self.config["dataset"])
         if self.progress is not None:

@@ -14,7 +14,7 @@ from recbole_sibrar.checkpoint import FREE_TO_DIFFER
 from recbole_sibrar.data.splits import SPLIT_ROUNDINGS
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.evaluation.metrics import MAP_DIVISORS
-from recbole_sibrar.report.comparison import Comparison, Entry, compared, goodness
+from recbole_sibrar.report.comparison import SMALLER, Comparison, Entry, compared, goodness
 from recbole_sibrar.report.result import PER_ITEM, RESULT, read_per_user
 from recbole_sibrar.report.tables import read_csv
 
@@ -22,7 +22,15 @@ NEEDED = (
     "name", "dataset", "scenario", "seed", "n_parameters", "test_result", "valid_result", "seconds", "config",
     "versions", "n_candidates",
 )  # fmt: skip
-OPTIONAL = {"history": [], "cold_fallback": {}, "data": {}, "data_counts": {}, "options": {}, "n_epochs": 0}
+OPTIONAL = {
+    "history": [],
+    "cold_fallback": {},
+    "data": {},
+    "data_counts": {},
+    "options": {},
+    "n_epochs": 0,
+    "smaller": [],
+}
 OPTIONAL_OPTIONS = {
     "epochs": 0, "eval_args": None, "split_seed": None, "map_divisor": MAP_DIVISORS[0],
     "split_rounding": SPLIT_ROUNDINGS[0],
@@ -87,6 +95,7 @@ def _read(path: Path) -> dict[str, Any]:
         usual = {"label": result["name"], "best_valid_score": None, **OPTIONAL}
         result = {**usual, **{key: result[key] for key in NEEDED}, **result}
         result["test_result"][result["config"]["valid_metric"].lower()], result["seconds"]["training"]
+        SMALLER.update(result["smaller"])
         return {**result, "config": {**OPTIONAL_OPTIONS, **result["config"]}}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not a result of a run ({type(error).__name__}: {error}); remove it.") from None

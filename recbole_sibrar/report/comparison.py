@@ -43,7 +43,8 @@ TEST_NAMES = {
     "w_p_bonferroni": "Wilcoxon, p (Bonferroni)",
 }
 DEFAULT_COLUMNS = ("recall", "coverage", "aplt")
-RECBOLES_SMALLER = {"giniindex", "averagepopularity"}  # metrics of RecBole's own that are best when small
+SMALLER = {"giniindex", "averagepopularity"}
+"""Metrics beside ours that are best when small: of RecBole's own, and of one's own, as results say."""
 
 
 @dataclass(frozen=True)
@@ -276,7 +277,7 @@ def goodness(metric: str, values: pd.Series) -> pd.Series:
     name = metric.split()[-1].split("@")[0]
     if name == "pl":
         return -values.abs()
-    is_smaller = not METRICS[name].higher_is_better if name in METRICS else name in RECBOLES_SMALLER
+    is_smaller = not METRICS[name].higher_is_better if name in METRICS else name in SMALLER
     return -values if is_smaller else values
 
 

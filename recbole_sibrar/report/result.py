@@ -33,7 +33,8 @@ class RunResult:
     ``data_counts`` are numbers of users, items, interactions of each split, and entities that have each modality;
     ``options`` those given that differ from the property files; ``n_left_out_interactions`` in no part of the split.
     ``unlearned``: what lists have that nothing was learned for (``evaluation.unlearned``). ``is_solved``: in closed
-    form; ``n_parameters`` are then what is solved for, and more epochs change nothing.
+    form; ``n_parameters`` are then what is solved for, and more epochs change nothing. ``smaller``: the metrics that
+    are best when small.
     """
 
     name: str
@@ -69,6 +70,7 @@ class RunResult:
     data: dict[str, str] = field(default_factory=dict, repr=False)
     data_counts: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    smaller: list[str] = field(default_factory=list)
 
     def write(
         self,
