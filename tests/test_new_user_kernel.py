@@ -105,11 +105,14 @@ def test_a_new_user_has_the_scores_of_the_textbook_regression(model_class, netwo
 
 @every_model
 def test_where_content_says_nothing_it_is_popularity(model_class, build):
-    model = build(model_class, face=torch.ones(N_USERS, 4))
-    _, _, has = known_by_content(model)
-    added = model.embeddings("user", torch.tensor([21, 22]))[:, WIDTH:] @ model.embeddings("item", ITEMS)[:, WIDTH:].T
-    popularity = torch.tensor(has).float().mean(0)
-    torch.testing.assert_close(added / added.sum(1, keepdim=True), (popularity / popularity.sum()).expand(2, -1))
+    """Nobody's content, or that of a user who has none."""
+    for face, users in ((torch.ones(N_USERS, 4), [21, 22]), (None, [20, 20])):
+        model = build(model_class, face=face)
+        _, _, has = known_by_content(model)
+        own, items = model.embeddings("user", torch.tensor(users)), model.embeddings("item", ITEMS)
+        added = own[:, WIDTH:] @ items[:, WIDTH:].T
+        popularity = torch.tensor(has).float().mean(0)
+        torch.testing.assert_close(added / added.sum(1, keepdim=True), (popularity / popularity.sum()).expand(2, -1))
 
 
 @every_model

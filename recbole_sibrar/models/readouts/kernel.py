@@ -1,7 +1,8 @@
 """What interactions say of an entity, read off the other side's learned embeddings by a kernel ridge regression."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,7 +34,8 @@ JITTER = 1e-3
 """Landmarks count as different by so much of their mean square, where they are the same."""
 
 
-class KernelFeatures(NamedTuple):
+@dataclass(frozen=True)
+class KernelFeatures:
     r"""Features of embeddings whose inner products are those of an arc-cosine kernel (Cho and Saul, NeurIPS 2009).
 
     .. math:: k(x, y) = \frac{\|x\| \|y\|}{\pi} \big( \sin \theta + (\pi - \theta) \cos \theta \big),
@@ -89,7 +91,8 @@ def arc_cosine(rows: Tensor, others: Tensor) -> Tensor:
     return lengths * (angle.sin() + (torch.pi - angle) * cosine) / torch.pi
 
 
-class Completion(NamedTuple):
+@dataclass(frozen=True)
+class Completion:
     """Features of items that lack content -> those that they would have with it, by a ridge regression.
 
     Attributes:
@@ -196,12 +199,12 @@ class InteractionKernel(Readout):
         rows, _ = ridge_table(left.unsqueeze(0), torch.ones_like(places, dtype=torch.bool).unsqueeze(0), PENALTY)
         return Completion(left.mean(0), rows.T @ (whole - whole.mean(0)), whole.mean(0))
 
-    def solved(self) -> tuple[KernelFeatures, Tensor]:
+    def solved(self) -> tuple[Callable[[Tensor], Tensor], Tensor]:
         """The features of its side, and (N, L) what an interaction with each of the N entities there adds to v."""
         return self.ensemble.once(self.option, self._solve)
 
     @torch.no_grad()
-    def _solve(self) -> tuple[KernelFeatures, Tensor]:
+    def _solve(self) -> tuple[Callable[[Tensor], Tensor], Tensor]:
         ids, used = self._views_in_training(self.of)
         used = used[-1] if self.of == "item" else used[0]
         view, there = self.ensemble.fused_in_training(self.of, ids, used), used.any(1)

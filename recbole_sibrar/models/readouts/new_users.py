@@ -1,5 +1,7 @@
 """What content says of a user without interactions, read off the known users' learned embeddings."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,6 +27,18 @@ LEAST = 1e-6
 """Directions in which features vary by less than this share of the first are none."""
 
 
+@dataclass(frozen=True)
+class AroundMean:
+    """Features around the mean (L,) that they have of the known users, and behind them 1."""
+
+    features: KernelFeatures
+    mean: Tensor
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """(N, D) -> (N, L + 1)."""
+        return F.pad(self.features(rows) - self.mean, (0, 1), value=1.0)
+
+
 class NewUserKernel(InteractionKernel):
     r"""Users without interactions have scores of a kernel ridge regression from their content beside the networks'.
 
@@ -32,8 +46,9 @@ class NewUserKernel(InteractionKernel):
 
     :math:`p_i` is the share of the known users who have the item, and :math:`v_i` regresses who has it on features of
     the networks' embeddings of these users by their content, as a new user has it. Together they spread over the items
-    as far as the networks' scores, so that they are nearly popularity's where content says little. How much it says is
-    seen from users who are left out; they choose the penalty (``left_out_errors``).
+    as far as the networks' scores, so that they are nearly popularity's where content says little, and popularity's of
+    a user without content. How much it says is seen from users who are left out; they choose the penalty
+    (``left_out_errors``).
     """
 
     def __init__(self, ensemble: Ensemble, weight: float):
@@ -44,17 +59,20 @@ class NewUserKernel(InteractionKernel):
         return profiles.lengths == 0
 
     def _features(self, fused: Tensor, used: Tensor) -> Tensor:
-        """(N, L + 1), the last of them 1."""
-        return F.pad(super()._features(fused, used), (0, 1), value=1.0)
+        """(N, D), (N, M) -> (N, L + 1), where nothing is known all but the last of them 0."""
+        columns = super()._features(fused, used)
+        columns[~used.any(1), :-1] = 0
+        return columns
 
     @torch.no_grad()
-    def _solve(self) -> tuple[KernelFeatures, Tensor]:
+    def _solve(self) -> tuple[AroundMean, Tensor]:
         ensemble = self.ensemble
         ids, used = self._views_in_training("user")
         has_content = used[-1].any(1)
         ids, used = ids[has_content], used[-1, has_content]
         view = ensemble.fused_in_training("user", ids, used)
-        features = KernelFeatures.of(view)
+        kernel = KernelFeatures.of(view)
+        features = AroundMean(kernel, kernel(view).mean(0, dtype=torch.double).to(view))
         rows = features(view)
         users = sample_of(torch.arange(len(ids), device=ids.device), SAMPLE)
         items = sample_of(ensemble.entities("item").trained.nonzero().squeeze(1), SAMPLE)
@@ -62,25 +80,26 @@ class NewUserKernel(InteractionKernel):
         of_items = ensemble.fused_in_training("item", items, ensemble.entities("item").available[items])
         networks = self._spread(view[users], of_items)
         of_items = weighted_row_sum(ensemble.training_rows("item").select(items), table)
-        own = self._spread(F.pad(rows[users], (0, 1), value=1.0), of_items)
+        own = self._spread(rows[users], of_items)
         return features, table * (self.weight * networks / own).nan_to_num(0, 0, 0)
 
     def _regressed(self, ids: Tensor, rows: Tensor, users: Tensor, items: Tensor) -> Tensor:
-        """(U, L + 1) what each user adds to v of the items that she has, and to p - v times the features' mean.
+        """(U, L + 1) what each user adds to v of the items that she has, and to p.
 
         Args:
-            ids: (T,) users with content. rows: (T, L) their features.
+            ids: (T,) users with content. rows: (T, L + 1) their features.
             users: (R,) places of those who are left out, and items (I,), to find the penalty.
         """
-        mean, covariance = moments(rows.unsqueeze(0), torch.ones_like(ids, dtype=torch.bool).unsqueeze(0))
-        values, turn = torch.linalg.eigh(covariance * len(ids))
+        around, n = rows[:, :-1], len(ids)
+        _, covariance = moments(around.unsqueeze(0), torch.ones_like(ids, dtype=torch.bool).unsqueeze(0))
+        values, turn = torch.linalg.eigh(covariance * n)
         varies = values > LEAST * values[-1]
-        mean, values, turn = mean.to(rows), values[varies].to(rows), turn[:, varies].to(rows)
-        around, basis = rows - mean, turn / values.sqrt()
+        values, turn = values[varies].to(rows), turn[:, varies].to(rows)
+        basis = turn / values.sqrt()
 
-        ensemble, n = self.ensemble, len(ids)
+        ensemble = self.ensemble
         histories = ensemble.training_rows("item").select(items)
-        of_items = weighted_row_sum(histories, self._of_all(ids, F.pad(around, (0, 1), value=1.0)))
+        of_items = weighted_row_sum(histories, self._of_all(ids, rows))
         profiles = ensemble.training_rows("user").select(ids[users]).among(items)
         residuals = profiles.mark(rows.new_zeros(len(users), len(items))) - of_items[:, -1] / n
         penalties = torch.tensor(PENALTIES).to(values) * values.sum() / n
@@ -88,7 +107,7 @@ class NewUserKernel(InteractionKernel):
         penalty = SHARPER * penalties[errors.argmin()]
 
         solved = around @ (turn / (values + penalty) @ turn.T)
-        return self._of_all(ids, torch.cat([solved, 1 / n - (solved @ mean).unsqueeze(1)], dim=1))
+        return self._of_all(ids, F.pad(solved, (0, 1), value=1 / n))
 
     def _of_all(self, ids: Tensor, rows: Tensor) -> Tensor:
         """(T, C) of the users ``ids`` -> (U, C), zero of the others."""
