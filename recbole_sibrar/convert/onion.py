@@ -95,12 +95,8 @@ def convert(
     if ages and described is None:
         raise DataError(f"{raw / 'users.tsv'}: no such file; LFM-2b's users say who is of age {ages[0]} to {ages[1]}.")
 
-    log, counts_path = StepLog(), find_file(raw, COUNTS) if not year else None
-    source = counts_path or find_file(raw, EVENTS)
-    if source is None:
-        raise DataError(f"{raw / EVENTS}: no such file; {SOURCE}.")
-    plays = _read_counts(source) if counts_path else count_plays(source, year)
-    plays = log.record(f"pairs in {year}" if year else "pairs", plays)
+    log = StepLog()
+    source, plays = _read_plays(raw, year, log)
     plays = log.record(f"played {min_plays} times", plays[plays["plays"] >= min_plays])
     if ages and described:
         plays = log.record("users of age {} to {}".format(*ages), of_ages(plays, described.table, ages))
@@ -128,6 +124,16 @@ def convert(
     inputs = [path for path in (source, users_path, genres_path, *features.values()) if path]
     job = Job("onion", name, Path(output), options, inputs, k, PAPERS)
     return job.finish(plays, user_side, items, require, log)
+
+
+def _read_plays(raw: Path, year: int, log: StepLog) -> tuple[Path, pd.DataFrame]:
+    """The file of events, or of counts where every year is wanted and there is one; and what it says was played."""
+    counts = None if year else find_file(raw, COUNTS)
+    source = counts or find_file(raw, EVENTS)
+    if source is None:
+        raise DataError(f"{raw / EVENTS}: no such file; {SOURCE}.")
+    plays = _read_counts(source) if counts else count_plays(source, year)
+    return source, log.record(f"pairs in {year}" if year else "pairs", plays)
 
 
 @dataclass
