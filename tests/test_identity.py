@@ -16,7 +16,7 @@ from recbole_sibrar.data.identity import modality_digest
 from recbole_sibrar.data.modalities import Modality
 from recbole_sibrar.errors import DataError
 from recbole_sibrar.recbole_plugin.config import command_line_hidden
-from recbole_sibrar.recbole_plugin.prepared import make_config, prepare
+from recbole_sibrar.recbole_plugin.prepared import make_config, prepare, prepare_trained
 from recbole_sibrar.recbole_plugin.quick_start import load_data_and_model
 from recbole_sibrar.recbole_plugin.run import run
 from recbole_sibrar.recbole_plugin.trainer import ProtocolTrainer
@@ -133,6 +133,20 @@ def test_a_checkpoint_serves_alike_whatever_happens_to_the_files(tiny, model):
     pd.testing.assert_frame_equal(recommended(), first)
     shutil.rmtree(tiny.folder)
     pd.testing.assert_frame_equal(recommended(), first)
+
+
+def test_a_checkpoint_does_without_options_that_a_preset_has_had_since(tiny):
+    """``new_user_kernel`` stands in for an option that was unknown when the checkpoint was written."""
+    options = {"preset": "strong", "scenario": "user_cold", "single_branch": "both", "epochs": 1}
+    run("SiBraR", "tiny", None, tiny.options(run_name="r", **options))
+    state = torch.load("results/r/model.pth", weights_only=False)
+    assert state["config"].pop("new_user_kernel") > 0
+    torch.save(state, "results/r/model.pth")
+    for model in (
+        prepare_trained("results/r/model.pth").model,
+        Recommender.load("results/r/model.pth").model,
+    ):
+        assert model.options.new_user_kernel == 0 and model.options.interaction_ridge > 0
 
 
 @pytest.mark.parametrize("model", ["SiBraR", "DropoutNet", "BPR", "MultiVAE"])

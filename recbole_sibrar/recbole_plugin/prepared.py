@@ -27,6 +27,7 @@ from recbole_sibrar.recbole_plugin.config import (
     DEFAULT_DATASET,
     DEFAULT_MODEL,
     command_line_hidden,
+    option_defaults,
     read_config_files,
 )
 from recbole_sibrar.recbole_plugin.dataset import ScenarioDataset, StoredSplit
@@ -130,9 +131,7 @@ def prepare_trained(path: Path | str, **options: Any) -> Prepared:
         raise CheckpointError(
             f"{path} was trained on {checkpoint.EVERYTHING}. It is for use; evaluate the {MODEL} beside it."
         )
-    _check_seen(state["config"]["model"])
-    with command_line_hidden():
-        config = Config(config_dict={**state["config"], **options})
+    config = _config_of(state, options)
     begin_log(config)
     prepared = prepare(config)
     checkpoint.check_same_data(path, state["data"], prepared.dataset.read, config["dataset"])
@@ -147,22 +146,23 @@ def stored_model(state: dict[str, Any]) -> AbstractRecommender:
     Raises:
         CheckpointError: it is of a class of the user's own that this process has not seen.
     """
-    name = state["config"]["model"]
-    _check_seen(name)
-    with command_line_hidden():
-        config = Config(config_dict=state["config"])
+    config = _config_of(state, {})
     init_seed(config["seed"], config["reproducibility"])
-    model = get_model(name)(config, StoredSplit(config, state["serving"])).to(config["device"])
+    model = get_model(config["model"])(config, StoredSplit(config, state["serving"])).to(config["device"])
     checkpoint.restore(model, state)
     return model
 
 
-def _check_seen(name: str) -> None:
+def _config_of(state: dict[str, Any], options: dict[str, Any]) -> Config:
+    """As it was in training, whatever a preset says today: options that have come since have their defaults."""
+    name = state["config"]["model"]
     if find_spec(f"recbole.model.general_recommender.{name.lower()}") is None:
         raise CheckpointError(
             f"The checkpoint is of {name}, a model class of one's own that this process has not seen; make it known "
             f"first, from Python: recbole_sibrar.recbole_plugin.patches.models.cover({name})."
         )
+    with command_line_hidden():
+        return Config(config_dict={**option_defaults(name), **state["config"], **options})
 
 
 class DataNow:
