@@ -195,6 +195,11 @@ EXPLAINED = {
         {"preset": "strong"},
         {"SiBraR", "interaction_ridge", "interaction_kernel", "user_kernel"},
     ),
+    "SiBraR strong, warm": (
+        "SiBraR",
+        {"preset": "strong", "scenario": "warm", "single_branch": "item"},
+        {"SiBraR", "interaction_ridge", "interaction_kernel", "user_kernel"},
+    ),
     "SiBraR strong, user cold": (
         "SiBraR",
         {"preset": "strong", "scenario": "user_cold"},
@@ -230,6 +235,7 @@ def test_contributions_add_up_to_the_score(tiny, model, options, sources):
             parts = recommender.explain(user, item)
             assert list(parts.columns) == ["user_modality", "item_modality", "source", "contribution"]
             assert parts["contribution"].sum() == pytest.approx(recommender.score(user, [item]).iloc[0], abs=1e-4)
+            assert not parts.duplicated(["user_modality", "item_modality", "source"]).any()
             found |= set(parts["source"])
     assert found == sources
     if "new" in items:

@@ -64,14 +64,14 @@ def read_side(
     table, vectors = _without_vectors(name, path, table, id_field, given, reading)
     check_column_names(path, table.columns)
     side = Side(name, table, vectors=vectors, n_rows=len(table))
-    found: dict[str, list[str]] = {}
+    found: dict[str, str] = {}
     for column in table.columns.drop(id_field):
         if column in lists:
             table[column] = _tags(path, table[column], given.get(column))
             side.kinds[column], said = "tags", "tags (lists)"
         else:
             said = _read_column(side, column, given.get(column), reading)
-        found.setdefault(said, []).append(column)
+        found[column] = said
     _tell_kinds(name, found)
     texts = {column: dict(zip(table[id_field], table[column])) for column, kind in side.kinds.items() if kind == TEXT}
     check_column_names(path, table.columns, [column for column, kind in side.kinds.items() if kind != TEXT])
@@ -83,12 +83,16 @@ def read_side(
     return side, texts
 
 
-def _tell_kinds(name: str, found: dict[str, list[str]]) -> None:
-    """{what was found of columns: these}, a line for each, or for all where ``MANY`` are alike."""
-    for said, columns in found.items():
+def _tell_kinds(name: str, found: dict[str, str]) -> None:
+    """{column: what was found}, a line for each, or one for more than ``MANY`` of which the same is said."""
+    alike: dict[str, list[str]] = {}
+    for column, said in found.items():
+        alike.setdefault(said, []).append(column)
+    for column, said in found.items():
+        columns = alike[said]
         if len(columns) <= MANY:
-            print("".join(f"  {name} column {column!r}: {said}\n" for column in columns), end="")
-        else:
+            print(f"  {name} column {column!r}: {said}")
+        elif column == columns[0]:
             print(f"  {len(columns)} {name} columns, {columns[0]!r}, {columns[1]!r}, ... {columns[-1]!r}: {said}")
 
 

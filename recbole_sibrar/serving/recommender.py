@@ -283,13 +283,14 @@ class Recommender(AnyRecommender):
         known, features = self._user_source(request)
         users = self.model.parts("user", features if known is None else known)
         items = self.model.parts("item", self._source("item", self.directory.find("item", item)))
-        rows = []
+        sums: dict[tuple[str, str, str], float] = {}
         for own in users:
             for other in items:
                 contribution = float(own.vector @ other.vector)
                 if own.source == other.source or contribution:
-                    source = own.source if other.source == self.name else other.source
-                    rows.append((own.modality, other.modality, source, contribution))
+                    pair = own.modality, other.modality, own.source if other.source == self.name else other.source
+                    sums[pair] = sums.get(pair, 0.0) + contribution
+        rows = [(*pair, contribution) for pair, contribution in sums.items()]
         return pd.DataFrame(rows, columns=["user_modality", "item_modality", "source", "contribution"])
 
     def embeddings(self, side: str) -> tuple[list[str], Tensor, dict[str, Tensor]]:
