@@ -84,18 +84,19 @@ def test_a_run_says_what_it_does_not_read(tiny, capsys):
         assert expected in said and ("not read" in said) == bool(expected)
 
 
-def test_a_run_says_that_ratings_of_zero_count(tiny, capsys):
+@pytest.mark.parametrize("normalized", [[], ["--normalize_all=True"]])
+def test_a_run_says_that_ratings_of_zero_count(tiny, normalized, capsys):
     path = tiny.folder / "tiny" / "tiny.inter"
     header, *rows = path.read_text().splitlines()
     rated = [f"{row}\t{min(number, 5) - 3}" for number, row in enumerate(rows)]  # -3 to 0 in the first four
     path.write_text("\n".join([f"{header}\trating:float", *rated, ""]))
     options = {**tiny.options(), "show_progress": True, "run_name": "again"}
     command = ["run", "--model=Pop", "--dataset=tiny", *(f"--{name}={value}" for name, value in options.items())]
-    assert main(command) == 0
+    assert main([*command, *normalized]) == 0
     said = capsys.readouterr().out
     assert f"\n  4 of {len(rows):,} interactions have a rating of 0 or less, and count as the others do; " in said
     assert "--val_interval=\"{rating: '(0,inf)'}\" leaves them out\n" in said
-    assert main([*command, "--val_interval={rating: '(0,inf)'}"]) == 0
+    assert main([*command, *normalized, "--val_interval={rating: '(0,inf)'}"]) == 0
     assert "0 or less" not in capsys.readouterr().out
 
 

@@ -229,6 +229,8 @@ class ScenarioDataset(Dataset):
             self._number_in_sorted_order(fields)
         parts = self._sort_interactions()
         self.read = {"interactions": interactions_digest(self._tokens(), parts)}
+        ratings = self.inter_feat.get(self.config["RATING_FIELD"], pd.Series(dtype=float))
+        self.n_not_positive = int((ratings <= 0).sum())  # as the file has them: RecBole may normalise them next
 
     def _tokens(self) -> dict[str, np.ndarray]:
         """{side: ids by number}."""

@@ -174,14 +174,11 @@ def per_item(prepared: Prepared) -> dict[str, Any] | None:
 
 def _of_dislikes(prepared: Prepared) -> list[str]:
     """A line on ratings that may say that there was nothing to like."""
-    field = prepared.dataset.config["RATING_FIELD"]
-    parts = [loader._dataset.inter_feat for loader in prepared.loaders]
-    ratings = torch.cat([part[field] for part in parts if field in part] or [torch.zeros(0)])
-    n = int((ratings <= 0).sum())
-    if not 0 < n < len(ratings):
+    field, n, total = prepared.config["RATING_FIELD"], prepared.dataset.n_not_positive, len(prepared.dataset.inter_feat)
+    if not 0 < n < total:
         return []
     return [
-        f"  {n:,} of {len(ratings):,} interactions have a {field} of 0 or less, and count as the others do; "
+        f"  {n:,} of {total:,} interactions have a {field} of 0 or less, and count as the others do; "
         f"--val_interval=\"{{{field}: '(0,inf)'}}\" leaves them out"
     ]
 
