@@ -15,7 +15,7 @@ from recbole_sibrar.data.cells import is_empty
 from recbole_sibrar.data.lists import list_in
 from recbole_sibrar.data.modalities import SIDES
 from recbole_sibrar.data.tables import read_values
-from recbole_sibrar.errors import DataError, OptionError, nearest, not_installed
+from recbole_sibrar.errors import DataError, OptionError, not_installed
 from recbole_sibrar.files import atomic_directory, atomic_file, write_json
 from recbole_sibrar.progress import steps
 from recbole_sibrar.serving.content import by_content
@@ -196,20 +196,6 @@ def without_known(items: pd.DataFrame, saved: AnyRecommender) -> pd.DataFrame:
     return items[[not directory.is_known("item", directory.token("item", token).strip()) for token in items[column]]]
 
 
-def ids_in(path: str, recommender: AnyRecommender) -> list[Any]:
-    """The items of a table.
-
-    Raises:
-        DataError: it has no column of items' ids.
-    """
-    table = read_values(path)
-    column = recommender.vocabulary.id_column("item", table.columns)
-    if column is None:
-        expected = recommender.vocabulary.columns.get("item") or "item_id"
-        raise DataError(f"{path}, line 1: no column {expected!r}. {nearest(expected, table.columns)}")
-    return [token.strip() if isinstance(token, str) else token for token in table[column]]
-
-
 def _recommend(arguments: argparse.Namespace) -> int:
     if arguments.output and Path(arguments.output).suffix not in TABLES:
         raise OptionError(f"--output {arguments.output}: a table is one of {', '.join(TABLES)}.")
@@ -232,7 +218,8 @@ def _recommend(arguments: argparse.Namespace) -> int:
         users = [arguments.history]
     candidates = arguments.candidates
     if arguments.candidates_file:
-        candidates = ids_in(arguments.candidates_file, recommender)
+        table = read_values(arguments.candidates_file)
+        candidates = recommender.vocabulary.ids(table, "item", f"{arguments.candidates_file}, line 1")[1]
     tables = _blocks(recommender, users, candidates, arguments)
     if arguments.output:
         print(f"{write_tables(tables, arguments.output):,} recommendations written to {arguments.output}")

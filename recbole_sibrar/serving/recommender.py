@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ class Recommender(AnyRecommender):
         serving = {**self._state["serving"], "catalogue": checkpoint.plain_catalogue(catalogue, removed)}
         save_tensors(path, {**self._state, "serving": serving})
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Of its parameters, whatever its catalogue is."""
         return tensors_digest(self._state["state_dict"])
@@ -372,12 +373,11 @@ class Recommender(AnyRecommender):
                 stacklevel=3,
             )
 
-    def _warn_of_average(self, requests: Sequence[Request]) -> None:
+    def _warn_of_average(self, numbers: Sequence[int]) -> None:
         """Known users without anything that is read all have one list."""
         if ("user", "average") in self._told or not self.reads("user"):
             return
         known, added = self.model.modalities["user"], self._catalogue["user"]
-        numbers = [request.known for request in requests if request.known is not None]
         of_training = [number for number in numbers if number < self.n_trained["user"]]
         has_any = dict(zip(of_training, known.evaluated[of_training].any(1).tolist()))
         if later := [number for number in numbers if number in added]:
@@ -387,7 +387,7 @@ class Recommender(AnyRecommender):
             read = ", ".join(known.names)
             self._tell_once(
                 ("user", "average"),
-                f"{len(own):,} of {len(requests):,} users, such as {own[0]!r}, have nothing of what this {self.name} "
+                f"{len(own):,} of {len(numbers):,} users, such as {own[0]!r}, have nothing of what this {self.name} "
                 f"reads ({read}), and get the average user's list.",
                 stacklevel=5,
             )
@@ -423,8 +423,9 @@ class Recommender(AnyRecommender):
         known = [position for position, request in enumerate(requests) if request.known is not None]
         new = [position for position, request in enumerate(requests) if request.known is None]
         if known:
-            self._warn_of_average([requests[position] for position in known])
-            result[known] = self._embeddings_of_known(torch.tensor([requests[p].known for p in known]))
+            numbers = [request.known for request in requests if request.known is not None]
+            self._warn_of_average(numbers)
+            result[known] = self._embeddings_of_known(torch.tensor(numbers))
         if new:
             result[new] = self.model.embed(self._features_of_users([requests[p] for p in new]))
         return result

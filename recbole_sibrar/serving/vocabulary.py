@@ -103,12 +103,20 @@ class Vocabulary:
                 f"{self._id_named(side)}."
             )
         frame = plain_frame(table, what)
+        column, ids = self.ids(frame, side, what)
+        unread = self.unread(side, known.names).intersection(frame.columns)
+        return ids, self.features(frame.drop(columns=[column, *unread]), side, known, ids)
+
+    def ids(self, frame: pd.DataFrame, side: str, what: str) -> tuple[str, list[Any]]:
+        """The column of a table that holds ids, and these, as they are.
+
+        Raises:
+            DataError: there is none.
+        """
         column = self.id_column(side, frame.columns)
         if column is None:
             raise DataError(f"{what}: the columns are {list(frame.columns)}; one must be {self._id_named(side)}.")
-        ids = [token.strip() if isinstance(token, str) else token for token in frame[column]]
-        unread = self.unread(side, known.names).intersection(frame.columns)
-        return ids, self.features(frame.drop(columns=[column, *unread]), side, known, ids)
+        return column, [token.strip() if isinstance(token, str) else token for token in frame[column]]
 
     def features(self, frame: pd.DataFrame, side: str, known: Modalities, tokens: Sequence[object]) -> pd.DataFrame:
         """The columns of modalities, with cells as ``features_of`` takes them.

@@ -36,7 +36,11 @@ class AroundMean:
 
     def __call__(self, rows: Tensor) -> Tensor:
         """(N, D) -> (N, L + 1)."""
-        return F.pad(self.features(rows) - self.mean, (0, 1), value=1.0)
+        return self.around(self.features(rows))
+
+    def around(self, rows: Tensor) -> Tensor:
+        """(N, L) features -> (N, L + 1)."""
+        return F.pad(rows - self.mean, (0, 1), value=1.0)
 
 
 class NewUserKernel(InteractionKernel):
@@ -72,15 +76,16 @@ class NewUserKernel(InteractionKernel):
         ids, used = ids[has_content], used[-1, has_content]
         view = ensemble.fused_in_training("user", ids, used)
         kernel = KernelFeatures.of(view)
-        features = AroundMean(kernel, kernel(view).mean(0, dtype=torch.double).to(view))
-        rows = features(view)
+        rows = kernel(view)
+        features = AroundMean(kernel, rows.mean(0, dtype=torch.double).to(view))
+        rows = features.around(rows)
         users = sample_of(torch.arange(len(ids), device=ids.device), SAMPLE)
         items = sample_of(ensemble.entities("item").trained.nonzero().squeeze(1), SAMPLE)
         table = self._regressed(ids, rows, users, items)
         of_items = ensemble.fused_in_training("item", items, ensemble.entities("item").available[items])
-        networks = self._spread(view[users], of_items)
+        networks = spread_over(of_items, view[users])
         of_items = weighted_row_sum(ensemble.training_rows("item").select(items), table)
-        own = self._spread(rows[users], of_items)
+        own = spread_over(of_items, rows[users])
         return features, table * (self.weight * networks / own).nan_to_num(0, 0, 0)
 
     def _regressed(self, ids: Tensor, rows: Tensor, users: Tensor, items: Tensor) -> Tensor:
@@ -91,15 +96,14 @@ class NewUserKernel(InteractionKernel):
             users: (R,) places of those who are left out, and items (I,), to find the penalty.
         """
         around, n = rows[:, :-1], len(ids)
-        _, covariance = moments(around.unsqueeze(0), torch.ones_like(ids, dtype=torch.bool).unsqueeze(0))
-        values, turn = torch.linalg.eigh(covariance * n)
+        values, turn = torch.linalg.eigh(covariance_of(around) * n)
         varies = values > LEAST * values[-1]
         values, turn = values[varies].to(rows), turn[:, varies].to(rows)
         basis = turn / values.sqrt()
 
         ensemble = self.ensemble
         histories = ensemble.training_rows("item").select(items)
-        of_items = weighted_row_sum(histories, self._of_all(ids, rows))
+        of_items = weighted_row_sum(histories, self._of_all("user", ids, rows))
         profiles = ensemble.training_rows("user").select(ids[users]).among(items)
         residuals = profiles.mark(rows.new_zeros(len(users), len(items))) - of_items[:, -1] / n
         penalties = torch.tensor(PENALTIES).to(values) * values.sum() / n
@@ -107,16 +111,17 @@ class NewUserKernel(InteractionKernel):
         penalty = SHARPER * penalties[errors.argmin()]
 
         solved = around @ (turn / (values + penalty) @ turn.T)
-        return self._of_all(ids, F.pad(solved, (0, 1), value=1 / n))
+        return self._of_all("user", ids, F.pad(solved, (0, 1), value=1 / n))
 
-    def _of_all(self, ids: Tensor, rows: Tensor) -> Tensor:
-        """(T, C) of the users ``ids`` -> (U, C), zero of the others."""
-        return rows.new_zeros(len(self.ensemble.entities("user").trained), rows.shape[1]).index_copy_(0, ids, rows)
 
-    def _spread(self, users: Tensor, items: Tensor) -> Tensor:
-        """() how far scores of users (N, C) spread over items (M, C)."""
-        _, covariance = moments(items.unsqueeze(0), torch.ones_like(items[:, 0], dtype=torch.bool).unsqueeze(0))
-        return spread(users, covariance.to(items))
+def covariance_of(rows: Tensor) -> Tensor:
+    """(D, D) of rows (N, D), in double precision."""
+    return moments(rows.unsqueeze(0), torch.ones_like(rows[:, 0], dtype=torch.bool).unsqueeze(0))[1]
+
+
+def spread_over(items: Tensor, users: Tensor) -> Tensor:
+    """() how far scores of users (N, C) spread over items (M, C)."""
+    return spread(users, covariance_of(items).to(items))
 
 
 def left_out_errors(

@@ -66,6 +66,12 @@ class Readout:
         content = everything & is_content
         return ids, torch.stack([everything, content] if content.any() else [everything])
 
+    def _of_all(self, side: str, ids: Tensor, rows: Tensor) -> Tensor:
+        """(T, D) of the entities ``ids`` of a side -> (N, D) of all, zero of the others."""
+        table = rows.new_zeros(len(self.ensemble.entities(side).trained), rows.shape[1])
+        table[ids] = rows
+        return table
+
     def _table(self, side: str, ids: Tensor, rows: Tensor, covariance: Tensor, of_networks: Tensor) -> Tensor:
         """The rows (T, D) in the places ``ids`` of all entities of the other side.
 
@@ -75,8 +81,7 @@ class Readout:
         ensemble, own = self.ensemble, self.ensemble.entities(side)
         sample = sample_of(own.trained.nonzero().squeeze(1))
         wanted = self.weight * spread(ensemble.fused_in_training(side, sample, own.available[sample]), of_networks)
-        table = rows.new_zeros(len(ensemble.entities(OTHER_SIDE[side]).trained), rows.shape[1])
-        table[ids] = rows
+        table = self._of_all(OTHER_SIDE[side], ids, rows)
         vectors = weighted_row_sum(ensemble.training_rows(side).select(sample), table)
         return table * (wanted / spread(vectors, covariance)).nan_to_num(0, 0, 0)
 
