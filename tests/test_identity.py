@@ -179,6 +179,8 @@ def test_recbole_alone_refuses_other_data_too(tiny):
     trainer = get_trainer(config["MODEL_TYPE"], "BPR")(config, get_model("BPR")(config, train_data._dataset))
     trainer.fit(train_data, valid_data, verbose=False)
     path = trainer.saved_model_file
+    again = get_trainer(config["MODEL_TYPE"], "BPR")(config, trainer.model)
+    assert again.saved_model_file != path  # although RecBole names both by the same second
     first = Recommender.load(path).recommend(["u1"], k=5)
     load_data_and_model(path)
     shuffle(tiny, "inter")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from math import isnan
 from pathlib import Path
+from secrets import token_hex
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -46,10 +47,13 @@ class ProtocolTrainer:
     trained_on = checkpoint.SPLIT
     epochs: int
     eval_step: int
+    saved_model_file: str
 
     def __init__(self, config: Config, model: AbstractRecommender):
         make_folder(config["checkpoint_dir"])  # RecBole's way fails if another process does
         super().__init__(config, model)
+        if config["single_spec"]:  # RecBole's own distributed processes have to agree
+            self.saved_model_file = self._file_of_its_own()
         self.seconds: dict[str, list[float]] = {"train": [], "valid": []}
         self.history: list[dict[str, Any]] = []
         if config["scenario"] is not None:
@@ -62,6 +66,11 @@ class ProtocolTrainer:
         self._epoch = 0
         self.n_finished_epochs = 0
         self._resumed: tuple[Path | str, dict[str, str]] | None = None
+
+    def _file_of_its_own(self) -> str:
+        """RecBole names a checkpoint by the second in which training starts, and so do other processes."""
+        file = Path(self.saved_model_file)
+        return str(file.with_stem(f"{file.stem}-{distributed.from_main(lambda: token_hex(4))}"))
 
     @property
     def _core(self) -> InnerProductModel | None:
