@@ -72,16 +72,26 @@ def nearest(value: object, valid: Iterable[object]) -> str:
 def suggestion(value: object, valid: Iterable[object]) -> str:
     """The question alone, where the valid names are too many to list; empty if none is similar.
 
-    Among very many names it is looked for in the first ``MANY_NAMES`` that begin as the first half of the value does.
+    A name that is the same but for case and leading zeros comes first. Among very many names a similar one is looked
+    for in the first ``MANY_NAMES`` that begin as the first half of the value does.
 
     >>> suggestion("item_clod", ["warm", "item_cold"])
     "Did you mean 'item_cold'?"
+    >>> suggestion(37, ["0000036", "0000037"])
+    "Did you mean '0000037'?"
     """
     value, names = str(value), [str(name) for name in valid]
     if len(value) > LONGEST_NAME:
         return ""
+    same = next((name for name in names if _plain(name) == _plain(value)), None)
+    if same is not None:
+        return f"Did you mean {same!r}?"
     if len(names) > MANY_NAMES:
         begin = value[: len(value) // 2]
         names = list(islice((name for name in names if name.startswith(begin)), MANY_NAMES))
     close = get_close_matches(value, sorted(names), n=1)
     return f"Did you mean {close[0]!r}?" if close else ""
+
+
+def _plain(name: str) -> str:
+    return name.casefold().lstrip("0")
