@@ -22,7 +22,7 @@ from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.sibrar import SiBraR
 from recbole_sibrar.properties import props_folder
 from recbole_sibrar.recbole_plugin.config import option_defaults
-from recbole_sibrar.recbole_plugin.loaders import UserLoader, batch_size, most_users
+from recbole_sibrar.recbole_plugin.loaders import POSITIVES, RATE, USERS, UserLoader
 from recbole_sibrar.recbole_plugin.names import model_label, run_name
 from recbole_sibrar.recbole_plugin.prepared import make_config, prepare
 from recbole_sibrar.scenarios import SCENARIOS
@@ -309,7 +309,7 @@ AUTHORS = {
     "contrastive_set": "negatives",
     "contrastive_batch_size": OURS,
     "learner": "adamw",
-    "learning_rate": (1e-5, 1e-2),
+    "learning_rate": OURS,
     "weight_decay": (1e-6, 1e-2),
     "epochs": 50,
     "stopping_step": 5,
@@ -367,15 +367,39 @@ def test_a_batch_is_as_large_as_the_data_and_the_loss_allow(tiny, options, n, si
 
 
 @pytest.mark.parametrize(
-    "n, most, size", [(1, 256, 1), (15, 256, 1), (943, 256, 63), (5633, 256, 245), (10**6, 256, 256)]
+    "sizes, n, size",
+    [
+        (USERS, 1, 1),
+        (USERS, 15, 1),
+        (USERS, 943, 63),
+        (USERS, 6040, 252),
+        (USERS, 10_240, 256),
+        (USERS, 10_241, 257),
+        (USERS, 39_020, 976),
+        (USERS, 10**6, 1024),
+        (POSITIVES, 204_800, 1024),
+        (POSITIVES, 802_267, 4012),
+        (POSITIVES, 10**7, 4096),
+    ],
 )
-def test_an_epoch_has_fifteen_steps_until_batches_are_large_enough_and_ends_in_no_small_one(n, most, size):
-    assert batch_size({"train_batch_size": None}, n, most) == size
+def test_an_epoch_has_at_least_fifteen_steps_of_usual_size_and_of_large_data_larger_ones(sizes, n, size):
+    assert sizes.of(n) == size
 
 
-@pytest.mark.parametrize("n, size", [(6040, 252), (10_240, 256), (10_241, 257), (39_020, 976), (10**6, 1024)])
-def test_an_epoch_of_many_users_has_forty_steps_until_batches_are_as_large_as_they_may_be(n, size):
-    assert batch_size({"train_batch_size": None}, n, most_users(n)) == size
+@pytest.mark.parametrize(
+    "options, rate",
+    [
+        ({}, RATE),
+        ({"train_batch_size": 4096}, 2 * RATE),
+        ({"train_batch_size": 256}, RATE),
+        ({"train_batch_size": 4096, "learning_rate": 0.5}, 0.5),
+        ({"preset": "strong"}, 0.003),
+    ],
+)
+def test_the_learning_rate_is_what_is_given_or_goes_with_the_root_of_the_batch(tiny, options, rate):
+    ready = prepare(make_config("SiBraR", "tiny", None, tiny.options(epochs=1, **options)))
+    ready.trainer.fit(*ready.loaders[:2], verbose=False)
+    assert {group["lr"] for group in ready.trainer.optimizer.param_groups} == {rate}
 
 
 # names

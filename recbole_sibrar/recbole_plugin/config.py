@@ -167,8 +167,9 @@ def apply_layers(config: Config, model: str, dataset: str) -> None:
     if external.get("variant") is not None and "variant" in foreign_options(model):
         raise OptionError(f"variant is {external['variant']!r}, but {model} has no variants; leave it out.")
     checked = check_values({**internal, **external, "scenario": scenario.name}, defaults, of_model)
-    if checked["train_batch_size"] is None and model not in OUR_MODELS:
-        raise OptionError(f"train_batch_size is None, which {model} of RecBole cannot follow; give a number.")
+    for name in ("train_batch_size", "learning_rate"):
+        if checked[name] is None and model not in OUR_MODELS:
+            raise OptionError(f"{name} is None, which {model} of RecBole cannot follow; give a number.")
     external.update({name: checked[name] for name in external})
     internal.update({name: checked[name] for name in internal if name not in external})
     if internal["load_col"] == of_protocol["load_col"]:

@@ -1,5 +1,7 @@
 """Batches: RecBole's data loaders, fed with our negatives and our candidates."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from recbole.config import Config
@@ -16,28 +18,35 @@ from recbole_sibrar.recbole_plugin import distributed
 LEAST_STEPS = 15
 """An epoch has so many steps at least: early stopping waits for epochs, and a few of a step or two would be no wait."""
 
-MOST_USERS, MOST_POSITIVES = 256, 1024
-
-USERS_OF_MANY, STEPS_OF_MANY = 1024, 40
-"""Where an epoch would have more than so many steps a batch has more users, up to so many: validation comes in time,
-and what a step encodes of the items is for more of them (docs/experiments.md)."""
+RATE = 0.001
+"""The learning rate of a usual batch; Adam's goes with the root of how many times as large a batch is."""
 
 
-def batch_size(config: Config, n: int, most: int) -> int:
-    """``train_batch_size``, or where it is None what suits the data's size.
+@dataclass(frozen=True)
+class Sizes:
+    """How many users or positives a batch has.
 
-    The last batch is then about as large as the others: one of a few users would be a step as long as theirs, in a
-    direction that says little.
-
-    Args:
-        n: how many users or positives an epoch has. most: in a batch.
+    Attributes:
+        usual: at most so many, where that is no more than ``steps`` an epoch.
+        steps: of more it has as many as make so many steps, up to ``most``: validation comes in time, and what a step
+            encodes of the items is for more of them (docs/experiments.md).
     """
-    return config["train_batch_size"] or -(-n // max(LEAST_STEPS, -(-n // most)))
+
+    usual: int
+    steps: int
+    most: int
+
+    def of(self, n: int) -> int:
+        """How many of the ``n`` of an epoch.
+
+        The last batch is about as large as the others: one of a few users would be a step as long as theirs, in a
+        direction that says little.
+        """
+        most = min(max(self.usual, -(-n // self.steps)), self.most)
+        return -(-n // max(LEAST_STEPS, -(-n // most)))
 
 
-def most_users(n: int) -> int:
-    """How many users a batch has at most, of the ``n`` of an epoch."""
-    return min(max(MOST_USERS, -(-n // STEPS_OF_MANY)), USERS_OF_MANY)
+USERS, POSITIVES = Sizes(usual=256, steps=40, most=1024), Sizes(usual=1024, steps=200, most=4096)
 
 
 class TrainingItemSampler:
@@ -66,12 +75,24 @@ def training_sampler(config: Config, dataset: Dataset) -> TrainingItemSampler | 
     return TrainingItemSampler(dataset, arguments["distribution"], arguments["alpha"], config["seed"])
 
 
-class PairLoader(TrainDataLoader):
-    """Training batches for the bpr loss: positives with their negatives (B, n)."""
+class TrainLoader:
+    """Mixed into a loader of RecBole's: a ``train_batch_size`` and a ``learning_rate`` that are None suit the data."""
+
+    sizes: Sizes
 
     def _init_batch_size_and_step(self) -> None:
-        self.step = batch_size(self.config, self.sample_size, MOST_POSITIVES)
+        self.step = self.config["train_batch_size"] or self.sizes.of(self.sample_size)
         self.set_batch_size(self.step)
+
+    @property
+    def learning_rate(self) -> float:
+        return self.config["learning_rate"] or RATE * max(1, self.step / self.sizes.usual) ** 0.5
+
+
+class PairLoader(TrainLoader, TrainDataLoader):
+    """Training batches for the bpr loss: positives with their negatives (B, n)."""
+
+    sizes = POSITIVES
 
     def collate_fn(self, index: Tensor) -> Interaction:
         feat = self._dataset.inter_feat
@@ -83,18 +104,16 @@ class PairLoader(TrainDataLoader):
         )
 
 
-class UserLoader(AbstractDataLoader):
+class UserLoader(TrainLoader, AbstractDataLoader):
     """Training batches for the softmax loss: distinct users."""
+
+    sizes = USERS
 
     def __init__(self, config: Config, dataset: Dataset, sampler: TrainingItemSampler | None, shuffle: bool = False):
         self.uid_field = dataset.uid_field
         self.users = dataset.inter_feat[self.uid_field].unique()
         self.sample_size = len(self.users)
         super().__init__(config, dataset, sampler, shuffle=shuffle)
-
-    def _init_batch_size_and_step(self) -> None:
-        self.step = batch_size(self.config, self.sample_size, most_users(self.sample_size))
-        self.set_batch_size(self.step)
 
     def collate_fn(self, index: Tensor) -> Interaction:
         return Interaction({self.uid_field: self.users[torch.as_tensor(index)]})

@@ -295,7 +295,7 @@ RULES = {
     "epochs": integer(0),
     "train_batch_size": optional(integer()),
     "learner": choice("adam", "adamw", "sgd", "adagrad", "rmsprop", any_case=True),
-    "learning_rate": number(above=0),
+    "learning_rate": optional(number(above=0)),
     "train_neg_sample_args": Rule(
         "None, or a mapping such as {distribution: uniform, sample_num: 1} (distribution: uniform, popularity or none; "
         "sample_num, alpha, dynamic, candidate_num: numbers as in RecBole)",

@@ -26,6 +26,7 @@ from recbole_sibrar.progress import steps
 from recbole_sibrar.recbole_plugin import distributed, random_state
 from recbole_sibrar.recbole_plugin.capabilities import capabilities_of, known_as
 from recbole_sibrar.recbole_plugin.checks import check_sizes, options_blamed
+from recbole_sibrar.recbole_plugin.loaders import RATE, TrainLoader
 from recbole_sibrar.report.tables import write_csv
 from recbole_sibrar.scenarios import SCENARIOS
 
@@ -88,6 +89,7 @@ class ProtocolTrainer:
         It is not where gradients are clipped, scaled or shared by several processes, since these want them whole, and
         with Adam's weight decay, which is part of a gradient.
         """
+        self.learning_rate = self.learning_rate or RATE  # until ``fit`` knows the batches
         optimizer = super()._build_optimizer(**kwargs)
         if self._core is None or not isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW)):
             return optimizer
@@ -112,6 +114,11 @@ class ProtocolTrainer:
     ) -> tuple[float, dict[str, float]]:
         self._training_split = train_data._dataset
         check_sizes(self.config, train_data._dataset)
+        if self.config["learning_rate"] is None and isinstance(train_data, TrainLoader):
+            self.learning_rate = train_data.learning_rate
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.learning_rate
+            self.logger.info(f"Batches of {train_data.step:,}, learning rate {self.learning_rate:.3g}")
         if self._resumed is not None:
             checkpoint.check_same_data(*self._resumed, train_data._dataset.read, self.config["dataset"])
         if self.progress is not None:
