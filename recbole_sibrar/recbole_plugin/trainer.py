@@ -49,6 +49,7 @@ class ProtocolTrainer:
     epochs: int
     eval_step: int
     saved_model_file: str
+    learning_rate: float
 
     def __init__(self, config: Config, model: AbstractRecommender):
         make_folder(config["checkpoint_dir"])  # RecBole's way fails if another process does
