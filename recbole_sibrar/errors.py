@@ -3,6 +3,7 @@
 Every message names the value that was found, what was expected, and what to do about it.
 """
 
+import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
 from itertools import islice
@@ -53,6 +54,15 @@ def not_installed(what: str, package: str | None, extra: str) -> str:
     "serve needs fastapi, which is not installed: pip install 'recbole-sibrar[serve]'."
     """
     return f"{what} needs {package}, which is not installed: pip install 'recbole-sibrar[{extra}]'."
+
+
+def as_typed(*arguments: object) -> str:
+    """A command of ours as it is typed in a shell; paths and names among its arguments may hold blanks.
+
+    >>> as_typed("report", "my results")
+    "recbole-sibrar report 'my results'"
+    """
+    return shlex.join(["recbole-sibrar", *map(str, arguments)])
 
 
 def nearest(value: object, valid: Iterable[object]) -> str:

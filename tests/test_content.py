@@ -1,6 +1,7 @@
 """Before anything was bought: recommendations by content alone."""
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -119,22 +120,25 @@ def test_it_is_saved_explained_and_compared_as_a_trained_one(shop, dataset):
 def test_on_the_command_line(shop, capsys, monkeypatch):
     shop.write()
     tables = ["--items", "products.csv", "--item-column", "sku", "--item-vectors", "text=text.npz"]
-    assert main(["convert", "table", "--name", "shop", "--output", "out", *tables]) == 0
+    assert main(["convert", "table", "--name", "shop", "--output", "my out", *tables]) == 0
     asked = ["--history", "p2", "p4", "--k", "3", "--output", "recs.csv"]
-    assert "next:\n  recbole-sibrar recommend --dataset out/shop --history" in capsys.readouterr().out
-    assert main(["recommend", "--dataset", "out/shop", *asked]) == 0
-    expected = by_content("out/shop").recommend([["p2", "p4"]], k=3)["item"].tolist()
+    said = shlex.split(capsys.readouterr().out.partition("next:\n")[2])
+    assert said == ["recbole-sibrar", "recommend", "--dataset", "my out/shop", "--history", "ITEM"]
+    assert main([*said[1:-2], *asked]) == 0
+    expected = by_content("my out/shop").recommend([["p2", "p4"]], k=3)["item"].tolist()
     assert pd.read_csv("recs.csv")["item"].tolist() == expected
-    assert main(["run", "--dataset=shop", "--data_path=out", "--state=ERROR"]) == 2
-    assert names(capsys.readouterr().err, "out/shop/shop.inter | nothing to train on | recommend --dataset out/shop")
-    assert main(["convert", "table", "--name", "shop", "--output", "out"]) == 2
+    assert main(["run", "--dataset=shop", "--data_path=my out", "--state=ERROR"]) == 2
+    assert names(
+        capsys.readouterr().err, "my out/shop/shop.inter | nothing to train on | recommend --dataset 'my out/shop'"
+    )
+    assert main(["convert", "table", "--name", "shop", "--output", "my out"]) == 2
     assert "Neither interactions nor items are given" in capsys.readouterr().err
-    assert main(["recommend", "--dataset", "out", *asked]) == 2
-    assert "out holds no out.yaml" in capsys.readouterr().err
-    Path("out/shop/shop.text").rename("text")
-    assert main(["recommend", "--dataset", "out/shop", *asked]) == 2
-    assert names(capsys.readouterr().err, "out/shop/shop.text | no such file | 'text' is declared")
-    Path("text").rename("out/shop/shop.text")
-    monkeypatch.chdir("out/shop")
+    assert main(["recommend", "--dataset", "my out", *asked]) == 2
+    assert "my out holds no my out.yaml" in capsys.readouterr().err
+    Path("my out/shop/shop.text").rename("text")
+    assert main(["recommend", "--dataset", "my out/shop", *asked]) == 2
+    assert names(capsys.readouterr().err, "my out/shop/shop.text | no such file | 'text' is declared")
+    Path("text").rename("my out/shop/shop.text")
+    monkeypatch.chdir("my out/shop")
     assert main(["recommend", "--dataset", ".", "--all-users"]) == 0
     assert "nothing to recommend" in capsys.readouterr().out

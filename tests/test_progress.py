@@ -1,6 +1,7 @@
 """Bars where a person looks, lines now and then elsewhere."""
 
 import io
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from recbole_sibrar import progress
+from recbole_sibrar.cli import main
 from recbole_sibrar.progress import Progress, duration, steps
 
 
@@ -88,7 +90,8 @@ def test_times_as_people_say_them():
 
 
 def test_a_run_says_first_what_it_does_and_where_the_rest_is(tiny):
-    options = {name: value for name, value in tiny.options().items() if name not in ("state", "show_progress")}
+    options = tiny.options(output_dir="my results")
+    options = {name: value for name, value in options.items() if name not in ("state", "show_progress")}
     command = [sys.executable, "-m", "recbole_sibrar.cli", "run", "--model=SiBraR", "--dataset=tiny"]
     done = subprocess.run(
         [*command, *(f"--{name}={value}" for name, value in options.items())], capture_output=True, text=True
@@ -99,3 +102,5 @@ def test_a_run_says_first_what_it_does_and_where_the_rest_is(tiny):
     log = Path(next(line for line in lines if "log:" in line).partition("log: ")[2])
     assert "learning_rate" in log.read_text() and "learning_rate" not in done.stdout + done.stderr
     assert lines[-4] == "next:" and all(line.startswith("  recbole-sibrar ") for line in lines[-3:])
+    recommend, missing, report = (shlex.split(line)[1:] for line in lines[-3:])
+    assert Path(recommend[2]).is_file() and Path(missing[1]).is_dir() and main(report) == 0

@@ -11,7 +11,7 @@ from typing import Any
 
 from recbole_sibrar import __version__
 from recbole_sibrar.cli.hints import tell_next
-from recbole_sibrar.errors import OptionError, SibrarError, WorkerError
+from recbole_sibrar.errors import OptionError, SibrarError, WorkerError, as_typed
 from recbole_sibrar.files import STORAGE_ERRORS
 from recbole_sibrar.hook import load_recbole
 from recbole_sibrar.properties import parse_option
@@ -292,9 +292,9 @@ def _run(known: argparse.Namespace, rest: list[str]) -> int:
     print(f"written to {folder}: {', '.join(files)}")
     has_content = any(set(names) - {INTERACTIONS} for names in result.modalities.values())
     tell_next(
-        f"recbole-sibrar recommend --checkpoint {folder}/{result.whole_model or MODEL} --users ID",
-        *([f"recbole-sibrar missing {folder}"] if has_content else []),
-        f"recbole-sibrar report {result.config['output_dir']}",
+        as_typed("recommend", "--checkpoint", f"{folder}/{result.whole_model or MODEL}", "--users", "ID"),
+        *([as_typed("missing", folder)] if has_content else []),
+        as_typed("report", result.config["output_dir"]),
     )
     track(run_records([asdict(result)]))
     return 0

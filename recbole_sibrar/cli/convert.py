@@ -8,6 +8,7 @@ from recbole_sibrar.cli.hints import tell_next
 from recbole_sibrar.convert import amazon_vg, ml_1m, onion, own_tables
 from recbole_sibrar.convert.corpus import Corpus
 from recbole_sibrar.data.atomic import has_rows
+from recbole_sibrar.errors import as_typed
 
 CORPORA = (ml_1m.CORPUS, onion.CORPUS, amazon_vg.CORPUS, own_tables.CORPUS)
 
@@ -43,9 +44,10 @@ def _handler(corpus: Corpus) -> Callable[[argparse.Namespace], int]:
         folder = corpus.run(arguments)
         print(f"written to {folder} in {perf_counter() - start:.0f} s")
         if has_rows(folder / f"{folder.name}.inter"):
-            tell_next(f"recbole-sibrar run --model=SiBraR --dataset={folder.name} --data_path={folder.parent}")
+            options = ("--model=SiBraR", f"--dataset={folder.name}", f"--data_path={folder.parent}")
+            tell_next(as_typed("run", *options))
         else:
-            tell_next(f"recbole-sibrar recommend --dataset {folder} --history ITEM")
+            tell_next(as_typed("recommend", "--dataset", folder, "--history", "ITEM"))
         return 0
 
     return handle

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from recbole_sibrar.cli.hints import tell_next
 from recbole_sibrar.cli.tracking import add_track_argument
-from recbole_sibrar.errors import OptionError, nearest
+from recbole_sibrar.errors import OptionError, as_typed, nearest
 from recbole_sibrar.properties import read_property_file
 from recbole_sibrar.report.tracking import Record, Track, run_records, tracker
 from recbole_sibrar.scenarios import COMPARED
@@ -305,5 +305,5 @@ def _print_comparisons(comparisons: Iterable[Comparison], failed: Sequence[Outco
     for outcome in failed:
         print(f"failed: {outcome.run.name}; see {outcome.run.folder / 'error.txt'}")
     print(f"written to {folder}")
-    tell_next(f"recbole-sibrar report {Path(folder).parent}")
+    tell_next(as_typed("report", Path(folder).parent))
     return 1 if failed else 0

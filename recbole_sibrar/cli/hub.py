@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_sibrar.cli.hints import tell_next
-from recbole_sibrar.errors import OptionError
+from recbole_sibrar.errors import OptionError, as_typed
 
 OF_A_RUN = ("model", "variant", "preset", "dataset", "scenario", "seed", "split_seed")
 
@@ -54,10 +54,8 @@ def _push(arguments: argparse.Namespace) -> int:
     print(f"{', '.join(files)} pushed: {address}")
     here = f"hub:{arguments.name}"
     if is_vectors:
-        tell_next(
-            "recbole-sibrar convert table --name NAME --interactions orders.csv "
-            f"--item-vectors {path.name.partition('.')[0]}={here}/{path.name}"
-        )
+        given = f"{path.name.partition('.')[0]}={here}/{path.name}"
+        tell_next(as_typed("convert", "table", "--name=NAME", "--interactions=orders.csv", "--item-vectors", given))
     else:
         tell_next(f"recbole-sibrar recommend --checkpoint {here} --all-users --output recs.parquet")
     return 0

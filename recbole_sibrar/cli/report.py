@@ -11,7 +11,7 @@ from recbole_sibrar.cli.hints import tell_next
 from recbole_sibrar.cli.tracking import add_track_argument
 from recbole_sibrar.data.missing import PATTERNS, PHASE_CHOICES, MissingOptions
 from recbole_sibrar.data.modalities import SIDES
-from recbole_sibrar.errors import OptionError, SibrarError, nearest
+from recbole_sibrar.errors import OptionError, SibrarError, as_typed, nearest
 from recbole_sibrar.files import owned
 from recbole_sibrar.properties import read_property_file
 from recbole_sibrar.report.tables import markdown
@@ -219,7 +219,7 @@ def _write_missing(arguments: argparse.Namespace, grid: list[MissingOptions], ra
             print(f"what each modality adds\n\n{markdown(tables['contributions'])}")
             records = subset_records(loaded, tables["subsets"], metric, phase=arguments.phase)
     print(f"\nwritten to {output}")
-    tell_next(f"recbole-sibrar report {results}")
+    tell_next(as_typed("report", results))
     track(records)
     return 0
 
@@ -234,7 +234,7 @@ def _gap(arguments: argparse.Namespace) -> int:
         models = list(_models(names_of_runs(names_of_rows(configs)), arguments.data_path))
         tables = write_gap_study(models, arguments.side, arguments.max_entities, arguments.seed, output)
     print(f"{markdown(tables['gap'])}\n\nwritten to {output}")
-    tell_next(f"recbole-sibrar report {results}")
+    tell_next(as_typed("report", results))
     track(gap_records(models, tables, max_entities=arguments.max_entities))
     return 0
 

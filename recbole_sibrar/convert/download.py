@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from recbole_sibrar.convert.atomic import checksum
 from recbole_sibrar.convert.onion import COUNTS, EVENTS, FEATURES, GENRES
-from recbole_sibrar.errors import DataError
+from recbole_sibrar.errors import DataError, as_typed
 from recbole_sibrar.files import atomic_file, make_folder, remove_leftovers
 
 TIMEOUT = 30
@@ -96,7 +96,7 @@ def download(corpus: str, folder: str | Path) -> int:
             _unpack(folder / _name(address), folder)
     if source.by_hand:
         print(f"not among the official files: {source.by_hand}")
-    print(f"{corpus} is in {folder}; next: recbole-sibrar convert {corpus} --raw {folder}")
+    print(f"{corpus} is in {folder}; next: {as_typed('convert', corpus, '--raw', folder)}")
     return 0
 
 

@@ -4,7 +4,6 @@ import importlib.util
 import json
 import logging
 import os
-import shlex
 import tempfile
 import warnings
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ import yaml
 
 from recbole_sibrar import checkpoint
 from recbole_sibrar.data.identity import combined
-from recbole_sibrar.errors import OptionError, SibrarError, not_installed
+from recbole_sibrar.errors import OptionError, SibrarError, as_typed, not_installed
 from recbole_sibrar.experiments.optuna_search import EndedEarly, optuna_search
 from recbole_sibrar.experiments.space import Parameter, Space
 from recbole_sibrar.files import atomic_file, owned
@@ -162,7 +161,7 @@ class Trials:
         given = {"model": self.study.model, "dataset": self.study.dataset}
         given |= {name: self.study.options[name] for name in ("data_path",) if name in self.study.options}
         options = [f"--{name}={value}" for name, value in given.items()]
-        return shlex.join(["recbole-sibrar", "run", *options, "--config_files", str(self.folder / "best.yaml")])
+        return as_typed("run", *options, "--config_files", self.folder / "best.yaml")
 
     def records(self) -> list[Record]:
         """For a tracker: each trial, and the search with the best of them."""

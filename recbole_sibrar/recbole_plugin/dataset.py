@@ -29,7 +29,7 @@ from recbole_sibrar.data.modalities import (
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.data.splits import PHASES, SPLIT_ROUNDINGS, check_disjoint, rounded_up
 from recbole_sibrar.data.vectors import STORAGES
-from recbole_sibrar.errors import DataError, OptionError, nearest
+from recbole_sibrar.errors import DataError, OptionError, as_typed, nearest
 from recbole_sibrar.evaluation.protocol import Phase, build_phases
 from recbole_sibrar.kinds.interactions import interaction_modality
 from recbole_sibrar.kinds.reading import load_modalities, parse_declarations
@@ -79,8 +79,8 @@ class ScenarioDataset(Dataset):
                 read_header(path, self.config["field_separator"])
                 if not has_rows(path):
                     raise DataError(
-                        f"{path}: no line below the header, and so nothing to train on; 'recbole-sibrar recommend "
-                        f"--dataset {dataset_path}' goes by the items' content."
+                        f"{path}: no line below the header, and so nothing to train on; by the items' content goes "
+                        f"{as_typed('recommend', '--dataset', dataset_path, '--history', 'ITEM')}"
                     )
         super()._load_data(token, dataset_path)
 
