@@ -40,8 +40,7 @@ class Dataset:
             raise OptionError(f"folder is {folder!r:.100}; expected a path. Dataset.from_frames takes tables.")
         self.folder = Path(folder)
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
-        if not (self.folder / f"{self.folder.name}.inter").is_file():
-            raise DataError(f"{self.folder} holds no {self.folder.name}.inter; make it with Dataset.from_frames.")
+        self._interactions()
 
     @classmethod
     def from_frames(
@@ -159,7 +158,16 @@ class Dataset:
 
     @property
     def has_interactions(self) -> bool:
-        return has_rows(self.folder / f"{self.folder.name}.inter")
+        return has_rows(self._interactions())
+
+    def _interactions(self) -> Path:
+        """Their file, which is gone where this is a pickled copy of a data set without a folder of its own."""
+        path = self.folder / f"{self.folder.name}.inter"
+        if not path.is_file():
+            raise DataError(
+                f"{self.folder} holds no {path.name}; make it with Dataset.from_frames, folder=... where it is to stay."
+            )
+        return path
 
     def by_content(self) -> Recommender:
         """Recommendations for liked items by what is known of all items; in closed form, without interactions."""

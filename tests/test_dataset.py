@@ -1,6 +1,7 @@
 """From tables in memory to recommendations."""
 
 import json
+import pickle
 import warnings
 from datetime import datetime, timezone
 from pathlib import Path
@@ -67,6 +68,16 @@ def test_a_model_of_frames_is_that_of_the_files_bit_for_bit(shop):
     before, after = (load(f"{r.config['checkpoint_dir']}/model.pth") for r in (expected, model.result))
     assert before["state_dict"].keys() == after["state_dict"].keys() and before["data"] == after["data"]
     assert all(torch.equal(before["state_dict"][name], value) for name, value in after["state_dict"].items())
+
+
+def test_a_pickled_data_set_says_that_its_folder_went_with_the_first(shop):
+    data = frames(shop)
+    copied = pickle.loads(pickle.dumps(data))
+    assert copied.has_interactions
+    folder = data.folder
+    del data
+    with pytest.raises(DataError, match=naming(f"{folder} | frames.inter | folder=")):
+        copied.fit("Pop")
 
 
 def test_from_two_tables_and_vectors_with_gaps_to_a_product_that_never_existed(shop):

@@ -45,6 +45,8 @@ class Recommender(AnyRecommender):
     training time are added from their side information. All embeddings are those of evaluation: every available
     modality, the mean of the training entities where there is none.
 
+    Threads may ask at the same time, but not while one of them changes items; ``service`` sees to that.
+
     Args:
         model: a trained model whose capabilities name new entities, of both sides or of the one with content.
         tokens: {side: (N,) original ids}, position 0 is padding.
