@@ -152,6 +152,25 @@ def check_same_data(path: str | Path, before: dict[str, str], now: dict[str, str
         )
 
 
+def check_held_out(path: str | Path, state: dict[str, Any], held_out: SparseRows) -> None:
+    """A model is not evaluated on what it was trained on, as on the split of another seed.
+
+    Args:
+        held_out: users x items, of the same data.
+
+    Raises:
+        DataError: naming how many interactions it has seen.
+    """
+    trained = SparseRows(**state["serving"]["interactions"], n_columns=held_out.n_columns)
+    n_seen = int(trained.has(held_out.row_of_entry(), held_out.columns).sum())
+    if n_seen:
+        raise DataError(
+            f"{path} was trained on {n_seen:,} of the {held_out.n_entries:,} interactions that it would be evaluated "
+            f"on. Its split is that of seed {state['config']['seed']}, or it was trained on all data; use the options "
+            "that it was trained with."
+        )
+
+
 def differing_data(before: dict[str, str], now: dict[str, str]) -> str | None:
     """What of the data differs, such as "interactions and item genres"; None if nothing does."""
     changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]

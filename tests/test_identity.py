@@ -171,6 +171,18 @@ def test_a_trained_model_meets_its_own_data_again_or_is_refused(tiny, model):
             refused()
 
 
+def test_a_model_is_not_evaluated_on_what_it_was_trained_on(tiny):
+    run("SiBraR", "tiny", None, tiny.options(run_name="r", scenario="item_cold", epochs=1, fit="all", seed=2020))
+    same, other = (
+        prepare(make_config("SiBraR", "tiny", None, tiny.options(scenario="item_cold", seed=seed)))
+        for seed in (2020, 5)
+    )
+    same.trainer.evaluate(same.loaders[2], model_file="results/r/model.pth")
+    for ready, file in ((other, "model.pth"), (same, "model-all.pth")):
+        with pytest.raises(DataError, match=naming(f"{file} | trained on | evaluated on")):
+            ready.trainer.evaluate(ready.loaders[2], model_file=f"results/r/{file}")
+
+
 def test_recbole_alone_refuses_other_data_too(tiny):
     """Without a scenario users and items are numbered by the lines, as RecBole does it."""
     with command_line_hidden():

@@ -231,12 +231,15 @@ class ProtocolTrainer:
     ) -> dict[str, float] | None:
         if not eval_data:
             return None
+        phase = getattr(eval_data, "phase", None)
         if load_best_model:
             path = model_file or self.saved_model_file
             state = self._load(path)
             checkpoint.check_same_data(path, state["data"], eval_data._dataset.read, self.config["dataset"])
+            if phase is not None:
+                checkpoint.check_held_out(path, state, phase.positives)
             checkpoint.restore(self.model, state)
-        self._phase = self.eval_collector.phase = getattr(eval_data, "phase", None)
+        self._phase = self.eval_collector.phase = phase
         self._generator = torch.Generator().manual_seed(self.config["seed"] + distributed.rank())
         self._cold = {} if self._phase is None else cold_fallback(self.model, self._phase)
         if self._ranks_by_embeddings():
