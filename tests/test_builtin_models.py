@@ -66,10 +66,13 @@ def test_runs_one_epoch_when_warm_and_serves_without_the_data(tiny, model):
     if path is None:
         return
     _, trained, *_ = load_data_and_model(path)
-    directory = Recommender.load(path).directory
-    expected = recommended(known_only(trained, directory.tokens, directory.interactions, {}))
+    served = Recommender.load(path)
+    directory = served.directory
+    expected = recommended(known_only(trained, directory.tokens, directory.interactions, served.state()))
     shutil.rmtree(tiny.folder)
-    pd.testing.assert_frame_equal(recommended(Recommender.load(path)), expected)
+    served.save("again.pth")
+    for file in (path, "again.pth"):
+        pd.testing.assert_frame_equal(recommended(Recommender.load(file)), expected)
 
 
 @pytest.mark.slow

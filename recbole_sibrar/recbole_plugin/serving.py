@@ -12,29 +12,22 @@ from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.recbole_plugin.capabilities import capabilities_of, known_as
 from recbole_sibrar.recbole_plugin.prepared import stored_model
 from recbole_sibrar.serving.known import KnownOnlyRecommender
-from recbole_sibrar.serving.vocabulary import Vocabulary
 
 
 def load_known_only(
     state: dict[str, Any], tokens: dict[str, list[str]], interactions: SparseRows
 ) -> KnownOnlyRecommender:
     """A recommender from a checkpoint."""
-    return known_only(stored_model(state), tokens, interactions, state["data"], Vocabulary.of(state["config"]))
+    return known_only(stored_model(state), tokens, interactions, state)
 
 
 def known_only(
-    model: AbstractRecommender,
-    tokens: dict[str, list[str]],
-    interactions: SparseRows,
-    data: dict[str, str],
-    vocabulary: Vocabulary | None = None,
+    model: AbstractRecommender, tokens: dict[str, list[str]], interactions: SparseRows, state: dict[str, Any]
 ) -> KnownOnlyRecommender:
     """A recommender around a model under RecBole's interface."""
     model.eval()
     cold_sides = capabilities_of(known_as(type(model))).cold_sides
-    name, vocabulary = type(model).__name__, vocabulary or Vocabulary()
-    scores = partial(_scores, model)
-    return KnownOnlyRecommender(name, scores, cold_sides, tokens, interactions, data, vocabulary)
+    return KnownOnlyRecommender(type(model).__name__, partial(_scores, model), cold_sides, tokens, interactions, state)
 
 
 @torch.no_grad()

@@ -8,9 +8,10 @@ from typing import Any, NoReturn
 import pandas as pd
 from torch import Tensor
 
-from recbole_sibrar.data.frames import Frame
+from recbole_sibrar.data.frames import Frame, is_file
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import OptionError
+from recbole_sibrar.files import save_tensors
 from recbole_sibrar.serving.directory import Directory, EntityId, Request, User, check_lists
 from recbole_sibrar.serving.vocabulary import Vocabulary
 
@@ -114,8 +115,18 @@ class AnyRecommender(ABC):
         self._refuse()
 
     def save(self, path: Path | str) -> None:
-        """A checkpoint of the model with its items as they are now."""
-        self._refuse()
+        """Write a checkpoint of the model with its items as they are now: added, changed and removed ones.
+
+        Raises:
+            OptionError: it is no path. WriteError: the disk is full, or may not be written to.
+        """
+        if not is_file(path):
+            raise OptionError(f"path is {path!r:.100}; expected the path of a file.")
+        save_tensors(path, self.state())
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """What ``save`` writes."""
 
     def _refuse(self) -> NoReturn:
         raise OptionError(

@@ -30,11 +30,7 @@ def load(state: dict[str, Any], tokens: dict[str, list[str]], interactions: Spar
 
 
 def of_core(
-    model: InnerProductModel,
-    tokens: dict[str, list[str]],
-    interactions: SparseRows,
-    data: dict[str, Any],
-    vocabulary: Vocabulary,
+    model: InnerProductModel, tokens: dict[str, list[str]], interactions: SparseRows, state: dict[str, Any]
 ) -> "KnownOnlyRecommender":
     """Around one of our models."""
     items = model.embeddings("item", torch.arange(interactions.n_columns))
@@ -43,7 +39,7 @@ def of_core(
         return model.embeddings("user", users) @ items.T
 
     sides = model.capabilities.cold_sides
-    return KnownOnlyRecommender(type(model).__name__, scores, sides, tokens, interactions, data, vocabulary)
+    return KnownOnlyRecommender(type(model).__name__, scores, sides, tokens, interactions, state)
 
 
 class KnownOnlyRecommender(AnyRecommender):
@@ -54,7 +50,7 @@ class KnownOnlyRecommender(AnyRecommender):
     Args:
         name: of the model. scores: (U,) user numbers -> (U, I) scores, which are the caller's own.
         cold_sides: those whose entities without training interactions have scores.
-        tokens, interactions, data: as for ``Recommender``. vocabulary: of the data set's tables.
+        tokens, interactions: as for ``Recommender``. state: the checkpoint.
     """
 
     USERS_AT_A_TIME = 256
@@ -66,14 +62,17 @@ class KnownOnlyRecommender(AnyRecommender):
         cold_sides: Collection[str],
         tokens: dict[str, list[str]],
         interactions: SparseRows,
-        data: dict[str, Any],
-        vocabulary: Vocabulary,
+        state: dict[str, Any],
     ):
-        self.name, self._scores, self.data, self.vocabulary = name, scores, data, vocabulary
-        self.directory = Directory(tokens, interactions, vocabulary)
+        self.name, self._scores, self.data, self._state = name, scores, state["data"], state
+        self.vocabulary = Vocabulary.of(state["config"])
+        self.directory = Directory(tokens, interactions, self.vocabulary)
         trained = trained_entities(interactions)
         self._served = {side: torch.ones_like(mask) if side in cold_sides else mask for side, mask in trained.items()}
         self._served["item"][0] = False
+
+    def state(self) -> dict[str, Any]:
+        return self._state
 
     def _best(
         self, requests: Sequence[Request], k: int, allowed: Tensor, seen: SparseRows | None

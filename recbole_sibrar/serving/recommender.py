@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from recbole_sibrar import checkpoint
-from recbole_sibrar.data.frames import Frame, is_file
+from recbole_sibrar.data.frames import Frame
 from recbole_sibrar.data.identity import tensors_digest
 from recbole_sibrar.data.modalities import INTERACTIONS, SIDES, Modalities, Modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.errors import CheckpointError, DataError, OptionError, nearest
-from recbole_sibrar.files import save_tensors
 from recbole_sibrar.kinds.vocabulary import MOST_NAMED
 from recbole_sibrar.models import MODELS
 from recbole_sibrar.models.core import InnerProductModel
@@ -84,6 +83,7 @@ class Recommender(AnyRecommender):
             RecBoleMissing: another model's, and RecBole is not installed.
         """
         state = checkpoint.load(path)
+        state.pop("optimizer", None)
         serving = state.get("serving")
         if not serving:
             raise CheckpointError(f"{path} was written without the training data, so that nothing can be recommended.")
@@ -102,7 +102,7 @@ class Recommender(AnyRecommender):
         parameters = {name[len(CORE) :]: value for name, value in state["state_dict"].items()}
         checkpoint.load_parameters(model, parameters, state["versions"])
         if not (model.capabilities.new_entities or model.capabilities.new_content):
-            return known.of_core(model.eval(), tokens, interactions, state["data"], Vocabulary.of(config))
+            return known.of_core(model.eval(), tokens, interactions, state)
         held = {
             "state_dict": {f"{CORE}{name}": value for name, value in model.state_dict().items()},
             "serving": {
@@ -111,17 +111,9 @@ class Recommender(AnyRecommender):
                 "modalities": {side: [entry.to_plain() for entry in own.entries] for side, own in modalities.items()},
             },
         }
-        rest = {name: value for name, value in state.items() if name != "optimizer"}
-        return Recommender(model, tokens, interactions, state["data"], {**rest, **held})
+        return Recommender(model, tokens, interactions, state["data"], {**state, **held})
 
-    def save(self, path: Path | str) -> None:
-        """Write a checkpoint of the model with its items as they are now: added, changed and removed ones.
-
-        Raises:
-            OptionError: it is no path. WriteError: the disk is full, or may not be written to.
-        """
-        if not is_file(path):
-            raise OptionError(f"path is {path!r:.100}; expected the path of a file.")
+    def state(self) -> dict[str, Any]:
         catalogue = {
             side: ([self.directory.tokens[side][n] for n in known.numbers], known.rows(known.numbers))
             for side, known in self._catalogue.items()
@@ -129,7 +121,7 @@ class Recommender(AnyRecommender):
         }
         removed = [self.directory.tokens["item"][number] for number in sorted(self.directory.removed)]
         serving = {**self._state["serving"], "catalogue": checkpoint.plain_catalogue(catalogue, removed)}
-        save_tensors(path, {**self._state, "serving": serving})
+        return {**self._state, "serving": serving}
 
     @cached_property
     def fingerprint(self) -> str:
