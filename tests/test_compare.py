@@ -287,7 +287,7 @@ def test_an_option_goes_to_the_models_that_know_it(tiny):
         (["--scenarios", "cold"], "Unknown scenario 'cold'"),
         (["--scenarios", "warm", "warm"], "scenarios | twice"),
         (["--dataset", "tinny"], "Data set 'tinny' not found"),
-        (["--seeds", "0"], "seeds | 0 | 1 | integer"),
+        (["--seeds", "0"], "seeds | 0 | 1 | integer | how many"),
         (["--reference", "BRP"], "'BRP' | 'BPR' | not compared"),
         (["--columns", "ndgc@3"], "columns | 'ndgc@3' | 'ndcg@3' | not computed"),
         (["--temprature=0.1"], "'temprature' | 'temperature'"),

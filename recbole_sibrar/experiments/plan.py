@@ -213,7 +213,8 @@ def check_integers(values: object, prefix: str, bounds: tuple[tuple[str, int], .
     for name, low in bounds:
         value = getattr(values, name)
         if isinstance(value, bool) or not isinstance(value, int) or value < low:
-            raise OptionError(f"{prefix}{name} is {value!r}; expected an integer of at least {low}.")
+            meaning = f" (how many, from {prefix}seed on)" if name == "seeds" else ""
+            raise OptionError(f"{prefix}{name} is {value!r}; expected an integer of at least {low}{meaning}.")
 
 
 def check_keys(given: object, cls: type, what: str) -> None:
