@@ -93,7 +93,8 @@ def suggestion(value: object, valid: Iterable[object]) -> str:
     value, names = str(value), [str(name) for name in valid]
     if len(value) > LONGEST_NAME:
         return ""
-    same = next((name for name in names if _plain(name) == _plain(value)), None)
+    plain = _plain(value)
+    same = next((name for name in names if _plain(name) == plain), None)
     if same is not None:
         return f"Did you mean {same!r}?"
     if len(names) > MANY_NAMES:

@@ -1,6 +1,7 @@
 """The presets: what the papers say, what it computes, and what its name is."""
 
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -326,6 +327,8 @@ def test_the_paper_preset_has_the_authors_values():
             assert wanted[0] <= paper[name] <= wanted[1], name
         elif wanted is not OURS:
             assert paper[name] == wanted and type(paper[name]) is type(wanted), name
+    lowest, highest = 1e-5, 1e-2  # learning rates that the authors search
+    assert lowest <= RATE <= RATE * (POSITIVES.most / POSITIVES.usual) ** 0.5 <= highest
     assert [ModelOptions.from_mapping({**paper, "variant": name}).n_sampled for name in ("S", "SC")] == [1, 2]
     assert len(paper["encoder_hidden_sizes"]) >= 1
 
@@ -366,12 +369,18 @@ def test_a_batch_is_as_large_as_the_data_and_the_loss_allow(tiny, options, n, si
     assert loader.step == (size or -(-len(loader._dataset) // 15)) and (size == 300 or len(loader) >= 14)
 
 
+FEW = replace(USERS, most=USERS.usual)
+"""Batches that are never larger than usual."""
+
+
 @pytest.mark.parametrize(
     "sizes, n, size",
     [
-        (USERS, 1, 1),
-        (USERS, 15, 1),
-        (USERS, 943, 63),
+        (FEW, 1, 1),
+        (FEW, 15, 1),
+        (FEW, 943, 63),
+        (FEW, 5633, 245),
+        (FEW, 10**6, 256),
         (USERS, 6040, 252),
         (USERS, 10_240, 256),
         (USERS, 10_241, 257),

@@ -76,7 +76,7 @@ def training_sampler(config: Config, dataset: Dataset) -> TrainingItemSampler | 
 
 
 class TrainLoader:
-    """Mixed into a loader of RecBole's: a ``train_batch_size`` and a ``learning_rate`` that are None suit the data."""
+    """Mixed into a loader of RecBole's: a ``train_batch_size`` that is None suits the data."""
 
     sizes: Sizes
 
@@ -86,7 +86,8 @@ class TrainLoader:
 
     @property
     def learning_rate(self) -> float:
-        return self.config["learning_rate"] or RATE * max(1, self.step / self.sizes.usual) ** 0.5
+        """What suits its batches, where none is given."""
+        return RATE * max(1, self.step / self.sizes.usual) ** 0.5
 
 
 class PairLoader(TrainLoader, TrainDataLoader):
