@@ -193,6 +193,8 @@ def without_quotes(cell):
 @given(tables())
 @example(("items.csv", 'item_id,a,b\ni0,"x\ni1,y",z\n', None, True))
 @example(("items.tsv", 'item_id\ta\tb\ni0\t\t""""\n', [["i0", "", '"']], True))
+@example(("items.tsv", 'item_id\ta\tb\ni0\t\t"\r"\n', [["i0", "", "\r"]], True))
+@example(("items.tsv", 'item_id\ta\tb\ni0\tx\t"a\r"\n', [["i0", "x", "a\r"]], True))
 def test_a_table_comes_back_cell_by_cell_or_its_line_is_named(capsys, table):
     name, text, rows, is_exact = table
     write(text, name)

@@ -16,6 +16,8 @@ from recbole_sibrar.data.cells import is_marker, is_number
 from recbole_sibrar.data.lines import NEWLINE, line_blocks
 from recbole_sibrar.errors import DataError, nearest
 
+CARRIAGE_RETURN = "\udc0d"  # in place of one inside a line, which the csv module refuses; no UTF-8 text has it
+
 
 class Lines:
     """A block of lines split into cells, all with the same number of them; the cells stay bytes.
@@ -169,14 +171,15 @@ def _quoted_rows(path: str | Path, separator: str, as_written: bool = False, n_r
     numbers: list[int] = []
     rows: list[list[str]] = []
     try:
-        for row in reader:
+        for cells in reader:
+            row = [cell.replace(CARRIAGE_RETURN, " ") for cell in cells]
             number = reader.line_num - len(taken) + 1
             if header is not None and len(row) != len(header):
                 raise DataError(
                     f"{path}, line {number}: {len(row)} cells, expected {len(header)} as in the first line."
                 )
             if as_written:
-                found = _styles(row, "".join(taken), separator)
+                found = _styles(cells, "".join(taken), separator)
                 styles = found if styles is None else styles & found
                 if not styles:
                     raise DataError(f"{path}, line {number}: quotes that no csv writer writes.")
@@ -223,8 +226,9 @@ def _styles(row: list[str], text: str, separator: str) -> set[str]:
     """The ways to quote in which a csv writer could have written the row: what needs it, all, or all but numbers."""
     count, quoted = text.count('"'), [2 + 2 * cell.count('"') for cell in row]
     styles = {"all"} if count == sum(quoted) else set()
-    for name, special in (("needed", f'"{separator}\r\n'), ("commas", f'"{separator}\r\n,')):
-        if count == sum(n for n, cell in zip(quoted, row) if set(cell) & set(special)):
+    special = {'"', separator, CARRIAGE_RETURN, "\n"}
+    for name, needs_quotes in (("needed", special), ("commas", special | {","})):
+        if count == sum(n for n, cell in zip(quoted, row) if needs_quotes & set(cell)):
             styles.add(name)
     texts = [(n, is_marker(cell)) for n, cell in zip(quoted, row) if not is_number(cell)]
     if sum(n for n, missing in texts if not missing) <= count <= sum(n for n, _ in texts):
@@ -233,5 +237,5 @@ def _styles(row: list[str], text: str, separator: str) -> set[str]:
 
 
 def _text_lines(path: str | Path) -> Iterator[str]:
-    for _, block in line_blocks(path):
-        yield from io.StringIO(block.decode(), newline="\n")
+    for _, block in line_blocks(path, b"\r"):
+        yield from io.StringIO(block.decode().replace("\r", CARRIAGE_RETURN), newline="\n")

@@ -63,11 +63,13 @@ def suffix_of(path: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
-def line_blocks(path: str | Path) -> Iterator[tuple[int, bytes]]:
+def line_blocks(path: str | Path, carriage_return: bytes = b" ") -> Iterator[tuple[int, bytes]]:
     """Yield (number of the first line, whole lines as bytes) of a UTF-8 file, about 16 MB at a time, with a bar.
 
-    Line ends are made ``\\n``, also behind the last line; a carriage return elsewhere is a blank; a byte order mark is
-    dropped.
+    Line ends are made ``\\n``, also behind the last line; a byte order mark is dropped.
+
+    Args:
+        carriage_return: what one becomes that ends no line.
 
     Raises:
         DataError: no such file, an empty one, a truncated or damaged archive, text that is not UTF-8.
@@ -93,7 +95,7 @@ def line_blocks(path: str | Path) -> Iterator[tuple[int, bytes]]:
                 raise DataError(f"{path}: its lines end in carriage returns alone; save it with line feeds.")
             if not block and not rest:
                 break
-            lines, rest = _whole_lines(rest + block, last=not block)
+            lines, rest = _whole_lines(rest + block, carriage_return, last=not block)
             if lines:
                 if number == 1:
                     lines = lines.removeprefix(b"\xef\xbb\xbf")
@@ -104,12 +106,14 @@ def line_blocks(path: str | Path) -> Iterator[tuple[int, bytes]]:
         raise DataError(f"{path}: the file is empty.")
 
 
-def _whole_lines(data: bytes, last: bool) -> tuple[bytes, bytes]:
+def _whole_lines(data: bytes, carriage_return: bytes, last: bool) -> tuple[bytes, bytes]:
     if last:
         data = data if data.endswith(b"\n") else data + b"\n"
     cut = data.rfind(b"\n") + 1
     lines, rest = data[:cut], data[cut:]
-    return lines.replace(b"\r\n", b"\n").replace(b"\r", b" ") if b"\r" in lines else lines, rest
+    if b"\r" in lines:
+        lines = lines.replace(b"\r\n", b"\n").replace(b"\r", carriage_return)
+    return lines, rest
 
 
 def _check_text(path: str | Path, number: int, lines: bytes) -> None:
