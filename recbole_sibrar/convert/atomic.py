@@ -36,8 +36,8 @@ def prepare(output: str | Path, name: str) -> Path:
     name = str(name)
     if not NAME.fullmatch(name) or len(name.encode()) > MAX_NAME_BYTES:
         raise OptionError(
-            f"--name {name!r}: expected a plain name of up to {MAX_NAME_BYTES} letters, digits and . _ - + = that "
-            "begins with a letter or digit; --output says where the data set goes."
+            f"--name (folder) {name!r}: expected a plain name of up to {MAX_NAME_BYTES} letters, digits and . _ - + = "
+            "that begins with a letter or digit; --output says where the data set goes."
         )
     target = make_folder(output) / name
     remove_unfinished(target)
@@ -53,7 +53,7 @@ def refuse_foreign(target: Path) -> None:
     """
     if not os.path.lexists(target):
         return
-    advice = "choose another --name or --output, or move it away."
+    advice = "choose another --name or --output (folder), or move it away."
     try:
         record = json.loads((target / RECORD).read_text(encoding="utf-8"))
         record["converter"]

@@ -104,7 +104,7 @@ def convert(
         if column not in columns:
             raise OptionError(f"kinds: {column!r} is no column of users or items. {nearest(column, columns)}")
     rename_shared(user_side, item_side, pairs.columns)
-    vectors = {"--user-vectors": located(user_vectors), "--item-vectors": located(item_vectors)}
+    vectors = {"--user-vectors": located(user_vectors), "--item-vectors (vectors)": located(item_vectors)}
     names = encode.new_names(item_texts, item_vectors) if encode else []
     in_columns = {"a column of lists": [*user_side.vectors, *item_side.vectors]}
     check_modality_names(user_side, item_side, {**vectors, **in_columns, "--encode": names})
@@ -143,7 +143,9 @@ def _filtered(pairs: pd.DataFrame, minimum: dict[str, float], log: StepLog) -> p
     for column, value in minimum.items():
         if column not in pairs or not pd.api.types.is_numeric_dtype(pairs[column]):
             numeric = pairs.select_dtypes("number").columns
-            raise OptionError(f"--min {column!r} is no numeric column of the interactions. {nearest(column, numeric)}")
+            raise OptionError(
+                f"--min (minimum) {column!r} is no numeric column of the interactions. {nearest(column, numeric)}"
+            )
         pairs = log.record(f"{column} >= {value:g}", pairs[pairs[column] >= value])
     tell_of_dislikes(pairs)
     return log.record("one per user and item", first_of_each_pair(pairs))
