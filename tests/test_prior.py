@@ -211,10 +211,32 @@ def test_the_regression_from_a_part_is_the_textbooks():
     centring = torch.eye(20, dtype=torch.double) - 1 / 20
     inverse = torch.linalg.inv(centring @ similar @ centring + PENALTY * square * torch.eye(20, dtype=torch.double))
     expected = (similarity(new, anchors) - similar.mean(0)) @ centring @ inverse @ (centring @ targets)
-    regression = KernelRegression(FeatureRows((DenseRows(anchors),)), targets)
+    regression = KernelRegression(FeatureRows((DenseRows(anchors),)), torch.zeros(20), targets)
     few, many = (torch.cat([regression(FeatureRows((DenseRows(row),))) for row in new.split(1)]) for _ in range(2))
     for found in (few, many):  # solved for each row, and once for all
         torch.testing.assert_close(found, expected + targets.mean(0))
+
+
+def test_what_an_anchor_lacks_lies_in_a_direction_of_its_own():
+    generator = torch.Generator().manual_seed(0)
+    anchors, new = (torch.randn(n, 3, generator=generator, dtype=torch.double) for n in (20, 5))
+    targets = torch.randn(20, 4, generator=generator, dtype=torch.double)
+    lacking = torch.arange(20, dtype=torch.double) % 3
+    whole = torch.cat([anchors, lacking.sqrt().diag()], dim=1)
+    expected = KernelRegression(FeatureRows((DenseRows(whole),)), torch.zeros(20), targets)
+    found = KernelRegression(FeatureRows((DenseRows(anchors),)), lacking, targets)
+    new_whole = torch.cat([new, torch.zeros(5, 20, dtype=torch.double)], dim=1)
+    torch.testing.assert_close(
+        found(FeatureRows((DenseRows(new),))), expected(FeatureRows((DenseRows(new_whole),))), atol=1e-6, rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("n_anchors", [N_ITEMS, 15])
+def test_components_of_incomplete_anchors_are_found_again(n_anchors, monkeypatch):
+    monkeypatch.setattr(ContentPrior, "ANCHORS", n_anchors)
+    components = two_sided(n_lacking=20)[0].components
+    expected = components.decompose(False, None)
+    torch.testing.assert_close(components.decomposed(components.known), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_what_is_missing_is_estimated_from_what_is_left(monkeypatch):

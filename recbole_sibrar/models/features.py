@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from recbole_sibrar.data.modalities import Features, Modalities
@@ -21,6 +22,7 @@ class LinearFeatures(nn.Module):
     def __init__(self, modalities: Modalities, trained: Tensor, weights: dict[str, float]):
         super().__init__()
         self.blocks, self.block_of = nn.ModuleList(), []
+        self.n_modalities = len(modalities.entries)
         for index, entry in enumerate(modalities.entries):
             blocks = KINDS[entry.kind].blocks(entry, trained, weights)
             self.blocks.extend(blocks)
@@ -45,6 +47,12 @@ class LinearFeatures(nn.Module):
     def part(self, rows: FeatureRows, kind: Sequence[bool]) -> FeatureRows:
         """The blocks of some of the modalities, ``kind`` (M,)."""
         return FeatureRows(tuple(block for block, m in zip(rows.blocks, self.block_of) if kind[m]))
+
+    def squared_lengths(self, rows: FeatureRows) -> Tensor:
+        """(R, M), of each modality's blocks."""
+        lengths = torch.stack([block.squared_lengths() for block in rows.blocks], dim=1)
+        places = torch.tensor(self.block_of, device=lengths.device)
+        return lengths.new_zeros(len(lengths), self.n_modalities).index_add_(1, places, lengths)
 
     def _places(self, used: Tensor) -> list[Tensor]:
         return [used[:, m].nonzero().squeeze(1) for m in self.block_of]

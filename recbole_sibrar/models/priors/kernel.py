@@ -21,6 +21,9 @@ PENALTY = 0.1
 class GaussianKernel:
     r"""With A anchors, :math:`k(x, y) = m \, e^{-\gamma \lVert x - y \rVert^2 / m}`, m their mean squared length.
 
+    What an entity lacks is as far from the mean as that of others, in a direction of its own, so that two entities are
+    no more alike for lacking the same. Its squared length, ``lacking``, is zero for a complete entity.
+
     Attributes:
         anchors: (F, A). lengths: (A,) their squared lengths. square: (), m, 1 if there are none.
     """
@@ -31,15 +34,15 @@ class GaussianKernel:
     gamma: float = GAMMA
 
     @classmethod
-    def of(cls, anchors: FeatureRows, gamma: float = GAMMA) -> "GaussianKernel":
-        lengths = anchors.squared_lengths()
+    def of(cls, anchors: FeatureRows, lacking: Tensor, gamma: float = GAMMA) -> "GaussianKernel":
+        lengths = anchors.squared_lengths() + lacking
         square = lengths.mean().clamp(min=1e-6) if len(lengths) else lengths.new_ones(())
         return cls(anchors.dense().T.contiguous(), lengths, square, gamma)
 
-    def __call__(self, features: FeatureRows) -> Tensor:
-        """(R, F) -> (R, A)."""
+    def __call__(self, features: FeatureRows, lacking: Tensor | float = 0.0) -> Tensor:
+        """(R, F), (R,) -> (R, A)."""
         distances = features.times(self.anchors).mul_(-2)
-        distances.add_(features.squared_lengths().unsqueeze(1)).add_(self.lengths)
+        distances.add_((features.squared_lengths() + lacking).unsqueeze(1)).add_(self.lengths)
         return distances.clamp_(min=0).mul_(-self.gamma / self.square).exp_().mul_(self.square)
 
 
@@ -48,12 +51,14 @@ class KernelRegression:
 
     Args:
         anchors: (A, F), what is regressed from.
+        lacking: (A,) as in ``GaussianKernel``.
         targets: (A, P), what is regressed to.
     """
 
-    def __init__(self, anchors: FeatureRows, targets: Tensor):
-        self.kernel = GaussianKernel.of(anchors)
-        similar = precise(self.kernel(anchors))
+    def __init__(self, anchors: FeatureRows, lacking: Tensor, targets: Tensor):
+        self.kernel = GaussianKernel.of(anchors, lacking)
+        similar = precise(self.kernel(anchors, lacking))
+        similar.fill_diagonal_(self.kernel.square)
         self.mean = similar.mean(0)
         similar -= self.mean
         similar -= similar.mean(1, keepdim=True)
@@ -65,7 +70,7 @@ class KernelRegression:
         self._asked = 0
 
     def __call__(self, features: FeatureRows) -> Tensor:
-        """(R, F) -> (R, P); solved for these R, until as many were asked for as there are columns to solve for."""
+        """(R, F), complete -> (R, P); solved for these R, until as many were asked for as there are columns."""
         centred = self.kernel(features).to(self.mean).sub_(self.mean)
         centred -= centred.mean(1, keepdim=True)
         self._asked += len(centred)
@@ -84,12 +89,12 @@ class KernelComponents(Components):
     are, and the kernel is that of Nystroem (Williams and Seeger, NIPS 2000).
 
     An entity that lacks some of the content has the components that a second regression expects from what is left, from
-    these modalities of the anchors to the anchors' components (``KernelRegression``). It is solved when such an entity
-    is first met. (With a missing modality put at its mean, the entity would be far from all that are like it in the
-    others.) What no entity of training has, ``absent``, is nothing to lack.
+    these modalities of the anchors that have some of them to the anchors' components (``KernelRegression``). It is
+    solved when such an entity is first met. (By the kernel itself, the entity would be far from all that are like it in
+    what is left.) What no entity of training has, ``absent``, is nothing to lack.
     """
 
-    LEAST = 10  # anchors that a regression from a part of the content needs; with fewer, what is missing is its mean
+    LEAST = 10  # anchors that a regression from a part of the content needs; with fewer, the kernel itself is taken
 
     def __init__(
         self,
@@ -106,10 +111,12 @@ class KernelComponents(Components):
         n = min(n_anchors, len(self.known))
         places = torch.linspace(0, len(self.known) - 1, n, dtype=torch.double, device=self.known.device)
         anchors = self.known[places.long()]
-        kernel = GaussianKernel.of(features(anchors, self.available[anchors]), gamma)
+        rows, having = features(anchors, self.available[anchors]), self.available[anchors]
         self.gamma = gamma
         self.register_buffer("absent", ~self.available[self.known].any(0), persistent=False)
         self.register_buffer("anchors", anchors, persistent=False)
+        self.register_buffer("usual", features.squared_lengths(rows).sum(0) / having.sum(0).clamp(min=1))
+        kernel = GaussianKernel.of(rows, self._lacking(having), gamma)
         self.register_buffer("anchor_features", kernel.anchors, persistent=False)
         self.register_buffer("anchor_lengths", kernel.lengths, persistent=False)
         self.register_buffer("square", kernel.square, persistent=False)
@@ -133,9 +140,17 @@ class KernelComponents(Components):
     def _kernel(self) -> GaussianKernel:
         return GaussianKernel(self.anchor_features, self.anchor_lengths, self.square, self.gamma)
 
+    def _lacking(self, having: Tensor) -> Tensor:
+        """(R, M) bool -> (R,) the squared length that what is not there has on average."""
+        return (~having).to(self.usual) @ self.usual
+
+    def _similar(self, ids: Tensor) -> Tensor:
+        """(R,) entities of training -> (R, A)."""
+        rows = self._kernel(self._whole(ids), self._lacking(self.available[ids]))
+        return rows.masked_fill_(ids.unsqueeze(1).eq(self.anchors), self.square)
+
     def decompose(self, show_progress: bool, targets: Tensor | None) -> Tensor:
-        kernel = self._kernel
-        rows = torch.cat([kernel(self._whole(ids)) for ids in blocks(self.anchors, show_progress)])
+        rows = torch.cat([self._similar(ids) for ids in blocks(self.anchors, show_progress)])
         if len(self.anchors) == len(self.known):
             mean = rows.mean(0)
             rows -= mean
@@ -146,7 +161,7 @@ class KernelComponents(Components):
         else:
             values, vectors = principal(rows, self.rank if targets is None else len(rows))
             basis = vectors * values.rsqrt()
-            components = torch.cat([kernel(self._whole(ids)) @ basis for ids in blocks(self.known, show_progress)])
+            components = torch.cat([self._similar(ids) @ basis for ids in blocks(self.known, show_progress)])
             mean = components.mean(0)
             components -= mean
             gram = components.T @ components
@@ -169,12 +184,8 @@ class KernelComponents(Components):
         values, turn = predictive_turn(solved, product, self.rank)
         return values, solved @ turn, product @ turn
 
-    def _directly(self, features: FeatureRows) -> Tensor:
-        """What is missing is at its mean."""
-        return self._kernel(features) @ self.basis - self.offset
-
     def decomposed(self, ids: Tensor) -> Tensor:
-        return self._directly(self._whole(ids))
+        return self._similar(ids) @ self.basis - self.offset
 
     def is_plain(self, used: Tensor) -> Tensor:
         return (used | self.absent).all(1)
@@ -201,18 +212,19 @@ class KernelComponents(Components):
         key = tuple(kind.tolist())
         if not all(key) and key not in self._partial:
             self._partial[key] = self._regression(kind)
-        if all(key) or self._partial[key] is None:
-            return self._directly(features)
-        return self._partial[key](self.features.part(features, key))
+        regression = self._partial.get(key)
+        if regression is None:
+            return self._kernel(features, self._lacking(kind)) @ self.basis - self.offset
+        return regression(self.features.part(features, key))
 
     def _regression(self, kind: Tensor) -> KernelRegression | None:
-        """From these modalities to the components, or None where too few anchors have them."""
-        shown = self.anchors[(self.available[self.anchors] | self.absent)[:, kind].all(1)]
+        """From these modalities to the components, or None where too few anchors have some of them."""
+        shown = self.anchors[(self.available[self.anchors] & kind).any(1)]
         if len(shown) < self.LEAST:
             return None
-        every = self._whole(shown)
         if self._decomposed is None:
-            targets = self._directly(every)
+            targets = torch.cat([self.decomposed(ids) for ids in blocks(shown, False)])
         else:
             targets = self._decomposed[torch.searchsorted(self.known, shown)]
-        return KernelRegression(self.features.part(every, tuple(kind.tolist())), targets)
+        part = self.features.part(self._whole(shown), tuple(kind.tolist()))
+        return KernelRegression(part, self._lacking(self.available[shown] | ~kind), targets)
