@@ -377,3 +377,24 @@ def test_training_does_not_see_it_and_scores_do():
     prior, added = model.ensemble.networks[0].priors["interaction_prior"], scores[1] - scores[0]
     torch.testing.assert_close(added, prior.of_other[known] @ prior.of_side[items].T, atol=1e-4, rtol=1e-4)
     assert not added[:, ~trained[items]].any()
+
+
+def test_of_many_kinds_the_regressions_asked_for_last_are_kept(monkeypatch):
+    prior, known = two_sided(n_lacking=20)
+    monkeypatch.setattr(KernelComponents, "KEPT", 1)
+    plot_alone = torch.tensor([False, True, False])
+    first = prior("item", COLD, POSTER_ALONE.expand(len(COLD), -1))
+    prior("item", COLD, plot_alone.expand(len(COLD), -1))
+    assert list(prior.components._partial) == [(True, False)]
+    torch.testing.assert_close(prior("item", COLD, POSTER_ALONE.expand(len(COLD), -1)), first)
+
+
+def test_anchors_that_have_most_of_a_kind_are_regressed_from():
+    prior, known = two_sided(n_lacking=20)
+    components = prior.components
+    components.n_partial = 25
+    regression = components._regression(torch.tensor([True, True]))
+    n_whole = int(known[21:].sum())
+    assert len(regression.targets) == max(25, n_whole)
+    few = components._regression(torch.tensor([True, False]))
+    assert len(few.targets) == n_whole  # the others have nothing of it

@@ -69,6 +69,11 @@ class KernelRegression:
         self._coefficients: Tensor | None = None
         self._asked = 0
 
+    @property
+    def n_numbers(self) -> int:
+        """How many numbers it holds, before it is asked."""
+        return self.kernel.anchors.numel() + self.factor.numel() + self.targets.numel()
+
     def __call__(self, features: FeatureRows) -> Tensor:
         """(R, F), complete -> (R, P); solved for these R, until as many were asked for as there are columns."""
         centred = self.kernel(features).to(self.mean).sub_(self.mean)
@@ -89,12 +94,15 @@ class KernelComponents(Components):
     are, and the kernel is that of Nystroem (Williams and Seeger, NIPS 2000).
 
     An entity that lacks some of the content has the components that a second regression expects from what is left, from
-    these modalities of the anchors that have some of them to the anchors' components (``KernelRegression``). It is
-    solved when such an entity is first met. (By the kernel itself, the entity would be far from all that are like it in
-    what is left.) What no entity of training has, ``absent``, is nothing to lack.
+    these modalities of the anchors to the anchors' components (``KernelRegression``): of all that have them, and of
+    those that have most of them, up to ``n_partial``, which falls with the number of kinds, so that many take no longer
+    than eight regressions from all. It is solved when such an entity is first met. (By the kernel itself, the entity
+    would be far from all that are like it in what is left.) What no entity of training has, ``absent``, is nothing to
+    lack.
     """
 
     LEAST = 10  # anchors that a regression from a part of the content needs; with fewer, the kernel itself is taken
+    KEPT = 1 << 26  # numbers in the regressions that are kept
 
     def __init__(
         self,
@@ -113,6 +121,7 @@ class KernelComponents(Components):
         anchors = self.known[places.long()]
         rows, having = features(anchors, self.available[anchors]), self.available[anchors]
         self.gamma = gamma
+        self.n_partial = int(2 * EXACT / max(1, len(self.available[self.known].unique(dim=0))) ** (1 / 3))
         self.register_buffer("absent", ~self.available[self.known].any(0), persistent=False)
         self.register_buffer("anchors", anchors, persistent=False)
         self.register_buffer("usual", features.squared_lengths(rows).sum(0) / having.sum(0).clamp(min=1))
@@ -210,18 +219,27 @@ class KernelComponents(Components):
         """(M,) bool, (R, F) features of entities that have these modalities -> (R, P)."""
         kind = kind | self.absent
         key = tuple(kind.tolist())
-        if not all(key) and key not in self._partial:
-            self._partial[key] = self._regression(kind)
-        regression = self._partial.get(key)
+        regression = None if all(key) else self._recalled(key, kind)
         if regression is None:
             return self._kernel(features, self._lacking(kind)) @ self.basis - self.offset
         return regression(self.features.part(features, key))
 
+    def _recalled(self, key: tuple[bool, ...], kind: Tensor) -> KernelRegression | None:
+        """The regression from a kind, of which those asked for last are kept."""
+        self._partial[key] = self._partial.pop(key) if key in self._partial else self._regression(kind)
+        while len(self._partial) > 1 and sum(each.n_numbers for each in self._partial.values() if each) > self.KEPT:
+            del self._partial[next(iter(self._partial))]
+        return self._partial[key]
+
     def _regression(self, kind: Tensor) -> KernelRegression | None:
         """From these modalities to the components, or None where too few anchors have some of them."""
-        shown = self.anchors[(self.available[self.anchors] & kind).any(1)]
-        if len(shown) < self.LEAST:
+        having = self.available[self.anchors] & kind
+        n_whole = int((having | ~kind | self.absent).all(1).sum())
+        n = max(n_whole, min(self.n_partial, int(having.any(1).sum())))
+        if n < self.LEAST:
             return None
+        fullest = (having.to(self.usual) @ self.usual).argsort(descending=True, stable=True)
+        shown = self.anchors[fullest[:n]]
         if self._decomposed is None:
             targets = torch.cat([self.decomposed(ids) for ids in blocks(shown, False)])
         else:
