@@ -6,6 +6,7 @@ from recbole_sibrar.data.modalities import Modalities, Modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.kinds.feature_rows import DenseRows, FeatureRows
 from recbole_sibrar.kinds.interactions import interaction_modality
+from recbole_sibrar.models import components as components_module
 from recbole_sibrar.models.batches import UserBatch
 from recbole_sibrar.models.options import ModelOptions
 from recbole_sibrar.models.priors import ContentPrior, InteractionPrior
@@ -258,6 +259,39 @@ def test_anchors_that_lack_a_modality_are_not_regressed_from():
     assert len(regression.targets) == int(known[21:].sum()) < len(prior.components.anchors)
 
 
+def test_of_many_kinds_the_regressions_asked_for_last_are_kept(monkeypatch):
+    prior, _ = two_sided(n_lacking=20)
+    monkeypatch.setattr(KernelComponents, "KEPT", 1)
+    plot_alone = torch.tensor([False, True, False])
+    first = prior("item", COLD, POSTER_ALONE.expand(len(COLD), -1))
+    prior("item", COLD, plot_alone.expand(len(COLD), -1))
+    assert list(prior.components._partial) == [(True, False)]
+    torch.testing.assert_close(prior("item", COLD, POSTER_ALONE.expand(len(COLD), -1)), first)
+
+
+def test_a_table_solves_the_regression_from_a_kind_once(monkeypatch):
+    components = two_sided(n_lacking=20)[0].components
+    components._forget_partial()
+    solve, solved = components._regression, []
+    monkeypatch.setattr(components_module, "ROWS", 4)
+    monkeypatch.setattr(KernelComponents, "KEPT", 1)
+    monkeypatch.setattr(components, "_regression", lambda kind: solved.append(kind.tolist()) or solve(kind))
+    used = torch.tensor([[True, False], [False, True]]).repeat(N_ITEMS // 2, 1)
+    components.table(used)
+    assert sorted(solved) == [[False, True], [True, False]]
+
+
+def test_anchors_that_have_most_of_a_kind_are_regressed_from():
+    prior, known = two_sided(n_lacking=20)
+    components = prior.components
+    components.n_partial = 25
+    regression = components._regression(torch.tensor([True, True]))
+    n_whole = int(known[21:].sum())
+    assert n_whole < len(regression.targets) == 25 < len(components.anchors)
+    few = components._regression(torch.tensor([True, False]))
+    assert len(few.targets) == n_whole  # the others have nothing of it
+
+
 def test_entities_of_training_that_lack_content_are_estimated_too():
     prior, known = two_sided(n_lacking=20)
     lacking = known.nonzero().squeeze(1)[:3]
@@ -377,24 +411,3 @@ def test_training_does_not_see_it_and_scores_do():
     prior, added = model.ensemble.networks[0].priors["interaction_prior"], scores[1] - scores[0]
     torch.testing.assert_close(added, prior.of_other[known] @ prior.of_side[items].T, atol=1e-4, rtol=1e-4)
     assert not added[:, ~trained[items]].any()
-
-
-def test_of_many_kinds_the_regressions_asked_for_last_are_kept(monkeypatch):
-    prior, known = two_sided(n_lacking=20)
-    monkeypatch.setattr(KernelComponents, "KEPT", 1)
-    plot_alone = torch.tensor([False, True, False])
-    first = prior("item", COLD, POSTER_ALONE.expand(len(COLD), -1))
-    prior("item", COLD, plot_alone.expand(len(COLD), -1))
-    assert list(prior.components._partial) == [(True, False)]
-    torch.testing.assert_close(prior("item", COLD, POSTER_ALONE.expand(len(COLD), -1)), first)
-
-
-def test_anchors_that_have_most_of_a_kind_are_regressed_from():
-    prior, known = two_sided(n_lacking=20)
-    components = prior.components
-    components.n_partial = 25
-    regression = components._regression(torch.tensor([True, True]))
-    n_whole = int(known[21:].sum())
-    assert len(regression.targets) == max(25, n_whole)
-    few = components._regression(torch.tensor([True, False]))
-    assert len(few.targets) == n_whole  # the others have nothing of it

@@ -172,14 +172,15 @@ def _quoted_rows(path: str | Path, separator: str, as_written: bool = False, n_r
     rows: list[list[str]] = []
     try:
         for cells in reader:
-            row = [cell.replace(CARRIAGE_RETURN, " ") for cell in cells]
+            text = "".join(taken)
+            row = [cell.replace(CARRIAGE_RETURN, " ") for cell in cells] if CARRIAGE_RETURN in text else cells
             number = reader.line_num - len(taken) + 1
             if header is not None and len(row) != len(header):
                 raise DataError(
                     f"{path}, line {number}: {len(row)} cells, expected {len(header)} as in the first line."
                 )
             if as_written:
-                found = _styles(cells, "".join(taken), separator)
+                found = _styles(cells, text, separator)
                 styles = found if styles is None else styles & found
                 if not styles:
                     raise DataError(f"{path}, line {number}: quotes that no csv writer writes.")

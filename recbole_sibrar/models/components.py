@@ -114,7 +114,10 @@ class Components(nn.Module):
             done = (used[self.known] == self.available[self.known]).all(1) & self.is_plain(used[self.known])
             result[self.known[done]] = self._decomposed[done]
             open_[self.known[done]] = False
-        for ids in open_.nonzero().squeeze(1).split(ROWS):
+        left = open_.nonzero().squeeze(1)
+        if len(left):  # those that have the same come together
+            left = left[used[left].unique(dim=0, return_inverse=True)[1].argsort(stable=True)]
+        for ids in left.split(ROWS):
             result[ids] = self(ids, used[ids]) if features is None else self.embed(features(ids), used[ids])
         return result
 

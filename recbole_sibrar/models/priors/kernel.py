@@ -119,7 +119,8 @@ class KernelComponents(Components):
         n = min(n_anchors, len(self.known))
         places = torch.linspace(0, len(self.known) - 1, n, dtype=torch.double, device=self.known.device)
         anchors = self.known[places.long()]
-        rows, having = features(anchors, self.available[anchors]), self.available[anchors]
+        having = self.available[anchors]
+        rows = features(anchors, having)
         self.gamma = gamma
         self.n_partial = int(2 * EXACT / max(1, len(self.available[self.known].unique(dim=0))) ** (1 / 3))
         self.register_buffer("absent", ~self.available[self.known].any(0), persistent=False)
@@ -226,10 +227,13 @@ class KernelComponents(Components):
 
     def _recalled(self, key: tuple[bool, ...], kind: Tensor) -> KernelRegression | None:
         """The regression from a kind, of which those asked for last are kept."""
-        self._partial[key] = self._partial.pop(key) if key in self._partial else self._regression(kind)
+        if key in self._partial:
+            self._partial[key] = self._partial.pop(key)
+            return self._partial[key]
+        self._partial[key] = regression = self._regression(kind)
         while len(self._partial) > 1 and sum(each.n_numbers for each in self._partial.values() if each) > self.KEPT:
             del self._partial[next(iter(self._partial))]
-        return self._partial[key]
+        return regression
 
     def _regression(self, kind: Tensor) -> KernelRegression | None:
         """From these modalities to the components, or None where too few anchors have some of them."""
@@ -238,11 +242,11 @@ class KernelComponents(Components):
         n = max(n_whole, min(self.n_partial, int(having.any(1).sum())))
         if n < self.LEAST:
             return None
-        fullest = (having.to(self.usual) @ self.usual).argsort(descending=True, stable=True)
-        shown = self.anchors[fullest[:n]]
+        fullest = (having.to(self.usual) @ self.usual).argsort(descending=True, stable=True)[:n]
+        shown, having = self.anchors[fullest], having[fullest]
         if self._decomposed is None:
             targets = torch.cat([self.decomposed(ids) for ids in blocks(shown, False)])
         else:
             targets = self._decomposed[torch.searchsorted(self.known, shown)]
-        part = self.features.part(self._whole(shown), tuple(kind.tolist()))
-        return KernelRegression(part, self._lacking(self.available[shown] | ~kind), targets)
+        part = self.features.part(self.features(shown, having), tuple(kind.tolist()))
+        return KernelRegression(part, self._lacking(having | ~kind), targets)
