@@ -9,7 +9,14 @@ from test_models import N_ITEMS, N_TRAINED, N_USERS, batch, build, every_model, 
 from recbole_sibrar.data.modalities import OTHER_SIDE
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.models.readouts import kernel
-from recbole_sibrar.models.readouts.kernel import JITTER, KERNELS, PENALTY, KernelFeatures, arc_cosine
+from recbole_sibrar.models.readouts.kernel import (
+    COMPLETION_PENALTY,
+    JITTER,
+    KERNELS,
+    PENALTY,
+    KernelFeatures,
+    arc_cosine,
+)
 
 USERS, ITEMS = torch.arange(N_USERS), torch.arange(N_ITEMS)
 WIDTH = 8
@@ -98,7 +105,7 @@ def test_cold_users_have_none_of_it_and_cold_items_all(model_class):
 def test_a_new_item_that_lacks_content_has_the_features_that_it_would_have_with_it(
     model_class, calibration, monkeypatch
 ):
-    """Against scikit-learn's ridge regression over the training items that have more."""
+    """Against scikit-learn's ridge regression over the training items that have more, on features of their own."""
     monkeypatch.setattr(kernel, "FEWEST", 3)
     model = build(model_class, interaction_kernel=0.4, calibration=calibration, ensemble_size=2).eval()
     encoder, features = model.entities("item"), model.readouts[0].solved()[0]
@@ -110,10 +117,12 @@ def test_a_new_item_that_lacks_content_has_the_features_that_it_would_have_with_
     new = (~encoder.trained).nonzero().squeeze(1)
     has_more = (content | ~choice).all(1) & (content & ~choice).any(1)
     ids, content = known[has_more], content[has_more]
-    left = features(model.ensemble.fused_as_new(ids, choice.expand(len(ids), -1))).detach().double().numpy()
+    embeddings = model.ensemble.fused_as_new(ids, choice.expand(len(ids), -1)).detach()
+    of_left = KernelFeatures.of(embeddings)
+    left = of_left(embeddings).double().numpy()
     whole = features(model.ensemble.fused_in_training("item", ids, content)).detach().double().numpy()
-    ridge = Ridge(alpha=PENALTY * np.trace(np.cov(left.T, bias=True))).fit(left, whole)
-    expected = ridge.predict(features(model.ensemble.embeddings("item", new)).numpy())
+    ridge = Ridge(alpha=COMPLETION_PENALTY * np.trace(np.cov(left.T, bias=True))).fit(left, whole)
+    expected = ridge.predict(of_left(model.ensemble.embeddings("item", new)).numpy())
     found = model.embeddings("item", ITEMS)
     scale = model.level.factor_and_constant[0].item() if calibration else 1.0
     columns = found[new, 2 * WIDTH :][:, : len(features.landmarks)].numpy() / scale

@@ -24,6 +24,9 @@ LANDMARKS = 512
 PENALTY = 1.0
 """On the coefficients, see ``ridge_table``."""
 
+COMPLETION_PENALTY = 0.3
+"""The same, of a ``Completion``."""
+
 MOST = 5
 """With more content modalities there are too many choices of them, and features are not completed."""
 
@@ -93,19 +96,22 @@ def arc_cosine(rows: Tensor, others: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Completion:
-    """Features of items that lack content -> those that they would have with it, by a ridge regression.
+    """Embeddings of items that lack content -> the features that they would have with it, by a kernel ridge regression.
 
     Attributes:
-        left, whole: (L,) their means among training items. turn: (L, L).
+        features: of the embeddings, seen from those of training items by what is left.
+        left: (L',) the mean of these features, whole: (L,) of those with all content, among training items.
+        turn: (L', L).
     """
 
+    features: KernelFeatures
     left: Tensor
     turn: Tensor
     whole: Tensor
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """(N, L) -> (N, L)."""
-        return self.whole + (rows - self.left) @ self.turn
+        """(N, D) -> (N, L)."""
+        return self.whole + (self.features(rows) - self.left) @ self.turn
 
 
 class InteractionKernel(Readout):
@@ -120,7 +126,7 @@ class InteractionKernel(Readout):
     were learned without it. The features are columns beside the embeddings.
 
     An item without interactions that lacks content would be far from everything that has it. Its features are those
-    that training items have of all their content, as far as the features of what it has tell them (``Completion``).
+    that training items have of all their content, as far as a kernel on what it has tells them (``Completion``).
 
     Args:
         of: the side whose embeddings the kernel sees.
@@ -168,13 +174,13 @@ class InteractionKernel(Readout):
 
     def _features(self, fused: Tensor, used: Tensor) -> Tensor:
         """(N, D) embeddings from the modalities ``used`` (N, M) -> (N, L)."""
-        features = self.solved()[0](fused)
-        if self.of == "item":
-            choices, place = used.unique(dim=0, return_inverse=True)
-            for n, choice in enumerate(choices):
-                completion = self._completion(choice)
-                if completion is not None:
-                    features[place == n] = completion(features[place == n])
+        whole, table = self.solved()
+        if self.of == "user":
+            return whole(fused)
+        features = fused.new_empty(len(fused), table.shape[1])
+        choices, place = used.unique(dim=0, return_inverse=True)
+        for n, choice in enumerate(choices):
+            features[place == n] = (self._completion(choice) or whole)(fused[place == n])
         return features
 
     def _completion(self, choice: Tensor) -> Completion | None:
@@ -193,11 +199,13 @@ class InteractionKernel(Readout):
         places = sample_of(has_more.nonzero().squeeze(1))
         if len(places) < FEWEST:
             return None
-        ids, content, features = ids[places], content[places], self.solved()[0]
-        left = features(self.ensemble.fused_as_new(ids, choice.expand(len(ids), -1)))
-        whole = features(self.ensemble.fused_in_training(self.of, ids, content))
-        rows, _ = ridge_table(left.unsqueeze(0), torch.ones_like(places, dtype=torch.bool).unsqueeze(0), PENALTY)
-        return Completion(left.mean(0), rows.T @ (whole - whole.mean(0)), whole.mean(0))
+        ids, content = ids[places], content[places]
+        embeddings = self.ensemble.fused_as_new(ids, choice.expand(len(ids), -1))
+        features = KernelFeatures.of(embeddings)
+        left, there = features(embeddings), torch.ones_like(places, dtype=torch.bool)
+        whole = self.solved()[0](self.ensemble.fused_in_training(self.of, ids, content))
+        rows, _ = ridge_table(left.unsqueeze(0), there.unsqueeze(0), COMPLETION_PENALTY)
+        return Completion(features, left.mean(0), rows.T @ (whole - whole.mean(0)), whole.mean(0))
 
     def solved(self) -> tuple[Callable[[Tensor], Tensor], Tensor]:
         """The features of its side, and (N, L) what an interaction with each of the N entities there adds to v."""
