@@ -199,6 +199,16 @@ def test_what_a_filter_of_features_drops_is_not_served(shop, dataset):
     assert result.dropped["item"]["count"] > 0 and not served & set(cheap) & bought
 
 
+def test_interactions_that_recbole_drops_for_want_of_a_row_are_told_of(tiny):
+    tiny.file("user", "user_id:token\tage:float", [f"u{n}\t{n}" for n in range(2, 99)])
+    columns = {"load_col": {"inter": ["user_id", "item_id"], "user": ["user_id", "age"]}}
+    with pytest.warns(UserWarning, match=naming("1 of | 'u1' | tiny.user | filter_inter_by_user_or_item=False")):
+        result = run("Pop", "tiny", None, tiny.options(**columns))
+    assert result.dropped["user"] == {"count": 1, "examples": ["u1"]}
+    kept = run("Pop", "tiny", None, tiny.options(**columns, filter_inter_by_user_or_item=False))
+    assert not kept.dropped
+
+
 def test_a_filter_of_features_that_keeps_the_interactions_is_refused(shop, dataset):
     columns = {"inter": ["user_id", "item_id"], "item": ["item_id", "price"]}
     with pytest.raises(OptionError, match=naming("val_interval.price | filter_inter_by_user_or_item=False")):

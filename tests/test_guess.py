@@ -52,6 +52,14 @@ def test_guesses_follow_the_header_and_the_cells(undeclared, capsys):
     assert make_config("BPR", "tiny", None, undeclared.options(scenario="warm"))["modalities"] is None
 
 
+def test_columns_that_recbole_would_not_load_are_no_guesses(undeclared):
+    columns = {"inter": ["user_id", "item_id"], "item": ["item_id", "genres"]}
+    loaded = make_config("SiBraR", "tiny", None, undeclared.options(load_col=columns))["modalities"]
+    assert loaded == {"user": {"gender": "category", "age": "number"}, "item": {"genres": "tags", "picture": "vector"}}
+    unloaded = make_config("SiBraR", "tiny", None, undeclared.options(unload_col={"user": ["age"]}))["modalities"]
+    assert list(unloaded["user"]) == ["gender"] and list(unloaded["item"]) == ["genres", "year", "picture"]
+
+
 def test_tags_with_another_separator_are_guessed_and_told_of_it(undeclared):
     rows = [f"i{n}\tt{n % 5}|t{n % 7}|t{n % 6}\tthe number {n}, said" for n in range(1, 31)]
     undeclared.file("item", "item_id:token\tgenres:token_seq\ttitle:token", rows)

@@ -178,7 +178,8 @@ def apply_layers(config: Config, model: str, dataset: str) -> None:
     if folder and model in OUR_MODELS and checked["modalities"] is None:
         fields_of_ids = {"user": checked["USER_ID_FIELD"], "item": checked["ITEM_ID_FIELD"]}
         separators = checked["field_separator"], checked["seq_separator"]
-        internal["modalities"] = guessed_modalities(folder, fields_of_ids, separators)
+        columns = checked["load_col"] or {}, checked["unload_col"] or {}
+        internal["modalities"] = guessed_modalities(folder, fields_of_ids, separators, *columns)
     if checked["use_gpu"] is False:
         external["gpu_id"] = ""
 

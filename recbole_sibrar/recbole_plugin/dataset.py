@@ -186,6 +186,8 @@ class ScenarioDataset(Dataset):
         features = {"user": self.user_feat, "item": self.item_feat}
         asked = self.config["val_interval"] or {}
         is_judged = {side: own is not None and any(name in own for name in asked) for side, own in features.items()}
+        if self.scenario is not None and self.config["filter_inter_by_user_or_item"]:
+            self._tell_of_absent_rows(before, features)
         try:
             super()._data_filtering()
         except ValueError as error:
@@ -199,6 +201,16 @@ class ScenarioDataset(Dataset):
         left = self._ids_with_interactions()
         self.dropped = {side: before[side] - left[side] for side in SIDES}
         self.excluded = {side: self.dropped[side] if is_judged[side] else frozenset() for side in SIDES}
+
+    def _tell_of_absent_rows(self, ids: dict[str, frozenset[str]], features: dict[str, pd.DataFrame | None]) -> None:
+        for side, field in self._id_fields():
+            if (own := features[side]) is not None and (absent := ids[side] - set(map(str, own[field]))):
+                warnings.warn(
+                    f"{len(absent):,} of {len(ids[side]):,} {side}s with interactions, such as {min(absent)!r}, have "
+                    f"no row in {self.dataset_name}.{side}, which load_col names; RecBole drops their interactions out. "
+                    "filter_inter_by_user_or_item=False keeps them, their features missing.",
+                    stacklevel=2,
+                )
 
     def _ids_with_interactions(self) -> dict[str, frozenset[str]]:
         return {side: frozenset(map(str, self.inter_feat[field].unique())) for side, field in self._id_fields()}

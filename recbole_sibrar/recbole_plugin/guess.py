@@ -18,7 +18,9 @@ from recbole_sibrar.recbole_plugin import distributed
 NO_SEPARATOR = "\0"
 
 
-def guessed_modalities(folder: Path, id_fields: dict[str, str], separators: tuple[str, str]) -> dict[str, Any] | None:
+def guessed_modalities(
+    folder: Path, id_fields: dict[str, str], separators: tuple[str, str], load: dict[str, Any], unload: dict[str, Any]
+) -> dict[str, Any] | None:
     """The block ``modalities`` for the ``.user`` and ``.item`` files and the vector files of a data set, also printed.
 
     A column of numbers (or ``float``) is a number, a ``token_seq`` tags, another a category, unless it is a text by
@@ -26,24 +28,30 @@ def guessed_modalities(folder: Path, id_fields: dict[str, str], separators: tupl
 
     Args:
         folder: of the data set. id_fields: {side: name}. separators: of cells, and within them.
+        load, unload: {side: columns}, RecBole's ``load_col`` and ``unload_col``: of a side in ``load`` no others are
+            looked at ("*": all are).
 
     Returns:
         None if nothing is there.
     """
     files = tuple(sorted((path.name, path.stat().st_mtime_ns) for path in folder.glob(f"{folder.name}.*")))
-    return _guessed(folder, files, tuple(id_fields.items()), separators)
+    sides = tuple(
+        (side, field, None if load.get(side, "*") == "*" else frozenset(load[side]), frozenset(unload.get(side, ())))
+        for side, field in id_fields.items()
+    )
+    return _guessed(folder, files, sides, separators)
 
 
 @lru_cache(maxsize=16)
 def _guessed(
     folder: Path,
     files: tuple[tuple[str, int], ...],
-    id_fields: tuple[tuple[str, str], ...],
+    sides: tuple[tuple[str, str, frozenset[str] | None, frozenset[str]], ...],
     separators: tuple[str, str],
 ) -> dict[str, Any] | None:
     modalities, unread = {}, []
-    for side, field in id_fields:
-        columns = _of_columns(folder, side, field, separators)
+    for side, field, loaded, unloaded in sides:
+        columns = _of_columns(folder, side, field, separators, loaded, unloaded)
         own = {name: guess for name, guess in columns.items() if guess is not None}
         own.update(_of_vectors(folder, files, field, separators))
         unread += [f"{name} of {side}s" for name, guess in columns.items() if guess is None]
@@ -58,13 +66,21 @@ def _guessed(
     return modalities or None
 
 
-def _of_columns(folder: Path, side: str, field: str, separators: tuple[str, str]) -> dict[str, Any]:
+def _of_columns(
+    folder: Path,
+    side: str,
+    field: str,
+    separators: tuple[str, str],
+    loaded: frozenset[str] | None,
+    unloaded: frozenset[str],
+) -> dict[str, Any]:
     """{column: its kind, None for one that is not read}."""
     path = find_dataset_file(folder, folder.name, side)
     if path is None:
         return {}
     header = read_header(path, separators[0])
-    columns = [name for name in header if name not in (field, *SPECIAL)]
+    columns = [name for name in header if name not in (field, *SPECIAL) and name not in unloaded]
+    columns = [name for name in columns if loaded is None or name in loaded]
     if not columns:
         return {}
     frame = read_atomic(path, columns, separators[0])

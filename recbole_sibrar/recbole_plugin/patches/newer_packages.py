@@ -20,6 +20,7 @@ TOUCH_POINTS = {
 WARNINGS = (
     "A value is trying to be set on a copy",  # pandas 2
     "A value is being set on a copy",  # pandas 3; see ``apply``
+    "using .* in Series.agg cannot aggregate",  # pandas 2, of ``_remap``
     "The given NumPy array is not writable",  # pandas 3 lends its columns for reading
     "`torch.cuda.amp.GradScaler",
 )
