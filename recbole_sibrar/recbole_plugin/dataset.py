@@ -207,7 +207,7 @@ class ScenarioDataset(Dataset):
             if (own := features[side]) is not None and (absent := ids[side] - set(map(str, own[field]))):
                 warnings.warn(
                     f"{len(absent):,} of {len(ids[side]):,} {side}s with interactions, such as {min(absent)!r}, have "
-                    f"no row in {self.dataset_name}.{side}, which load_col names; RecBole drops their interactions out. "
+                    f"no row in {self.dataset_name}.{side}, which load_col names; RecBole drops these interactions. "
                     "filter_inter_by_user_or_item=False keeps them, their features missing.",
                     stacklevel=2,
                 )
