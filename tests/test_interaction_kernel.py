@@ -117,7 +117,7 @@ def test_a_new_item_that_lacks_content_has_the_features_that_it_would_have_with_
     new = (~encoder.trained).nonzero().squeeze(1)
     has_more = (content | ~choice).all(1) & (content & ~choice).any(1)
     ids, content = known[has_more], content[has_more]
-    embeddings = model.ensemble.fused_as_new(ids, choice.expand(len(ids), -1)).detach()
+    embeddings = model.ensemble.fused_as_new("item", ids, choice.expand(len(ids), -1)).detach()
     of_left = KernelFeatures.of(embeddings)
     left = of_left(embeddings).double().numpy()
     whole = features(model.ensemble.fused_in_training("item", ids, content)).detach().double().numpy()

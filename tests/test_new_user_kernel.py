@@ -10,6 +10,8 @@ from test_models import N_ITEMS, N_USERS, batch, every_model, side_modalities
 
 from recbole_sibrar.data.modalities import INTERACTIONS, Modalities, Modality
 from recbole_sibrar.data.sparse import SparseRows
+from recbole_sibrar.models.readouts import kernel
+from recbole_sibrar.models.readouts.kernel import COMPLETION_PENALTY, KernelFeatures
 from recbole_sibrar.models.readouts.new_users import SHARPER, left_out_errors
 
 N_KNOWN = 20
@@ -18,18 +20,21 @@ N_KNOWN = 20
 
 @pytest.fixture
 def build(monkeypatch):
-    """``test_models.build`` with users whose faces are vectors, of whom some are new."""
+    """``test_models.build`` with users whose faces (and voices) are vectors, of whom some are new."""
     users, items = test_models.interactions()
     pairs = users[users < N_KNOWN], items[users < N_KNOWN]
     monkeypatch.setattr(test_models, "interactions", lambda: pairs)
 
-    def built(model_class, face=None, **options):
+    def built(model_class, face=None, voice=None, **options):
         modalities = side_modalities()
         there = torch.arange(N_USERS) % 5 > 0
         if face is None:
             face = torch.randn(N_USERS, 4, generator=torch.Generator().manual_seed(6))
         own = Modality("face", "vector", there, face, 4)
-        modalities["user"] = Modalities("user", (modalities["user"].entries[0], own))
+        entries = [modalities["user"].entries[0], own]
+        if voice is not None:
+            entries.append(Modality("voice", "vector", torch.ones_like(there), voice, 3))
+        modalities["user"] = Modalities("user", tuple(entries))
         return test_models.build(
             model_class, modalities, **{"single_branch": "both", "new_user_kernel": 0.4, **options}
         ).eval()
@@ -101,6 +106,31 @@ def test_a_new_user_has_the_scores_of_the_textbook_regression(model_class, netwo
     assert spread(ratio * textbook.predict(rows)[:, trained]) == pytest.approx(
         0.4 * spread(networks_own.numpy()), rel=1e-3
     )
+
+
+@every_model
+def test_a_new_user_who_lacks_content_has_the_features_that_she_would_have_with_it(model_class, build, monkeypatch):
+    """Against scikit-learn's ridge regression over the known users who have more."""
+    monkeypatch.setattr(kernel, "FEWEST", 3)
+    voice = torch.randn(N_USERS, 3, generator=torch.Generator().manual_seed(8))
+    model = build(model_class, voice=voice)
+    encoder, features = model.entities("user"), model.readouts[0].solved()[0]
+    lacks, choice = torch.tensor([21, 22]), torch.tensor([name == "face" for name in encoder.names])
+    complete = model.embeddings("user", USERS)
+    encoder.evaluated[lacks] &= choice
+    ids, whole, _ = known_by_content(model)
+    ids, whole = ids[encoder.available[ids, 1]], whole[encoder.available[ids, 1]]  # those who have a face, too
+    left = model.ensemble.fused_as_new("user", ids, choice.expand(len(ids), -1)).detach()
+    of_left = KernelFeatures.of(left)
+    rows = of_left(left).double().numpy()
+    textbook = Ridge(alpha=COMPLETION_PENALTY * np.trace(np.cov(rows.T, bias=True))).fit(rows, features(whole).numpy())
+    expected = textbook.predict(of_left(model.ensemble.embeddings("user", lacks)).numpy())
+    found = model.embeddings("user", USERS)
+    np.testing.assert_allclose(found[lacks, WIDTH:], expected, rtol=1e-3, atol=1e-4)
+    others = torch.ones(N_USERS, dtype=torch.bool).index_fill_(0, lacks, False)
+    assert torch.equal(found[others], complete[others]) and not torch.equal(found[lacks], complete[lacks])
+    total = torch.stack([part.vector for part in model.parts("user", 21)]).sum(0)
+    torch.testing.assert_close(total, found[21])
 
 
 @every_model

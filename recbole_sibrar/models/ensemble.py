@@ -136,9 +136,9 @@ class Ensemble(InnerProductModel):
         ]
         return torch.cat(parts)
 
-    def fused_as_new(self, ids: Tensor, used: Tensor) -> Tensor:
+    def fused_as_new(self, side: str, ids: Tensor, used: Tensor) -> Tensor:
         """(N, D), as ``Network.fused_as_new``."""
-        return self._side_by_side(Network.fused_as_new, ids, used)
+        return self._side_by_side(Network.fused_as_new, side, ids, used)
 
     def parts(self, side: str, entity: int | Modalities) -> list[Part]:
         """What a modality adds to the embeddings of all networks, side by side."""

@@ -179,9 +179,9 @@ class Network(InnerProductModel):
         priors = [prior(side, ids, used, profiles) for prior in self.priors.values()]
         return beside(self._from_modalities(side, ids, used, profiles), priors)
 
-    def fused_as_new(self, ids: Tensor, used: Tensor) -> Tensor:
-        """As ``fused_in_training``, of items as if they were new and had no more than the content ``used`` (N, M)."""
-        return self._calibrated("item", self.fused_in_training("item", ids, used), used)
+    def fused_as_new(self, side: str, ids: Tensor, used: Tensor) -> Tensor:
+        """As ``fused_in_training``, of entities as if they were new and had just the content ``used`` (N, M)."""
+        return self._calibrated(side, self.fused_in_training(side, ids, used), used)
 
     def _from_modalities(self, side: str, ids: Tensor, used: Tensor, profiles: SparseRows | None = None) -> Tensor:
         """(N, D), as ``fused_in_training`` without priors."""

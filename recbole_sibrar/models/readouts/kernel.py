@@ -31,7 +31,7 @@ MOST = 5
 """With more content modalities there are too many choices of them, and features are not completed."""
 
 FEWEST = 50
-"""Of fewer items it is not known what they would have."""
+"""Of fewer entities it is not known what others would have."""
 
 JITTER = 1e-3
 """Landmarks count as different by so much of their mean square, where they are the same."""
@@ -96,11 +96,11 @@ def arc_cosine(rows: Tensor, others: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Completion:
-    """Embeddings of items that lack content -> the features that they would have with it, by a kernel ridge regression.
+    """Embeddings of entities that lack content -> the features that they would have with it, by a kernel regression.
 
     Attributes:
-        features: of the embeddings, seen from those of training items by what is left.
-        left: (L',) the mean of these features, whole: (L,) of those with all content, among training items.
+        features: of the embeddings, seen from those of training entities by what is left.
+        left: (L',) the mean of these features, whole: (L,) of those with all content, among training entities.
         turn: (L', L).
     """
 
@@ -140,7 +140,9 @@ class InteractionKernel(Readout):
         if seen.side != self.of:
             columns = weighted_row_sum(seen.profiles, self.solved()[1])
         else:
-            columns = self._features(seen.fused, seen.used) * self._counts(seen.profiles).unsqueeze(1)
+            columns = seen.fused.new_zeros(len(seen.fused), self.solved()[1].shape[1])
+            counts = self._counts(seen.profiles)
+            columns[counts] = self._features(seen.fused[counts], seen.used[counts])
         return torch.cat([embeddings, columns], dim=1)
 
     def shorten(self, embeddings: Tensor) -> Tensor:
@@ -175,8 +177,6 @@ class InteractionKernel(Readout):
     def _features(self, fused: Tensor, used: Tensor) -> Tensor:
         """(N, D) embeddings from the modalities ``used`` (N, M) -> (N, L)."""
         whole, table = self.solved()
-        if self.of == "user":
-            return whole(fused)
         features = fused.new_empty(len(fused), table.shape[1])
         choices, place = used.unique(dim=0, return_inverse=True)
         for n, choice in enumerate(choices):
@@ -184,7 +184,7 @@ class InteractionKernel(Readout):
         return features
 
     def _completion(self, choice: Tensor) -> Completion | None:
-        """For items that have the content ``choice`` (M,) and nothing else; None if nothing is to be completed."""
+        """For entities that have the content ``choice`` (M,) and nothing else; None if nothing is to be completed."""
         names = self.ensemble.entities(self.of).names
         has = [name for name, there in zip(names, choice.tolist()) if there]
         if not has or INTERACTIONS in has or len(names) > MOST + (INTERACTIONS in names):
@@ -200,7 +200,7 @@ class InteractionKernel(Readout):
         if len(places) < FEWEST:
             return None
         ids, content = ids[places], content[places]
-        embeddings = self.ensemble.fused_as_new(ids, choice.expand(len(ids), -1))
+        embeddings = self.ensemble.fused_as_new(self.of, ids, choice.expand(len(ids), -1))
         features = KernelFeatures.of(embeddings)
         left, there = features(embeddings), torch.ones_like(places, dtype=torch.bool)
         whole = self.solved()[0](self.ensemble.fused_in_training(self.of, ids, content))

@@ -52,7 +52,8 @@ class NewUserKernel(InteractionKernel):
     the networks' embeddings of these users by their content, as a new user has it. Together they spread over the items
     as far as the networks' scores, so that they are nearly popularity's where content says little, and popularity's of
     a user without content. How much it says is seen from users who are left out; they choose the penalty
-    (``left_out_errors``).
+    (``left_out_errors``). A user who lacks some content has the features that known users have of all of theirs, as far
+    as ``Completion`` tells them.
     """
 
     def __init__(self, ensemble: Ensemble, weight: float):
