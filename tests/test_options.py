@@ -5,6 +5,7 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import names, naming
 from hypothesis import HealthCheck, given, settings
@@ -185,6 +186,17 @@ def test_missing_interactions_give_no_warning_where_they_are_read(tiny, recwarn,
 def test_defaults_give_no_warning(tiny, recwarn):
     make_config("SiBraR", "tiny", None, {"data_path": str(tiny.folder)})
     assert not [warning for warning in recwarn if "effect" in str(warning.message) or "GPU" in str(warning.message)]
+
+
+def test_values_of_numpy_are_those_of_python(tiny):
+    options = {"epochs": 2, "learning_rate": 0.5, "topk": [3], "contrastive_weight": 0.25, "missing": {"rate": 0.5}}
+    of_numpy = {
+        "epochs": np.int64(2), "learning_rate": np.float32(0.5), "topk": np.array([3]),
+        "contrastive_weight": np.float64(0.25), "missing": {"rate": np.float64(0.5)},
+    }  # fmt: skip
+    ours, theirs = (make_config("SiBraR", "tiny", None, tiny.options(**own)) for own in (options, of_numpy))
+    for name, value in options.items():
+        assert theirs[name] == ours[name] and type(theirs[name]) is type(value)
 
 
 def test_use_gpu_false_is_the_cpu(tiny):

@@ -81,7 +81,8 @@ class Vector(Kind):
         if path is None:
             raise DataError(
                 f"{files.folder / f'{files.dataset}.{declaration.field}'}: no such file, but the vector modality "
-                f"{declaration.name!r} is declared. Convert the data set with its vectors, or remove the declaration."
+                f"{declaration.name!r} is declared. Write the vectors there (ids and a float_seq, which is not read in "
+                "the file of users or items), convert the data set with them, or remove the declaration."
             )
         ids, values = read_vectors(path, files.separators)
         check_known(path, ids, tokens, files.described)

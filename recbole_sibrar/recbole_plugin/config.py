@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import recbole
 import yaml
 from recbole.config import Config
@@ -145,6 +146,7 @@ def apply_layers(config: Config, model: str, dataset: str) -> None:
         model: the name by which the class is known (``capabilities.known_as``).
     """
     external = config.external_config_dict
+    external.update({name: _of_python(value) for name, value in external.items()})
     given = external.get("scenario")
     if model not in OUR_MODELS and given is None:
         return
@@ -182,6 +184,15 @@ def apply_layers(config: Config, model: str, dataset: str) -> None:
         internal["modalities"] = guessed_modalities(folder, fields_of_ids, separators, *columns)
     if checked["use_gpu"] is False:
         external["gpu_id"] = ""
+
+
+def _of_python(value: Any) -> Any:
+    """Numbers, texts and arrays of numpy as Python's, in lists and dictionaries, too."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {name: _of_python(entry) for name, entry in value.items()}
+    return [_of_python(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _add_layers(config: Config, model: str, of_data: Path, scenario: Scenario, of_model: Collection[str]) -> None:
