@@ -71,6 +71,12 @@ def test_names_are_cut_where_they_would_leave_no_room(recwarn):
     assert not [said for said in recwarn if "constrained_layout" in str(said.message)]
 
 
+def test_letters_that_a_browser_has_a_font_for_are_no_warning(recwarn):
+    values = pd.DataFrame({"model": ["ジャンル", "N"], "a": [0.1, 0.2], "a_std": 0.0})
+    assert "ジャンル" in figures.inline_svg(figures.comparison_bars(values, {"a": "A"}), "of two models")
+    assert not [said for said in recwarn if "Glyph" in str(said.message)]
+
+
 def test_names_that_begin_with_an_underscore_are_in_the_legend():
     curve = pd.DataFrame({"n_modalities": [1, 2], "mean": [0.1, 0.2], "min": 0.1, "max": 0.2, "model": "_a"})
     other = curve.assign(model="B")

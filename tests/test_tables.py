@@ -14,6 +14,7 @@ import torch
 from conftest import names, naming
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array, csr_matrix
 
 from recbole_sibrar import Dataset
 from recbole_sibrar.cli import main
@@ -558,6 +559,44 @@ def test_an_id_is_no_list():
         tables = None if items is None else pd.DataFrame({"item_id": items})
         with pytest.raises(DataError, match="list|expected one id"):
             Dataset.from_frames(pd.DataFrame({"user_id": [1, 2], "item_id": orders}), items=tables)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        list(torch.tensor([[1.0, 2], [3, 4]], requires_grad=True)), list(csr_array([[1.0, 2], [3, 4]])),
+        list(csr_matrix([[1.0, 2], [3, 4]])), [pd.array([1.0, 2]), pd.array([3.0, 4])],
+    ],
+    ids=["tensors", "sparse rows", "rows of sparse matrices", "arrays of pandas"],
+)  # fmt: skip
+def test_arrays_of_other_libraries_in_a_column_are_vectors(cells):
+    """Their texts, such as tensor([1., 2.]), were texts or categories."""
+    items = pd.DataFrame({"item_id": ["a", "b"], "v": pd.Series(cells, dtype=object)})
+    orders = pd.DataFrame({"user_id": [1, 2], "item_id": ["a", "b"]})
+    Dataset.from_frames(orders, items=items, folder="out/shop")
+    assert Path("out/shop/shop.v").read_text().splitlines()[1:] == ["a\t1 2", "b\t3 4"]
+
+
+@pytest.mark.parametrize("scalars", [list(torch.tensor([1.0, 2])), [np.array(1.0), np.array(2.0)]])
+def test_an_array_of_one_number_is_the_number(scalars):
+    items = pd.DataFrame({"item_id": ["a", "b"], "n": pd.Series(scalars, dtype=object)})
+    Dataset.from_frames(pd.DataFrame({"user_id": [1, 2], "item_id": ["a", "b"]}), items=items, folder="out/shop")
+    assert Path("out/shop/shop.item").read_text().splitlines() == ["item_id:token\tn:float", "a\t1.0", "b\t2.0"]
+
+
+@pytest.mark.parametrize("cell", [[{"name": "Drama"}], [("name", "Drama")], [["Drama"]], [[1.0, 2.0]]])
+def test_lists_of_what_is_neither_text_nor_number_are_refused(cell):
+    items = pd.DataFrame({"item_id": ["a"], "genres": [cell]})
+    keep = " Of an object keep what counts" if isinstance(cell[0], dict) else ""
+    with pytest.raises(DataError, match=naming(f"items, line 1: genres is {cell} | a list of them.{keep}")):
+        Dataset.from_frames(pd.DataFrame({"user_id": [1], "item_id": ["a"]}), items=items)
+
+
+def test_objects_in_texts_are_told_of(capsys):
+    genres = [f"[{{'id': {n % 3}, 'name': 'g{n % 3}'}}, {{'id': {n}, 'name': 'h{n}'}}]" for n in range(9)]
+    items = pd.DataFrame({"item_id": range(9), "genres": genres})
+    Dataset.from_frames(pd.DataFrame({"user_id": range(9), "item_id": range(9)}), items=items)
+    assert "objects, such as \"[{'id': 0, 'name': 'g0'}" in capsys.readouterr().out
 
 
 def test_what_numbers_and_dates_are_probably_is_said(capsys):

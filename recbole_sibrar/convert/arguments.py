@@ -73,20 +73,22 @@ def check_cells(name: str, frame: pd.DataFrame) -> None:
     """
     for column in frame:
         for row, cell in frame[column].items():
-            for value in _texts_in(cell):
-                if isinstance(value, (bytes, bytearray, Mapping, complex)):
+            for value in _values_in(cell):
+                if isinstance(value, (bytes, bytearray, Mapping, complex)) or is_list(value):
+                    keep = " Of an object keep what counts, such as its name." if isinstance(value, Mapping) else ""
                     raise DataError(
-                        f"{name}, line {row}: {column} is {value!r:.100}; expected a text, a number or a list."
+                        f"{name}, line {row}: {column} is {cell!r:.100}; expected a text, a number or a list of "
+                        f"them.{keep}"
                     )
                 if isinstance(value, str) and not _is_writable(value):
                     raise DataError(f"{name}, line {row}: {column} is {value!r:.100}, which UTF-8 text cannot hold.")
 
 
-def _texts_in(cell: Any) -> Iterable[Any]:
-    """The cell, or the texts of a list of texts."""
+def _values_in(cell: Any) -> Iterable[Any]:
+    """The cell, or what a list holds, unless that begins with a number."""
     if not is_list(cell):
         return (cell,)
-    return cell if len(cell) and isinstance(cell[0], str) else ()
+    return () if not len(cell) or isinstance(cell[0], Real) else cell
 
 
 def _is_writable(text: str) -> bool:

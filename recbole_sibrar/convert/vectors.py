@@ -13,13 +13,12 @@ from typing import IO, Any, TypeVar
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.sparse import issparse
 
 from recbole_sibrar import hub
 from recbole_sibrar.data.cells import is_number
 from recbole_sibrar.data.delimited import Lines, read_blocks
-from recbole_sibrar.data.frames import Frame, is_file, is_list, plain_frame
+from recbole_sibrar.data.frames import Frame, is_file, is_list, of_numpy, plain_frame
 from recbole_sibrar.data.lines import below, check_file, suffix_of
 from recbole_sibrar.data.lists import list_in
 from recbole_sibrar.data.tables import SEPARATORS, separator_of
@@ -269,13 +268,14 @@ def _matrix(name: str, rows: Any, ids: Sequence[object] = ()) -> Any:
         return rows.tocsr()
     matrix: np.ndarray | None = None
     with suppress(TypeError, ValueError):
-        rows = [_plain(row) for row in rows] if isinstance(rows, (list, tuple)) else _plain(rows)
+        rows = [of_numpy(row) for row in rows] if isinstance(rows, (list, tuple)) else of_numpy(rows)
         found = np.asarray(rows)
         if not np.iscomplexobj(found):
             matrix = found if found.dtype in (np.float16, np.float32) else np.asarray(rows, dtype=np.float64)
     if matrix is None or matrix.ndim != 2:
         wrong = f"The vectors {name!r} are no table of numbers with a row for each id, all of one length"
-        raise OptionError(f"{wrong}{_other_length(rows, ids)}.")
+        shape = f"; their shape is {matrix.shape}" if matrix is not None else ""
+        raise OptionError(f"{wrong}{shape}{_other_length(rows, ids)}.")
     return matrix
 
 
@@ -287,17 +287,6 @@ def _other_length(rows: Any, ids: Sequence[object]) -> str:
     (usual, _), *_ = Counter(lengths).most_common(1)
     row = next(row for row, length in enumerate(lengths) if length != usual)
     return f": that of {str(ids[row])!r} holds {lengths[row]}, most hold {usual}"
-
-
-def _plain(values: object) -> object:
-    """What is masked is NaN; of a tensor the numbers."""
-    if isinstance(values, np.ma.MaskedArray):
-        dtype = values.dtype if values.dtype.kind == "f" else np.float64
-        return np.ma.filled(values.astype(dtype), np.nan)
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        return values.float() if values.dtype == torch.bfloat16 else values
-    return values
 
 
 def read_embeddings(

@@ -8,6 +8,8 @@ from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 import pandas as pd
+import torch
+from scipy.sparse import issparse
 
 from recbole_sibrar.errors import DataError, OptionError
 
@@ -101,7 +103,21 @@ def is_list(cell: object) -> bool:
     )
 
 
+def of_numpy(values: Any) -> Any:
+    """What a library has in place of an array, as one: what is masked is NaN; a tensor, the row of a sparse matrix."""
+    if isinstance(values, np.ma.MaskedArray):
+        dtype = values.dtype if values.dtype.kind == "f" else np.float64
+        return np.ma.filled(values.astype(dtype), np.nan)
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    if issparse(values) and (values.ndim == 1 or values.shape[0] == 1):
+        return values.toarray().ravel()
+    return np.asarray(values) if isinstance(values, pd.api.extensions.ExtensionArray) else values
+
+
 def _plain(values: Sequence[Any]) -> list[Any]:
+    values = [value if isinstance(value, (str, int, float)) else of_numpy(value) for value in values]
     cells = [None if not is_list(value) and pd.isna(value) else _cell(value) for value in values]
     present = [cell for cell in cells if cell is not None]
     if len(present) < len(cells) and all(type(cell) is float and cell.is_integer() for cell in present):
@@ -110,7 +126,7 @@ def _plain(values: Sequence[Any]) -> list[Any]:
 
 
 def _cell(value: Any) -> Any:
-    if isinstance(value, np.generic):
+    if isinstance(value, np.generic) or isinstance(value, np.ndarray) and value.ndim == 0:
         plain = value.item()
         is_moment = isinstance(value, np.datetime64) and isinstance(plain, int)  # in nanoseconds
         value = pd.Timestamp(value) if is_moment else plain

@@ -11,6 +11,7 @@ TEXT = "text"
 
 MAX_CATEGORY_SHARE = 0.5
 MAX_CATEGORY_LENGTH = 40
+OBJECT = r"""\[?\s*\{\s*['"][^'"]*['"]\s*:"""
 
 
 def guess_kind(column: pd.Series, tag_separator: str) -> str:
@@ -29,7 +30,14 @@ def guess_kind(column: pd.Series, tag_separator: str) -> str:
 
 
 def doubts(column: pd.Series) -> str:
-    """What else the texts of a column, "" if missing, may be, and how to say so."""
+    r"""What else the texts of a column, "" if missing, may be, and how to say so.
+
+    >>> doubts(pd.Series(['[{"name": "Drama"}]', "[]"]))
+    '; objects, such as \'[{"name": "Drama"}]\'? Keep what counts of them, such as their names as tags'
+    """
+    objects = column[column.str.match(OBJECT)]
+    if 2 * len(objects) > (column.str.len() > 2).sum():
+        return f"; objects, such as {objects.iloc[0]!r:.40}? Keep what counts of them, such as their names as tags"
     if otherwise := written_otherwise(column):
         return f"; {otherwise}"
     if separator := other_separator(column):

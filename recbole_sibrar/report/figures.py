@@ -5,6 +5,7 @@ A figure is as wide as a column of a paper, with type that can be read at that s
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -73,7 +74,8 @@ def inline_svg(figure: Figure, description: str) -> str:
         description: read out in place of the picture.
     """
     buffer = io.StringIO()
-    with matplotlib.rc_context({**PAPER, "svg.fonttype": "none"}):
+    with matplotlib.rc_context({**PAPER, "svg.fonttype": "none"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # letters, for which a browser has a font
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     svg = buffer.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
