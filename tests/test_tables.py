@@ -636,6 +636,25 @@ def test_what_a_filter_drops_is_not_said_to_count(capsys):
     assert "and count" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("shown", [[True, False, False], [1, 0, 0], ["TRUE", "false", "False"]])
+def test_what_was_shown_and_not_clicked_is_told_of(shown, capsys):
+    orders = pd.DataFrame({"user_id": range(9), "item_id": range(9), "clicked": shown * 3})
+    Dataset.from_frames(orders)
+    assert "6 of 9 interactions have 0 or less in clicked, and count as the others do; --min clicked=1" in (
+        capsys.readouterr().out
+    )
+    Dataset.from_frames(orders, minimum={"clicked": 1}, folder="out/shop")
+    assert [line.split("\t")[0] for line in Path("out/shop/shop.inter").read_text().splitlines()[1:]] == ["0", "3", "6"]
+
+
+def test_an_id_of_those_who_have_none_is_told_of(capsys):
+    own = pd.DataFrame({"user_id": [*map(str, range(30)), "None"], "item_id": [*range(30), 0]})
+    Dataset.from_frames(own)
+    assert "1 of 31 rows are of the user 'None', an id like others" in capsys.readouterr().out
+    Dataset.from_frames(pd.concat([own.iloc[:30], pd.DataFrame({"user_id": "guest", "item_id": range(31)})]))
+    assert "31 of 61 rows are of the user 'guest', an id like others" in capsys.readouterr().out
+
+
 def test_durations_are_seconds():
     items = pd.DataFrame({"item_id": ["a", "b"], "length": pd.to_timedelta([90, None], unit="s")})
     Dataset.from_frames(pd.DataFrame({"user_id": [1], "item_id": ["a"]}), items=items, folder="out/d")

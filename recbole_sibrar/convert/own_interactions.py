@@ -12,6 +12,9 @@ from recbole_sibrar.data.dates import as_seconds, is_moment
 from recbole_sibrar.data.frames import Table, is_list
 from recbole_sibrar.errors import DataError
 
+FEW = 20  # users or items, of which one may well have most interactions
+TRUTH = {"false": "0", "true": "1"}
+
 
 def read_interactions(source: Table, user_column: str, item_column: str) -> pd.DataFrame:
     path, frame = read_cells(source, "interactions", {user_column: "user", item_column: "item"})
@@ -25,6 +28,8 @@ def read_interactions(source: Table, user_column: str, item_column: str) -> pd.D
     for column in [column for column in frame if column not in ID.values()]:
         texts = frame[column].str.strip()
         dates = as_seconds(texts)
+        if texts.str.lower().isin(TRUTH).all():
+            texts = texts.str.lower().map(TRUTH)
         if column not in ("rating", "timestamp"):
             is_time = dates is not None and "timestamp" not in frame
             others.append(f"{column} (for splits by time call it timestamp)" if is_time else column)
@@ -64,22 +69,26 @@ def _with_ids(path: str | Path, frame: pd.DataFrame) -> pd.DataFrame:
         print(f"  {len(lines):,} of {len(frame):,} rows without a user or an item, such as line {lines[0]}: left out")
         frame = frame[has_ids].copy()
     for side, id_field in ID.items():
-        marked = frame[id_field][frame[id_field].isin(list(filter(is_marker, frame[id_field].unique())))]
-        if len(marked):
+        counts = frame[id_field].value_counts()
+        strange = list(filter(is_marker, counts.index))
+        if len(counts) >= FEW and 2 * counts.iloc[0] > len(frame):
+            strange = [counts.index[0]]
+        if strange:
             print(
-                f"  {len(marked):,} interactions are those of the {side} {marked.iloc[0]!r}, an id like others; "
-                "remove the rows if it says that there is none"
+                f"  {counts[strange].sum():,} of {len(frame):,} rows are of the {side} {strange[0]!r}, an id like "
+                "others; remove them if it says that there is none, as of who was not signed in"
             )
     return frame
 
 
 def tell_of_dislikes(frame: pd.DataFrame) -> None:
-    """Say which interactions may be none: ratings that are not positive, and what was given back."""
+    """Say which interactions may be none: ratings that are not positive, what was not clicked, what was given back."""
     for column in frame.select_dtypes("number").columns.drop("timestamp", errors="ignore"):
-        numbers, is_rating = frame[column], column == "rating"
-        n, positive = int((numbers <= 0 if is_rating else numbers < 0).sum()), numbers[numbers > 0]
-        if n and len(positive) > (0 if is_rating else n):
+        numbers = frame[column]
+        is_judgement = column == "rating" or set(numbers.unique()) == {0, 1}
+        n, positive = int((numbers <= 0 if is_judgement else numbers < 0).sum()), numbers[numbers > 0]
+        if n and len(positive) > (0 if is_judgement else n):
             print(
-                f"  {n:,} of {len(frame):,} interactions have {'0 or less' if is_rating else 'less than 0'} in "
+                f"  {n:,} of {len(frame):,} interactions have {'0 or less' if is_judgement else 'less than 0'} in "
                 f"{column}, and count as the others do; --min {column}={positive.min():.15g} (minimum) drops them"
             )
