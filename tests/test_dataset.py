@@ -425,7 +425,7 @@ def test_rows_of_interactions_that_may_be_none(shop, capsys):
     dataset = Dataset.from_frames(orders, **shop.columns)
     said = capsys.readouterr().out
     n = len(orders)
-    assert names(said, f"2 of {n} rows without | such as line 3 | hold lists | flags | 2 interactions | user 'null'")
+    assert names(said, f"2 of {n} rows without | such as line 3 | hold lists | flags | 2 of {n - 2} rows | user 'null'")
     assert names(said, f"2 of {n - 2} interactions have 0 or less in rating | rating=3 | less than 0 in n | n=1")
     assert len(read_atomic(dataset.folder / "frames.inter")) == n - 2
     dataset = Dataset.from_frames(orders, **shop.columns, minimum={"rating": 3, "n": 1})
