@@ -113,7 +113,7 @@ def test_what_an_earlier_split_has_cannot_be_found_and_is_counted():
     assert test.positives.select(torch.arange(4)).columns.tolist() == [4, 5, 1] and test.users.tolist() == [1, 3]
     with (
         pytest.warns(UserWarning, match=naming("1 of 1 | valid")),
-        pytest.raises(DataError, match="has no interaction with a candidate item that is new to its user"),
+        pytest.raises(DataError, match="has no interaction with a candidate item that is new to its user; more data"),
     ):
         build_phases(SCENARIOS["warm"], {**WARM, "valid": pairs((1, 2))}, N_USERS, N_ITEMS)
 

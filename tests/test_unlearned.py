@@ -88,6 +88,13 @@ def test_the_level_is_that_of_pop(tiny, scenario):
     assert not result.not_ahead
 
 
+def test_a_model_that_is_the_most_popular_items_is_named(tiny):
+    """The same feature for all users, so that each cold one is the mean user."""
+    tiny.file("user", "user_id:token\tgender:token", [f"u{n}\tx" for n in range(1, 99)])
+    result = run("ContentRidge", "tiny", None, tiny.options(scenario="user_cold", user_modalities="gender"))
+    assert result.unlearned["relation"] == SAME and result.not_ahead.startswith(f"The model is {SAME} {POPULAR}, which")
+
+
 def test_a_model_that_learned_nothing_is_named(tiny, started, capsys):
     given = {**tiny.options(learning_rate=1e-9, epochs=1), "scenario": "item_cold"}
     assert cli.main(["run", "--model=SiBraR", "--dataset=tiny", *(f"--{k}={v}" for k, v in given.items())]) == 0

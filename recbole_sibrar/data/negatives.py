@@ -49,10 +49,12 @@ class NegativeSampler:
         full = np.flatnonzero(self.n_free == 0)
         if len(full):
             name = full[0] if user_tokens is None else user_tokens[full[0]]
+            drop = (
+                f"filter them, for example with user_inter_num_interval='[1,{n_items - 1}]', or " if n_items > 1 else ""
+            )
             raise DataError(
-                f"User {name!r} has interacted with all {n_items} training items, so no negative exists for this user "
-                f"({len(full)} such users). Filter them, for example with user_inter_num_interval='[1,{n_items - 1}]', "
-                "or train without negatives (SiBraR and MuBraR with rec_loss=softmax)."
+                f"User {name!r} has interacted with all training items, {n_items}, so no negative exists for this user "
+                f"({len(full)} such users); {drop}train without negatives (SiBraR and MuBraR with rec_loss=softmax)."
             )
         self.stride = n_items + 1
         self.shifted = owners * self.stride + ranks - (np.arange(len(ranks)) - self.start[owners])

@@ -141,7 +141,7 @@ def build_phases(
         if not reachable.any():
             raise DataError(
                 f"The {name} split of scenario {scenario.name} has no interaction with a candidate item that is new to "
-                "its user."
+                "its user; more data may have one, or the split of another seed."
             )
         phases[name] = Phase(
             name=name,

@@ -15,6 +15,7 @@ from recbole_sibrar.data.identity import combined
 from recbole_sibrar.evaluation.metrics import METRICS
 from recbole_sibrar.evaluation.protocol import departures
 from recbole_sibrar.evaluation.significance import LEVEL, ratio_of, shared_split, split_tests, verdicts
+from recbole_sibrar.evaluation.unlearned import LEVEL_WITH
 from recbole_sibrar.files import atomic_file
 from recbole_sibrar.report import figures
 from recbole_sibrar.report.result import few_candidates, is_fallback, not_ahead_of
@@ -83,7 +84,7 @@ class Entry:
             notes.append(self.stale)
         relations = set(map(not_ahead_of, self.results))
         if relations and "" not in relations:
-            notes.append(max(relations))  # of both "not told apart from ..."
+            notes.append(next((said for said in relations if said.startswith(LEVEL_WITH)), min(relations)))
         if any(map(_was_cut_short, self.results)):
             n = max(result["n_epochs"] for result in self.results if _was_cut_short(result))
             notes.append("trained for one epoch only" if n == 1 else f"still rising after the {n} epochs it was given")

@@ -11,13 +11,14 @@ from tabulate import tabulate
 
 from recbole_sibrar.evaluation.protocol import departures
 from recbole_sibrar.evaluation.significance import split_of
-from recbole_sibrar.evaluation.unlearned import BEHIND, LEVEL_WITH
+from recbole_sibrar.evaluation.unlearned import BEHIND, LEVEL_WITH, SAME
 from recbole_sibrar.files import write_json
 from recbole_sibrar.report.tables import read_csv, write_csv
 from recbole_sibrar.scenarios import SCENARIOS
 
 CANDIDATES_PER_PLACE = 10  # with fewer, a list drawn at random holds much of what there is to find
-NOT_AHEAD = (LEVEL_WITH, BEHIND)
+NOT_AHEAD = (SAME, LEVEL_WITH, BEHIND)
+LEARN_NOTHING = ("Pop", "Random")
 RESULT, PER_USER, PER_ITEM = "result.json", "per_user.csv", "per_item.csv"
 
 
@@ -137,8 +138,9 @@ def is_fallback(result: dict[str, Any]) -> bool:
 def not_ahead_of(result: dict[str, Any]) -> str:
     """``behind the most popular items`` and the like, of a model that learns; nothing if it is ahead of them."""
     found = result.get("unlearned")
-    learns = result["n_parameters"] > 1 and not is_fallback(result)
-    return f"{found['relation']} {found['lists']}" if found and learns and found["relation"] in NOT_AHEAD else ""
+    if not found or found["relation"] not in NOT_AHEAD or result["model"] in LEARN_NOTHING or is_fallback(result):
+        return ""
+    return f"{found['relation']} {found['lists']}"
 
 
 def few_candidates(n: int, k: int) -> str:
