@@ -655,6 +655,14 @@ def test_an_id_of_those_who_have_none_is_told_of(capsys):
     assert "31 of 61 rows are of the user 'guest', an id like others" in capsys.readouterr().out
 
 
+def test_names_are_written_in_their_own_letters():
+    items = pd.DataFrame({"товар 🛒": ["a", "b"], "ジャンル": ["甲|乙", "甲"]})
+    orders = pd.DataFrame({"user_id": [1, 2], "товар 🛒": ["a", "b"]})
+    Dataset.from_frames(orders, items=items, item_column="товар 🛒", folder="out/shop")
+    declared = Path("out/shop/shop.yaml").read_text(encoding="utf-8")
+    assert "item: {ジャンル: tags}" in declared and "товар 🛒" in declared
+
+
 def test_durations_are_seconds():
     items = pd.DataFrame({"item_id": ["a", "b"], "length": pd.to_timedelta([90, None], unit="s")})
     Dataset.from_frames(pd.DataFrame({"user_id": [1], "item_id": ["a"]}), items=items, folder="out/d")

@@ -121,7 +121,7 @@ class AtomicDataset:
         for modality, (id_field, vectors) in self.vectors.items():
             write_vectors(folder / f"{self.name}.{modality}", modality, id_field, vectors)
         blocks = {"modalities": self.modalities, **({"tables": self.tables} if self.tables else {})}
-        text = yaml.safe_dump(blocks, sort_keys=False, default_flow_style=None)
+        text = yaml.safe_dump(blocks, sort_keys=False, default_flow_style=None, allow_unicode=True)
         declared = folder / f"{self.name}.yaml"
         declared.write_text(text, encoding="utf-8")
         versions = {package.__name__: package.__version__ for package in (recbole_sibrar, np, pd)}
