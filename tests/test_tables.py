@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from conftest import names, naming
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
@@ -661,6 +662,14 @@ def test_names_are_written_in_their_own_letters():
     Dataset.from_frames(orders, items=items, item_column="товар 🛒", folder="out/shop")
     declared = Path("out/shop/shop.yaml").read_text(encoding="utf-8")
     assert "item: {ジャンル: tags}" in declared and "товар 🛒" in declared
+
+
+@pytest.mark.parametrize("mark", ["keine Angabe ü", "🗑L8\x85\U00010e44", "a\u2028b\u2029"])
+def test_what_stands_for_a_missing_value_comes_back_from_yaml(mark):
+    items = pd.DataFrame({"item_id": ["a", "b"], "kind": ["x", mark]})
+    orders = pd.DataFrame({"user_id": [1, 2], "item_id": ["a", "b"]})
+    Dataset.from_frames(orders, items=items, missing=[mark], folder="out/shop")
+    assert yaml.safe_load(Path("out/shop/shop.yaml").read_text(encoding="utf-8"))["tables"]["missing"] == [mark]
 
 
 def test_durations_are_seconds():

@@ -121,7 +121,7 @@ class AtomicDataset:
         for modality, (id_field, vectors) in self.vectors.items():
             write_vectors(folder / f"{self.name}.{modality}", modality, id_field, vectors)
         blocks = {"modalities": self.modalities, **({"tables": self.tables} if self.tables else {})}
-        text = yaml.safe_dump(blocks, sort_keys=False, default_flow_style=None, allow_unicode=True)
+        text = _as_yaml(blocks)
         declared = folder / f"{self.name}.yaml"
         declared.write_text(text, encoding="utf-8")
         versions = {package.__name__: package.__version__ for package in (recbole_sibrar, np, pd)}
@@ -167,3 +167,12 @@ def checksum(path: str | Path, algorithm: str = "sha256") -> str:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _as_yaml(blocks: dict[str, Any]) -> str:
+    """In its own letters, unless one ends a line in Unicode alone: PyYAML reads a blank in its place."""
+    for allow_unicode in (True, False):
+        text = yaml.safe_dump(blocks, sort_keys=False, default_flow_style=None, allow_unicode=allow_unicode)
+        if not re.search("[\x85\u2028\u2029]", text):
+            break
+    return text
