@@ -141,8 +141,8 @@ class InteractionKernel(Readout):
             columns = weighted_row_sum(seen.profiles, self.solved()[1])
         else:
             columns = seen.fused.new_zeros(len(seen.fused), self.solved()[1].shape[1])
-            counts = self._counts(seen.profiles)
-            columns[counts] = self._features(seen.fused[counts], seen.used[counts])
+            for places in self._counts(seen.profiles).nonzero().squeeze(1).split(ROWS):
+                columns[places] = self._features(seen.fused[places], seen.used[places])
         return torch.cat([embeddings, columns], dim=1)
 
     def shorten(self, embeddings: Tensor) -> Tensor:
