@@ -53,7 +53,7 @@ class NegativeSampler:
                 f"filter them, for example with user_inter_num_interval='[1,{n_items - 1}]', or " if n_items > 1 else ""
             )
             raise DataError(
-                f"User {name!r} has interacted with all training items, {n_items}, so no negative exists for this user "
+                f"User {name!r} has interacted with all {n_items} training items, so no negative exists for this user "
                 f"({len(full)} such users); {drop}train without negatives (SiBraR and MuBraR with rec_loss=softmax)."
             )
         self.stride = n_items + 1
