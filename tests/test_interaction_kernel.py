@@ -100,6 +100,14 @@ def test_cold_users_have_none_of_it_and_cold_items_all(model_class):
     assert model.embeddings("item", ITEMS)[N_TRAINED:-1, WIDTH:].any(1).all()
 
 
+def completed(left, whole, rows):
+    """scikit-learn's ridge regression at ``rows``, from the embeddings ``left`` as they see each other to ``whole``."""
+    of_left = KernelFeatures.of(left)
+    seen = of_left(left).double().numpy()
+    penalty = COMPLETION_PENALTY * np.trace(np.cov(seen.T, bias=True))
+    return Ridge(alpha=penalty).fit(seen, whole.double().numpy()).predict(of_left(rows).numpy())
+
+
 @every_model
 @pytest.mark.parametrize("calibration", [False, True])
 def test_a_new_item_that_lacks_content_has_the_features_that_it_would_have_with_it(
@@ -117,12 +125,9 @@ def test_a_new_item_that_lacks_content_has_the_features_that_it_would_have_with_
     new = (~encoder.trained).nonzero().squeeze(1)
     has_more = (content | ~choice).all(1) & (content & ~choice).any(1)
     ids, content = known[has_more], content[has_more]
-    embeddings = model.ensemble.fused_as_new("item", ids, choice.expand(len(ids), -1)).detach()
-    of_left = KernelFeatures.of(embeddings)
-    left = of_left(embeddings).double().numpy()
-    whole = features(model.ensemble.fused_in_training("item", ids, content)).detach().double().numpy()
-    ridge = Ridge(alpha=COMPLETION_PENALTY * np.trace(np.cov(left.T, bias=True))).fit(left, whole)
-    expected = ridge.predict(of_left(model.ensemble.embeddings("item", new)).numpy())
+    left = model.ensemble.fused_as_new("item", ids, choice.expand(len(ids), -1)).detach()
+    whole = features(model.ensemble.fused_in_training("item", ids, content)).detach()
+    expected = completed(left, whole, model.ensemble.embeddings("item", new))
     found = model.embeddings("item", ITEMS)
     scale = model.level.factor_and_constant[0].item() if calibration else 1.0
     columns = found[new, 2 * WIDTH :][:, : len(features.landmarks)].numpy() / scale

@@ -5,13 +5,12 @@ import pytest
 import test_models
 import torch
 from sklearn.linear_model import Ridge
-from test_interaction_kernel import ITEMS, USERS, WIDTH
+from test_interaction_kernel import ITEMS, USERS, WIDTH, completed
 from test_models import N_ITEMS, N_USERS, batch, every_model, side_modalities
 
 from recbole_sibrar.data.modalities import INTERACTIONS, Modalities, Modality
 from recbole_sibrar.data.sparse import SparseRows
 from recbole_sibrar.models.readouts import kernel
-from recbole_sibrar.models.readouts.kernel import COMPLETION_PENALTY, KernelFeatures
 from recbole_sibrar.models.readouts.new_users import SHARPER, left_out_errors
 
 N_KNOWN = 20
@@ -119,12 +118,10 @@ def test_a_new_user_who_lacks_content_has_the_features_that_she_would_have_with_
     complete = model.embeddings("user", USERS)
     encoder.evaluated[lacks] &= choice
     ids, whole, _ = known_by_content(model)
-    ids, whole = ids[encoder.available[ids, 1]], whole[encoder.available[ids, 1]]  # those who have a face, too
+    has_face = encoder.available[ids][:, choice].squeeze(1)
+    ids, whole = ids[has_face], whole[has_face]
     left = model.ensemble.fused_as_new("user", ids, choice.expand(len(ids), -1)).detach()
-    of_left = KernelFeatures.of(left)
-    rows = of_left(left).double().numpy()
-    textbook = Ridge(alpha=COMPLETION_PENALTY * np.trace(np.cov(rows.T, bias=True))).fit(rows, features(whole).numpy())
-    expected = textbook.predict(of_left(model.ensemble.embeddings("user", lacks)).numpy())
+    expected = completed(left, features(whole), model.ensemble.embeddings("user", lacks))
     found = model.embeddings("user", USERS)
     np.testing.assert_allclose(found[lacks, WIDTH:], expected, rtol=1e-3, atol=1e-4)
     others = torch.ones(N_USERS, dtype=torch.bool).index_fill_(0, lacks, False)

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -171,8 +172,6 @@ def checksum(path: str | Path, algorithm: str = "sha256") -> str:
 
 def _as_yaml(blocks: dict[str, Any]) -> str:
     """In its own letters, unless one ends a line in Unicode alone: PyYAML reads a blank in its place."""
-    for allow_unicode in (True, False):
-        text = yaml.safe_dump(blocks, sort_keys=False, default_flow_style=None, allow_unicode=allow_unicode)
-        if not re.search("[\x85\u2028\u2029]", text):
-            break
-    return text
+    dumped = partial(yaml.safe_dump, blocks, sort_keys=False, default_flow_style=None)
+    text = dumped(allow_unicode=True)
+    return dumped(allow_unicode=False) if re.search("[\x85\u2028\u2029]", text) else text

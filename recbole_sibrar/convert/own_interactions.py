@@ -13,7 +13,7 @@ from recbole_sibrar.data.frames import Table, is_list
 from recbole_sibrar.errors import DataError
 
 FEW = 20  # users or items, of which one may well have most interactions
-TRUTH = {"false": "0", "true": "1"}
+TRUTH = {"false": 0, "true": 1}
 
 
 def read_interactions(source: Table, user_column: str, item_column: str) -> pd.DataFrame:
@@ -28,12 +28,12 @@ def read_interactions(source: Table, user_column: str, item_column: str) -> pd.D
     for column in [column for column in frame if column not in ID.values()]:
         texts = frame[column].str.strip()
         dates = as_seconds(texts)
-        if texts.str.lower().isin(TRUTH).all():
-            texts = texts.str.lower().map(TRUTH)
         if column not in ("rating", "timestamp"):
             is_time = dates is not None and "timestamp" not in frame
             others.append(f"{column} (for splits by time call it timestamp)" if is_time else column)
         numbers = pd.to_numeric(texts if dates is None else dates, errors="coerce")
+        if numbers.isna().all() and (truths := texts.str.lower().map(TRUTH)).notna().all():
+            numbers = truths
         wrong = numbers.isna() | (numbers.abs() > LARGEST)
         if not wrong.any():
             frame[column] = numbers
@@ -85,7 +85,7 @@ def tell_of_dislikes(frame: pd.DataFrame) -> None:
     """Say which interactions may be none: ratings that are not positive, what was not clicked, what was given back."""
     for column in frame.select_dtypes("number").columns.drop("timestamp", errors="ignore"):
         numbers = frame[column]
-        is_judgement = column == "rating" or set(numbers.unique()) == {0, 1}
+        is_judgement = column == "rating" or numbers.isin((0, 1)).all()
         n, positive = int((numbers <= 0 if is_judgement else numbers < 0).sum()), numbers[numbers > 0]
         if n and len(positive) > (0 if is_judgement else n):
             print(

@@ -79,8 +79,8 @@ def _of_columns(
     if path is None:
         return {}
     header = read_header(path, separators[0])
-    columns = [name for name in header if name not in (field, *SPECIAL) and name not in unloaded]
-    columns = [name for name in columns if loaded is None or name in loaded]
+    left_out = {field, *SPECIAL, *unloaded}
+    columns = [name for name in header if name not in left_out and (loaded is None or name in loaded)]
     if not columns:
         return {}
     frame = read_atomic(path, columns, separators[0])

@@ -84,7 +84,7 @@ class Entry:
             notes.append(self.stale)
         relations = set(map(not_ahead_of, self.results))
         if relations and "" not in relations:
-            notes.append(next((said for said in relations if said.startswith(LEVEL_WITH)), min(relations)))
+            notes.append(min(relations, key=lambda said: (not said.startswith(LEVEL_WITH), said)))
         if any(map(_was_cut_short, self.results)):
             n = max(result["n_epochs"] for result in self.results if _was_cut_short(result))
             notes.append("trained for one epoch only" if n == 1 else f"still rising after the {n} epochs it was given")

@@ -137,10 +137,11 @@ class InteractionKernel(Readout):
         self.of, self.option = of, KERNELS[of]
 
     def extend(self, embeddings: Tensor, seen: Seen) -> Tensor:
+        table = self.solved()[1]
         if seen.side != self.of:
-            columns = weighted_row_sum(seen.profiles, self.solved()[1])
+            columns = weighted_row_sum(seen.profiles, table)
         else:
-            columns = seen.fused.new_zeros(len(seen.fused), self.solved()[1].shape[1])
+            columns = seen.fused.new_zeros(len(seen.fused), table.shape[1])
             for places in self._counts(seen.profiles).nonzero().squeeze(1).split(ROWS):
                 columns[places] = self._features(seen.fused[places], seen.used[places])
         return torch.cat([embeddings, columns], dim=1)
@@ -205,7 +206,8 @@ class InteractionKernel(Readout):
         left, there = features(embeddings), torch.ones_like(places, dtype=torch.bool)
         whole = self.solved()[0](self.ensemble.fused_in_training(self.of, ids, content))
         rows, _ = ridge_table(left.unsqueeze(0), there.unsqueeze(0), COMPLETION_PENALTY)
-        return Completion(features, left.mean(0), rows.T @ (whole - whole.mean(0)), whole.mean(0))
+        mean = whole.mean(0)
+        return Completion(features, left.mean(0), rows.T @ (whole - mean), mean)
 
     def solved(self) -> tuple[Callable[[Tensor], Tensor], Tensor]:
         """The features of its side, and (N, L) what an interaction with each of the N entities there adds to v."""
